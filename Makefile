@@ -1,0 +1,49 @@
+# `make demo` and `make test` work on a fresh machine with Python >= 3.11; everything else uses the same .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: demo test test-all check format wheel clean
+
+$(BIN)/activate:
+	$(PYTHON) -m venv $(VENV)
+
+# The package itself, with the pinned versions of constraints.txt.
+$(VENV)/.installed: $(BIN)/activate pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable .
+	touch $@
+
+# The tools of the dependency group "dev"; pip reads groups from version 25.1 on.
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --constraint constraints.txt --group dev
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m ncbench.train +experiment=digits_mlp hydra.run.dir=outputs/demo/digits_mlp
+	$(BIN)/python -m ncbench.train +experiment=dufm_k10 hydra.run.dir=outputs/demo/dufm_k10
+	$(BIN)/python -m ncbench.report outputs/demo/digits_mlp
+	$(BIN)/python -m ncbench.report outputs/demo/dufm_k10
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not gpu"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

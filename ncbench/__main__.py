@@ -1,0 +1,31 @@
+"""`ncbench train ...` and `ncbench report ...`: the modules' command lines under one name."""
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+USAGE = """usage: ncbench train  [+experiment=NAME] [key=value ...]
+       ncbench report DIR [DIR ...]
+Each has its own --help.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatch to a command; exit status 2 for an unknown one."""
+    command, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
+    if command == "train":
+        from ncbench.train import main as run
+
+        return run(rest)
+    if command == "report":
+        from ncbench.report.__main__ import main as run_report
+
+        return run_report(rest)
+    known = command in ("-h", "--help")
+    print(USAGE, end="", file=sys.stdout if known else sys.stderr)
+    return 0 if known else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

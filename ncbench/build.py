@@ -1,0 +1,157 @@
+"""The objects of a run from its configuration: data, network, LightningModule; and a finished run's objects again."""
+
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ncbench.config import Config, validate
+from ncbench.measure import Taps, log_spaced
+from ncbench.training.checkpoints import usable_checkpoint
+
+__all__ = ["Built", "build", "load_run", "measured_layers", "one_line_errors"]
+
+# Lightning 2.6 calls a function that torch 2.15 deprecates, on every start.
+warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", module="pytorch_lightning")
+
+
+@dataclass
+class Built:
+    """The objects of a run, and the table of its replicas (one row for ordinary networks)."""
+
+    module: pl.LightningModule
+    data: Any
+    network: torch.nn.Module
+    replicas: list[dict[str, Any]]
+    due: list[int]  # finished epochs (blocks of a full-batch problem) at which to measure
+    max_epochs: int
+
+
+def build(values: Mapping[str, Any], config: Config) -> Built:
+    """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
+    dtype = torch.float64 if config.trainer.dtype == "float64" else torch.float32
+    with one_line_errors():
+        data = instantiate(dict(values["dataset"]))
+        data.prepare_data()
+        data.setup()
+        make = _full_batch if config.schedule.steps is not None else _classifier
+        built = make(values, config, data, _replica_table(config), dtype)
+        Taps(built.network, measured_layers(config))
+    return built
+
+
+def measured_layers(config: Config) -> list[str]:
+    """The layers asked for, or the features and every layer of the head."""
+    own = ["features", *(f"head.{l}" for l in range(1, config.model.depth + 1))]
+    return own if config.measure.layers is None else list(config.measure.layers)
+
+
+def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
+    """The module with its last checkpoint's weights, its data, and the configuration of a run folder.
+
+    A stack of one replica comes with its network as ordinary modules (nn.Embedding, nn.Linear). Raises ValueError
+    where the folder holds no run or no usable checkpoint.
+    """
+    path = Path(folder)
+    if not (path / "config.yaml").is_file():
+        raise ValueError(f"folder={path}: holds no run (no config.yaml)")
+    values = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=True)
+    assert isinstance(values, dict)
+    plain = {str(key): value for key, value in values.items()}
+    config = validate(plain)
+    found = usable_checkpoint(path / "checkpoints")
+    if found is None:
+        raise ValueError(f"folder={path}: holds no usable checkpoint")
+    built = build(plain, config)
+    state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+    built.module.load_state_dict(state)
+    if getattr(built.network, "replicas", None) == 1:
+        built.module.network = built.network.as_linear()  # type: ignore[operator]
+    return built.module, built.data, config
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What goes wrong while objects are built from the user's values, as a ValueError of one line."""
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        raise ValueError(_one_line(cause if isinstance(cause, ValueError) else error)) from error
+    except (TypeError, FileNotFoundError) as error:
+        raise ValueError(_one_line(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _replica_table(config: Config) -> list[dict[str, Any]]:
+    """One row per replica: the product of the axes of `replicate`; replica i of the seed axis has seed + i."""
+    axes = {
+        axis: [config.seed + i for i in range(value)] if axis == "seed" else list(value)
+        for axis, value in config.replicate.items()
+    }
+    rows = [dict(zip(axes, point)) for point in itertools.product(*axes.values())]
+    return [{"replica": i, "seed": config.seed, **row} for i, row in enumerate(rows)]
+
+
+def _full_batch(
+    values: Mapping[str, Any], config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype
+) -> Built:
+    def column(name: str) -> list[float] | None:
+        return [row[name] for row in replicas] if name in replicas[0] else None
+
+    steps = config.schedule.steps
+    assert steps is not None
+    network = instantiate(
+        {**values["model"], "init_scale": column("init_scale") or config.model.init_scale},
+        num_classes=data.num_classes,
+        num_samples=len(data.labels),
+        seeds=[row["seed"] for row in replicas],
+        dtype=dtype,
+    )
+    measure_steps = log_spaced(steps, config.measure.points)
+    replicated = {name: column(name) for name in ("weight_decay", "feature_decay")}
+    module = instantiate(
+        dict(values["objective"]),
+        network=network,
+        labels=data.labels,
+        optimizer=instantiate(dict(values["optimizer"])),
+        steps=steps,
+        measure_steps=measure_steps,
+        replicated={name: of_replicas for name, of_replicas in replicated.items() if of_replicas is not None},
+        _convert_="all",
+    )
+    due = [module.blocks_until(step) for step in measure_steps]
+    return Built(module, data, network, replicas, due, len(module.ends))
+
+
+def _classifier(
+    values: Mapping[str, Any], config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype
+) -> Built:
+    epochs = config.trainer.max_epochs
+    assert epochs is not None
+    data.order_seed = config.seed
+    network = instantiate(
+        dict(values["model"]), input_shape=data.input_shape, num_classes=data.num_classes, seed=config.seed
+    ).to(dtype)
+    scheduled = values["schedule"].get("_target_") is not None
+    module = instantiate(
+        dict(values["objective"]),
+        network=network,
+        num_samples=len(data.train),
+        optimizer=instantiate(dict(values["optimizer"])),
+        scheduler=instantiate(dict(values["schedule"])) if scheduled else None,
+        _convert_="all",
+    )
+    return Built(module, data, network, replicas, log_spaced(epochs, config.measure.points), epochs)

@@ -1,0 +1,335 @@
+"""What a configuration may hold: one frozen dataclass per group, the only place for keys, types and ranges.
+
+The yaml files under conf/ carry the values; a group's file lists those keys of its dataclass that its target takes.
+`validate` is run on every composed configuration before torch is imported and before Hydra starts a job.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+__all__ = ["Config", "unknown_key", "validate"]
+
+
+def _require(condition: bool, key: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ValueError(f"{key}={value}: {rule}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _decays(key: str, value: Any) -> None:
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    _require(len(values) > 0, key, value, "must be a number or a list of numbers")
+    for one in values:
+        number = isinstance(one, (int, float)) and not isinstance(one, bool)
+        _require(number and math.isfinite(one) and one >= 0, key, one, "must be a number >= 0")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is learnt: which set, which classes, how many samples of each."""
+
+    _target_: str = MISSING
+    classes: Any = None  # null: all; a number: the first ones; a list: those
+    per_class: int | None = None
+    seed: int = 0  # draws the samples of each class
+    root: str | None = None
+    download: bool = True
+    batch_size: int = 128
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        several = isinstance(self.classes, Sequence) and not isinstance(self.classes, str)
+        rule = "must be null, a number >= 2, or a list of at least 2 different class numbers >= 0"
+        if several:
+            good = all(_is_int(c) and c >= 0 for c in self.classes) and len(set(self.classes)) == len(self.classes)
+            _require(good and len(self.classes) >= 2, "dataset.classes", list(self.classes), rule)
+        else:
+            good = self.classes is None or (_is_int(self.classes) and self.classes >= 2)
+            _require(good, "dataset.classes", self.classes, rule)
+        for key, low in (("per_class", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, key)
+            _require(value is None or value >= low, f"dataset.{key}", value, f"must be >= {low}")
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes, where the configuration alone says so."""
+        return len(self.classes) if isinstance(self.classes, Sequence) else self.classes
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network: an L-layer head without biases on features that are free or come from a backbone."""
+
+    _target_: str = MISSING
+    depth: int = MISSING
+    width: int = MISSING
+    activation: str = "relu"
+    init_scale: float | None = None  # weights ~ N(0, init_scale^2 / fan_in); null: the library's default
+    backbone: dict[str, Any] | None = None  # _target_ of any nn.Module and its own arguments
+
+    def __post_init__(self) -> None:
+        _require(self.depth >= 1, "model.depth", self.depth, "the head needs at least 1 weight matrix")
+        _require(self.width >= 1, "model.width", self.width, "must be >= 1")
+        _require(
+            self.activation in ("relu", "linear"),
+            "model.activation",
+            self.activation,
+            "must be relu or linear",
+        )
+        positive = self.init_scale is None or (math.isfinite(self.init_scale) and self.init_scale > 0)
+        _require(positive, "model.init_scale", self.init_scale, "must be > 0 or null")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: the loss and the regulariser as the papers write it, lam/2 ||.||^2."""
+
+    _target_: str = MISSING
+    loss: str = "mse"
+    weight_decay: Any = MISSING  # one number, or one per weight matrix of the head
+    feature_decay: float | None = None
+    regulariser: str = "dufm_like"
+
+    def __post_init__(self) -> None:
+        _require(self.loss in ("mse", "ce"), "objective.loss", self.loss, "must be mse or ce")
+        _decays("objective.weight_decay", self.weight_decay)
+        if self.feature_decay is not None:
+            _decays("objective.feature_decay", self.feature_decay)
+        rule = "must be dufm_like or standard"
+        _require(self.regulariser in ("dufm_like", "standard"), "objective.regulariser", self.regulariser, rule)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A torch optimiser; weight decay is not its business but the objective's."""
+
+    _target_: str = MISSING
+    _partial_: bool = True
+    lr: float = MISSING
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.lr) and self.lr > 0, "optimizer.lr", self.lr, "must be > 0")
+        _require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: gradient steps of a full-batch problem, or a torch scheduler stepped once per epoch."""
+
+    _target_: str | None = None
+    _partial_: bool = True
+    steps: int | None = None
+    milestones: list[int] | None = None
+    gamma: float = 0.1
+    T_max: int | None = None
+    eta_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.steps is None or self.steps >= 1, "schedule.steps", self.steps, "must be >= 1")
+        _require(self.gamma > 0, "schedule.gamma", self.gamma, "must be > 0")
+        _require(self.eta_min >= 0, "schedule.eta_min", self.eta_min, "must be >= 0")
+        increasing = self.milestones is None or list(self.milestones) == sorted({m for m in self.milestones if m >= 1})
+        _require(increasing, "schedule.milestones", self.milestones, "must be increasing epochs >= 1")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, on which layers, when."""
+
+    layers: list[str] | None = None  # names or globs; null: features and every layer of the head
+    points: int = 60  # log-spaced steps or epochs, the first and the last included
+    splits: list[str] = field(default_factory=lambda: ["train"])
+    per_class: int | None = None  # measure on so many samples of each class; null: all
+    batch_size: int = 1000
+    gram_every: int = 8  # Gram matrices at every so-many-th point, and at the last
+    moments: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of ClassMoments
+    matrices: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of a matrix
+
+    def __post_init__(self) -> None:
+        for key in ("points", "batch_size", "gram_every"):
+            _require(getattr(self, key) >= 1, f"measure.{key}", getattr(self, key), "must be >= 1")
+        _require(self.per_class is None or self.per_class >= 1, "measure.per_class", self.per_class, "must be >= 1")
+        known = len(self.splits) > 0 and set(self.splits) <= {"train", "test"}
+        _require(known, "measure.splits", list(self.splits), "must name train, test or both")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Where and how long it runs."""
+
+    max_epochs: int | None = None
+    accelerator: str = "auto"
+    threads: int | None = None  # null: every core
+    dtype: str = "float32"
+    checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        _require(
+            self.max_epochs is None or self.max_epochs >= 1,
+            "trainer.max_epochs",
+            self.max_epochs,
+            "must be >= 1",
+        )
+        _require(self.threads is None or self.threads >= 1, "trainer.threads", self.threads, "must be >= 1")
+        known = ("auto", "cpu", "gpu", "cuda", "mps")
+        _require(
+            self.accelerator in known,
+            "trainer.accelerator",
+            self.accelerator,
+            f"must be one of {', '.join(known)}",
+        )
+        _require(self.dtype in ("float32", "float64"), "trainer.dtype", self.dtype, "must be float32 or float64")
+        _require(
+            self.checkpoint_seconds >= 0,
+            "trainer.checkpoint_seconds",
+            self.checkpoint_seconds,
+            "must be >= 0",
+        )
+
+
+@dataclass(frozen=True)
+class Logger:
+    """Where measures go besides the run folder."""
+
+    kind: str = "local"
+    project: str = "ncbench"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        known = ("local", "wandb_offline", "wandb")
+        _require(self.kind in known, "logger.kind", self.kind, f"must be one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run. `replicate` makes a stack of networks of one job; `references` are the theory lines."""
+
+    name: str = MISSING
+    seed: int = 0
+    replicate: dict[str, Any] = field(default_factory=dict)
+    references: list[dict[str, Any]] = field(default_factory=list)
+    dataset: Dataset = MISSING
+    model: Model = MISSING
+    objective: Objective = MISSING
+    optimizer: Optimizer = MISSING
+    schedule: Schedule = MISSING
+    measure: Measure = MISSING
+    trainer: Trainer = MISSING
+    logger: Logger = MISSING
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2^32)")
+        self._check_replicate()
+        self._check_length()
+        if self.references and self.optimizer._target_.rsplit(".", 1)[-1] == "AdamW":
+            raise ValueError(
+                "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
+                "may be drawn; use optimizer=sgd, or references=[] to train without the lines"
+            )
+        classes = self.dataset.num_classes
+        if classes is not None:
+            rule = f"the head needs width >= number of classes ({classes})"
+            _require(self.model.depth == 1 or self.model.width >= classes, "model.width", self.model.width, rule)
+        decay = self.objective.weight_decay
+        if isinstance(decay, Sequence):
+            rule = f"one number, or one per weight matrix ({self.model.depth})"
+            _require(len(decay) == self.model.depth, "objective.weight_decay", list(decay), rule)
+            rule = "the standard regulariser has one decay for every parameter"
+            _require(self.objective.regulariser != "standard", "objective.weight_decay", list(decay), rule)
+
+    def _check_replicate(self) -> None:
+        known = ("seed", "weight_decay", "feature_decay", "init_scale")
+        for axis, value in self.replicate.items():
+            _require(axis in known, "replicate", axis, f"unknown axis, must be one of {', '.join(known)}")
+            if axis == "seed":
+                _require(_is_int(value) and value >= 1, "replicate.seed", value, "must be a number of seeds >= 1")
+            else:
+                _require(
+                    isinstance(value, Sequence) and len(value) > 0,
+                    f"replicate.{axis}",
+                    value,
+                    "must be a list",
+                )
+                _decays(f"replicate.{axis}", value)
+        stacked = self.schedule.steps is not None
+        rule = "only full-batch problems (schedule=full_batch) stack networks; use -m for a grid of jobs"
+        _require(stacked or not self.replicate, "replicate", dict(self.replicate), rule)
+
+    def _check_length(self) -> None:
+        epochs, steps = self.trainer.max_epochs, self.schedule.steps
+        rule = "full-batch problems are bounded by schedule.steps; leave it null"
+        _require(steps is None or epochs is None, "trainer.max_epochs", epochs, rule)
+        rule = "must be >= 1 where there is no schedule.steps"
+        _require(steps is not None or epochs is not None, "trainer.max_epochs", epochs, rule)
+
+
+def validate(values: Mapping[str, Any]) -> Config:
+    """The configuration as dataclasses; ValueError of one line (key, value, rule) where it breaks a rule.
+
+    `values` is a plain, fully resolved mapping. Unknown keys are refused however they came in (a leading `+`
+    included); interpolation and `_target_`s are left to Hydra.
+    """
+    _refuse_unknown(values, Config, "")
+    config = _typed(Config, values, "")
+    assert isinstance(config, Config)
+    return config
+
+
+def _typed(group: type, values: Mapping[str, Any], prefix: str) -> Any:
+    """An instance of a group's dataclass; OmegaConf checks and converts the types of its own keys."""
+    nested = {f.name: f.type for f in fields(group) if isinstance(f.type, type) and is_dataclass(f.type)}
+    schema = OmegaConf.structured(group)
+    try:
+        with flag_override(schema, "readonly", False):  # frozen dataclasses make read-only nodes
+            merged = OmegaConf.merge(schema, {key: value for key, value in values.items() if key not in nested})
+        plain = OmegaConf.to_container(merged)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "configuration"
+        raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    own = {str(key): value for key, value in plain.items() if key not in nested}
+    missing = [key for key, value in own.items() if value == MISSING] + [key for key in nested if key not in values]
+    if missing:
+        raise ValueError(f"{prefix}{missing[0]}: a value is needed")
+    return group(**own, **{key: _typed(kind, values[key], f"{prefix}{key}.") for key, kind in nested.items()})
+
+
+def unknown_key(key: str) -> str:
+    """Why a dotted key is refused: what it may have meant, or what there is instead."""
+    prefix = ""
+    group: type = Config
+    *path, last = key.split(".")
+    for part in path:
+        kind = {f.name: f.type for f in fields(group)}.get(part)
+        if not (isinstance(kind, type) and is_dataclass(kind)):
+            return f"not set by this configuration; +{key}=... adds it"
+        prefix, group = f"{prefix}{part}.", kind
+    known = sorted(f.name for f in fields(group))
+    if last in known:
+        return f"the chosen {path[-1]} has no such key" if path else "not a key that can be set this way"
+    near = difflib.get_close_matches(last, known, n=1)
+    return f"unknown key (did you mean {prefix}{near[0]}?)" if near else f"unknown key (known: {', '.join(known)})"
+
+
+def _refuse_unknown(values: Mapping[str, Any], group: type, prefix: str) -> None:
+    known = {f.name: f.type for f in fields(group)}
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{prefix}{key}={value}: {unknown_key(f'{prefix}{key}')}")
+        kind = known[key]
+        if isinstance(kind, type) and is_dataclass(kind):
+            _require(isinstance(value, Mapping), f"{prefix}{key}", value, "must be a group of keys")
+            _refuse_unknown(value, kind, f"{prefix}{key}.")

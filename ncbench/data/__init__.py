@@ -1,0 +1,52 @@
+"""Data in memory: image sets drawn per class, their loaders, and labels for problems without images.
+
+Resolved on first use (PEP 562): importing this package imports nothing else, and the pure functions (order,
+augmentation, selection) need torch only.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ncbench.data.datamodule import ImageData as ImageData
+    from ncbench.data.digits import Digits as Digits
+    from ncbench.data.images import ImageSet as ImageSet
+    from ncbench.data.images import select as select
+    from ncbench.data.labels import BalancedLabels as BalancedLabels
+    from ncbench.data.loader import EpochLoader as EpochLoader
+    from ncbench.data.order import augment as augment
+    from ncbench.data.order import epoch_order as epoch_order
+    from ncbench.data.torchvision_sets import CIFAR10 as CIFAR10
+    from ncbench.data.torchvision_sets import MNIST as MNIST
+
+_HOME = {
+    "BalancedLabels": "labels",
+    "CIFAR10": "torchvision_sets",
+    "Digits": "digits",
+    "EpochLoader": "loader",
+    "ImageData": "datamodule",
+    "ImageSet": "images",
+    "MNIST": "torchvision_sets",
+    "augment": "order",
+    "epoch_order": "order",
+    "select": "images",
+}
+
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "BalancedLabels",
+    "Digits",
+    "EpochLoader",
+    "ImageData",
+    "ImageSet",
+    "augment",
+    "epoch_order",
+    "select",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"ncbench.data.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'ncbench.data' has no attribute {name!r}")

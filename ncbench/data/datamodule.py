@@ -1,0 +1,169 @@
+"""What the image sets share: drawing the training set, the loaders, the device, the epoch of the order."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from typing_extensions import override
+
+from ncbench.data.images import ImageSet
+from ncbench.data.loader import EpochLoader
+
+__all__ = ["ImageData"]
+
+
+class ImageData(pl.LightningDataModule):
+    """Images in memory as a LightningDataModule; see `Digits`, `MNIST`, `CIFAR10`.
+
+    Args:
+        root: folder with the files in place, only read; None for the cache, or where a package brings the
+            files.
+        seed: of the draw; also of the order and the augmentation until `order_seed` is set to another (a run sets it
+            to its own seed, so that repeated runs see the same images in another order).
+        classes: None for all, k for the first k, a list for those, relabelled 0..k-1 in the order given.
+        per_class: training images of each class; None for all.
+        batch_size: of training; None trains on the full batch.
+        augment: random crops (and flips where a mirrored image keeps its class) in training.
+        download: fetch missing files into the cache (where `root` is None).
+        channels_last: memory format of the batches; the faster one for convolutions (ResNet20 on a CPU: 2-3
+            times).
+
+    After `prepare_data()` and `setup()`: `train` and `test` (an ImageSet; None where no image is left),
+    `mean` and `std` (C,) float64 of the training images, `num_classes`, `per_class` (N/K, an int where it is
+    whole) and `input_shape` (C, H, W). `setup` raises ValueError as `ncbench.data.images.select` does.
+    """
+
+    # What `augment` does; a subclass says why.
+    crop_padding = 4
+    flip = False
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        seed: int = 0,
+        classes: int | Sequence[int] | None = None,
+        per_class: int | None = None,
+        batch_size: int | None = 128,
+        augment: bool = False,
+        download: bool = True,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"dataset.batch_size={batch_size}: must be at least 1")
+        if per_class is not None and per_class < 1:
+            raise ValueError(f"dataset.per_class={per_class}: must be at least 1")
+        self.root = root
+        self.seed = self.order_seed = seed
+        self.classes = classes if classes is None or isinstance(classes, int) else list(classes)
+        self.batch_size = batch_size
+        self.augment = augment
+        self.download = download
+        self.channels_last = channels_last
+        self._per_class = per_class
+        self._device: torch.device | None = None
+        self._train: ImageSet | None = None
+        self.test: ImageSet | None = None
+
+    @abstractmethod
+    def split(self) -> tuple[ImageSet, ImageSet]:
+        """Read and draw: the training set and the test set (possibly empty)."""
+
+    @override
+    def setup(self, stage: str | None = None, device: torch.device | str | None = None) -> None:
+        # Lightning calls this again at the start of fit: the images are read once.
+        if device is not None:
+            self._device = torch.device(device)
+        if self._train is None:
+            train, test = self.split()
+            self.mean, self.std = train.mean_std()
+            self._train, self.test = train, test if len(test) else None
+
+    @property
+    def train(self) -> ImageSet:
+        """The training images, sorted by class."""
+        if self._train is None:
+            raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
+        return self._train
+
+    @property
+    def num_classes(self) -> int:
+        """K, of the chosen classes."""
+        return self.train.num_classes
+
+    @property
+    def per_class(self) -> int | float:
+        """N/K."""
+        N, K = len(self.train), self.num_classes
+        return N / K if N % K else N // K
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        return self.train.input_shape
+
+    @override
+    def train_dataloader(self) -> EpochLoader:
+        if self.trainer is not None and self.trainer.world_size > 1:
+            raise ValueError(
+                f"trainer.devices={self.trainer.world_size}: the batches are not divided over processes; "
+                "run one job per device"
+            )
+        return EpochLoader(
+            self._placed("train"),
+            self.batch_size,
+            mean=self.mean,
+            std=self.std,
+            seed=self.order_seed,
+            epoch=self._trainer_epoch if self.trainer is not None else None,
+            augment=self.augment,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+            channels_last=self.channels_last,
+        )
+
+    def measure_loader(
+        self, split: str = "train", batch_size: int | None = None, per_class: int | None = None
+    ) -> EpochLoader:
+        """Every image of a split once, in its fixed order, unaugmented, drawing from no random generator.
+
+        `batch_size` None takes that of training; `per_class` takes at most the first images of each class.
+        Raises ValueError for another split than train and test, or where the test split is empty.
+        """
+        data = self._placed(split)
+        return EpochLoader(
+            data if per_class is None else data.head(per_class),
+            self.batch_size if batch_size is None else batch_size,
+            mean=self.mean,
+            std=self.std,
+            shuffle=False,
+            channels_last=self.channels_last,
+        )
+
+    def _placed(self, split: str) -> ImageSet:
+        """The split, moved (once) to the device of `setup`, of the trainer, or the CPU."""
+        if split not in ("train", "test"):
+            raise ValueError(f"split={split!r}: must be 'train' or 'test'")
+        device = self._device
+        if device is None and self.trainer is not None:
+            device = self.trainer.strategy.root_device
+        data = self.train if split == "train" else self.test
+        if data is None:
+            raise ValueError(f"split='test': every image is in the training set (dataset.per_class={self._per_class})")
+        if device is not None and data.images.device != device:
+            data = data.to(device)
+        if split == "train":
+            self._train = data
+        else:
+            self.test = data
+        return data
+
+    def _trainer_epoch(self) -> int:
+        # Epochs finished so far, also after a resume; `trainer.current_epoch` is one behind when a pass
+        # begins. A Lightning internal, guarded by tests/data/test_datamodule.py.
+        assert self.trainer is not None
+        progress: Any = self.trainer.fit_loop.epoch_progress
+        return int(progress.current.processed)

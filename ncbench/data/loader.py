@@ -1,0 +1,104 @@
+"""Batches of images in memory: order, augmentation, normalisation as tensor operations on their device."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ncbench.data.images import ImageSet
+from ncbench.data.order import augment, epoch_order
+
+__all__ = ["EpochLoader"]
+
+Batch = tuple[Tensor, Tensor]
+
+
+class EpochLoader:
+    """Iterable over (x, y): x (B, C, H, W) float32 normalised, y (B,) int64, on the device of `data`.
+
+    The order and the augmentation of a pass are functions of (seed, epoch, index) (see `ncbench.data.order`);
+    no random generator is touched. With `shuffle=False, augment=False` it is the evaluation loader: every
+    image once, in the order of the set, whatever the epoch.
+
+    Args:
+        data: the images; they stay uint8, one batch at a time becomes float32.
+        batch_size: images per batch; None takes all of them as one batch.
+        mean, std: per channel, of the pixels / 255: x = (pixel / 255 - mean) / std. The training set's.
+        seed: of order and augmentation.
+        epoch: asked when a pass begins (at `__iter__`); None counts the passes of this object.
+        shuffle: False keeps the order of the set.
+        augment: crop with `crop_padding` and, with `flip`, mirror; see `ncbench.data.order.augment`.
+        drop_last: leave out a last batch that is smaller. The default keeps it: class means must not lose
+            images.
+        channels_last: memory format of x.
+
+    Lightning takes it as any sized iterable: it asks `iter()` once per epoch, prefetches nothing and adds no
+    sampler, so under several processes each of them would see all the images.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        batch_size: int | None,
+        *,
+        mean: Tensor | Sequence[float],
+        std: Tensor | Sequence[float],
+        seed: int = 0,
+        epoch: Callable[[], int] | None = None,
+        shuffle: bool = True,
+        augment: bool = False,
+        crop_padding: int = 4,
+        flip: bool = True,
+        drop_last: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: must be at least 1")
+        if len(data) == 0:
+            raise ValueError("data: there are no images to load")
+        self.data = data
+        self.batch_size = len(data) if batch_size is None else batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.augment = augment
+        self.crop_padding = crop_padding
+        self.flip = flip
+        self.drop_last = drop_last
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._epoch = epoch
+        self._passes = 0
+        # One multiply-add per pixel, its constants rounded once from float64.
+        centre, spread = (torch.as_tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (mean, std))
+        device = data.images.device
+        self._scale = (1 / (255 * spread)).to(device, torch.float32)
+        self._shift = (-centre / spread).to(device, torch.float32)
+
+    def __len__(self) -> int:
+        whole, left = divmod(len(self.data), self.batch_size)
+        return whole if self.drop_last or not left else whole + 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Not a generator itself: the epoch is asked here and not when the first batch is wanted.
+        epoch = self._passes if self._epoch is None else self._epoch()
+        self._passes += 1
+        return self._batches(epoch)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        images, labels = self.data.images, self.data.labels
+        n, size = len(labels), self.batch_size
+        order = epoch_order(self.seed, epoch, n, images.device) if self.shuffle else None
+        for start in range(0, len(self) * size, size):
+            stop = min(start + size, n)
+            if order is None:
+                x, y = images[start:stop], labels[start:stop]
+            else:
+                x, y = images[order[start:stop]], labels[order[start:stop]]
+            if self.augment:
+                where = torch.arange(start, stop, device=images.device) if order is None else order[start:stop]
+                x = augment(x, where, seed=self.seed, epoch=epoch, crop_padding=self.crop_padding, flip=self.flip)
+            yield self._normalised(x), y
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        # A copy always: a model that writes into its input must not write into the images.
+        floats = x.to(torch.float32, memory_format=self.memory_format)
+        return floats.mul_(self._scale).add_(self._shift)

@@ -1,0 +1,160 @@
+"""MNIST and CIFAR-10, read through torchvision from files whose checksums were compared first.
+
+CIFAR-10 comes as pickles, and a pickle can run anything when it is read: no file is opened by torchvision
+before all of them have the published md5.
+"""
+
+import hashlib
+import os
+import tempfile
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+from torchvision.datasets.mnist import read_image_file, read_label_file
+from typing_extensions import override
+
+from ncbench.data.datamodule import ImageData
+from ncbench.data.images import ImageSet, select
+
+__all__ = ["CIFAR10", "MNIST"]
+
+
+class _TorchvisionSet(ImageData):
+    """The official training and test split; `root` is what torchvision's class of the same name takes.
+
+    `prepare_data` checks the files, or fetches them into the cache; it and `setup` raise a ValueError of one
+    line where one is missing or damaged. A `root` that was given is only read, never written.
+    """
+
+    title: str
+    source: Any
+
+    @abstractmethod
+    def files(self) -> dict[str, str]:
+        """md5 of every file, by its path under the root."""
+
+    @abstractmethod
+    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        """Images (N, C, H, W) uint8, labels (N,) int64, class names; the files are known to be right."""
+
+    @override
+    def prepare_data(self) -> None:
+        if self._train is not None:  # Lightning asks again at the start of fit
+            return
+        if self.root is None and self.download and _first_fault(cache_folder(), self.files()):
+            self._fetch(cache_folder())
+        self._checked_root()
+
+    @override
+    def split(self) -> tuple[ImageSet, ImageSet]:
+        root = self._checked_root()
+        images, labels, names = self.read(root, train=True)
+        train = select(images, labels, self.classes, self._per_class, self.seed, class_names=names)
+        images, labels, names = self.read(root, train=False)
+        return train, select(images, labels, self.classes, class_names=names)
+
+    def _checked_root(self) -> Path:
+        root = cache_folder() if self.root is None else Path(self.root).expanduser()
+        fault = _first_fault(root, self.files())
+        if fault:
+            where = f"dataset.root={self.root}" + (f" (the cache {root})" if self.root is None else "")
+            if self.root is None:
+                cure = "set dataset.download=true, or dataset.root to a folder that has them"
+            else:
+                cure = "put the files there as torchvision does, or leave dataset.root empty to download"
+            raise ValueError(f"{where}: {fault}; {self.title} is not complete: {cure}")
+        return root
+
+    def _fetch(self, cache: Path) -> None:
+        # Beside the cache first, then one atomic rename per checked file: jobs that start together cannot
+        # read each other's half-written files, and a killed download leaves nothing that looks finished.
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as scratch:
+                self.source(scratch, download=True)
+                fault = _first_fault(Path(scratch), self.files())
+                if fault:
+                    raise RuntimeError(fault)
+                for path in self.files():
+                    (cache / path).parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(Path(scratch) / path, cache / path)
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"dataset.root=None: {self.title} could not be downloaded into {cache} ({reason}); "
+                "set dataset.root to a folder that has the files"
+            ) from error
+
+
+class MNIST(_TorchvisionSet):
+    """1 x 28 x 28 images of 10 digits: 60 000 for training (5 421 to 6 742 of each), 10 000 for the test.
+
+    Files: `MNIST/raw/*-ubyte` under the root, decompressed. `augment` moves by up to 4 pixels and does not
+    flip.
+    """
+
+    title = "MNIST"
+    source = torchvision.datasets.MNIST
+
+    @override
+    def files(self) -> dict[str, str]:
+        return {
+            "MNIST/raw/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+            "MNIST/raw/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+            "MNIST/raw/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+            "MNIST/raw/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+        }
+
+    @override
+    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        # Not through torchvision's class: it prefers a `processed/*.pt` of old versions, which nobody has
+        # checked.
+        stem = str(root / "MNIST" / "raw" / ("train" if train else "t10k"))
+        images = read_image_file(f"{stem}-images-idx3-ubyte").unsqueeze(1)
+        return images, read_label_file(f"{stem}-labels-idx1-ubyte"), [str(digit) for digit in range(10)]
+
+
+class CIFAR10(_TorchvisionSet):
+    """3 x 32 x 32 photographs of 10 classes: 5 000 of each for training, 1 000 of each for the test.
+
+    Files: `cifar-10-batches-py/` under the root. `augment` is the recipe of He et al. 2016 (Section 4.2):
+    crops with 4 pixels of padding, and horizontal flips.
+    """
+
+    title = "CIFAR-10"
+    source = torchvision.datasets.CIFAR10
+    flip = True
+
+    @override
+    def files(self) -> dict[str, str]:
+        source = self.source
+        listed = [*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])]
+        return {f"{source.base_folder}/{name}": md5 for name, md5 in listed}
+
+    @override
+    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        source = self.source(root, train=train, download=False)
+        images = torch.from_numpy(np.ascontiguousarray(source.data.transpose(0, 3, 1, 2)))
+        return images, torch.tensor(source.targets, dtype=torch.int64), list(source.classes)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `ncbench/data` under $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncbench" / "data"
+
+
+def _first_fault(root: Path, files: dict[str, str]) -> str | None:
+    """What is wrong with the first missing or damaged file; None where all are right."""
+    for path, expected in files.items():
+        if not (root / path).is_file():
+            return f"{path} is missing"
+        with open(root / path, "rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if found != expected:
+            return f"{path} is damaged (md5 {found}, not {expected})"
+    return None

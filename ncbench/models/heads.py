@@ -1,0 +1,89 @@
+"""The head whose collapse is studied: L bias-free linear layers on the features H_1 of a backbone.
+
+Letters: K classes, L depth (number of weight matrices), H_1 the output of the backbone. Submodules are named
+so that layer names are those of the records: `features` is H_1, `head.l` the l-th layer, `head.l.linear` its
+pre-activation, `head.l` (or `head.l.activation`) its post-activation.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BackboneWithHead", "mlp_head"]
+
+ACTIVATIONS = ("relu", "linear")
+
+
+def mlp_head(in_width: int, width: int, num_classes: int, depth: int, activation: str = "relu") -> nn.Sequential:
+    """W_L s(W_{L-1} ... s(W_1 h)): bias-free, s the ReLU or, for "linear", nothing (arXiv 2405.14468, eq. 1).
+
+    Shapes: (B, in_width) -> (B, num_classes), (B, width) in between. The children are "1" ... "L"; child l <
+    L has `linear` and (not for "linear") `activation`, child L has `linear` only. Initialised as nn.Linear
+    is. Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there) or
+    another activation.
+
+    >>> [name for name, _ in mlp_head(8, 8, 3, depth=2).named_modules()][1:]
+    ['1', '1.linear', '1.activation', '2', '2.linear']
+    """
+    if depth < 1:
+        raise ValueError(f"model.depth={depth}: the head needs at least 1 layer")
+    if width < num_classes:
+        raise ValueError(f"model.width={width}: the head needs width >= number of classes ({num_classes})")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"model.activation={activation!r}: must be one of {', '.join(ACTIVATIONS)}")
+    widths = [in_width] + [width] * (depth - 1) + [num_classes]
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number in range(1, depth + 1):
+        layer: OrderedDict[str, nn.Module] = OrderedDict()
+        layer["linear"] = nn.Linear(widths[number - 1], widths[number], bias=False)
+        if number < depth and activation == "relu":
+            layer["activation"] = nn.ReLU()
+        layers[str(number)] = nn.Sequential(layer)
+    return nn.Sequential(layers)
+
+
+class BackboneWithHead(nn.Module):
+    """head(features(x)): a backbone that ends in H_1 (B, width), then `mlp_head`, to (B, num_classes).
+
+    Args:
+        depth, width, activation: of the head; `width` is also the width of H_1.
+        backbone: called as `backbone(input_shape=..., output_width=width)`, e.g. a functools.partial of
+            `ResNet20`.
+        init_scale: g of N(0, g^2/fan_in), the draw of each matrix of the head. None keeps nn.Linear's own,
+            uniform with the standard deviation of g = 1/sqrt(3).
+        input_shape, num_classes: of the data, known at run time.
+        seed: of the initialisation, which neither depends on torch's global generator nor changes it, and is
+            the same for every device (the weights are made on the CPU).
+
+    Raises ValueError as `mlp_head`, and for an init_scale that is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        width: int,
+        activation: str = "relu",
+        backbone: Callable[..., nn.Module],
+        init_scale: float | None = None,
+        input_shape: tuple[int, int, int],
+        num_classes: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if init_scale is not None and not init_scale > 0:
+            raise ValueError(f"model.init_scale={init_scale}: must be positive")
+        # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.default_generator.manual_seed(seed)
+            self.features = backbone(input_shape=tuple(input_shape), output_width=width)
+            self.head = mlp_head(width, width, num_classes, depth, activation)
+            if init_scale is not None:
+                for weight in self.head.parameters():
+                    nn.init.normal_(weight, std=init_scale / weight.shape[1] ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(x))
+        return logits

@@ -1,0 +1,6 @@
+"""Stacks of small networks: parameters carry a leading replica axis R, products are batched."""
+
+from ncbench.models.replica.dufm import DUFM, FreeFeatures, ReplicaLinear
+from ncbench.models.replica.gradient import FullBatchGradient
+
+__all__ = ["DUFM", "FreeFeatures", "FullBatchGradient", "ReplicaLinear"]

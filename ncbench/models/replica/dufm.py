@@ -1,0 +1,129 @@
+"""The deep unconstrained features model (DUFM), as a stack of R independent networks.
+
+Source: arXiv 2405.14468, equation 1 (MSE) and arXiv 2410.23169, Section 2 (cross-entropy). The features H_1 are
+free parameters, one row per sample; there are no biases, no ReLU on H_1 and none on the output:
+
+    f = W_L s(W_{L-1} ... s(W_1 H_1)),   s = ReLU or the identity,  L weight matrices, L - 1 activations.
+
+Letters: R replicas, N samples, L depth. Rows are samples here (the papers' columns): H (R, N, d), W (R, d_out, d_in).
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["DUFM", "FreeFeatures", "ReplicaLinear"]
+
+
+class FreeFeatures(nn.Module):
+    """H_1 as a parameter (R, N, d): called with sample indices (B,), returns their rows (R, B, d)."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = nn.Parameter(value)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return self.value[:, indices]
+
+
+class ReplicaLinear(nn.Module):
+    """R linear maps without bias: weight (R, d_out, d_in), (R, B, d_in) -> (R, B, d_out)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.bmm(inputs, self.weight.transpose(1, 2))
+
+
+class DUFM(nn.Module):
+    """R deep unconstrained features models with the same shape and independent initial values.
+
+    Submodules `features` (FreeFeatures) and `head` with children "1" ... "L", each a `linear` followed, except in
+    the last, by an `activation`: the layer names of every other ncbench network.
+
+    Initial values (arXiv 2405.14468 gives none; the scale is what decides between DNC and low rank in its Figure 3
+    right): W_l ~ N(0, g^2 / fan_in), H_1 ~ N(0, g^2 / width), g = `init_scale`, one number or one per replica.
+    Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of
+    replicas nor the dtype changes its start.
+
+    Raises ValueError for depth < 1, width < number of classes, an unknown activation, or no seeds.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        width: int,
+        activation: str,
+        init_scale: float | Sequence[float] | None,
+        num_classes: int,
+        num_samples: int,
+        seeds: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if depth < 1:
+            raise ValueError(f"model.depth={depth}: the head needs at least 1 weight matrix")
+        if width < num_classes and depth > 1:
+            raise ValueError(f"model.width={width}: the head needs width >= number of classes ({num_classes})")
+        if activation not in ("relu", "linear"):
+            raise ValueError(f"model.activation={activation}: must be relu or linear")
+        if not seeds:
+            raise ValueError("seeds=[]: at least one replica is needed")
+        given = 1.0 if init_scale is None else init_scale
+        scales = [given] * len(seeds) if isinstance(given, (int, float)) else list(given)
+        if len(scales) != len(seeds):
+            raise ValueError(f"init_scale has {len(scales)} values: one, or one per replica ({len(seeds)})")
+        self.depth, self.activation, self.num_classes = depth, activation, num_classes
+        shapes = [(width, width)] * (depth - 1) + [(num_classes, width)]
+        draws = [_draw(seed, g, num_samples, shapes) for seed, g in zip(seeds, scales)]
+        features, *weights = (torch.stack(same).to(dtype) for same in zip(*draws))
+        self.features = FreeFeatures(features)
+        self.head = nn.Sequential(OrderedDict((str(l), self._layer(l, W)) for l, W in enumerate(weights, 1)))
+
+    def _layer(self, index: int, weight: Tensor) -> nn.Sequential:
+        parts: OrderedDict[str, nn.Module] = OrderedDict(linear=ReplicaLinear(weight))
+        if self.activation == "relu" and index < self.depth:
+            parts["activation"] = nn.ReLU()
+        return nn.Sequential(parts)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        outputs: Tensor = self.head(self.features(indices))
+        return outputs
+
+    @property
+    def replicas(self) -> int:
+        """How many networks the stack holds."""
+        return self.features.value.shape[0]
+
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """W_1 ... W_L, each (R, d_out, d_in)."""
+        layers: list[Any] = list(self.head)
+        return [layer.linear.weight for layer in layers]
+
+    def as_linear(self, replica: int = 0) -> nn.Sequential:
+        """One network of the stack as ordinary modules: an nn.Embedding of the samples, then a head of nn.Linear."""
+        features = self.features.value.detach()[replica]
+        embedding = nn.Embedding(features.shape[0], features.shape[1], _weight=features.clone())
+        head: OrderedDict[str, nn.Module] = OrderedDict()
+        layers: list[Any] = list(self.head)
+        for number, layer in enumerate(layers, 1):
+            weight = layer.linear.weight.detach()[replica]
+            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=weight.dtype)
+            linear.weight.data.copy_(weight)
+            activation = {"activation": layer.activation} if hasattr(layer, "activation") else {}
+            head[str(number)] = nn.Sequential(OrderedDict(linear=linear, **activation))
+        return nn.Sequential(OrderedDict(features=embedding, head=nn.Sequential(head)))
+
+
+def _draw(seed: int, scale: float, num_samples: int, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    width = shapes[0][1]
+    sizes = [(num_samples, width), *shapes]
+    return [torch.randn(size, generator=generator, dtype=torch.float64) * (scale / size[1] ** 0.5) for size in sizes]

@@ -1,0 +1,36 @@
+"""Reads run folders and makes tables, figures and a page of them; needs no torch.
+
+Names are resolved on first use (PEP 562): pandas and matplotlib are imported when something is read or drawn.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ncbench.report import figure as figure
+    from ncbench.report.load import load_grams as load_grams
+    from ncbench.report.load import load_measures as load_measures
+    from ncbench.report.load import load_references as load_references
+    from ncbench.report.load import load_replicas as load_replicas
+    from ncbench.report.load import load_run_info as load_run_info
+    from ncbench.report.load import load_spectra as load_spectra
+    from ncbench.report.runs import find_runs as find_runs
+
+__all__ = [
+    "figure",
+    "find_runs",
+    "load_grams",
+    "load_measures",
+    "load_references",
+    "load_replicas",
+    "load_run_info",
+    "load_spectra",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "figure":
+        return import_module("ncbench.report.figure")
+    if name in __all__:
+        return getattr(import_module("ncbench.report.load"), name)
+    raise AttributeError(f"module 'ncbench.report' has no attribute {name!r}")

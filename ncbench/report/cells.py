@@ -1,0 +1,146 @@
+"""Groups replicas into cells: those of one run that differ in nothing but the seed.
+
+Every median, quartile and share of the report is taken over a cell.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncbench.report.load import load_final, load_references, load_replicas, load_run_info
+from ncbench.report.runs import Dir
+
+SUMMARY = ["median", "q25", "q75", "min", "max", "replicas"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Replicas of the run `run`; `values` are theirs of every quantity that varies in the directory."""
+
+    run: str
+    replicas: tuple[int, ...]
+    values: dict[str, Any]
+    label: str
+
+
+def find_cells(dir: Dir) -> list[Cell]:
+    """Cells of all runs in `dir`, runs in order, replicas in order of their first appearance.
+
+    What varies is read from `replicas.json`: every entry but those named `seed` or `..._seed`. A run
+    without that file is one cell with as many replicas as `run.json` says.
+    """
+    replicas = load_replicas(dir)
+    varying = varying_names(replicas)
+    infos = load_run_info(dir)
+    cells: list[tuple[str, tuple[int, ...], dict[str, Any]]] = []
+    for run, info in infos.items():
+        rows = replicas[replicas["run"] == run]
+        if rows.empty:
+            cells.append((run, tuple(range(info.get("replicas") or 1)), {}))
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for replica, *values in rows[["replica", *varying]].itertuples(index=False, name=None):
+            key = tuple(None if isinstance(value, float) and math.isnan(value) else value for value in values)
+            groups.setdefault(key, []).append(int(replica))
+        cells += [(run, tuple(members), dict(zip(varying, key))) for key, members in groups.items()]
+    return _labelled(cells, infos)
+
+
+def varying_names(replicas: pd.DataFrame) -> list[str]:
+    """Names of the replicated or swept values that are not the same everywhere, numbers first."""
+    names = [n for n in replicas.columns if n not in ("run", "replica") and not n.endswith("seed")]
+    varying = [name for name in names if replicas[name].nunique(dropna=False) > 1]
+    return sorted(varying, key=lambda name: not pd.api.types.is_numeric_dtype(replicas[name]))
+
+
+def _labelled(cells: list[tuple[str, tuple[int, ...], dict[str, Any]]], infos: dict[str, dict[str, Any]]) -> list[Cell]:
+    labels = [describe(values) for _, _, values in cells]
+    for place, (run, _, _) in enumerate(cells):
+        if len(infos) == 1 and not labels[place]:
+            labels[place] = str(infos[run].get("name") or run)
+        elif not labels[place]:
+            labels[place] = run
+    ambiguous = {label for label in labels if labels.count(label) > 1}
+    return [
+        Cell(run, members, values, f"{run}: {label}" if label in ambiguous else label)
+        for (run, members, values), label in zip(cells, labels)
+    ]
+
+
+def describe(values: dict[str, Any]) -> str:
+    """Swept values as text.
+
+    >>> describe({"weight_decay": 0.002, "depth": 4})
+    'weight_decay=0.002, depth=4'
+    """
+    return ", ".join(f"{name}={plain(value)}" for name, value in values.items() if value is not None)
+
+
+def plain(value: Any) -> str:
+    """A value as a reader writes it.
+
+    >>> plain(4.0), plain(0.002), plain("relu")
+    ('4', '0.002', 'relu')
+    """
+    return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def with_cell(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
+    """The rows that belong to `cells`, with a column `cell`: the place in that list."""
+    place = {(cell.run, replica): i for i, cell in enumerate(cells) for replica in cell.replicas}
+    runs = list(frame["run"].cat.categories)
+    most = 1 + max([replica for _, replica in place] + [int(frame["replica"].max()) if len(frame) else 0])
+    table = np.full((len(runs), most), -1, dtype=np.int32)
+    for (run, replica), i in place.items():
+        table[runs.index(run), replica] = i
+    code = table[frame["run"].cat.codes.to_numpy(), frame["replica"].to_numpy()]
+    found: pd.DataFrame = frame.assign(cell=code)[code >= 0]
+    return found
+
+
+def quartiles(frame: pd.DataFrame, by: Iterable[str], column: str = "value") -> pd.DataFrame:
+    """Median, quartiles, extremes and number of values of `column` in every group, leaving out NaN."""
+    by = list(by)
+    if frame.empty:
+        return pd.DataFrame(columns=[*by, *SUMMARY])
+    groups = frame.groupby(by, observed=True)[column]
+    table = groups.quantile(np.array([0.5, 0.25, 0.75])).unstack()
+    table.columns = pd.Index(["median", "q25", "q75"])
+    table = table.assign(min=groups.min(), max=groups.max(), replicas=groups.count())
+    return table.reset_index()
+
+
+def final_table(dir: Dir) -> pd.DataFrame:
+    """Final values over the replicas of each cell, in long form: the content of `table.csv`.
+
+    Columns: run, every swept value, split, layer, stage, measure, step, median, q25, q75, min, max, replicas.
+    """
+    cells = find_cells(dir)
+    frame = with_cell(load_final(dir), cells)
+    series = ["cell", "split", "layer", "stage", "measure", "step"]
+    table = quartiles(frame, series).sort_values(series, kind="stable")
+    table.insert(0, "run", [cells[i].run for i in table["cell"]])
+    varying = list(dict.fromkeys(name for cell in cells for name in cell.values))
+    for place, name in enumerate(varying):
+        table.insert(1 + place, name, [cells[i].values.get(name) for i in table["cell"]])
+    return table.drop(columns="cell").reset_index(drop=True)
+
+
+def references_of(references: pd.DataFrame, cell: Cell) -> pd.DataFrame:
+    """The theory lines that have a value and hold for replicas of this cell."""
+    rows = references[(references["run"] == cell.run) & references["value"].notna()]
+    holds = [who is None or bool(set(who) & set(cell.replicas)) for who in rows["replicas"]]
+    return rows[np.array(holds, dtype=bool)]
+
+
+def load_cell_references(dir: Dir, cells: list[Cell]) -> list[dict[str, float]]:
+    """For each cell the theory lines of the loss: name -> value."""
+    references = load_references(dir)
+    lines = references[references["measure"] == "loss"]
+    return [
+        {str(name): float(value) for name, value in zip(rows["name"], rows["value"])}
+        for rows in (references_of(lines, cell) for cell in cells)
+    ]

@@ -1,0 +1,15 @@
+"""One function per figure: `figure.loss(dir)` draws what the runs in `dir` recorded.
+
+Each returns a matplotlib Figure: in a notebook it shows itself, `fig.savefig("loss.pdf")` writes it. A
+directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError.
+"""
+
+from ncbench.report.collapse_curves import collapse
+from ncbench.report.grams import gram
+from ncbench.report.loss_curves import loss
+from ncbench.report.ranks import rank
+from ncbench.report.spectral import spectra
+from ncbench.report.style import NoRecordsError
+from ncbench.report.sweeps import summary
+
+__all__ = ["NoRecordsError", "collapse", "gram", "loss", "rank", "spectra", "summary"]

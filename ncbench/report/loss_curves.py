@@ -1,0 +1,156 @@
+"""Figure of the loss during training, beside the theory lines."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.lines import Line2D
+
+from ncbench.report import style
+from ncbench.report.cells import Cell, find_cells, load_cell_references, quartiles, with_cell
+from ncbench.report.load import load_measures
+from ncbench.report.runs import Dir
+from ncbench.report.style import NoRecordsError, Plot, panels, styled, thin
+
+BAND = "interquartile range"
+
+
+@styled
+def loss(dir: Dir) -> Plot:
+    """Full objective against the step: median over replicas, interquartile band, best and worst replica.
+
+    Fit and regulariser are drawn thinner, theory lines from `references.json` with name and value. Up to six
+    cells (runs, or groups of replicas with the same swept values) have a panel each; of more the medians are
+    overlaid.
+    """
+    cells = find_cells(dir)
+    frame = load_measures(dir, measures=["loss", "fit", "regulariser"], layers=[""])
+    frame = with_cell(frame[frame["split"] != "test"], cells)
+    if not (frame["measure"] == "loss").any():
+        raise NoRecordsError("no loss recorded yet")
+    references = load_cell_references(dir, cells)
+    drawn = sorted(frame["cell"].unique())
+    if len(drawn) > style.MAX_PANELS:
+        return _overlay(frame, [cells[i] for i in drawn], drawn)
+    columns = min(len(drawn), 3) if len(drawn) != 4 else 2
+    rows = -(-len(drawn) // columns)
+    width = 6.4 if len(drawn) == 1 else 3.9 if columns == 2 else 3.4
+    figure, axes = panels(rows, columns, width, 4.0 if len(drawn) == 1 else 3.0)
+    for place, ax in enumerate(axes.flat):
+        if place >= len(drawn):
+            ax.set_axis_off()
+            continue
+        cell = drawn[place]
+        _loss_panel(ax, frame[frame["cell"] == cell], references[cell])
+        ax.set_title(style.literal(cells[cell].label))
+        if place + columns < len(drawn):
+            ax.set_xlabel("")
+        if place % columns == 0:
+            ax.set_ylabel("loss")
+    figure.legend(handles=_key(list(axes.flat)), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _key(axes: list[Axes]) -> list[Any]:
+    """One entry for each kind of curve, in the order of interest."""
+    found = {artist.get_label(): artist for ax in axes for artist in [*ax.lines, *ax.collections]}
+    order = ["loss", "loss, median", BAND, "best replica", "worst replica", "fit", "regulariser"]
+    return [found[label] for label in order if label in found]
+
+
+def _loss_panel(ax: Axes, frame: pd.DataFrame, references: dict[str, float]) -> None:
+    curves = {str(name): _curve(part) for name, part in frame.groupby("measure", observed=True)}
+    for name, colour in (("regulariser", style.ORANGE), ("fit", style.SKY)):
+        if name in curves:
+            _line(ax, curves[name]["step"], curves[name]["median"], color=colour, lw=0.9, label=name)
+    total = curves["loss"]
+    single = int(total["replicas"].max()) < 2
+    if not single:
+        kept = thin(total["step"], total["q25"], total["q75"])
+        steps, low, high = (total[name][kept] for name in ("step", "q25", "q75"))
+        ax.fill_between(steps, low, high, color=style.BLUE, alpha=0.25, lw=0, label=BAND)
+        for name, replica, dashes in _extremes(frame[frame["measure"] == "loss"]):
+            _line(ax, replica["step"], replica["value"], color="#6B6B6B", ls=dashes, lw=0.9, label=name)
+    label = "loss" if single else "loss, median"
+    _line(ax, total["step"], total["median"], color=style.BLUE, lw=2.0, label=label)
+    lines = [_reference(ax, place, name, value) for place, (name, value) in enumerate(references.items())]
+    if lines:
+        ax.legend(handles=lines, loc="best", handlelength=2.6)
+    _loss_limits(ax, frame, list(references.values()))
+    style.step_axis(ax)
+
+
+def _line(ax: Axes, steps: style.Values, values: style.Values, **look: Any) -> None:
+    kept = thin(steps, values)
+    ax.plot(steps[kept], values[kept], **look)
+
+
+def _curve(part: pd.DataFrame) -> dict[str, style.Values]:
+    table = quartiles(part, ["step"])
+    return {name: table[name].to_numpy(dtype=float) for name in table.columns}
+
+
+def _extremes(frame: pd.DataFrame) -> list[tuple[str, dict[str, style.Values], Any]]:
+    """The replicas with the lowest and the highest final loss; one that diverged (NaN) counts as highest."""
+    last = frame[frame["step"] == frame["step"].max()].set_index("replica")["value"].fillna(np.inf)
+    found: list[tuple[str, dict[str, style.Values], Any]] = []
+    for name, replica, line in (("best replica", last.idxmin(), "-"), ("worst replica", last.idxmax(), "--")):
+        rows = frame[frame["replica"] == replica].sort_values("step")
+        found.append((name, {key: rows[key].to_numpy(dtype=float) for key in ("step", "value")}, line))
+    return found
+
+
+def _reference(ax: Axes, place: int, name: str, value: float) -> Line2D:
+    colour, dashes = style.REFERENCE_STYLES[place % len(style.REFERENCE_STYLES)]
+    label = f"{style.literal(name.upper())} {value:.7g}"
+    return ax.axhline(value, color=colour, ls=dashes, lw=1.4, label=label)
+
+
+def _loss_limits(ax: Axes, frame: pd.DataFrame, references: list[float]) -> None:
+    """The axis follows loss and theory; fit and regulariser may extend it by a factor of 4."""
+    values = frame["value"].where(np.isfinite(frame["value"]) & (frame["value"] > 0))
+    total = pd.concat([values[frame["measure"] == "loss"], pd.Series([v for v in references if v > 0])])
+    if total.notna().any():
+        low = max(values.min(), total.min() / 4) / 1.15
+        high = min(total.max(), total.min() * 1e8) * 1.15
+        ax.set_yscale("log")
+        style.log_axis(ax.yaxis, low, high)
+        ax.set_ylim(low, high)
+
+
+def _overlay(frame: pd.DataFrame, cells: list[Cell], codes: list[int]) -> Plot:
+    figure, axes = panels(1, 1, 6.8, 4.2)
+    ax = axes[0, 0]
+    table = quartiles(frame[frame["measure"] == "loss"], ["cell", "step"])
+    name, numbers = _first_number(cells)
+    ordered = sorted(set(numbers))
+    if name is not None:
+        wide = ordered[0] > 0 and ordered[-1] > 10 * ordered[0]
+        scale = ScalarMappable((LogNorm if wide else Normalize)(ordered[0], ordered[-1]), "viridis")
+        tints = list(scale.to_rgba(np.array(numbers)))
+        figure.colorbar(scale, ax=ax, label=style.literal(name))
+    else:
+        tints = style.colours(len(cells))
+    for cell, code, tint in zip(cells, codes, tints):
+        part = table[table["cell"] == code]
+        steps, median = part["step"].to_numpy(dtype=float), part["median"].to_numpy(dtype=float)
+        _line(ax, steps, median, color=tint, lw=1.2, label=style.literal(cell.label))
+    if name is None and len(cells) <= 20:
+        figure.legend(loc="outside right upper")
+    _loss_limits(ax, frame[frame["measure"] == "loss"], [])
+    style.step_axis(ax)
+    ax.set_ylabel("loss, median over replicas")
+    ax.set_title(f"{len(cells)} runs")
+    return figure
+
+
+def _first_number(cells: list[Cell]) -> tuple[str | None, list[float]]:
+    """The first swept quantity that is a number in every cell, and its values."""
+    for name in cells[0].values:
+        values = [cell.values.get(name) for cell in cells]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            return name, [float(value) for value in values if value is not None]
+    return None, []

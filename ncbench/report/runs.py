@@ -1,0 +1,154 @@
+"""Finds run folders and reads the small JSON files in them.
+
+A run is a folder with `run.json`; a directory may hold many, at any depth. Every table names a run by its
+path relative to the directory asked for, or by the folder's own name when that directory is the run itself.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+class BadRecordsError(ValueError):
+    """A directory, a record or an argument that cannot be used as it is: the user's to correct."""
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key under which numbers inside names count as numbers.
+
+    >>> sorted(["10", "9", "a2"], key=natural_key)
+    ['9', '10', 'a2']
+    """
+    parts = re.findall(r"\d+|\D+", text)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def as_paths(dir: Dir) -> list[Path]:
+    """The directories meant by an argument `dir`: one path, or several."""
+    return [Path(dir)] if isinstance(dir, str | os.PathLike) else [Path(one) for one in dir]
+
+
+def find_runs(dir: Dir) -> list[Path]:
+    """Run folders in `dir` (or in several directories), itself included, in natural order of paths.
+
+    Folders inside a run and folders whose name starts with a dot are not searched, links are not followed.
+
+    Raises FileNotFoundError for a directory that does not exist and ValueError for one that holds no run.
+    """
+    found: dict[Path, None] = {}
+    for base in as_paths(dir):
+        if not base.is_dir():
+            raise FileNotFoundError(f"dir={str(base)!r}: no such directory")
+        runs = _runs_below(base)
+        if not runs:
+            raise BadRecordsError(f"dir={str(base)!r} holds no run; a run is a folder with run.json in it")
+        found.update(dict.fromkeys(runs))
+    if not found:
+        raise BadRecordsError("dir=[] names no directory; at least one is needed")
+    return list(found)
+
+
+def _runs_below(base: Path) -> list[Path]:
+    runs: list[Path] = []
+    for folder, subfolders, files in os.walk(base):
+        if "run.json" in files:
+            runs.append(Path(folder))
+            subfolders.clear()
+        else:
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    return sorted(runs, key=lambda run: natural_key(run.relative_to(base).as_posix()))
+
+
+def named_runs(dir: Dir) -> dict[str, Path]:
+    """Run folders by the name they have in the column `run` of every table."""
+    unique = {run.resolve(): run for run in reversed(find_runs(dir))}
+    root = common_root(dir)
+    names = {path.name if path == root else path.relative_to(root).as_posix(): run for path, run in unique.items()}
+    return dict(reversed(names.items()))
+
+
+def common_root(dir: Dir) -> Path:
+    """The directory itself, or the closest common parent of several."""
+    return Path(os.path.commonpath([path.resolve() for path in as_paths(dir)]))
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; ValueError names the file when it cannot be parsed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadRecordsError(f"{path}: not valid JSON ({error})") from None
+
+
+def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
+    """What `run.json` says (status, command, versions, cost, final values) for every run, by its name."""
+    info = {}
+    for name, run in named_runs(dir).items():
+        info[name] = read_json(run / "run.json")
+        if not isinstance(info[name], dict):
+            raise BadRecordsError(f"{run / 'run.json'}: has to hold one JSON object")
+    return info
+
+
+def load_replicas(dir: Dir) -> pd.DataFrame:
+    """One row per replica: run, replica, seed and every replicated or swept value (weight_decay, depth, ...).
+
+    A run without `replicas.json` contributes no row; a value that a run does not name is missing (NaN). Lists
+    and mappings appear as their JSON text, so that every column can be grouped by.
+    """
+    records = []
+    runs = named_runs(dir)
+    for record in _records(runs, "replicas.json"):
+        records.append({key: _plain(value) for key, value in record.items()})
+    frame = pd.DataFrame(records)
+    leading = ["run", "replica", "seed"]
+    frame = frame.reindex(columns=leading + [name for name in frame.columns if name not in leading])
+    frame["run"] = pd.Categorical(frame["run"], categories=list(runs))
+    return frame
+
+
+def load_references(dir: Dir) -> pd.DataFrame:
+    """Theory lines, one row each: run, name, value, formula, arguments (dict), replicas, why, measure.
+
+    `replicas` is None where the line holds for all replicas, else the list of those it holds for; `value`
+    is NaN where the theory gives none, and `why` then says the reason. `measure` is what the line is
+    compared with: `loss` unless the record names another.
+    """
+    runs = named_runs(dir)
+    columns = ["run", "name", "value", "formula", "arguments", "replicas", "why", "measure"]
+    rows = [
+        [record.get(column, "loss" if column == "measure" else None) for column in columns]
+        for record in _records(runs, "references.json")
+    ]
+    frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object})
+    frame["value"] = pd.to_numeric(frame["value"]).astype(float)
+    frame["run"] = pd.Categorical(frame["run"], categories=list(runs))
+    for column in ("replicas", "why"):
+        frame[column] = pd.Series([_none(value) for value in frame[column]], dtype=object)
+    return frame
+
+
+def _records(runs: dict[str, Path], file: str) -> list[dict[str, Any]]:
+    records = []
+    for name, run in runs.items():
+        if (run / file).is_file():
+            content = read_json(run / file)
+            if not (isinstance(content, list) and all(isinstance(record, dict) for record in content)):
+                raise BadRecordsError(f"{run / file}: has to hold a list of JSON objects")
+            records += [{**record, "run": name} for record in content]
+    return records
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+
+
+def _none(value: Any) -> Any:
+    return None if isinstance(value, float) else value

@@ -1,0 +1,149 @@
+"""Figure of a sweep: final loss, rank and collapse against what was varied."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from ncbench.report import style
+from ncbench.report.cells import Cell, describe, find_cells, load_cell_references, plain, quartiles, with_cell
+from ncbench.report.load import load_final
+from ncbench.report.runs import Dir, natural_key
+from ncbench.report.style import NoRecordsError, Plot, panels, styled
+
+REFERENCE_MARKERS = ["_", "x", "+", "1"]
+
+
+@styled
+def summary(dir: Dir, split: str = "train") -> Plot:
+    """Final loss, rank of intermediate layers and DNC1 of the last hidden layer against what was swept.
+
+    The x axis is the first swept value. Median and interquartile range over replicas; one line for each
+    combination of the other swept values. The theory lines' values are drawn as markers in the colour of
+    the line they belong to. Rank: class means before the activation of head.1 ... head.L-1, averaged over
+    layers and then taken over replicas.
+    """
+    cells = find_cells(dir)
+    frame = load_final(dir)
+    frame = with_cell(frame[frame["split"] == split], cells)
+    present = sorted(frame["cell"].unique())
+    if len(present) < 2:
+        raise NoRecordsError("fewer than two runs to compare")
+    positions, name, names = _positions([cells[i] for i in present])
+    place = dict(zip(present, positions))
+    others = {i: describe({k: v for k, v in cells[i].values.items() if k != name}) for i in present}
+    groups = sorted(set(others.values()), key=natural_key)
+    tints = dict(zip(groups, style.colours(len(groups))))
+    figure, axes = panels(1, 3, 3.4, 3.4)
+    shown: tuple[tuple[str, Callable[[pd.DataFrame], pd.DataFrame]], ...] = (
+        ("final loss", final_loss),
+        ("mean rank, intermediate layers", intermediate_rank),
+        ("final DNC1, last hidden layer", last_dnc1),
+    )
+    for ax, (label, pick) in zip(axes[0], shown):
+        values = quartiles(pick(frame), ["cell"])
+        for number, group in enumerate(groups):
+            members = values[[others[i] == group for i in values["cell"]]]
+            _line(ax, members, place, tints[group], style.MARKERS[number % len(style.MARKERS)])
+        ax.set_ylabel(label)
+        _x_axis(ax, positions, name, names)
+    kinds = _theory(axes[0, 0], load_cell_references(dir, cells), place, {i: tints[others[i]] for i in present})
+    for ax in (axes[0, 0], axes[0, 2]):
+        _log_if_positive(ax)
+    axes[0, 1].set_ylim(bottom=0)
+    _legend(figure, tints, kinds)
+    return figure
+
+
+def _theory(ax: Axes, lines: list[dict[str, float]], place: dict[int, float], tints: dict[int, Any]) -> list[str]:
+    """Draws the theory lines' values as markers; returns the names of the lines."""
+    kinds = list(dict.fromkeys(kind for i in place for kind in lines[i]))
+    for kind, marker in zip(kinds, itertools.cycle(REFERENCE_MARKERS)):
+        for i in place:
+            if kind in lines[i]:
+                ax.plot(
+                    place[i],
+                    lines[i][kind],
+                    ls="",
+                    marker=marker,
+                    ms=11,
+                    mew=1.6,
+                    color=tints[i],
+                    label=f"reference {kind}",
+                )
+    return kinds
+
+
+def final_loss(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the loss of every replica."""
+    return frame[(frame["measure"] == "loss") & (frame["layer"] == "")]
+
+
+def intermediate_rank(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean rank of the pre-activation class means of head.1 ... head.L-1, one row per cell and replica."""
+    rows = frame[(frame["measure"] == "rank") & (frame["stage"] == "pre")]
+    number = pd.to_numeric(rows["layer"].astype(str).str.removeprefix("head."), errors="coerce")
+    rows = rows.assign(number=number)
+    rows = rows[rows["number"] < rows.groupby("cell")["number"].transform("max")]
+    return rows.groupby(["cell", "replica"], observed=True)["value"].mean().reset_index()
+
+
+def last_dnc1(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of DNC1 after the last activation: head.L-1, or `features` where L = 1."""
+    rows = frame[(frame["measure"] == "dnc1") & (frame["stage"] == "post")]
+    order = rows.assign(order=rows["layer"].cat.codes)
+    return order[order["order"] == order.groupby("cell")["order"].transform("max")]
+
+
+def _positions(cells: list[Cell]) -> tuple[list[float], str, list[str] | None]:
+    """Where each cell stands on the x axis, the axis' name, and the places' names if they are no numbers."""
+    if not cells[0].values:
+        return [float(i) for i in range(len(cells))], "run", [cell.label for cell in cells]
+    name = next(iter(cells[0].values))
+    values = [cell.values.get(name) for cell in cells]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return [float(value) for value in values if value is not None], name, None
+    names = sorted({plain(value) for value in values}, key=natural_key)
+    return [float(names.index(plain(value))) for value in values], name, names
+
+
+def _line(ax: Axes, table: pd.DataFrame, place: dict[int, float], tint: Any, marker: str) -> None:
+    if table.empty:
+        return
+    table = table.assign(x=[place[i] for i in table["cell"]]).sort_values("x")
+    median = table["median"].to_numpy(dtype=float)
+    low, high = (np.abs(table[name].to_numpy(dtype=float) - median) for name in ("q25", "q75"))
+    ax.errorbar(table["x"], median, yerr=[low, high], color=tint, marker=marker, ms=4.5, lw=1.3, capsize=2)
+
+
+def _x_axis(ax: Axes, positions: list[float], name: str, names: list[str] | None) -> None:
+    ax.set_xlabel(style.literal(name))
+    if names is not None:
+        ax.set_xticks(range(len(names)), [style.literal(one) for one in names], rotation=40, ha="right")
+    elif min(positions) > 0 and max(positions) >= 10 * min(positions):
+        ax.set_xscale("log")
+    elif len(set(positions)) <= 6:
+        ax.set_xticks(sorted(set(positions)), [f"{x:g}" for x in sorted(set(positions))])
+
+
+def _log_if_positive(ax: Axes) -> None:
+    low, high = ax.dataLim.intervaly
+    if 0 < low < high:
+        ax.set_yscale("log")
+        style.log_axis(ax.yaxis, low, high)
+
+
+def _legend(figure: Plot, tints: dict[str, Any], kinds: list[str]) -> None:
+    handles = [
+        Line2D([], [], color=tint, marker=marker, ms=4.5, label=style.literal(group or "median"))
+        for (group, tint), marker in zip(list(tints.items())[:12], itertools.cycle(style.MARKERS))
+    ]
+    handles += [
+        Line2D([], [], ls="", marker=marker, ms=9, mew=1.6, color="black", label=style.literal(kind.upper()))
+        for kind, marker in zip(kinds, itertools.cycle(REFERENCE_MARKERS))
+    ]
+    figure.legend(handles=handles, loc="outside right upper")

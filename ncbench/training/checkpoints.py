@@ -1,0 +1,102 @@
+"""Checkpoints that a kill cannot corrupt.
+
+Lightning writes through a temporary file in $TMPDIR and moves it; on another file system the move is a copy, and a
+kill inside it destroys the old checkpoint with the new one. Here the temporary file lies beside its target, the
+previous checkpoint is kept, and the SHA-256 of both stands in `checksums.json` before either gets its name.
+"""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from typing_extensions import override
+
+__all__ = ["AtomicCheckpointIO", "SaveLast", "usable_checkpoint"]
+
+LAST, PREVIOUS, CHECKSUMS = "last.ckpt", "previous.ckpt", "checksums.json"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes DIR/last.ckpt atomically and keeps the one before as DIR/previous.ckpt."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f".{target.name}.tmp"
+        with open(temporary, "wb") as handle:
+            torch.save(checkpoint, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        known = [_digest(file) for file in (temporary, target) if file.exists()]
+        sums = target.parent / f".{CHECKSUMS}.tmp"
+        sums.write_text(json.dumps({"sha256": known}))
+        os.replace(sums, target.parent / CHECKSUMS)
+        if target.exists():
+            link = target.parent / f".{PREVIOUS}.tmp"
+            link.unlink(missing_ok=True)
+            os.link(target, link)
+            os.replace(link, target.parent / PREVIOUS)
+        os.replace(temporary, target)
+
+
+class SaveLast(Checkpoint):
+    """Saves at ends of epochs, at most once in `seconds`, and always at the last.
+
+    Lightning runs callbacks of this base class after all others, so a checkpoint never precedes the measurements of
+    its own epoch. `on_save` adds `step` to the checkpoint: the records kept on resume are those up to it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], seconds: float) -> None:
+        self.path, self.seconds = Path(folder) / LAST, seconds
+        self._saved = time.monotonic()
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if last or time.monotonic() - self._saved >= self.seconds:
+            trainer.save_checkpoint(self.path)
+            self._saved = time.monotonic()
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["ncbench_step"] = current_step(trainer)
+
+
+def current_step(trainer: pl.Trainer) -> int:
+    """Gradient steps taken: those the module counts itself, where it does, or Lightning's."""
+    own = getattr(trainer.lightning_module, "gd_step", None)
+    return trainer.global_step if own is None else int(own)
+
+
+def usable_checkpoint(folder: str | os.PathLike[str]) -> tuple[Path, int] | None:
+    """The newest checkpoint in `folder` whose checksum is right and its step; None where there is none.
+
+    Temporary files that a kill left behind are removed.
+    """
+    directory = Path(folder)
+    for left in directory.glob(".*.tmp"):
+        left.unlink()
+    try:
+        known = json.loads((directory / CHECKSUMS).read_text())["sha256"]
+    except FileNotFoundError:
+        return None
+    for name in (LAST, PREVIOUS):
+        path = directory / name
+        if path.exists() and _digest(path) in known:
+            return path, int(torch.load(path, map_location="cpu", weights_only=True)["ncbench_step"])
+    return None
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

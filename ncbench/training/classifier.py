@@ -1,0 +1,72 @@
+"""Backbone plus head on images: mini-batch training of the papers' objectives."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from ncbench.training.objectives import PaperObjective, decayed_parameters
+
+__all__ = ["ClassifierModule"]
+
+
+class ClassifierModule(pl.LightningModule):
+    """Trains a network with submodules `features` and `head` on (x, y) batches.
+
+    The parameters' penalty enters as coupled L2 (lam_p p is added to the gradient of p, through the optimiser's
+    weight_decay), the features' penalty through the loss, scaled by N/b so that its batch estimate is unbiased.
+    `scheduler` is stepped once per epoch; None keeps the rate. Raises ValueError where a decay that the regulariser
+    needs is missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: str,
+        regulariser: str,
+        weight_decay: float | Sequence[float],
+        feature_decay: float | None,
+        network: nn.Module,
+        num_samples: int,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
+    ) -> None:
+        super().__init__()
+        if regulariser == "dufm_like" and feature_decay is None:
+            raise ValueError("objective.feature_decay=null: the dufm_like regulariser needs a decay >= 0")
+        if regulariser == "standard" and feature_decay is not None:
+            raise ValueError(
+                f"objective.feature_decay={feature_decay}: the standard regulariser has no feature term; use null"
+            )
+        self.network, self.make_optimizer, self.make_scheduler = network, optimizer, scheduler
+        decayed, self.free = decayed_parameters(network, regulariser, weight_decay)
+        self.objective = PaperObjective(loss, decayed, feature_decay, num_samples)
+
+    @override
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.network(inputs)
+        return outputs
+
+    @override
+    def configure_optimizers(self) -> Any:
+        by_decay: dict[float, list[nn.Parameter]] = {}
+        for entry in self.objective.decayed:
+            assert not isinstance(entry.decay, Tensor)
+            by_decay.setdefault(entry.decay, []).append(entry.parameter)
+        groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
+        if self.free:
+            groups.append({"params": [parameter for _, parameter in self.free], "weight_decay": 0.0})
+        optimizer = self.make_optimizer(groups)
+        if self.make_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    @override
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, labels = batch
+        network: Any = self.network
+        features = network.features(inputs)
+        return self.objective.batch_estimate(network.head(features), features, labels)

@@ -1,0 +1,110 @@
+"""The functions that are minimised, as the papers write them.
+
+    fit          1/(2N) sum_i ||f(x_i) - e_{y_i}||^2   (mse)      arXiv 2405.14468, equation 1
+                 1/N sum_i -log softmax(f(x_i))_{y_i}  (ce)       arXiv 2410.23169, Section 2
+    regulariser  sum_p lam_p/2 ||p||^2 + lam_H/2 sum_i ||h_i||^2,  h_i the output of the backbone, i over ALL samples
+
+`standard` decays every parameter (biases and normalisation too) and no features; `dufm_like` decays the head's
+matrices and the features, so that backbone plus head has the objective of the deep unconstrained features model.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Decayed", "PaperObjective", "decayed_parameters"]
+
+
+@dataclass(frozen=True)
+class Decayed:
+    """A parameter and its decay: a number, or one per replica (R,)."""
+
+    name: str
+    parameter: nn.Parameter
+    decay: float | Tensor
+
+
+class PaperObjective:
+    """Fit and regulariser of one network or a stack; the `Objective` that `ncbench.measure` asks for its terms.
+
+    `num_samples` is N, the number of training samples that the feature term sums over; `feature_decay` a number, one
+    per replica (R,), or None for no feature term.
+    """
+
+    def __init__(
+        self,
+        loss: str,
+        decayed: Sequence[Decayed],
+        feature_decay: float | Tensor | None,
+        num_samples: int,
+    ) -> None:
+        if loss not in ("mse", "ce"):
+            raise ValueError(f"objective.loss={loss}: must be mse or ce")
+        self.loss, self.decayed, self.feature_decay = loss, list(decayed), feature_decay
+        self.num_samples = num_samples
+        self.feature_layer = None if feature_decay is None else "features"
+
+    def sample_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """(..., N, K), (N,) -> (..., N): 1/2 ||f - e_y||^2 or -log softmax(f)_y."""
+        if self.loss == "ce":
+            index = labels.expand(outputs.shape[:-1]).unsqueeze(-1)
+            return -outputs.log_softmax(-1).gather(-1, index).squeeze(-1)
+        targets = nn.functional.one_hot(labels, outputs.shape[-1]).to(outputs)
+        return (outputs - targets).square().sum(-1) / 2
+
+    def feature_penalty(self, features: Tensor) -> Tensor:
+        """(..., n, d) -> (...): lam_H/2 sum_i ||h_i||^2 over the samples given."""
+        if self.feature_decay is None:
+            return features.new_zeros(features.shape[:-2])
+        decay = torch.as_tensor(self.feature_decay, dtype=features.dtype, device=features.device)
+        return decay / 2 * features.square().sum((-2, -1))
+
+    def batch_estimate(self, outputs: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+        """Unbiased estimate of fit plus feature term from a batch of b samples: the latter is scaled by N/b."""
+        scale = self.num_samples / len(labels)
+        return self.sample_losses(outputs, labels).mean() + scale * self.feature_penalty(features)
+
+    def parameter_penalty(self) -> Tensor:
+        """sum_p lam_p/2 ||p||^2 in float64, () or (R,)."""
+        total = torch.zeros((), dtype=torch.float64)
+        for entry in self.decayed:
+            squares = entry.parameter.detach().double().square()
+            if isinstance(entry.decay, Tensor):
+                total = total + (entry.decay.double().to(squares.device) / 2 * squares.flatten(1).sum(1)).cpu()
+            else:
+                total = total + entry.decay / 2 * squares.sum().cpu()
+        return total
+
+    def feature_samples(self) -> int:
+        """N."""
+        return self.num_samples
+
+
+def decayed_parameters(
+    network: nn.Module, regulariser: str, weight_decay: float | Sequence[float]
+) -> tuple[list[Decayed], list[tuple[str, nn.Parameter]]]:
+    """The decayed and the free parameters of a network with submodules `features` and `head`.
+
+    dufm_like: the matrices of the head, one decay for all or one per matrix; standard: every parameter.
+    """
+    named = list(network.named_parameters())
+    if regulariser == "standard":
+        if isinstance(weight_decay, Sequence):
+            raise ValueError("objective.weight_decay: the standard regulariser has one decay for every parameter")
+        return [Decayed(name, parameter, float(weight_decay)) for name, parameter in named], []
+    if regulariser != "dufm_like":
+        raise ValueError(f"objective.regulariser={regulariser}: must be dufm_like or standard")
+    head = [(name, parameter) for name, parameter in named if name.startswith("head.")]
+    free = [(name, parameter) for name, parameter in named if not name.startswith("head.")]
+    decays = per_matrix(weight_decay, len(head))
+    return [Decayed(name, parameter, decay) for (name, parameter), decay in zip(head, decays)], free
+
+
+def per_matrix(weight_decay: float | Iterable[float], depth: int) -> list[float]:
+    """One decay per weight matrix, from one number or as many."""
+    decays = [float(weight_decay)] * depth if isinstance(weight_decay, (int, float)) else [*map(float, weight_decay)]
+    if len(decays) != depth:
+        raise ValueError(f"objective.weight_decay={decays}: one number, or one per weight matrix ({depth})")
+    return decays

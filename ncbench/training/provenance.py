@@ -1,0 +1,74 @@
+"""Where a number came from: versions, source revision, machine."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ncbench
+
+__all__ = ["available_cores", "provenance"]
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scikit-learn",
+    "wandb",
+)
+
+
+def available_cores() -> int:
+    """Cores this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def provenance(accelerator: str) -> dict[str, Any]:
+    """The `versions`, `git` and `device` entries of run.json."""
+    versions = {"ncbench": ncbench.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    device = {
+        "accelerator": accelerator,
+        "name": torch.cuda.get_device_name() if accelerator == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "cores": available_cores(),
+    }
+    return {"versions": versions, "git": _revision(), "device": device}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _revision() -> dict[str, Any] | None:
+    """Commit and cleanliness of the checkout the package is imported from; None for an installed package."""
+    root = Path(ncbench.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,130 @@
+"""Columnar, crash-safe records: one parquet file per table and measurement, renamed into place when complete.
+
+A kill loses at most the measurement being written. On resume the files past the checkpoint's step are removed and
+written again, so no row is there twice. Values are float64, names are dictionary-encoded.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from ncbench.measure import Measurement
+
+__all__ = ["RecordWriter", "summarise"]
+
+TABLES = ("measures", "spectra", "grams")
+
+
+class RecordWriter:
+    """Writes measurements into a run folder. `seeds` holds the seed of every replica."""
+
+    def __init__(self, folder: str | os.PathLike[str], seeds: Sequence[int]) -> None:
+        self.folder = Path(folder)
+        self.seeds = np.asarray(seeds, dtype=np.int64)
+        for table in TABLES:
+            (self.folder / table).mkdir(parents=True, exist_ok=True)
+
+    def keep_until(self, step: int | None) -> None:
+        """Remove what was recorded after this step (None: everything), and what a kill left unfinished."""
+        for table in TABLES:
+            for left in (self.folder / table).glob(".*.tmp"):
+                left.unlink()
+            for part in (self.folder / table).glob("part-*.parquet"):
+                if step is None or int(part.stem.removeprefix("part-")) > step:
+                    part.unlink()
+
+    def write(self, step: int, epoch: float, found: Measurement) -> None:
+        """One measurement as rows of `measures`, `spectra` and, where it has any, `grams`."""
+        self._put("measures", step, self._measures(step, epoch, found))
+        self._put("spectra", step, self._spectra(step, found))
+        if found.grams:
+            self._put("grams", step, self._grams(step, found))
+
+    def _measures(self, step: int, epoch: float, found: Measurement) -> pa.Table:
+        R, keys = len(self.seeds), list(found.values)
+        names = {key: [k[i] for k in keys] for i, key in enumerate(("split", "layer", "stage", "measure"))}
+        values = np.stack([_numpy(found.values[key]) for key in keys])
+        columns: dict[str, Any] = {
+            "replica": np.tile(np.arange(R, dtype=np.int32), len(keys)),
+            "seed": np.tile(self.seeds, len(keys)),
+            "step": np.full(values.size, step, dtype=np.int64),
+            "epoch": np.full(values.size, epoch, dtype=np.float64),
+            **{key: _repeat(names[key], R) for key in ("split", "layer", "stage")},
+            "source_layer": _repeat([""] * len(keys), R),
+            "measure": _repeat(names["measure"], R),
+            "value": values.reshape(-1),
+        }
+        return pa.table(columns)
+
+    def _spectra(self, step: int, found: Measurement) -> pa.Table:
+        tables = []
+        for (layer, stage), s in found.spectra.items():
+            values = _numpy(s)
+            R, count = values.shape
+            columns = {
+                "replica": np.repeat(np.arange(R, dtype=np.int32), count),
+                "step": np.full(values.size, step, dtype=np.int64),
+                "layer": _repeat([layer], values.size),
+                "stage": _repeat([stage], values.size),
+                "index": np.tile(np.arange(count, dtype=np.int16), R),
+                "singular_value": values.reshape(-1),
+            }
+            tables.append(pa.table(columns))
+        return pa.concat_tables(tables).unify_dictionaries()
+
+    def _grams(self, step: int, found: Measurement) -> pa.Table:
+        tables = []
+        for (layer, stage), gram in found.grams.items():
+            values = _numpy(gram).astype(np.float32)
+            R, K = values.shape[:2]
+            columns = {
+                "replica": np.arange(R, dtype=np.int32),
+                "step": np.full(R, step, dtype=np.int64),
+                "layer": _repeat([layer], R),
+                "stage": _repeat([stage], R),
+                "size": np.full(R, K, dtype=np.int16),
+                "gram": pa.array(list(values.reshape(R, -1)), type=pa.list_(pa.float32())),
+            }
+            tables.append(pa.table(columns))
+        return pa.concat_tables(tables).unify_dictionaries()
+
+    def _put(self, table: str, step: int, rows: pa.Table) -> None:
+        target = self.folder / table / f"part-{step:012d}.parquet"
+        temporary = target.parent / f".{target.name}.tmp"
+        pq.write_table(rows, temporary, compression="zstd")
+        os.replace(temporary, target)
+
+
+def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:
+    """Median and quartiles over replicas of every value recorded at a step (None: the last), under flat names.
+
+    Names are `loss`, `<layer>.<stage>.<measure>`; values of the test split have `test.` in front. NaN becomes None.
+    """
+    parts = sorted((Path(folder) / "measures").glob("part-*.parquet"))
+    chosen = parts[-1:] if step is None else [p for p in parts if int(p.stem.removeprefix("part-")) == step]
+    flat: dict[str, dict[str, float | None]] = {}
+    for part in chosen:
+        rows = pq.read_table(part, columns=["split", "layer", "stage", "measure", "value"]).to_pandas()
+        for key, group in rows.groupby(["split", "layer", "stage", "measure"], sort=False, observed=True):
+            split, *names = key
+            name = ".".join(n for n in ("test" if split == "test" else "", *names) if n)
+            quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
+            found = [float(q) if np.isfinite(q) else None for q in quartiles]
+            flat[name] = dict(zip(("median", "q25", "q75"), found))
+    return flat
+
+
+def _numpy(x: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return x.detach().double().cpu().numpy()
+
+
+def _repeat(names: list[str], times: int) -> pa.DictionaryArray:
+    distinct = list(dict.fromkeys(names))
+    codes = np.repeat(np.asarray([distinct.index(n) for n in names], dtype=np.int32), times)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(distinct))

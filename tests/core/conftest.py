@@ -1,0 +1,57 @@
+"""One thread (many small problems), random clusters, and the planting of bugs in a module's source."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+Clusters = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Clusters:
+    """(H (*leading, N, D) float64, labels (N,)): every class present, uneven counts, means of norm about 1."""
+
+    def make(seed=0, K=4, D=7, N=40, std=0.3, offset=0.0, leading=()):
+        rng = torch.Generator().manual_seed(seed)
+        labels = torch.cat([torch.arange(K), torch.randint(0, K, (N - K,), generator=rng)])
+        labels = labels[torch.randperm(N, generator=rng)]
+        means = torch.randn(*leading, K, D, generator=rng, dtype=torch.float64) / D**0.5
+        noise = torch.randn(*leading, N, D, generator=rng, dtype=torch.float64) / D**0.5
+        return offset + means[..., labels, :] + std * noise, labels
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
+    """A copy of a module in which `old`, which must occur, is replaced by a plausible bug `new`."""
+
+    def plant(module: ModuleType, old: str, new: str) -> ModuleType:
+        source = Path(module.__file__).read_text()
+        assert old in source, f"the line to plant a bug in is gone: {old}"
+        copy = ModuleType(module.__name__)
+        sys.modules[module.__name__] = copy  # dataclasses look their module up by name
+        try:
+            exec(compile(source.replace(old, new), module.__file__, "exec"), copy.__dict__)
+        finally:
+            sys.modules[module.__name__] = module
+        return copy
+
+    return plant

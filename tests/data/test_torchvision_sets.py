@@ -1,0 +1,205 @@
+"""MNIST and CIFAR-10 from small files of the same layout: reading, checking before unpickling, the cache."""
+
+import gzip
+import hashlib
+import os
+import pickle
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from ncbench.data import CIFAR10, MNIST
+from ncbench.data.torchvision_sets import cache_folder
+
+REAL = os.environ.get("NCBENCH_TEST_DATA")  # a folder with the real files
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def mnist_root(tmp_path, monkeypatch):
+    """40 training and 20 test images, and their md5s in the place of the published ones."""
+    raw, files = tmp_path / "MNIST" / "raw", {}
+    raw.mkdir(parents=True)
+    for stem, n in (("train", 40), ("t10k", 20)):
+        pixels = np.arange(n * 784).astype(np.uint8)
+        for kind, head, body in (
+            ("images-idx3", struct.pack(">4i", 2051, n, 28, 28), pixels.tobytes()),
+            ("labels-idx1", struct.pack(">2i", 2049, n), (np.arange(n) % 10).astype(np.uint8).tobytes()),
+        ):
+            path = raw / f"{stem}-{kind}-ubyte"
+            path.write_bytes(head + body)
+            files[f"MNIST/raw/{path.name}"] = md5(path)
+    monkeypatch.setattr(MNIST, "files", lambda self: files)
+    return tmp_path
+
+
+@pytest.fixture
+def cifar_root(tmp_path, monkeypatch):
+    """10 images per file, and their md5s in the place of the published ones, in torchvision's own table."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    for number, name in enumerate(names):
+        pixels = np.full((10, 3072), number, dtype=np.uint8)
+        pixels[:, :1024] = np.arange(10)[:, None]  # the red channel tells the class
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "labels": list(range(10))}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class {c}" for c in range(10)]}))
+    listed = [[name, md5(folder / name)] for name in names]
+    source = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(source, "train_list", listed[:5])
+    monkeypatch.setattr(source, "test_list", listed[5:])
+    monkeypatch.setitem(source.meta, "md5", md5(folder / "batches.meta"))
+    return tmp_path
+
+
+def ready(data):
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def test_mnist(mnist_root):
+    data = ready(MNIST(root=str(mnist_root), classes=[4, 7]))
+    assert (data.num_classes, data.per_class, data.input_shape) == (2, 4, (1, 28, 28))
+    assert data.train.class_names == ("4", "7")
+    assert data.test.counts == [2, 2]
+    pixels = torch.arange(40 * 784).to(torch.uint8).view(40, 1, 28, 28)
+    assert torch.equal(data.train.images, pixels[[4, 14, 24, 34, 7, 17, 27, 37]])
+
+
+def test_cifar(cifar_root):
+    data = ready(CIFAR10(root=str(cifar_root), per_class=3, seed=2))
+    assert (data.num_classes, data.per_class, data.input_shape) == (10, 3, (3, 32, 32))
+    assert data.train.images.dtype == torch.uint8
+    assert torch.equal(data.train.images[:, 0, 5, 5].long(), data.train.labels)
+    assert data.train.images[:, 1].max() < 5  # from the five training files
+    assert (data.test.images[:, 1] == 5).all()
+    assert data.test.counts == [1] * 10
+    assert data.train.class_names[9] == "class 9"
+    loader = data.train_dataloader()
+    assert (loader.crop_padding, loader.flip) == (4, True)
+
+
+def test_too_few_images_of_a_class(cifar_root):
+    with pytest.raises(ValueError, match=r"dataset.per_class=7000: class 0 has only 5 images"):
+        ready(CIFAR10(root=str(cifar_root), per_class=7000))
+
+
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch", "batches.meta"])
+def test_a_forged_pickle_is_never_opened(cifar_root, tmp_path, name):
+    marker = tmp_path / "executed"
+
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (marker,))
+
+    forged = pickle.dumps(Bomb())
+    (cifar_root / "cifar-10-batches-py" / name).write_bytes(forged)
+    data = CIFAR10(root=str(cifar_root))
+    for step in (data.prepare_data, data.setup):
+        with pytest.raises(ValueError, match=rf"dataset.root=.*{name} is damaged \(md5 [0-9a-f]+, not ") as error:
+            step()
+        assert "\n" not in str(error.value)
+    assert not marker.exists()
+    pickle.loads(forged)
+    assert marker.exists()  # the forgery would have worked
+
+
+def test_damaged_and_missing_files(mnist_root):
+    path = mnist_root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    message = rf"dataset.root={mnist_root}: MNIST/raw/{path.name} is damaged .*leave dataset.root empty to download"
+    with pytest.raises(ValueError, match=message):
+        MNIST(root=str(mnist_root)).prepare_data()
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"dataset.root={mnist_root}: MNIST/raw/{path.name} is missing; MNIST is not"):
+        MNIST(root=str(mnist_root)).prepare_data()
+
+
+def test_a_given_root_is_never_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", lambda self: pytest.fail("tried to download"))
+    with pytest.raises(ValueError, match=r"dataset.root=.*absent: MNIST/raw/train-images-idx3-ubyte is missing"):
+        MNIST(root=str(tmp_path / "absent")).prepare_data()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_legacy_torchvision_file_is_not_read(mnist_root):
+    processed = mnist_root / "MNIST" / "processed"
+    processed.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)), processed / name)
+    assert len(ready(MNIST(root=str(mnist_root))).train) == 40
+
+
+def test_the_cache_is_filled_once(mnist_root, tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    shutil.copytree(mnist_root / "MNIST", source / "MNIST")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    calls = []
+
+    def download(self):
+        calls.append(self.root)
+        shutil.copytree(source / "MNIST", Path(self.root) / "MNIST")
+        (Path(self.root) / "MNIST" / "raw" / "archive.gz").write_bytes(gzip.compress(b""))
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", download)
+    with pytest.raises(ValueError, match=r"dataset.root=None \(the cache .*\): .* missing; .*dataset.download=true"):
+        MNIST(download=False).prepare_data()
+    for _ in range(2):
+        assert len(ready(MNIST()).train) == 40
+    assert len(calls) == 1
+    assert cache_folder() == tmp_path / "xdg" / "ncbench" / "data"
+    assert [p.name for p in cache_folder().iterdir()] == ["MNIST"]  # the scratch folder is gone
+    # A file of the cache that went bad is fetched again.
+    (cache_folder() / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"")
+    assert len(ready(MNIST()).train) == 40
+    assert len(calls) == 2
+
+
+def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
+    def download(self):
+        raise RuntimeError("Error downloading\nfrom every mirror")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", download)
+    with pytest.raises(
+        ValueError, match=r"dataset.root=None: CIFAR-10 could not be downloaded.*from every mirror"
+    ) as error:
+        CIFAR10().prepare_data()
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_download_does_not_reach_the_cache(mnist_root, tmp_path, monkeypatch):
+    def download(self):
+        shutil.copytree(mnist_root / "MNIST", Path(self.root) / "MNIST")
+        (Path(self.root) / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(bytes(28))
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(torchvision.datasets.MNIST, "download", download)
+    monkeypatch.setattr(torchvision.datasets.MNIST, "_load_data", lambda self: (None, None))
+    with pytest.raises(ValueError, match=r"could not be downloaded into .*t10k-labels-idx1-ubyte is damaged"):
+        MNIST().prepare_data()
+    assert list(cache_folder().iterdir()) == []
+
+
+@pytest.mark.skipif(not REAL, reason="NCBENCH_TEST_DATA does not name a folder with MNIST and CIFAR-10")
+def test_the_real_files():
+    mnist, cifar = ready(MNIST(root=REAL)), ready(CIFAR10(root=REAL))
+    # Counts and means as published with the sets and in every tutorial.
+    assert mnist.train.counts == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert len(mnist.test) == 10_000
+    assert (cifar.train.counts, cifar.test.counts) == ([5000] * 10, [1000] * 10)
+    torch.testing.assert_close(mnist.mean, torch.tensor([0.1307]).double(), rtol=0, atol=5e-5)
+    torch.testing.assert_close(cifar.mean, torch.tensor([0.4914, 0.4822, 0.4465]).double(), rtol=0, atol=5e-5)
+    torch.testing.assert_close(cifar.std, torch.tensor([0.2470, 0.2435, 0.2616]).double(), rtol=0, atol=5e-5)
+    reference = torchvision.datasets.CIFAR10(REAL, train=False)
+    picture = np.asarray(reference[3][0]).transpose(2, 0, 1)
+    assert (cifar.test.images == torch.from_numpy(picture.copy())).flatten(1).all(1).any()
