@@ -5,6 +5,7 @@ Every job is composed and validated before Hydra's own main starts and before to
 """
 
 import hashlib
+import itertools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -120,23 +121,34 @@ def _names(override: str, key: str) -> bool:
 
 
 def _list() -> int:
-    """Every experiment with what its header says of paper, expectation and cost."""
+    """Every experiment with the paper and the cost that its header names, and the record of its run, if there is one."""
+    import json
+
+    from ncbench._conf import CONF_DIR
     from ncbench.compose import experiments
 
     for name, path in experiments().items():
-        header: dict[str, str] = {}
-        key = ""
-        for line in path.read_text().splitlines():
-            if not line.startswith("# ") or line.startswith("# @"):
-                continue
-            word = line[2:].split(" ", 1)[0]
-            if line[2] != " " and word in ("Paper", "Command", "Expected", "Cost", "Record"):
-                key = word
-            header[key] = f"{header.get(key, '')} {line[2:].removeprefix(key).strip()}".strip()
-        print(name)
-        for label in ("Paper", "Cost", "Record"):
-            print(f"    {label.lower():8}{header.get(label, '-')}")
+        header = _header(path.read_text())
+        record = CONF_DIR.parent / "docs" / "results" / name / "run.json"
+        known = "none"
+        if record.is_file():
+            info = json.loads(record.read_text())
+            known = f"docs/results/{name} ({info['config_hash'][:10]}, {info['wall_seconds']:.0f} s)"
+        print(f"{name}\n    paper   {header['Paper']}\n    cost    {header['Cost']}\n    record  {known}")
     return 0
+
+
+def _header(text: str) -> dict[str, str]:
+    """The labelled paragraphs of the comment an experiment file opens with."""
+    found: dict[str, str] = {"Paper": "-", "Cost": "-"}
+    label = ""
+    for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()[1:]):
+        word, _, rest = line[2:].partition(" ")
+        if word in ("Paper", "Command", "Expected", "Cost"):
+            label, found[word] = word, rest.strip()
+        elif label:
+            found[label] += f" {line[2:].strip()}"
+    return found
 
 
 if __name__ == "__main__":

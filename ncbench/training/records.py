@@ -114,7 +114,8 @@ def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[s
         for key, group in rows.groupby(["split", "layer", "stage", "measure"], sort=False, observed=True):
             split, *names = key
             name = ".".join(n for n in ("test" if split == "test" else "", *names) if n)
-            quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
+            with np.errstate(invalid="ignore"):  # between infinite values
+                quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
             found = [float(q) if np.isfinite(q) else None for q in quartiles]
             flat[name] = dict(zip(("median", "q25", "q75"), found))
     return flat
