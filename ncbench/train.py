@@ -121,7 +121,7 @@ def _names(override: str, key: str) -> bool:
 
 
 def _list() -> int:
-    """Every experiment with the paper and the cost that its header names, and the record of its run, if there is one."""
+    """Every experiment: the paper and the cost that its header names, and the record of its run."""
     import json
 
     from ncbench._conf import CONF_DIR

@@ -133,7 +133,7 @@ def test_what_a_run_folder_holds(tmp_path):
     assert dnc[(2e-3,) * 4]["replicas"] == [1, 3, 5]
     measures = load_measures(folder)
     assert list(measures.columns) == (
-        "run replica seed step epoch split layer stage source_layer measure value".split()
+        ["run", "replica", "seed", "step", "epoch", "split", "layer", "stage", "source_layer", "measure", "value"]
     )
     assert set(measures.step) == {0, 1, 3, 6, 16, 40}
     loss = measures[(measures.measure == "loss") & (measures.step == 40)].set_index("replica").value
