@@ -14,9 +14,10 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from ncbench.config import Config, validate
+from ncbench.config import Config
 from ncbench.measure import Taps, log_spaced
 from ncbench.training.checkpoints import usable_checkpoint
+from ncbench.validation import validate
 
 __all__ = ["Built", "build", "load_run", "measured_layers", "one_line_errors"]
 

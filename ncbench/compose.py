@@ -21,8 +21,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ncbench._conf import CONF_DIR
-from ncbench.config import Config, unknown_key, validate
+from ncbench.config import Config
 from ncbench.sweep import run_id
+from ncbench.validation import unknown_key, validate
 
 __all__ = ["Job", "check_logger", "compose_jobs", "experiments", "plain_values", "register_resolvers"]
 

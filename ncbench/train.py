@@ -102,15 +102,20 @@ def _hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     def task(composed: Any) -> None:
         from ncbench.compose import plain_values
         from ncbench.job import execute
+        from ncbench.sweep import RunFolder
 
         own = HydraConfig.get()
         folder = own.runtime.output_dir
         status = execute(plain_values(composed), folder, command=command, overrides=list(own.overrides.task))
         outcomes.append((folder, status))
+        if RunFolder(folder).info().get("status") == "interrupted":
+            raise KeyboardInterrupt  # a signal stops the whole command, not one job of it
 
     kept, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         task()
+    except KeyboardInterrupt:
+        return 1
     finally:
         sys.argv = kept
     return 0

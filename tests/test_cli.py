@@ -90,16 +90,16 @@ def test_the_states_of_a_folder(tmp_path, capsys):
 
 
 def test_a_grid_reports_every_failure_and_goes_on(tmp_path, capsys, monkeypatch):
-    from ncbench import job
+    from ncbench import fit
 
-    real = job._Training.fit
+    real = fit.Training.fit
 
     def fails_at_depth_2(self):
         if self.config.model.depth == 2:
             raise RuntimeError("planted")
         real(self)
 
-    monkeypatch.setattr(job._Training, "fit", fails_at_depth_2)
+    monkeypatch.setattr(fit.Training, "fit", fails_at_depth_2)
     where = f"hydra.sweep.dir={tmp_path}"
     assert run("-m", *TINY, "model.depth=2,3", "seed=0,1", where) == 1
     error = capsys.readouterr().err

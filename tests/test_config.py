@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from ncbench.compose import compose_jobs
-from ncbench.config import Config, validate
+from ncbench.config import Config
 from ncbench.sweep import config_hash
+from ncbench.validation import validate
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ncbench import job
+from ncbench import fit, job
 from ncbench.compose import compose_jobs
 from ncbench.report import load_measures
 
@@ -33,7 +33,7 @@ def history(folder):
 
 def test_history_after_a_stop_and_a_resume(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    real, seen = job._Training._record, []
+    real, seen = fit.Training._record, []
 
     def stops(self, step, epoch, found):
         real(self, step, epoch, found)
@@ -42,7 +42,7 @@ def test_history_after_a_stop_and_a_resume(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job._Training, "_record", stops)
+        patch.setattr(fit.Training, "_record", stops)
         assert execute(tmp_path) == 1
     assert execute(tmp_path) == 0
     segments, rows = history(tmp_path)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ncbench import job, load_run
+from ncbench import fit, job, load_run
 from ncbench.compose import compose_jobs
 from ncbench.measure import MeasureCollapse
 from ncbench.report import load_grams, load_measures, load_replicas, load_spectra
@@ -82,7 +82,7 @@ def test_measuring_does_not_change_training(overrides, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("overrides", "at"), [(DUFM, 3), (DIGITS, 2)], ids=["dufm", "digits"])
 def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop, tmp_path, monkeypatch, capsys):
     assert execute(overrides, tmp_path / "whole") == 0
-    real, calls = job._Training._record, []
+    real, calls = fit.Training._record, []
 
     def stops(self, step, epoch, found):
         real(self, step, epoch, found)  # recorded, but no checkpoint follows: these rows must not be there twice
@@ -91,7 +91,7 @@ def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop,
             raise stop("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(job._Training, "_record", stops)
+        patch.setattr(fit.Training, "_record", stops)
         assert execute(overrides, tmp_path / "stopped") == 1
     info = RunFolder(tmp_path / "stopped").info()
     assert info["status"] == ("interrupted" if stop is KeyboardInterrupt else "failed")
