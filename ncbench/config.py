@@ -149,7 +149,7 @@ class Measure:
     points: int = 60  # log-spaced steps or epochs, the first and the last included
     splits: list[str] = field(default_factory=lambda: ["train"])
     per_class: int | None = None  # measure on so many samples of each class; null: all
-    batch_size: int = 1000
+    batch_size: int = 250
     gram_every: int = 8  # Gram matrices at every so-many-th point, and at the last
     moments: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of ClassMoments
     matrices: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of a matrix

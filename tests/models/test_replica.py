@@ -61,15 +61,15 @@ def test_gradient_of_one_entry_worked_by_hand():
     assert torch.equal(model.features.value.grad, 3 * torch.eye(2)[None])
 
 
-def trained(model, steps, momentum=0.9):
+def trained(model, steps, labels=LABELS):
     gradient = FullBatchGradient(
         model,
-        LABELS,
+        labels,
         loss="mse",
         weight_decays=torch.full((model.replicas, model.depth), 2e-3),
         feature_decays=torch.full((model.replicas,), 2e-3),
     )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=momentum)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
     for _ in range(steps):
         gradient()
         optimizer.step()
@@ -85,6 +85,18 @@ def test_replica_equals_its_own_run_at_one_thread(R, dtype, threads):
         alone = trained(stack([5 + i], dtype=dtype), 200)
         for a, b in zip(together.parameters(), alone.parameters()):
             assert torch.equal(a[i], b[0])
+
+
+def at_the_size_of_dufm_k10(seeds):
+    """The library multiplies matrices of this size by another routine than the tiny ones above."""
+    sizes = dict(depth=4, width=20, activation="relu", init_scale=0.7, num_classes=10, num_samples=50)
+    return trained(DUFM(**sizes, seeds=seeds), 300, labels=torch.arange(50) // 5)
+
+
+def test_replica_equals_its_own_run_at_the_size_of_dufm_k10(threads):
+    threads(1)
+    together, alone = at_the_size_of_dufm_k10(range(33)), at_the_size_of_dufm_k10([32])
+    assert all(torch.equal(a[32], b[0]) for a, b in zip(together.parameters(), alone.parameters()))
 
 
 def test_replica_equals_its_own_run_with_more_threads(threads):
