@@ -8,6 +8,7 @@ docs/results/NAME. A run that is not done is refused.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -33,7 +34,8 @@ def main() -> int:
     shutil.rmtree(target, ignore_errors=True)
     (target / "figures").mkdir(parents=True)
     for name in KEPT:
-        shutil.copy(arguments.run / name, target / name)
+        text = (arguments.run / name).read_text()
+        (target / name).write_text(re.sub(r"(root|dir)(=|: )/[^\s\"']+", r"\1\2DIR", text))  # where data and run lay
     for figure in sorted((arguments.run / "figures").glob("*.png")):
         shutil.copy(figure, target / "figures" / figure.name)
     print(f"{target.relative_to(RESULTS.parent.parent)}: {info['config_hash'][:10]}, {info['wall_seconds']:.0f} s")
