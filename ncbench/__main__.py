@@ -1,4 +1,4 @@
-"""`ncbench train ...` and `ncbench report ...`: the modules' command lines under one name."""
+"""`ncbench train ...`, `ncbench report ...`, `ncbench measure ...`: the modules' command lines under one name."""
 
 import sys
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ __all__ = ["main"]
 
 USAGE = """usage: ncbench train  [+experiment=NAME] [key=value ...]
        ncbench report DIR [DIR ...]
+       ncbench measure RUN_OR_CHECKPOINT [--split test]
 Each has its own --help.
 """
 
@@ -22,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ncbench.report.__main__ import main as run_report
 
         return run_report(rest)
+    if command == "measure":
+        from ncbench.measure.__main__ import main as run_measure
+
+        return run_measure(rest)
     known = command in ("-h", "--help")
     print(USAGE, end="", file=sys.stdout if known else sys.stderr)
     return 0 if known else 2

@@ -1,78 +1,51 @@
 """Outputs of named layers of any module, before and after their activation.
 
-A layer is named as in `named_modules()`, or by a glob over those names. Its stages:
+A layer is named as in `named_modules()`, or by a glob over those names (see `layers`). Its stages:
 
     pre     the output of its one weight module (a module that owns a `weight` with at least two axes) ...
     post    the output of the layer itself, where that is not the same tensor,
     weight  the matrix of that weight module.
 
 A layer that holds several weight modules (a block, a backbone) has only its output, stage post; a bare linear or
-convolution only its own, stage pre.
+convolution only its own, stage pre. An activation that is a function and not a module (F.relu(self.fc1(x))) belongs
+to no layer: `fc1` has stage pre only, and the log says so once.
+
+A layer that is called more than once in one forward pass is `layer` at its first call, then `layer@2`, `layer@3`.
 """
 
-import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["REDUCTIONS", "Layer", "Taps", "list_layers"]
+from ncbench.measure.layers import list_layers, resolve, unwrap, weight_matrix
+from ncbench.measure.reductions import Reduction, choose, reducer
+
+__all__ = ["Taps", "list_layers"]
+
+_log = logging.getLogger(__name__)
 
 Sink = Callable[[str, str, Tensor], None]
 
-# A convolution's map (N, C, *space) or a token sequence (N, T, D) as one vector per sample.
-REDUCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "flatten": lambda x: x.flatten(1),
-    "mean": lambda x: x.flatten(2).mean(-1) if x.ndim > 3 else x.mean(1),
-    "cls": lambda x: x[:, 0],
-}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A named layer: the module whose output is `post` and the one whose output is `pre`, either may be None."""
-
-    name: str
-    output: nn.Module | None
-    weighted: nn.Module | None
-
-
-def list_layers(model: nn.Module) -> list[str]:
-    """The names by which the layers of a module can be asked for, in the order of their registration."""
-    return [name for name, _ in model.named_modules() if name]
-
-
-def resolve(model: nn.Module, layers: Iterable[str]) -> list[Layer]:
-    """The layers of those names or globs, in the order asked for; ValueError where one matches nothing."""
-    modules = dict(model.named_modules())
-    found: dict[str, Layer] = {}
-    for pattern in layers:
-        names = [pattern] if pattern in modules and pattern else fnmatch.filter(modules, pattern)
-        names = [name for name in names if name]
-        if not names:
-            top = ", ".join(name for name in modules if name and name.count(".") <= 1)
-            raise ValueError(f"measure.layers={pattern}: no such layer; the network has {top}")
-        for name in names:
-            found.setdefault(name, _layer(name, modules[name]))
-    return list(found.values())
-
-
-def _layer(name: str, module: nn.Module) -> Layer:
-    weighted = [m for m in module.modules() if isinstance(W := getattr(m, "weight", None), Tensor) and W.ndim >= 2]
-    if len(weighted) != 1:
-        return Layer(name, module, None)
-    return Layer(name, None if weighted[0] is module else module, weighted[0])
+ACTIVATION = re.compile("relu6?|gelu|silu|mish|c?elu|selu|leaky_relu|tanh|sigmoid|softplus|hard(swish|tanh|sigmoid)")
 
 
 class Taps:
     """A context in which every forward pass of `model` hands the outputs of its layers to `sink(layer, stage, x)`.
 
-    The sink is called inside the forward pass, before any later module can change the tensor in place. Outputs are
-    (N, D), or (R, N, D) where the model declares `replicas`; anything longer is reduced to one vector per sample.
+    The sink is called inside the forward pass, before any later module can change the tensor in place. x is (N, D),
+    or (R, N, D) where the model declares `replicas` (an int); `reduction` (see `reductions`; a name, a function, or a
+    mapping from globs over layer names to them) makes one vector per sample of anything longer. Of an output that is
+    a tuple, list or mapping the first tensor is taken.
+
+    Raises ValueError for a layer that the model does not have and for an unknown reduction.
     """
 
     def __init__(
@@ -80,45 +53,67 @@ class Taps:
         model: nn.Module,
         layers: Sequence[str],
         *,
-        reduction: str | Callable[[Tensor], Tensor] = "flatten",
+        reduction: Reduction | Mapping[str, Reduction] = "flatten",
     ) -> None:
-        if isinstance(reduction, str) and reduction not in REDUCTIONS:
-            raise ValueError(f"reduction={reduction}: must be one of {', '.join(REDUCTIONS)}, or a function")
+        self.model = unwrap(model)
         self.layers = resolve(model, layers)
-        self.stacked = getattr(model, "replicas", None) is not None
-        self.reduce = REDUCTIONS[reduction] if isinstance(reduction, str) else reduction
+        self.stacked = isinstance(getattr(self.model, "replicas", None), int)
+        self._reduce = {
+            layer.name: reducer(choose(reduction, layer.name), layer.module, layer.name) for layer in self.layers
+        }
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._watched: dict[int, tuple[str, Tensor]] | None = None
         self._handles: list[RemovableHandle] = []
 
     def weights(self) -> dict[str, Tensor]:
-        """The weight of every layer that has one, as matrices (..., d_out, d_in); kernels as d_out x (d_in * space)."""
+        """The weight of every layer that has one, as matrices (..., d_out, d_in); see `layers.weight_matrix`."""
         owners = {layer.name: layer.weighted for layer in self.layers if layer.weighted is not None}
-        found: dict[str, Tensor] = {}
-        for name, owner in owners.items():
-            weight = owner.weight
-            assert isinstance(weight, Tensor)
-            found[name] = weight.detach() if self.stacked or weight.ndim == 2 else weight.detach().flatten(1)
-        return found
+        return {name: weight_matrix(owner, self.stacked) for name, owner in owners.items()}
 
     def open(self, sink: Sink) -> "Taps":
         """Register the hooks; use as `with taps.open(sink): ...`."""
+        self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._calls.clear()))
         for layer in self.layers:
             before: list[tuple[Tensor, int]] = []
             if layer.weighted is not None:
-                self._hook(layer.weighted, layer.name, "pre", sink, before)
+                self._hook(layer.weighted, layer.name, "pre", sink, before, bare=layer.output is None)
             if layer.output is not None:
-                self._hook(layer.output, layer.name, "post", sink, before)
+                self._hook(layer.output, layer.name, "post", sink, before, bare=False)
         return self
 
-    def _hook(self, module: nn.Module, name: str, stage: str, sink: Sink, before: list[tuple[Tensor, int]]) -> None:
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Say in the log, once per layer, which bare layers of this forward pass are followed by an activation."""
+        kind = type(self.model).__qualname__
+        fresh = {layer.name for layer in self.layers if layer.output is None and (kind, layer.name) not in _said}
+        if not fresh:
+            yield
+            return
+        self._watched = {}
+        try:
+            with _Activations(self._watched, fresh, kind):
+                yield
+        finally:
+            self._watched = None
+
+    def _hook(
+        self, module: nn.Module, name: str, stage: str, sink: Sink, before: list[tuple[Tensor, int]], bare: bool
+    ) -> None:
         def hand_over(_: nn.Module, __: Any, output: Any) -> None:
-            x = output[0] if isinstance(output, (tuple, list)) else output
+            x = first_tensor(output)
+            if x is None:
+                raise ValueError(f"layer {name} ({stage}): its output {type(output).__name__} holds no tensor")
             if stage == "pre":
                 before[:] = [(x, x._version)]
             elif before:
                 y, version = before.pop()
                 if y is x and x._version == version:  # no activation, not even in place: the same output
                     return
-            sink(name, stage, x if self.stacked or x.ndim <= 2 else self.reduce(x))
+            if bare and self._watched is not None:
+                self._watched[id(x)] = (name, x)  # the tensor is kept alive, so that its id stays its own
+            self._calls[name, stage] += 1
+            call = self._calls[name, stage]
+            sink(name if call == 1 else f"{name}@{call}", stage, x if self.stacked else self._reduce[name](x))
 
         self._handles.append(module.register_forward_hook(hand_over))
 
@@ -131,21 +126,39 @@ class Taps:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._calls.clear()
 
 
-class evaluation:  # noqa: N801 - a context manager, used like torch.no_grad
-    """The module in evaluation mode and without gradients; every submodule's own mode is restored afterwards."""
+def first_tensor(value: Any) -> Tensor | None:
+    """The first tensor of a nested output: tuples and lists in order, mappings by their values."""
+    if isinstance(value, Tensor):
+        return value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return next((x for x in map(first_tensor, inner) if x is not None), None)
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-        self._no_grad = torch.no_grad()
 
-    def __enter__(self) -> None:
-        self._modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        self._no_grad.__enter__()
+_said: set[tuple[str, str]] = set()
 
-    def __exit__(self, *exception: Any) -> None:
-        self._no_grad.__exit__(*exception)
-        for module, training in self._modes:
-            module.training = training
+
+class _Activations(TorchFunctionMode):
+    """Sees every torch function that is applied to a watched output while it is on."""
+
+    def __init__(self, watched: dict[int, tuple[str, Tensor]], fresh: set[str], kind: str) -> None:
+        super().__init__()
+        self.watched, self.fresh, self.kind = watched, fresh, kind
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "").rstrip("_")
+        layer, _ = self.watched.get(id(args[0]), ("", None)) if args else ("", None)
+        if layer in self.fresh and ACTIVATION.fullmatch(name):
+            self.fresh.discard(layer)
+            _said.add((self.kind, layer))
+            _log.warning(
+                "layer %s: %s is applied to its output from outside; only stage pre is measured "
+                "(name a module that contains both for stage post)",
+                layer,
+                name,
+            )
+        return func(*args, **(kwargs or {}))

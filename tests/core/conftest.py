@@ -1,9 +1,6 @@
-"""One thread (many small problems), random clusters, and the planting of bugs in a module's source."""
+"""One thread (many small problems) and random clusters."""
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -37,21 +34,3 @@ def clusters() -> Clusters:
         return offset + means[..., labels, :] + std * noise, labels
 
     return make
-
-
-@pytest.fixture(scope="session")
-def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
-    """A copy of a module in which `old`, which must occur, is replaced by a plausible bug `new`."""
-
-    def plant(module: ModuleType, old: str, new: str) -> ModuleType:
-        source = Path(module.__file__).read_text()
-        assert old in source, f"the line to plant a bug in is gone: {old}"
-        copy = ModuleType(module.__name__)
-        sys.modules[module.__name__] = copy  # dataclasses look their module up by name
-        try:
-            exec(compile(source.replace(old, new), module.__file__, "exec"), copy.__dict__)
-        finally:
-            sys.modules[module.__name__] = module
-        return copy
-
-    return plant

@@ -1,0 +1,117 @@
+"""Command `python -m ncbench.measure RUN_OR_CHECKPOINT`: the measures of a trained network as a table."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["main"]
+
+
+class _UsageError(Exception):
+    pass
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m ncbench.measure",
+        description=__doc__,
+        epilog="One line per layer and stage. With several replicas each number is the median over them.",
+    )
+    parser.add_argument("path", metavar="RUN_OR_CHECKPOINT", type=Path, help="a run folder, or a .ckpt inside one")
+    parser.add_argument("--split", default="train", help="train (default) or test")
+    parser.add_argument("--layers", nargs="+", metavar="NAME", help="names or globs; default: the run's own")
+    parser.add_argument("--measures", nargs="+", default=(), metavar="NAME", help="further measures, e.g. cdnv nc1")
+    parser.add_argument("--per-class", type=int, metavar="N", help="the first N samples of each class; default: all")
+    parser.add_argument("--batch-size", type=int, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value (one per row, every replica) there")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; returns the exit status, 2 with one line for wrong input."""
+    try:
+        arguments = _parser().parse_args(argv)
+    except _UsageError as error:
+        print(f"ncbench measure: {error}", file=sys.stderr)
+        return 2
+    try:  # --help and a wrong option answer before anything is imported
+        found = _measured(arguments)
+        if arguments.csv is not None:
+            found.to_csv(arguments.csv, index=False)
+    except (ValueError, OSError) as error:
+        print(f"ncbench measure: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(_wide(found))
+    return 0
+
+
+def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
+    from ncbench.build import load_run, measured_layers
+    from ncbench.measure.network import table
+    from ncbench.measure.passes import measure_once
+
+    path: Path = arguments.path
+    if not path.exists():
+        raise ValueError(f"{path}: no such run folder or checkpoint")
+    module: Any
+    module, data, config = load_run(path) if path.is_dir() else _load_checkpoint(path)
+    loader = data.measure_loader(arguments.split, arguments.batch_size, arguments.per_class)
+    found = measure_once(
+        module.network,
+        {arguments.split: loader},
+        layers=arguments.layers or measured_layers(config),
+        num_classes=data.num_classes,
+        objective=module.objective if arguments.split == "train" else None,
+        measures=arguments.measures,
+    )
+    return table(found, first_split=arguments.split)
+
+
+def _load_checkpoint(path: Path) -> tuple[Any, Any, Any]:
+    """As `load_run`, with the weights of this file of a run folder."""
+    import pickle
+
+    import torch
+    from omegaconf import OmegaConf
+
+    from ncbench.build import build
+    from ncbench.config import validate
+
+    folder = next((parent for parent in path.resolve().parents if (parent / "config.yaml").is_file()), None)
+    if folder is None:
+        raise ValueError(f"{path}: lies in no run folder (no config.yaml above it)")
+    values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+    config = validate(values)
+    built = build(values, config)
+    try:
+        built.module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{path}: not a checkpoint of the run in {folder}") from error
+    return built.module, built.data, config
+
+
+def _wide(found: "pd.DataFrame") -> str:
+    """One line per (layer, stage), one column per measure; the whole network's values above."""
+    values = found[found["measure"] != "singular_value"]
+    order = list(dict.fromkeys(zip(values["layer"], values["stage"])))
+    columns = list(dict.fromkeys(values.loc[values["layer"] != "", "measure"]))
+    medians = values.groupby(["layer", "stage", "measure"])["value"].median()
+    whole = [f"{m} {medians['', '', m]:.6g}" for m in dict.fromkeys(values.loc[values["layer"] == "", "measure"])]
+    lines = medians.unstack("measure")
+    shown = lines.loc[[key for key in order if key[0]], columns].reset_index()
+    table = shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
+    return "\n".join([", ".join(whole), table] if whole else [table])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""From a batch of any loader to a call of the network, and from its outputs to logits.
+
+    (inputs, labels, ...)      a tuple or list: its first two entries, the rest is not used
+    {"labels": ..., ...}       a mapping: the labels under one of the names below, the rest are the inputs
+
+Inputs that are a tuple or list are positional arguments; a mapping of several entries keyword arguments, of one
+entry that entry. A function `unpack(batch) -> (inputs, labels)` takes the place of these rules for other batches.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ncbench.measure.taps import first_tensor
+
+__all__ = ["LABELS", "Batches", "Unpack", "call", "logits", "unpacked"]
+
+LABELS = ("labels", "label", "targets", "target", "y")
+
+Unpack = Callable[[Any], tuple[Any, Any]]
+Batches = Iterator[tuple[Any, Tensor]]
+
+
+def unpacked(
+    loader: Iterable[Any], model: nn.Module, unpack: Unpack | None = None, skip: Callable[[Tensor], bool] | None = None
+) -> Batches:
+    """(inputs, labels (N,)) of every batch on the model's device, floating inputs in the dtype of its parameters.
+
+    `skip(labels)` is asked before anything is moved. Raises ValueError for a batch the rules do not cover, or labels
+    that are not one integer per sample.
+    """
+    device, dtype = _home(model)
+    for batch in loader:
+        inputs, labels = (unpack or split)(batch)
+        labels = torch.as_tensor(labels)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels.squeeze(1)
+        if labels.ndim != 1 or labels.is_floating_point():
+            raise ValueError(f"labels must be one integer per sample, got {labels.dtype} {tuple(labels.shape)}")
+        if skip is None or not skip(labels):
+            yield _placed(inputs, device, dtype), _placed(labels.long(), device, None)
+
+
+def split(batch: Any) -> tuple[Any, Any]:
+    """Inputs and labels of a batch by the rules above."""
+    if isinstance(batch, Mapping):
+        key = next((name for name in LABELS if name in batch), None)
+        if key is None:
+            raise ValueError(f"a batch with keys {list(batch)} has none of {', '.join(LABELS)}: give unpack=")
+        rest = {name: value for name, value in batch.items() if name != key}
+        return (next(iter(rest.values())) if len(rest) == 1 else rest), batch[key]
+    if isinstance(batch, (tuple, list)) and len(batch) >= 2:
+        return batch[0], batch[1]
+    raise ValueError(f"a batch must be (inputs, labels, ...) or a mapping, got {type(batch).__name__}: give unpack=")
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The network's outputs for the inputs of one batch."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+def logits(outputs: Any, samples: int, num_classes: int) -> Tensor | None:
+    """The logits (..., N, K) among the outputs: the entry `logits` of a mapping, or the first tensor.
+
+    None where that is not (N, K), or (R, N, K): the network's accuracy is not defined then.
+    """
+    found = outputs.get("logits") if isinstance(outputs, Mapping) else None
+    x = first_tensor(outputs) if found is None else found
+    known = isinstance(x, Tensor) and x.ndim in (2, 3) and x.shape[-2:] == (samples, num_classes)
+    return x if known else None
+
+
+def _home(model: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:
+    """Where the parameters (or buffers) live, and their first floating dtype."""
+    tensors = [*model.parameters(), *model.buffers()]
+    dtype = next((x.dtype for x in tensors if x.is_floating_point()), None)
+    return (tensors[0].device if tensors else None), dtype
+
+
+def _placed(value: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+    if isinstance(value, Mapping):
+        return {name: _placed(inner, device, dtype) for name, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_placed(inner, device, dtype) for inner in value]
+    return value

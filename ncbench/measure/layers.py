@@ -1,0 +1,128 @@
+"""Which modules a layer's name stands for, whatever wraps the network.
+
+A name is that of `named_modules()` without the parts that torch.compile, activation checkpointing, FSDP and
+(Distributed)DataParallel insert: `_orig_mod.layer4` and `module.layer4` are both `layer4`, in what is asked
+and in what is recorded. A glob stands for every name it matches.
+"""
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
+
+__all__ = ["Layer", "list_layers", "resolve", "unwrap", "weight_matrix"]
+
+INSERTED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+PARALLEL = (DataParallel, DistributedDataParallel)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A named layer: the module whose output is `post` and the one whose output is `pre`, either may be None."""
+
+    name: str
+    output: nn.Module | None
+    weighted: nn.Module | None
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that has the layer's name."""
+        found = self.output or self.weighted
+        assert found is not None
+        return found
+
+
+def list_layers(model: nn.Module) -> list[str]:
+    """The names by which the layers of a module can be asked for, in the order of their registration.
+
+    >>> list_layers(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())))
+    ['0', '1', '1.0']
+    """
+    return list(_named(model))
+
+
+def resolve(model: nn.Module, layers: Iterable[str]) -> list[Layer]:
+    """The layers of those names or globs, in the order asked for; ValueError where one matches nothing."""
+    modules = _named(model)
+    found: dict[str, Layer] = {}
+    for asked in layers:
+        pattern = _asked(model, asked)
+        names = [pattern] if pattern in modules else fnmatch.filter(modules, pattern)
+        if not names:
+            top = ", ".join(name for name in modules if name.count(".") <= 1)
+            raise ValueError(f"measure.layers={asked}: no such layer; the network has {top}")
+        for name in names:
+            found.setdefault(name, _layer(name, modules[name]))
+    return list(found.values())
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network inside the wrappers of torch.compile and of (Distributed)DataParallel, or itself.
+
+    The measuring pass calls this one: DDP's own forward exchanges buffers, and waits for ranks that have
+    fewer batches.
+    """
+    while True:
+        inner = model.module if isinstance(model, PARALLEL) else getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def weight_matrix(module: nn.Module, stacked: bool = False) -> Tensor:
+    """The module's weight as matrices (..., d_out, d_in), detached.
+
+    A convolution's kernel (out, in / groups, *k) becomes (out, in / groups * prod k), as `core.conv_matrix`; a
+    transposed one (in, out / groups, *k) becomes (out / groups, in * prod k). `stacked` keeps a leading replica axis.
+    """
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    W = weight.detach()
+    if stacked or W.ndim == 2:
+        return W
+    return (W.transpose(0, 1) if isinstance(module, TRANSPOSED) else W).flatten(1)
+
+
+def _named(model: nn.Module) -> dict[str, nn.Module]:
+    # The wrapper and what it wraps have one name; the later one, the wrapped, stays.
+    root = unwrap(model)
+    named = ((_own_name(root, raw), module) for raw, module in root.named_modules(remove_duplicate=False))
+    return {name: module for name, module in named if name}
+
+
+def _own_name(root: nn.Module, raw: str) -> str:
+    parts: list[str] = []
+    module: nn.Module | None = root
+    for part in raw.split(".") if raw else ():
+        inserted = part in INSERTED or (part == "module" and isinstance(module, PARALLEL))
+        if not inserted:
+            parts.append(part)
+        module = None if module is None else module._modules.get(part)
+    return ".".join(parts)
+
+
+def _asked(model: nn.Module, pattern: str) -> str:
+    """A name as `named_modules()` of the wrapped model prints it, without the inserted parts."""
+    parts = [part for part in pattern.split(".") if part not in INSERTED]
+    if isinstance(model, PARALLEL) and parts[0] == "module":
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _layer(name: str, module: nn.Module) -> Layer:
+    weighted = [m for m in module.modules() if _has_matrix(m)]
+    if len(weighted) != 1:
+        return Layer(name, module, None)
+    return Layer(name, None if weighted[0] is module else module, weighted[0])
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    """Whether it owns a weight with two axes or more; the rows of an embedding are outputs, not a map on inputs."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        return False
+    return is_lazy(weight) or weight.ndim >= 2

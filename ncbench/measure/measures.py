@@ -1,0 +1,177 @@
+"""The measures of one layer, from its class moments or its weight.
+
+Always there (their names are public):
+
+    tcv            total cluster variation, labels as partition        arXiv 2402.03991, Definition 3.2 (features)
+    tcv_relative   tcv / total variance
+    dnc1           tr Sigma_W / tr Sigma_B                             arXiv 2405.14468, Section 6
+    dnc2           sigma_1 / sigma_K of the class-mean matrix          arXiv 2405.14468, Section 6
+    rank           #{sigma_i > 1e-2 sigma_1}                           class means (pre, post), weights
+    stable_rank    ||.||_F^2 / ||.||_2^2                               class means, weights
+    effective_rank exp(entropy of sigma / sum sigma)                   class means, weights
+    tail           sum_{j>K} sigma_j^2 / sum_j sigma_j^2               weights; arXiv 2402.03991 v3, Figure 1
+    norm           ||W||_F                                             weights
+    loss, fit, regulariser, accuracy                                   whole network (layer ''), where known
+
+On request, by name (`measures=["cdnv", "nc1"]`):
+
+    cdnv, etf_error, orthogonal_frame_error, equinorm, equiangularity  the functions of `ncbench.core`, which see
+    tcv_floor      the tcv that rounding the layer's dtype can make: a smaller tcv cannot be told from 0
+    nc1            with nc1_rank, the number of directions kept; second pass
+    separation_fuzziness   with separation_rank; second pass
+    ncc_accuracy   samples nearest to their own class mean; second pass
+
+Anything else: `moments={"name": function of ClassMoments}` and `matrices={"name": function of a matrix}`, such as
+`matrices={"soft_rank": core.soft_rank}`; a matrix measure is applied to class means (R, K, d) and weights (R, d, d').
+The moments have scatter="trace": functions that need the D x D scatter are the second pass's.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncbench import core
+from ncbench.measure.second import SECOND_PASSES
+
+__all__ = [
+    "WIDER",
+    "MatrixMeasure",
+    "Measurement",
+    "MomentMeasure",
+    "check_names",
+    "of_dtype",
+    "of_features",
+    "of_weight",
+    "stack",
+]
+
+_log = logging.getLogger(__name__)
+
+MomentMeasure = Callable[[core.ClassMoments], Tensor]
+MatrixMeasure = Callable[..., Tensor]
+
+OF_MOMENTS: Mapping[str, MomentMeasure] = {
+    "tcv": core.total_cluster_variation,
+    "tcv_relative": lambda moments: core.total_cluster_variation(moments, scale_free=True),
+    "dnc1": core.scatter_ratio,
+}
+OF_SINGULAR_VALUES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "rank": lambda s: core.numerical_rank(s=s),
+    "stable_rank": lambda s: core.stable_rank(s=s),
+    "effective_rank": lambda s: core.effective_rank(s=s),
+}
+WIDER: Mapping[str, Callable[[core.ClassMoments, torch.dtype], Tensor]] = {
+    "cdnv": lambda moments, dtype: core.cdnv(moments),
+    "etf_error": lambda moments, dtype: core.etf_error(moments.means),
+    "orthogonal_frame_error": lambda moments, dtype: core.orthogonal_frame_error(moments.means),
+    "equinorm": lambda moments, dtype: core.equinorm(moments.means),
+    "equiangularity": lambda moments, dtype: core.equiangularity(moments.means),
+    "tcv_floor": core.rounding_floor,
+}
+
+
+@dataclass
+class Measurement:
+    """What one call found: every tensor has the leading replica axis (R, ...), R = 1 for ordinary networks."""
+
+    values: dict[tuple[str, str, str, str], Tensor] = field(default_factory=dict)  # split, layer, stage, measure
+    spectra: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, min(K, d))
+    grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, K)
+
+
+def check_names(measures: Sequence[str]) -> None:
+    """ValueError for a name that is not one of those on request."""
+    unknown = [name for name in measures if name not in WIDER and name not in SECOND_PASSES]
+    if unknown:
+        known = ", ".join([*WIDER, *SECOND_PASSES])
+        raise ValueError(f"measures={', '.join(unknown)}: must be among {known}; add others with moments= or matrices=")
+
+
+def of_dtype(name: str, dtype: torch.dtype) -> MomentMeasure:
+    """The measure on request of that name, for features that had this dtype."""
+    return lambda moments: WIDER[name](moments, dtype)
+
+
+def of_features(
+    found: Measurement,
+    moments: core.ClassMoments,
+    key: tuple[str, str, str],
+    *,
+    of_moments: Mapping[str, MomentMeasure],
+    of_matrices: Mapping[str, MatrixMeasure],
+    first_split: bool,
+    grams: bool,
+) -> None:
+    """The measures of one layer's class moments, under (split, layer, stage, name)."""
+    _, layer, stage = key
+    guarded(f"{layer}.{stage}", lambda checked: checked.finalise().counts, moments)  # says what is wrong, once
+    for name, measure in {**OF_MOMENTS, **of_moments}.items():
+        found.values[*key, name] = stack(guarded(name, measure, moments), 0)
+    M = stack(moments.means, 2)
+    s = _singular_values(M)
+    last = s[..., M.shape[-2] - 1] if s.shape[-1] == M.shape[-2] else torch.zeros_like(s[..., 0])
+    found.values[*key, "dnc2"] = s[..., 0] / last
+    _of_matrix(found, key, M, s, of_matrices)
+    if first_split:
+        found.spectra[layer, stage] = s
+        if grams:
+            found.grams[layer, stage] = M @ M.mT
+
+
+def of_weight(
+    found: Measurement, W: Tensor, layer: str, num_classes: int, of_matrices: Mapping[str, MatrixMeasure]
+) -> None:
+    """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name)."""
+    s = _singular_values(W.double())
+    key = ("", layer, "weight")
+    found.spectra[layer, "weight"] = s
+    found.values[*key, "norm"] = s.square().sum(-1).sqrt()
+    found.values[*key, "tail"] = guarded("tail", lambda s: core.relative_tail(s=s, k=num_classes), s)
+    _of_matrix(found, key, W, s, of_matrices)
+
+
+def stack(x: Tensor, own: int) -> Tensor:
+    """With a leading replica axis: `own` is the number of axes of one network's value."""
+    x = x.detach().double()
+    return x.unsqueeze(0) if x.ndim == own else x
+
+
+_failed: set[str] = set()
+
+
+def guarded(name: str, measure: Callable[[Any], Tensor], argument: Any) -> Tensor:
+    """The measure's value, or NaN with its reason logged once: a run never ends because of a measure."""
+    try:
+        return measure(argument)
+    except Exception as error:
+        say_once(name, error)
+        shape = argument.shape[:-1] if isinstance(argument, Tensor) else argument.means.shape[:-2]
+        return torch.full(shape, torch.nan, dtype=torch.float64)
+
+
+def say_once(name: str, error: Exception) -> None:
+    """Log the reason for which a measure is NaN, the first time."""
+    if name not in _failed:
+        _failed.add(name)
+        _log.warning("measure %s failed and is NaN from here on: %s", name, error)
+
+
+def _of_matrix(
+    found: Measurement, key: tuple[str, str, str], M: Tensor, s: Tensor, of_matrices: Mapping[str, MatrixMeasure]
+) -> None:
+    for name, of_values in OF_SINGULAR_VALUES.items():
+        value = guarded(name, of_values, s).double()
+        found.values[*key, name] = value.masked_fill(s[..., 0].isnan(), torch.nan)
+    for name, measure in of_matrices.items():
+        found.values[*key, name] = stack(guarded(name, measure, M), 0)
+
+
+def _singular_values(M: Tensor) -> Tensor:
+    """Singular values in float64; NaN for the replicas whose matrix is not finite, without disturbing the others."""
+    finite = M.isfinite().all(-1).all(-1)
+    s = core.singular_values(torch.where(finite[..., None, None], M, 0))
+    return s.masked_fill(~finite[..., None], torch.nan)

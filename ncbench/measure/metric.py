@@ -1,0 +1,94 @@
+"""`CollapseMetric`: collapse of given features as a torchmetrics Metric, exact in float64 over batches and ranks."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from typing_extensions import override
+
+from ncbench.core import ClassMoments
+from ncbench.measure.measures import OF_MOMENTS, WIDER
+from ncbench.measure.packing import merged, pack, unpack
+
+__all__ = ["CollapseMetric"]
+
+
+class CollapseMetric(Metric):
+    """The measures that class moments give, of features (N, D) seen batch by batch.
+
+    compute() returns {measure: 0-dim float64 tensor} for tcv, tcv_relative, dnc1, cdnv, etf_error,
+    orthogonal_frame_error, equinorm and equiangularity (see `ncbench.measure.measures`); `moments()` the class
+    moments themselves, for any other function of `ncbench.core`.
+
+    States, both tensors, no lists: `state` (K, 2D + 2) float64 (`ncbench.measure.packing`) and `label_range` (2,).
+    They do not add up; their dist_reduce_fx is Chan's merge of the ranks' moments, exact at any level of collapse,
+    where sums of squares in float32 are not. Updates are out of place (processes of ddp_spawn share the memory of the
+    defaults), and `set_dtype` is refused: float64 is the point. A Lightning DistributedSampler repeats samples; the
+    metric cannot know, so give it a loader that does not.
+
+    Raises:
+        ValueError: num_classes < 2 or num_features < 1; in update, shapes that do not fit; in compute, what
+            `ClassMoments.finalise` finds (labels out of range, features not finite, an empty class).
+
+    Examples:
+        >>> metric = CollapseMetric(num_classes=2, num_features=1)
+        >>> metric.update(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 0]))
+        >>> metric.update(torch.tensor([[10.0], [14.0]]), torch.tensor([1, 1]))
+        >>> metric.compute()["tcv"].item()  # (1 + 1 + 4 + 4) / 4
+        2.5
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    state: Tensor
+    label_range: Tensor
+
+    def __init__(self, num_classes: int, num_features: int, **options: Any) -> None:
+        super().__init__(**options)
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: at least 2 classes are needed")
+        if num_features < 1:
+            raise ValueError(f"num_features={num_features}: at least 1 is needed")
+        self.num_classes, self.num_features = num_classes, num_features
+        nothing = ClassMoments.from_batch(torch.zeros(0, num_features), torch.zeros(0, dtype=torch.int64), num_classes)
+        state, label_range = pack(nothing)
+        self.add_state("state", state, dist_reduce_fx=_merged_states)
+        self.add_state("label_range", label_range, dist_reduce_fx=_merged_ranges)
+
+    @override
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Add a batch: features (N, D) of any floating dtype, labels (N,) integers."""
+        if features.ndim != 2 or features.shape[1] != self.num_features:
+            raise ValueError(f"features must be (N, {self.num_features}), got {tuple(features.shape)}")
+        batch = ClassMoments.from_batch(features, labels, self.num_classes)
+        self.state, self.label_range = pack(self.moments().merge(batch))
+
+    @override
+    def compute(self) -> dict[str, Tensor]:
+        """Every measure of the samples seen since the last reset, on all ranks."""
+        moments = self.moments().finalise()
+        values = {name: measure(moments) for name, measure in OF_MOMENTS.items()}
+        wider = {name: measure(moments, torch.float64) for name, measure in WIDER.items() if name != "tcv_floor"}
+        return {**values, **wider}
+
+    def moments(self) -> ClassMoments:
+        """The class moments of the samples seen since the last reset, unchecked."""
+        return unpack(self.state, self.label_range)
+
+    @override
+    def set_dtype(self, dst_type: str | torch.dtype) -> "CollapseMetric":
+        if dst_type not in (torch.float64, "torch.float64", "torch.DoubleTensor"):
+            raise ValueError(f"dst_type={dst_type}: the states of a CollapseMetric are float64")
+        return self
+
+
+def _merged_states(states: Tensor) -> Tensor:
+    nothing = torch.zeros(len(states), 2, dtype=torch.int64, device=states.device)
+    return pack(merged(states, nothing))[0]
+
+
+def _merged_ranges(ranges: Tensor) -> Tensor:
+    return torch.stack([ranges[:, 0].amin(), ranges[:, 1].amax()])

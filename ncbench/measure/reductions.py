@@ -1,0 +1,98 @@
+"""A layer's output as one vector per sample: what to do with a convolution's map and with a token sequence.
+
+    flatten   every number of the sample, in the order of its axes (the default)
+    mean      the average over positions: (N, C, *space) -> (N, C), (N, T, D) -> (N, D)
+    cls       the first token: (N, T, D) -> (N, D); a convolution's map has none, and is refused
+
+A function gets the output as it is, (N, ...), and returns (N, D). Outputs (N, D) are left alone by the names.
+
+Which axis holds the channels is not visible in a shape: (N, 8, 64) is eight tokens or the map of a 1-d
+convolution, and some vision transformers keep images as (N, H, W, C). So `mean` looks at the layer: its last
+submodule with parameters has a width, and a kind (convolutions and batch normalisation put channels first;
+linear maps, layer normalisation and attention last). The axis that has the width is taken; where both or
+neither have it, the kind decides; without parameters, three axes are tokens and more are a map.
+"""
+
+import fnmatch
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+__all__ = ["REDUCTIONS", "Reduction", "channels_first", "choose", "reducer", "shape_error"]
+
+Reduction = str | Callable[[Tensor], Tensor]
+REDUCTIONS = ("flatten", "mean", "cls")
+
+_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
+
+
+def reducer(reduction: Reduction, layer: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
+    """The function from a layer's output to (N, D). ValueError for an unknown name."""
+    if not isinstance(reduction, str):
+        return reduction
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction={reduction}: must be one of {', '.join(REDUCTIONS)}, or a function")
+
+    def reduce(x: Tensor) -> Tensor:
+        if x.ndim <= 2:
+            return x.unsqueeze(1) if x.ndim == 1 else x
+        if reduction == "flatten":
+            return x.flatten(1)
+        first = channels_first(layer, x)
+        if reduction == "mean":
+            return x.flatten(2).mean(-1) if first else x.flatten(1, -2).mean(1)
+        if x.ndim != 3 or first:
+            raise ValueError(
+                f"reduction=cls: layer {name} gives {tuple(x.shape)}, not a token sequence (N, T, D); "
+                "name token layers only, or give a function"
+            )
+        return x[:, 0]
+
+    return reduce
+
+
+def channels_first(layer: nn.Module, x: Tensor) -> bool:
+    """Whether axis 1 of the layer's output (N, ...) holds the channels, and not the last one."""
+    last = [m for m in layer.modules() if any(True for _ in m.parameters(recurse=False))][-1:]
+    if not last:
+        return x.ndim > 3
+    width, kind = _width(last[0]), _kind(last[0])
+    matches = (x.shape[1] == width, x.shape[-1] == width)
+    if matches[0] != matches[1]:
+        return matches[0]
+    return x.ndim > 3 if kind is None else kind
+
+
+def _kind(module: nn.Module) -> bool | None:
+    """True for channels first, False for last, None for modules whose layout torch does not fix."""
+    if isinstance(module, _FIRST):
+        return True
+    fixed = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention)
+    return False if isinstance(module, fixed) else None
+
+
+def _width(module: nn.Module) -> int | None:
+    names = ("out_channels", "num_features", "num_channels", "out_features", "embedding_dim", "embed_dim")
+    for name in names:
+        width = getattr(module, name, None)
+        if isinstance(width, int):
+            return width
+    shape = getattr(module, "normalized_shape", None)
+    return int(shape[-1]) if isinstance(shape, tuple) and shape else None
+
+
+def shape_error(name: str, stage: str, x: Tensor, samples: int) -> str:
+    """What to say when a reduced output is not (N, D)."""
+    return (
+        f"layer {name} ({stage}): {tuple(x.shape)} is not one vector for each of the {samples} samples of the batch; "
+        "a layer with another first axis needs a function as its reduction"
+    )
+
+
+def choose(reduction: Reduction | Mapping[str, Reduction], name: str) -> Reduction:
+    """One reduction for all layers, or that of the first glob that the layer's name matches, else flatten."""
+    if not isinstance(reduction, Mapping):
+        return reduction
+    return next((of_glob for glob, of_glob in reduction.items() if fnmatch.fnmatch(name, glob)), "flatten")

@@ -1,0 +1,182 @@
+"""What one pass over a split adds up: class moments of every layer, the objective's terms, correct answers."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ncbench import core
+from ncbench.measure.batches import Unpack, call, logits, unpacked
+from ncbench.measure.measures import Measurement, say_once, stack
+from ncbench.measure.ranks import Ranks, Share
+from ncbench.measure.reductions import shape_error
+from ncbench.measure.second import SECOND_PASSES, SecondPass
+from ncbench.measure.taps import Taps
+
+__all__ = ["Objective", "Sums"]
+
+_log = logging.getLogger(__name__)
+_uncalled: set[str] = set()
+
+Key = tuple[str, str]
+
+
+class Objective(Protocol):
+    """What a LightningModule tells the pass about the function it minimises; all sums keep leading replica axes."""
+
+    feature_layer: str | None
+
+    def sample_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The fit's summand of every sample, (..., N): the fit is their mean."""
+
+    def feature_penalty(self, features: Tensor) -> Tensor:
+        """Sum over these samples of the penalty on their features, (...,)."""
+
+    def parameter_penalty(self) -> Tensor:
+        """The penalty on the parameters, (...,)."""
+
+    def feature_samples(self) -> int:
+        """How many samples the objective sums the feature penalty over."""
+
+
+class Sums:
+    """The accumulators of one split. `asked` are the names of the layers to measure, of those tapped."""
+
+    def __init__(
+        self, taps: Taps, asked: set[str], num_classes: int, objective: Objective | None, ranks: Ranks
+    ) -> None:
+        self.taps, self.asked, self.num_classes, self.objective, self.ranks = taps, asked, num_classes, objective, ranks
+        self.moments: dict[Key, core.ClassMoments] = {}
+        self.dtypes: dict[Key, torch.dtype] = {}
+        self.count = 0
+        self.fit: Tensor | float = 0.0
+        self.penalty: Tensor | float = 0.0
+        self.correct: Tensor | None = None
+
+    def run(self, loader: Iterable[Any], unpack: Unpack | None, sharded: bool) -> None:
+        """The first pass; afterwards the sums are those of all ranks."""
+        share = Share(loader, self.ranks, sharded)
+        labels = torch.empty(0)
+
+        def sink(layer: str, stage: str, x: Tensor) -> None:
+            _check(layer, stage, x, labels)
+            if self.objective is not None and layer == self.objective.feature_layer and stage == "post":
+                self.penalty = self.penalty + self.objective.feature_penalty(x.double())
+            if layer in self.asked or layer.rsplit("@", 1)[0] in self.asked:
+                self._add(layer, stage, x, labels)
+
+        def run() -> None:
+            nonlocal labels
+            for inputs, of_batch in unpacked(share.loader, self.taps.model, unpack, share.skip):
+                labels = of_batch
+                if self.count == 0:
+                    with self.taps.noticing():
+                        outputs = call(self.taps.model, inputs)
+                else:
+                    outputs = call(self.taps.model, inputs)
+                self._add_outputs(outputs, labels)
+
+        with self.taps.open(sink):
+            self.ranks.together(run)
+        device = next((p.device for p in self.taps.model.parameters()), labels.device)
+        self.moments = self.ranks.merge(self.moments, self.num_classes, device)
+        self.dtypes = {key: dtype for of_rank in self.ranks.gathered(self.dtypes) for key, dtype in of_rank.items()}
+        total = self.ranks.sums(
+            {"count": self.count, "fit": self.fit, "penalty": self.penalty, "correct": self.correct}
+        )
+        self.count, self.fit, self.penalty, self.correct = (
+            total[name] for name in ("count", "fit", "penalty", "correct")
+        )
+        share.check(self.count)
+        if self.count == 0:
+            raise ValueError("the loader gave no batch: there is nothing to measure")
+        self._check_labels()
+        self._say_uncalled()
+
+    def again(
+        self, loader: Iterable[Any], unpack: Unpack | None, sharded: bool, names: Iterable[str]
+    ) -> Mapping[Key, Mapping[str, Tensor]]:
+        """The second pass, for the measures of those names: their values for every layer and stage."""
+        share = Share(loader, self.ranks, sharded)
+        passes: dict[Key, dict[str, SecondPass]] = {}
+        for key, moments in self.moments.items():
+            passes[key] = {}
+            for name in names:
+                try:
+                    passes[key][name] = SECOND_PASSES[name](moments)
+                except Exception as error:
+                    say_once(name, error)
+        labels = torch.empty(0)
+
+        def sink(layer: str, stage: str, x: Tensor) -> None:
+            for second in passes.get((layer, stage), {}).values():
+                second.add(x, labels)
+
+        def run() -> None:
+            nonlocal labels
+            for inputs, of_batch in unpacked(share.loader, self.taps.model, unpack, share.skip):
+                labels = of_batch
+                call(self.taps.model, inputs)
+
+        with self.taps.open(sink):
+            self.ranks.together(run)
+        for of_layer in passes.values():
+            for second in of_layer.values():
+                second.sums = self.ranks.total(second.sums)
+        return {
+            key: {name: value for second in of_layer.values() for name, value in second.values().items()}
+            for key, of_layer in passes.items()
+        }
+
+    def summarise(self, found: Measurement, split: str, full_objective: bool) -> None:
+        """Accuracy and the objective's terms as values of the whole network, layer ''."""
+        if self.correct is not None:
+            found.values[split, "", "", "accuracy"] = stack(self.correct / self.count, 0)
+        if self.objective is None:
+            return
+        fit = torch.as_tensor(self.fit / self.count)
+        found.values[split, "", "", "fit"] = stack(fit, 0)
+        if full_objective:  # on a subset the sum over all samples is estimated from those measured
+            scale = self.objective.feature_samples() / self.count
+            regulariser = self.objective.parameter_penalty() + self.penalty * scale
+            found.values[split, "", "", "regulariser"] = stack(regulariser, 0)
+            found.values[split, "", "", "loss"] = stack(fit + regulariser, 0)
+
+    def _check_labels(self) -> None:
+        for moments in list(self.moments.values())[:1]:
+            low, high = moments.label_range.tolist()
+            if low < 0 or high >= self.num_classes:
+                raise ValueError(
+                    f"num_classes={self.num_classes}: labels must lie in [0, {self.num_classes - 1}], the data has "
+                    f"labels in [{low}, {high}]"
+                )
+
+    def _say_uncalled(self) -> None:
+        for layer in self.asked - {name for name, _ in self.moments} - _uncalled:
+            _uncalled.add(layer)
+            _log.warning("layer %s is not called in the forward pass: it has no features to measure", layer)
+
+    def _add(self, layer: str, stage: str, x: Tensor, labels: Tensor) -> None:
+        batch = core.ClassMoments.from_batch(x, labels, self.num_classes, scatter="trace")
+        known = self.moments.get((layer, stage))
+        self.moments[layer, stage] = batch if known is None else known.merge(batch)
+        self.dtypes[layer, stage] = x.dtype
+
+    def _add_outputs(self, outputs: Any, labels: Tensor) -> None:
+        self.count += len(labels)
+        found = logits(outputs, len(labels), self.num_classes)
+        if found is None:
+            return
+        correct = (found.argmax(-1) == labels).sum(-1).double()
+        self.correct = correct if self.correct is None else self.correct + correct
+        if self.objective is not None:
+            self.fit = self.fit + self.objective.sample_losses(found.double(), labels).sum(-1)
+
+
+def _check(layer: str, stage: str, x: Tensor, labels: Tensor) -> None:
+    if x.ndim < 2 or x.shape[-2] != len(labels):
+        raise ValueError(shape_error(layer, stage, x, len(labels)))
+    if not x.is_floating_point():
+        raise ValueError(f"layer {layer} ({stage}): its output has dtype {x.dtype}, nothing to take moments of")

@@ -1,0 +1,113 @@
+"""Batches and outputs of every form that loaders and networks have."""
+
+import pytest
+import torch
+from torch import nn
+
+from ncbench.measure import measure_network
+from ncbench.measure.batches import logits, unpacked
+
+K = 2
+X, Y = torch.tensor([[0.0], [2.0], [10.0], [14.0]]), torch.tensor([0, 0, 1, 1])
+TCV = 2.5  # ((1 + 1) + (4 + 4)) / 4
+
+
+class Named(nn.Module):
+    """Keyword inputs and a mapping as output, as in libraries of transformers."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Identity()
+        self.pair = Pair()
+
+    def forward(self, pixels, mask=None):
+        x = self.pair(self.body(pixels))[0]
+        return {"loss": None, "hidden": (x,), "logits": torch.cat([-x, x - 10], 1)}
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, {"weights": None}
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        {"pixels": X, "labels": Y},
+        {"pixels": X, "mask": None, "label": Y},
+        {"images": X, "y": Y.unsqueeze(1)},  # one input: its name does not matter
+        (X, Y),
+        [X, Y, torch.arange(4)],
+        ((X, None), Y),
+        ({"pixels": X}, Y),
+        (X, Y.tolist()),
+        (X, Y.to(torch.uint8)),
+    ],
+)
+def test_forms_of_batches(batch):
+    model = Named()
+    found = measure_network(model, [batch], layers=["body", "pair"], num_classes=K).set_index(["layer", "measure"])
+    if isinstance(batch, tuple) and isinstance(batch[0], dict):
+        assert model(**batch[0])["logits"].shape == (4, K)
+    assert found.loc[("body", "tcv"), "value"].item() == TCV
+    assert found.loc[("pair", "tcv"), "value"].item() == TCV
+    assert found.loc[("", "accuracy"), "value"].item() == 1.0
+
+
+def test_unpack_takes_the_place_of_the_rules():
+    batch = {"a": X, "b": {"class": Y}}
+    found = measure_network(
+        Named(), [batch], layers=["body"], num_classes=K, unpack=lambda b: (b["a"], b["b"]["class"])
+    )
+    assert found[found.measure == "tcv"].value.item() == TCV
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (X, "a batch must be .inputs, labels, .... or a mapping, got Tensor: give unpack="),
+        ({"pixels": X}, "has none of labels, label, targets, target, y"),
+        ((X, Y.double()), "labels must be one integer per sample, got torch.float64"),
+        ((X, torch.eye(4).long()), r"labels must be one integer per sample, got torch.int64 \(4, 4\)"),
+        ((X, Y + 1), r"num_classes=2: labels must lie in \[0, 1\], the data has labels in \[1, 2\]"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused(batch, message):
+    with pytest.raises(ValueError, match=message):
+        measure_network(Named(), [batch], layers=["body"], num_classes=K)
+
+
+def test_a_loader_without_batches_is_refused():
+    with pytest.raises(ValueError, match="the loader gave no batch"):
+        measure_network(Named(), [], layers=["body"], num_classes=K)
+
+
+def test_inputs_go_to_the_models_dtype_and_integers_stay():
+    model = nn.Linear(1, K).double()
+    (inputs, labels), *_ = unpacked([((X, torch.arange(4)), Y)], model)
+    assert [x.dtype for x in inputs] == [torch.float64, torch.int64]
+    assert labels.dtype == torch.int64
+
+
+def test_logits_are_those_of_the_classes_or_none():
+    x = torch.randn(4, K)
+    assert logits(x, 4, K) is x
+    assert logits({"loss": torch.zeros(()), "logits": x}, 4, K) is x
+    assert logits((x, None), 4, K) is x
+    assert logits(torch.randn(4, 7), 4, K) is None  # pretrained on other classes
+    assert logits(torch.randn(4, 3, 4, K), 4, K) is None
+    assert logits({"loss": None}, 4, K) is None
+    assert logits(torch.randn(5, 4, K), 4, K) is not None  # replicas
+
+
+def test_num_classes_from_the_dataset():
+    data = torch.utils.data.TensorDataset(X, Y)
+    loader = torch.utils.data.DataLoader(data, batch_size=3)
+    with pytest.raises(ValueError, match="num_classes=None: the loader's dataset has no classes or targets"):
+        measure_network(Named(), loader, layers=["body"])
+    data.targets = Y.tolist()
+    found = measure_network(Named(), loader, layers=["body"])
+    assert found[found.measure == "tcv"].value.item() == TCV
+    data.classes = ["a"]
+    with pytest.raises(ValueError, match="num_classes=1: at least 2 classes are needed"):
+        measure_network(Named(), loader, layers=["body"])
