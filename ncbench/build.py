@@ -1,6 +1,7 @@
 """The objects of a run from its configuration: data, network, LightningModule; and a finished run's objects again."""
 
 import itertools
+import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,22 +60,29 @@ def measured_layers(config: Config) -> list[str]:
 def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
     """The module with its last checkpoint's weights, its data, and the configuration of a run folder.
 
-    A stack of one replica comes with its network as ordinary modules (nn.Embedding, nn.Linear). Raises ValueError
-    where the folder holds no run or no usable checkpoint.
+    `folder` may also name a checkpoint file inside a run folder, whose weights are then taken. A stack of one replica
+    comes with its network as ordinary nn.Linear modules. Raises ValueError where there is no run, no
+    usable checkpoint, or one of another network.
     """
     path = Path(folder)
-    if not (path / "config.yaml").is_file():
-        raise ValueError(f"folder={path}: holds no run (no config.yaml)")
-    values = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=True)
+    run = next((p for p in path.resolve().parents if (p / "config.yaml").is_file()), path) if path.is_file() else path
+    if not (run / "config.yaml").is_file():
+        raise ValueError(f"{path}: holds no run (no config.yaml)")
+    if path.is_file():
+        checkpoint = path
+    elif found := usable_checkpoint(run / "checkpoints"):
+        checkpoint = found[0]
+    else:
+        raise ValueError(f"{path}: holds no usable checkpoint")
+    values = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
     assert isinstance(values, dict)
     plain = {str(key): value for key, value in values.items()}
     config = validate(plain)
-    found = usable_checkpoint(path / "checkpoints")
-    if found is None:
-        raise ValueError(f"folder={path}: holds no usable checkpoint")
     built = build(plain, config)
-    state = torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
-    built.module.load_state_dict(state)
+    try:
+        built.module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
     if getattr(built.network, "replicas", None) == 1:
         built.module.network = built.network.as_linear()  # type: ignore[operator]
     return built.module, built.data, config

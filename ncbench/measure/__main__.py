@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="names or globs; default: the run's own")
     parser.add_argument("--measures", nargs="+", default=(), metavar="NAME", help="further measures, e.g. cdnv nc1")
     parser.add_argument("--per-class", type=int, metavar="N", help="the first N samples of each class; default: all")
-    parser.add_argument("--batch-size", type=int, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--batch-size", type=int, default=250, metavar="N", help="default: 250")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value (one per row, every replica) there")
     return parser
 
@@ -64,7 +64,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     if not path.exists():
         raise ValueError(f"{path}: no such run folder or checkpoint")
     module: Any
-    module, data, config = load_run(path) if path.is_dir() else _load_checkpoint(path)
+    module, data, config = load_run(path)
     loader = data.measure_loader(arguments.split, arguments.batch_size, arguments.per_class)
     found = measure_once(
         module.network,
@@ -75,29 +75,6 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         measures=arguments.measures,
     )
     return table(found, first_split=arguments.split)
-
-
-def _load_checkpoint(path: Path) -> tuple[Any, Any, Any]:
-    """As `load_run`, with the weights of this file of a run folder."""
-    import pickle
-
-    import torch
-    from omegaconf import OmegaConf
-
-    from ncbench.build import build
-    from ncbench.config import validate
-
-    folder = next((parent for parent in path.resolve().parents if (parent / "config.yaml").is_file()), None)
-    if folder is None:
-        raise ValueError(f"{path}: lies in no run folder (no config.yaml above it)")
-    values: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
-    config = validate(values)
-    built = build(values, config)
-    try:
-        built.module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{path}: not a checkpoint of the run in {folder}") from error
-    return built.module, built.data, config
 
 
 def _wide(found: "pd.DataFrame") -> str:

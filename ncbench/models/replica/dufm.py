@@ -19,14 +19,14 @@ __all__ = ["DUFM", "FreeFeatures", "ReplicaLinear"]
 
 
 class FreeFeatures(nn.Module):
-    """H_1 as a parameter (R, N, d): called with sample indices (B,), returns their rows (R, B, d)."""
+    """H_1 as a parameter (..., N, d): called with sample indices (B,), returns their rows (..., B, d)."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
         self.value = nn.Parameter(value)
 
     def forward(self, indices: Tensor) -> Tensor:
-        return self.value[:, indices]
+        return self.value[..., indices, :]
 
 
 class ReplicaLinear(nn.Module):
@@ -108,9 +108,8 @@ class DUFM(nn.Module):
         return [layer.linear.weight for layer in layers]
 
     def as_linear(self, replica: int = 0) -> nn.Sequential:
-        """One network of the stack as ordinary modules: an nn.Embedding of the samples, then a head of nn.Linear."""
+        """One network of the stack as ordinary modules: the features of its samples, then a head of nn.Linear."""
         features = self.features.value.detach()[replica]
-        embedding = nn.Embedding(features.shape[0], features.shape[1], _weight=features.clone())
         head: OrderedDict[str, nn.Module] = OrderedDict()
         layers: list[Any] = list(self.head)
         for number, layer in enumerate(layers, 1):
@@ -119,7 +118,7 @@ class DUFM(nn.Module):
             linear.weight.data.copy_(weight)
             activation = {"activation": layer.activation} if hasattr(layer, "activation") else {}
             head[str(number)] = nn.Sequential(OrderedDict(linear=linear, **activation))
-        return nn.Sequential(OrderedDict(features=embedding, head=nn.Sequential(head)))
+        return nn.Sequential(OrderedDict(features=FreeFeatures(features.clone()), head=nn.Sequential(head)))
 
 
 def _draw(seed: int, scale: float, num_samples: int, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
