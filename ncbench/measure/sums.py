@@ -136,11 +136,12 @@ class Sums:
             found.values[split, "", "", "accuracy"] = stack(self.correct / self.count, 0)
         if self.objective is None:
             return
-        fit = torch.as_tensor(self.fit / self.count)
+        fit = torch.as_tensor(self.fit / self.count).cpu()
         found.values[split, "", "", "fit"] = stack(fit, 0)
         if full_objective:  # on a subset the sum over all samples is estimated from those measured
             scale = self.objective.feature_samples() / self.count
-            regulariser = self.objective.parameter_penalty() + self.penalty * scale
+            penalty = torch.as_tensor(self.penalty * scale).cpu()
+            regulariser = self.objective.parameter_penalty().cpu() + penalty
             found.values[split, "", "", "regulariser"] = stack(regulariser, 0)
             found.values[split, "", "", "loss"] = stack(fit + regulariser, 0)
 
