@@ -1,0 +1,48 @@
+"""One thread, the reference tables, and the planting of bugs in a module's source."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def table() -> Callable[[str], list[dict[str, str]]]:
+    """Rows of <name>_reference.csv: numbers of an independent implementation, as printed."""
+
+    def read(name: str) -> list[dict[str, str]]:
+        with (Path(__file__).parent / f"{name}_reference.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
+    """A copy of a module in which `old`, which must occur, is replaced by a plausible bug `new`."""
+
+    def plant(module: ModuleType, old: str, new: str) -> ModuleType:
+        source = Path(module.__file__).read_text()
+        assert old in source, f"the line to plant a bug in is gone: {old}"
+        copy = ModuleType(module.__name__)
+        copy.__dict__["__file__"] = module.__file__
+        sys.modules[module.__name__] = copy  # dataclasses and named tuples look their module up by name
+        try:
+            exec(compile(source.replace(old, new), module.__file__, "exec"), copy.__dict__)
+        finally:
+            sys.modules[module.__name__] = module
+        return copy
+
+    return plant
