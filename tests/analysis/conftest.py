@@ -1,0 +1,36 @@
+"""One thread, and the planting of bugs in a module's source."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
+    """A copy of a module in which `old`, which must occur, is replaced by a plausible bug `new`."""
+
+    def plant(module: ModuleType, old: str, new: str) -> ModuleType:
+        source = Path(module.__file__).read_text()
+        assert old in source, f"the line to plant a bug in is gone: {old}"
+        copy = ModuleType(module.__name__)
+        copy.__dict__["__file__"] = module.__file__
+        sys.modules[module.__name__] = copy  # dataclasses and named tuples look their module up by name
+        try:
+            exec(compile(source.replace(old, new), module.__file__, "exec"), copy.__dict__)
+        finally:
+            sys.modules[module.__name__] = module
+        return copy
+
+    return plant
