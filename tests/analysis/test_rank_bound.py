@@ -184,11 +184,11 @@ def test_a_naive_twin_of_the_gap():
 @pytest.mark.slow
 def test_trained_networks_satisfy_the_theorem_in_every_layer():
     """Tanh autoencoders trained by L-BFGS to a stationary point: all layers l, all j < l."""
-    for seed, (lam, noise) in enumerate([(1e-2, 0.05), (3e-3, 0.2)]):
+    for seed, lam, noise in [(0, 1e-2, 0.05), (2, 3e-2, 0.3)]:
         rng = np.random.default_rng(seed)
         x, labels = clustered(rng, 3, 40, 8, noise)
         net = network([8, 7, 7, 8], seed)
-        optimiser = torch.optim.LBFGS(net.parameters(), 1, 2500, 3500, 1e-10, 1e-16, 50, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS(net.parameters(), 1, 3000, 6000, 1e-10, 1e-16, 50, line_search_fn="strong_wolfe")
 
         def closure(net=net, x=x, lam=lam, optimiser=optimiser):
             optimiser.zero_grad()
@@ -200,7 +200,7 @@ def test_trained_networks_satisfy_the_theorem_in_every_layer():
         for layer in (1, 2, 3):
             for source in range(layer):
                 bound = rank_distance_bound(net, squared, x, x, labels, layer, source, lam)
-                assert bound.residual < 1e-3
+                assert bound.residual < 1e-5
                 assert chain_holds(bound), (seed, layer, source, bound)
 
 

@@ -20,6 +20,7 @@ from ncbench.theory.dufm_ce import (
     dnc_scale,
     dnc_thresholds,
     effective_decay,
+    fibre,
     fibre_dimension,
     loss,
     minimum_margin,
@@ -42,6 +43,7 @@ from ncbench.theory.dufm_ce import (
     softmax_code_cost,
     structures,
 )
+from ncbench.training.references import evaluate_references
 
 
 def rows(table):
@@ -330,6 +332,54 @@ def test_a_planted_bug_in_the_reduction_is_caught(mutant, old, new):
     H, Ws = bad.balanced_factors(M, 2, 4, 3, lam_H, lams)
     closed = float(bad.reduced_objective(M, 2, bad.effective_decay(lams, lam_H, 3)))
     assert abs(naive_loss(H, Ws, 3, lam_H, lams) / closed - 1) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (fibre, "rank * (rank + 1) // 2", "rank * (rank - 1) // 2"),
+        (fibre, "rank * (d - rank)", "rank * d"),
+        (structures, "math.cos(2 * math.pi / K)", "math.cos(math.pi / K)"),
+        (structures, "(rank + 1) / (rank + 2)", "rank / (rank + 1)"),
+        (structures, "(K >= 6 and L == 2)", "(K >= 5 and L == 2)"),
+        (structures, "math.sqrt(n) * 2 ** (1 - L)", "n * 2 ** (1 - L)"),
+        (structures, "2 * psi / K * Y", "psi / K * Y"),
+        (dnc, "else K * q", "else q"),
+        (dnc, "(L + 1) / 2 * (K - 1) * a", "L / 2 * (K - 1) * a"),
+        (dnc, "return a - 3 * q", "return a - 2 * q"),
+    ],
+)
+def test_a_planted_bug_in_the_theorems_is_caught(mutant, module, old, new):
+    bad = mutant(module, old, new)
+
+    def answers(m):
+        if module is fibre:
+            return m.fibre_dimension(2, 4, 1), m.paper_fibre_dimension(2, 4, 1)
+        if module is dnc:
+            return [f"{x:.4f}" for K in (3, 4) for x in m.dnc_thresholds(K, 3)]
+        H, Ws = m.relu_low_rank(4, 3, 1.5, 2)
+        Z = (Ws[2] @ (Ws[1] @ (Ws[0] @ H).relu()).relu())[0, 0]
+        bounds = m.singular_value_bound(10, 5), round(m.singular_value_count_bound(4, 1, 0.5, 4), 9)
+        return *bounds, m.dnc_can_be_optimal(5, 2), round(float(Z), 9)
+
+    hand = {
+        fibre: (5, 4),
+        dnc: ["0.2127", "0.1519", "0.2096", "1.1010", "0.1750", "0.1235", "0.1361", "2.0000"],
+        structures: (0.75**3, 32.0, True, 1.5),
+    }
+    right = answers(module)
+    assert tuple(map(float, right)) == pytest.approx(tuple(map(float, hand[module])), abs=6e-4)
+    assert answers(bad) != right
+
+
+def test_references_are_evaluated_for_linear_cross_entropy_runs_only():
+    references = [{"name": n, "_target_": f"ncbench.theory.dufm_ce.{n}_line"} for n in ("dnc", "pair", "polygon")]
+    run = dict(num_classes=10, depth=2, per_class=5, weight_decays=[[2**-10] * 2], feature_decays=[2**-10])
+    entries = evaluate_references(references, loss="ce", activation="linear", **run)
+    assert [f"{e['value']:.8f}" for e in entries] == ["0.09066218", "0.08001266", "0.14195947"]
+    assert all(e["formula"] for e in entries)
+    other = evaluate_references(references, loss="ce", activation="relu", **run)
+    assert {e["why"] for e in other} == {"holds for activation=linear, the run has activation=relu"}
 
 
 M2 = torch.eye(2, dtype=torch.float64)

@@ -129,9 +129,9 @@ def test_limit_of_small_decays(K, L):
 
 def test_a_grid_of_decays_is_fast_and_equals_single_calls():
     grid = np.geomspace(1e-6, 1e-1, 50)
-    start = time.perf_counter()
+    start = time.process_time()
     losses_ = srg_loss(13, 4, 5, grid[:, None], grid[None, :])
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert losses_.shape == (50, 50)
     for i, j in [(0, 0), (17, 33), (49, 49)]:
         assert losses_[i, j] == pytest.approx(srg_loss(13, 4, 5, grid[i], grid[j]), rel=1e-14)
