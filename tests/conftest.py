@@ -9,6 +9,15 @@ import pytest
 import torch
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Many small problems: a second thread costs more in waiting than it saves, above all on a shared machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
     """Set torch's number of intra-op threads for one test."""
@@ -25,7 +34,8 @@ def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
         source = Path(module.__file__).read_text()
         assert old in source, f"the line to plant a bug in is gone: {old}"
         copy = ModuleType(module.__name__)
-        sys.modules[module.__name__] = copy  # dataclasses look their module up by name
+        copy.__dict__["__file__"] = module.__file__
+        sys.modules[module.__name__] = copy  # dataclasses and named tuples look their module up by name
         try:
             exec(compile(source.replace(old, new), module.__file__, "exec"), copy.__dict__)
         finally:

@@ -83,14 +83,12 @@ class MeasureCollapse(pl.Callback):
         self.latest: Measurement | None = None
         self._rows: list[dict[str, Any]] = []
         if module is not None:
-            Taps(
-                module, self.layers, reduction=self.reduction
-            )  # an unknown layer is refused here, before the first epoch
+            Taps(module, self.layers, reduction=self.reduction)  # an unknown layer is refused before the first epoch
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 0 and self._is_due(0):
-            self._measure(trainer, pl_module, finished=0)
+            self._hand_over(trainer, self._measure(trainer, pl_module, finished=0))
         else:
             self._rehearse(self.module or pl_module)
 
@@ -100,9 +98,11 @@ class MeasureCollapse(pl.Callback):
         if not self._is_due(finished):
             return
         try:
-            self._measure(trainer, pl_module, finished)
+            found = self._measure(trainer, pl_module, finished)
         except Exception as error:
             _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
+            return
+        self._hand_over(trainer, found)  # a record that cannot be written is the run's failure, not a measure's
 
     def _is_due(self, finished: int) -> bool:
         return self.due is None or finished in self.due
@@ -115,10 +115,10 @@ class MeasureCollapse(pl.Callback):
                 for inputs, _ in islice(unpacked(loader, taps.model, self.unpack), 1):
                     call(taps.model, inputs)
 
-    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> None:
+    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> Measurement:
         position = finished if self.due is None else self.due.index(finished)
         last = finished == trainer.max_epochs or (self.due is not None and finished == self.due[-1])
-        self.latest = measure_once(
+        return measure_once(
             self.module or pl_module,
             self.loaders,
             layers=self.layers,
@@ -127,14 +127,17 @@ class MeasureCollapse(pl.Callback):
             distributed=trainer.world_size > 1,
             **self.options,
         )
+
+    def _hand_over(self, trainer: pl.Trainer, found: Measurement) -> None:
+        self.latest = found
         if not trainer.is_global_zero:
             return
         step, epoch = self.clock(trainer)
         if self.sink is not None:
-            self.sink(step, epoch, self.latest)
+            self.sink(step, epoch, found)
             return
-        self._rows += [{"step": step, "epoch": epoch, **row} for row in rows(self.latest)]
-        logged = {self._key(*key): float(x.nanmedian()) for key, x in self.latest.values.items()}
+        self._rows += [{"step": step, "epoch": epoch, **row} for row in rows(found)]
+        logged = {self._key(*key): float(x.nanmedian()) for key, x in found.values.items()}
         for logger in trainer.loggers:
             logger.log_metrics(logged, step=step)
 

@@ -1,19 +1,11 @@
-"""One thread (many small problems) and random clusters."""
+"""Random clusters, always the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 
 Clusters = Callable[..., tuple[torch.Tensor, torch.Tensor]]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

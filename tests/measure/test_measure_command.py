@@ -71,7 +71,7 @@ def test_a_checkpoint_file_and_further_measures(runs, capsys):
         (["{runs}/mlp", "--batch-size", "0"], "batch_size=0"),
         (["{runs}/mlp", "--batch", "x"], "(see --help)"),
         (["{runs}/mlp/config.yaml"], "config.yaml: not a checkpoint of the run in"),
-        (["{here}"], "lies in no run folder"),
+        (["{here}"], "holds no run"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_status_2(runs, capsys, arguments, message):

@@ -1,81 +1,175 @@
-"""The two closed forms: the documents' numbers, explicit matrices, and what must be refused."""
+"""Losses of DNC and SRG: reference numbers, a naive twin, Theorem 5, thresholds, and what must be refused."""
 
 import math
+import time
 
 import numpy as np
 import pytest
 
-from ncbench.theory.dufm_mse import decay_product, dnc_loss, srg_loss
-
-# K, L, DNC, SRG at n = 5 and all decays 2e-3; an independent computation in 10 digits.
-TABLE = [
-    (4, 2, 0.0204257115, None),
-    (6, 3, 0.0357259028, 0.0377205387),
-    (6, 4, 0.0412534390, 0.0397430531),
-    (10, 3, 0.0593598420, 0.0546888623),
-    (10, 4, 0.0685992431, 0.0559851469),
-    (10, 7, 0.0975228214, 0.0662761875),
-    (15, 5, 0.1168988008, 0.0818575374),
-    (21, 4, 0.1431300166, 0.1090579863),
-]
-# K, L, SRG of Definition 11 variant 1 at n = 1 and all decays 5e-4.
-NOT_TRIANGULAR = [(7, 3, 0.00732988), (8, 4, 0.00971692), (9, 5, 0.01264467), (11, 4, 0.01144575), (14, 3, 0.01320625)]
+from ncbench.theory.dufm_mse import (
+    FORMULAS,
+    decay_product,
+    dnc_loss,
+    loss_ratio_asymptote,
+    loss_ratio_limit,
+    losses,
+    srg_beats_dnc,
+    srg_loss,
+    triviality_threshold,
+)
 
 
-@pytest.mark.parametrize(("K", "L", "dnc", "srg"), TABLE)
-def test_reference_numbers(K, L, dnc, srg):
-    assert dnc_loss(K, L, 5, 2e-3, 2e-3) == pytest.approx(dnc, abs=6e-11)
-    if srg is not None:
-        assert srg_loss(K, L, 5, 2e-3, 2e-3) == pytest.approx(srg, abs=6e-11)
+def evaluate(solution, *arguments):
+    return dnc_loss(*arguments) if solution == "dnc" else srg_loss(*arguments, variant=2 if solution == "srg2" else 1)
 
 
-@pytest.mark.parametrize(("K", "L", "srg"), NOT_TRIANGULAR)
-def test_reference_numbers_between_triangular_class_numbers(K, L, srg):
-    assert srg_loss(K, L, 1, 5e-4, 5e-4) == pytest.approx(srg, abs=6e-9)
+def test_reference_numbers_to_all_printed_digits(table):
+    rows = table("dufm_mse")
+    assert len(rows) == 186
+    for row in rows:
+        decay = float(row["decay"])
+        value = evaluate(row["solution"], int(row["classes"]), int(row["depth"]), int(row["per_class"]), decay, decay)
+        assert f"{value:.{len(row['value']) - 2}f}" == row["value"], row
 
 
-def explicit_dnc_loss(K, L, n, feature_decay, weight_decays, y):
-    """Loss of explicit matrices H_1 = s_1 I x 1_n^T, W_l = a_l I with W_L by ridge regression, at scale y."""
-    N, lam_last = n * K, weight_decays[-1]
-    s_last = math.sqrt(y * K * lam_last)
-    # Balanced: lam_H n s_1^2 = lam_1 a_1^2 = ... = lam_{L-1} a_{L-1}^2 = q, and s_1 a_1 ... a_{L-1} = s_L.
-    product = n * feature_decay * math.prod(weight_decays[:-1])
-    q = (product * s_last**2) ** (1 / L)
-    H1 = math.sqrt(q / (n * feature_decay)) * np.kron(np.eye(K), np.ones((1, n)))
-    Ws = [math.sqrt(q / lam) * np.eye(K) for lam in weight_decays[:-1]]
-    HL = H1
-    for W in Ws:
-        HL = np.maximum(W @ HL, 0)
-    Y = np.kron(np.eye(K), np.ones((1, n)))
-    Ws.append(Y @ HL.T @ np.linalg.inv(HL @ HL.T + N * lam_last * np.eye(K)))
-    penalty = feature_decay * np.sum(H1**2) + sum(lam * np.sum(W**2) for lam, W in zip(weight_decays, Ws))
-    return np.sum((Ws[-1] @ HL - Y) ** 2) / (2 * N) + penalty / 2
+def test_worked_by_hand():
+    # L = 2, K = 2, y: 2 sqrt(Lam y) + 1/(2(1+y)); with Lam = 1/400 at y = 9 the slope is 1/60 - 1/200, at the root of
+    # (1+y)^2 = 10 sqrt(y): s = sqrt(y) = 1.8105..., so the loss is s/10 + 1/(2(1 + s^2)).
+    s = max(np.roots([1, 0, 2, -10, 1]).real)
+    assert dnc_loss(2, 2, 1, 0.05, [0.1, 0.25]) == pytest.approx(s / 10 + 0.5 / (1 + s * s), rel=1e-14)
+    # L = 1 is convex: sqrt(K Lam) - K Lam / 2 with K Lam = 4 * 0.01.
+    assert dnc_loss(2, 1, 1, 0.1, 0.1) == pytest.approx(0.2 - 0.02, rel=1e-14)
 
 
-@pytest.mark.parametrize(("K", "L", "n"), [(3, 1, 2), (4, 2, 5), (6, 3, 1), (5, 4, 7)])
-def test_dnc_is_the_least_loss_of_explicit_matrices(K, L, n):
-    decays = [1e-3 * (1 + i / 3) for i in range(L)]
-    closed = dnc_loss(K, L, n, 7e-4, decays)
-    losses = [explicit_dnc_loss(K, L, n, 7e-4, decays, y) for y in np.geomspace(1e-2, 1e7, 3001)]
-    assert min(losses) >= closed * (1 - 1e-12)
-    assert min(losses) == pytest.approx(closed, rel=2e-5)  # the grid's own resolution
+def twin(K, L, lam, srg):
+    """The formulas as printed, least value on a very fine grid around the best of a coarse one."""
+
+    def f(y):
+        if not srg:
+            return K * L / 2 * (lam * y) ** (1 / L) + 0.5 / (1 + y)
+        r = next(r for r in range(4, 99) if r * (r - 1) == 2 * K)
+        C = (2**0.5 + ((r - 1) * (r - 2)) ** 0.5) ** 2 * r ** (L - 3) * K**2 / 2
+        fit = 1 / (1 + math.comb(r - 2, 2) ** 2 * y) + (r - 1) / (1 + (r - 3) ** 2 * y) + r * (r - 3) / 2 / (1 + y)
+        return L / 2 * (C * lam * y) ** (1 / L) + fit / (2 * K)
+
+    y = np.geomspace(1e-6, 1e14, 20001)
+    for _ in range(3):
+        at = y[np.argmin(f(y))]
+        y = at * (y[1] / y[0]) ** np.linspace(-2, 2, 2001)
+    return min(0.5, f(y).min())
 
 
-def test_a_factor_of_k_in_the_decays_would_be_seen():
-    assert dnc_loss(10, 4, 50, 2e-3, 2e-3) != pytest.approx(dnc_loss(10, 4, 5, 2e-3, 2e-3), rel=1e-2)
-    # Only the product N lam_H lam_1 ... lam_L enters.
-    assert dnc_loss(10, 4, 50, 2e-4, [1e-3, 2e-3, 2e-3, 4e-3]) == pytest.approx(
-        dnc_loss(10, 4, 5, 2e-3, 2e-3), rel=1e-13
-    )
-    assert decay_product(10, 2, 5, 0.1, [0.2, 0.5]) == pytest.approx(0.5, rel=1e-15)
+@pytest.mark.parametrize(("K", "L"), [(3, 2), (6, 3), (10, 3), (10, 5), (15, 4), (28, 6), (45, 3)])
+def test_a_naive_twin_agrees_from_tiny_decays_to_beyond_the_threshold(K, L):
+    for share in (1e-30, 1e-12, 1e-4, 0.3, 0.97, 1.0, 1.01, 1.19, 5.0, 1e3):
+        lam = share * triviality_threshold(K, L)
+        decays = (1, 1.0, [lam / K, *[1.0] * (L - 1)])
+        assert dnc_loss(K, L, *decays) == pytest.approx(twin(K, L, lam, False), rel=1e-12)
+        if K >= 6 and L >= 3:
+            assert srg_loss(K, L, *decays) == pytest.approx(twin(K, L, lam, True), rel=1e-12)
 
 
-def test_zero_solution_past_the_threshold():
-    # Non-trivial iff Lam < (L-1)^(L-1) / (K^L L^(2L)); for K = 4, L = 2: 1/256.
-    lam = math.sqrt(1 / 256 / 4)  # n = 1, feature decay 1
-    assert dnc_loss(4, 2, 1, 1.0, lam * 1.001) == 0.5
-    assert dnc_loss(4, 2, 1, 1.0, lam * 0.99) < 0.5
+def test_zero_solution_at_and_past_the_threshold():
+    # Non-trivial iff Lam < (L-1)^(L-1) / (K^L L^(2L)); for K = 4, L = 2: 1/256. There y = L - 1 and the loss is 1/2.
+    assert triviality_threshold(4, 2) == pytest.approx(1 / 256, rel=1e-15)
+    assert triviality_threshold(3, 1) == pytest.approx(1 / 3, rel=1e-15)
+    for K, L in [(4, 2), (3, 1), (10, 4), (21, 7)]:
+        lam = triviality_threshold(K, L) / K * np.array([0.98, 1 - 1e-9, 1 + 1e-9, 2.0, 1e6])
+        loss = dnc_loss(K, L, 1, lam, 1.0)
+        assert loss[0] < 0.5
+        assert loss[1] == pytest.approx(0.5, abs=1e-9)
+        assert (loss[2:] == 0.5).all()
     assert srg_loss(10, 4, 1, 1.0, 1.0) == 0.5
+    assert srg_loss(9, 4, 1, 1.0, 1.0, variant=2) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("K", "L", "share"), [(6, 4, 1.206), (10, 3, 1.648), (10, 4, 3.12), (15, 3, 1.80), (15, 5, 9.64)]
+)
+def test_srg_stays_non_trivial_past_the_threshold_of_dnc(K, L, share):
+    lam = triviality_threshold(K, L) / K * np.array([0.99, 1.01]) * share
+    loss = srg_loss(K, L, 1, lam, 1.0)
+    assert loss[0] < 0.5
+    assert loss[1] == 0.5
+
+
+def test_theorem_5_over_all_class_numbers_depths_and_decays():
+    for L in range(3, 9):
+        for K in range(6, 61):
+            lam = triviality_threshold(K, L) / K * np.geomspace(1e-16, 0.99, 40)
+            difference = srg_loss(K, L, 1, lam, 1.0) - dnc_loss(K, L, 1, lam, 1.0)
+            assert (difference < 0).all() if srg_beats_dnc(K, L) else (difference > 0).all(), (K, L)
+    # The paper's conditions are those of variant 1; variant 2 has the lower loss at K = 9, L = 3 already.
+    assert srg_loss(9, 3, 1, 5e-4, 5e-4, variant=2) < dnc_loss(9, 3, 1, 5e-4, 5e-4)
+
+
+def test_the_violations_are_as_large_as_reported():
+    """L = 3, K = 6..9: SRG 0.15 to 5.6 % worse, 3.7 to 5.6 % in the limit of small decays."""
+    limits = [loss_ratio_limit(K, 3) - 1 for K in (6, 7, 8, 9)]
+    assert [round(100 * x, 1) for x in limits] == [5.6, 4.8, 4.2, 3.7]
+    lam = triviality_threshold(9, 3) / 9 * np.geomspace(1e-16, 0.99, 400)
+    excess = srg_loss(9, 3, 1, lam, 1.0) / dnc_loss(9, 3, 1, lam, 1.0) - 1
+    assert 0.0 < excess.min() < 0.0015
+
+
+@pytest.mark.parametrize(("L", "slope"), [(3, 0.0), (4, -0.1), (6, -3 / 14)])
+def test_asymptotic_slope_in_the_number_of_classes(L, slope):
+    """Theorem 5's rate (3-L)/(2(L+1)), on triangular K from 4950 to 499500."""
+    K = np.array([r * (r - 1) // 2 for r in (100, 1000)])
+    ratios = [loss_ratio_limit(int(k), L) for k in K]
+    assert np.diff(np.log(ratios)) / np.diff(np.log(K)) == pytest.approx(slope, abs=4e-3)
+    assert ratios[1] == pytest.approx(loss_ratio_asymptote(int(K[1]), L), rel=3e-3)
+
+
+@pytest.mark.parametrize(("K", "L"), [(6, 3), (10, 4), (13, 4), (21, 6), (30, 5)])
+def test_limit_of_small_decays(K, L):
+    decays = (1, 1e-30 * triviality_threshold(K, L), 1.0)
+    assert srg_loss(K, L, *decays) / dnc_loss(K, L, *decays) == pytest.approx(loss_ratio_limit(K, L), rel=1e-5)
+
+
+def test_a_grid_of_decays_is_fast_and_equals_single_calls():
+    grid = np.geomspace(1e-6, 1e-1, 50)
+    start = time.process_time()
+    losses_ = srg_loss(13, 4, 5, grid[:, None], grid[None, :])
+    assert time.process_time() - start < 1.0
+    assert losses_.shape == (50, 50)
+    for i, j in [(0, 0), (17, 33), (49, 49)]:
+        assert losses_[i, j] == pytest.approx(srg_loss(13, 4, 5, grid[i], grid[j]), rel=1e-14)
+    assert type(srg_loss(13, 4, 5, 1e-3, 1e-3)) is float
+    per_layer = dnc_loss(10, 3, 5, 1e-3, [grid, 1e-3, 2e-3])
+    assert per_layer[7] == pytest.approx(dnc_loss(10, 3, 5, 1e-3, [grid[7], 1e-3, 2e-3]), rel=1e-14)
+
+
+def test_only_the_product_of_decays_enters():
+    assert dnc_loss(10, 4, 50, 2e-3, 2e-3) != pytest.approx(dnc_loss(10, 4, 5, 2e-3, 2e-3), rel=1e-2)
+    same = dnc_loss(10, 4, 50, 2e-4, [1e-3, 2e-3, 2e-3, 4e-3])
+    assert same == pytest.approx(dnc_loss(10, 4, 5, 2e-3, 2e-3), rel=1e-13)
+    assert decay_product(10, 2, 5, 0.1, [0.2, 0.5]) == pytest.approx(0.5, rel=1e-15)
+    assert set(FORMULAS) == {"dnc_loss", "srg_loss"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("K * L / 2 * lam", "L / 2 * lam"),
+        ("[0.5], L)", "[1.0], L)"),
+        ("float(r) ** (L - 3)", "float(r) ** (L - 2)"),
+        ("math.sqrt((r - 1) * (r - 2))", "math.sqrt((r - 1) * (r - 1))"),
+        ("(r - 3) ** 2, 1.0]", "(r - 2) ** 2, 1.0]"),
+        ("(K / K_r) ** depth * lam", "lam"),
+        ("(L - 1 + 2 * K / K_r)", "(L + 1)"),
+        ("K * (K - 1) - adjacent", "K * K - adjacent"),
+    ],
+)
+def test_a_planted_bug_is_caught(mutant, table, old, new):
+    bad = mutant(losses, old, new)
+    wrong = 0
+    for row in table("dufm_mse"):
+        arguments = (int(row["classes"]), int(row["depth"]), int(row["per_class"]), *[float(row["decay"])] * 2)
+        kind = row["solution"]
+        value = bad.dnc_loss(*arguments) if kind == "dnc" else bad.srg_loss(*arguments, variant=1 + (kind == "srg2"))
+        wrong += f"{value:.{len(row['value']) - 2}f}" != row["value"]
+    assert wrong > 10
 
 
 @pytest.mark.parametrize(
@@ -85,8 +179,14 @@ def test_zero_solution_past_the_threshold():
         (dnc_loss, (10, 0, 5, 1e-3, 1e-3), "depth=0: at least 1"),
         (dnc_loss, (10, 4, 5, 1e-3, [1e-3]), "weight_decays has 1 values"),
         (dnc_loss, (10, 4, 5, 0.0, 1e-3), "feature_decay=0.0: must be positive"),
+        (dnc_loss, (10, 4, math.nan, 1e-3, 1e-3), "per_class=nan: must be positive"),
+        (dnc_loss, (10, 4, 5, 1e-3, np.array([1e-3, -1.0])), "weight_decays=-1.0: must be positive"),
+        (dnc_loss, (10, 4, 5, 1e-3, 1e-80), "weight_decays=1e-80: the product of all decays is below"),
         (srg_loss, (5, 4, 5, 1e-3, 1e-3), "num_classes=5: the SRG solution needs at least 6"),
         (srg_loss, (10, 2, 5, 1e-3, 1e-3), "depth=2: the SRG solution needs at least 3"),
+        (srg_loss, (10, 4, 5, 1e-3, 1e-3, 3), "variant=3: Definition 11 has"),
+        (srg_loss, (3, 4, 5, 1e-3, 1e-3, 2), "num_classes=3: variant 2 needs"),
+        (triviality_threshold, (1, 2), "num_classes=1: at least 2"),
     ],
 )
 def test_bad_arguments(function, arguments, message):

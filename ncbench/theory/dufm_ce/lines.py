@@ -1,0 +1,30 @@
+"""Losses as lines on a run's axis: the closed forms with the arguments that every reference is called with."""
+
+import math
+
+from ncbench.theory.arguments import Decay, Decays
+from ncbench.theory.dufm_ce.dnc import dnc_loss
+from ncbench.theory.dufm_ce.objective import effective_decay
+from ncbench.theory.dufm_ce.structures import pair_loss, polygon_loss
+
+__all__ = ["dnc_line", "pair_line", "polygon_line"]
+
+
+def dnc_line(num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
+    """min(`dnc_loss`, log K) at the run's own n and decays (one decay, or a list of one per matrix)."""
+    lam = _decay(depth, per_class, feature_decay, weight_decays)
+    return min(float(dnc_loss(num_classes, depth, lam)), math.log(num_classes))
+
+
+def pair_line(num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
+    """`pair_loss` at the run's own n and decays."""
+    return pair_loss(num_classes, depth, _decay(depth, per_class, feature_decay, weight_decays))
+
+
+def polygon_line(num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
+    """`polygon_loss` at the run's own n and decays."""
+    return polygon_loss(num_classes, depth, _decay(depth, per_class, feature_decay, weight_decays))
+
+
+def _decay(depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
+    return float(effective_decay(weight_decays, feature_decay, per_class, depth))

@@ -1,0 +1,49 @@
+"""Deep unconstrained features model with mean squared error: deep neural collapse against strongly regular graphs.
+
+Source: arXiv 2405.14468. Objective (its equation 1), N = K n samples, L weight matrices, L - 1 ReLUs,
+
+    1/(2N) ||W_L relu(W_{L-1} ... relu(W_1 H_1)) - Y||_F^2 + sum_l lam_l/2 ||W_l||_F^2 + lam_H/2 ||H_1||_F^2,
+
+whose zero solution has loss exactly 1/2.
+"""
+
+from ncbench.theory.dufm_mse.losses import (
+    decay_product,
+    dnc_loss,
+    loss_ratio_asymptote,
+    loss_ratio_limit,
+    srg_beats_dnc,
+    srg_loss,
+    triviality_threshold,
+)
+from ncbench.theory.dufm_mse.objective import last_layer_ridge, loss, nuclear_factorisation, simplified_objective
+from ncbench.theory.dufm_mse.solutions import dnc_solution, srg_solution
+
+__all__ = [
+    "APPLIES",
+    "FORMULAS",
+    "decay_product",
+    "dnc_loss",
+    "dnc_solution",
+    "last_layer_ridge",
+    "loss",
+    "loss_ratio_asymptote",
+    "loss_ratio_limit",
+    "nuclear_factorisation",
+    "simplified_objective",
+    "srg_beats_dnc",
+    "srg_loss",
+    "srg_solution",
+    "triviality_threshold",
+]
+
+# What an objective must have for these losses to be lines on its axis.
+APPLIES = {"loss": "mse", "activation": "relu"}
+
+FORMULAS = {
+    "dnc_loss": "min_y (KL/2) (Λ y)^(1/L) + 1/(2(1+y)),  Λ = N λ_H λ_1…λ_L",
+    "srg_loss": (
+        "min_y (L/2) (C Λ y)^(1/L) + (1/2K) [1/(1+C(r-2,2)² y) + (r-1)/(1+(r-3)² y) + (r(r-3)/2)/(1+y)],  "
+        "C = (√2 + √((r-1)(r-2)))² r^(L-3) K²/2,  K = r(r-1)/2;  other K: Def. 11, variant 1"
+    ),
+}
