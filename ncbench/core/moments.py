@@ -6,7 +6,9 @@ replicas that share the labels.
 Numbers. Every sum is taken in float64 of h - s_c, where the shift s_c is the first sample of class c in the
 batch; a mean is kept as the pair shift + offset. So identical samples give a within-class trace of exactly
 0, and the trace keeps about 10 digits at a within-class standard deviation of 1e-7 around means of norm 1,
-where E[h^2] - E[h]^2 in float32 has none left.
+where E[h^2] - E[h]^2 in float32 has none left. The trace is sum ||h - s_c||^2 - n_c ||mu_c - s_c||^2 per
+class of a batch; since s_c is one of the samples, the first term is at most n_c times the result (about
+twice, unless that sample is an outlier), so the subtraction loses n_c units of rounding in the worst case.
 
 Validity. `from_batch` and `merge` never wait for the device. What is wrong with the data stays in the
 state: means are NaN where a class is empty or a label was out of range, non-finite features make their
@@ -61,7 +63,7 @@ class ClassMoments:
 
     @classmethod
     def from_batch(cls, features: Tensor, labels: Tensor, num_classes: int, scatter: Scatter = "trace") -> ClassMoments:
-        """Moments of one batch, two passes over it in float64, without a host synchronisation.
+        """Moments of one batch, in float64 and without a host synchronisation: one pass over it, two for "full".
 
         Args:
             features: (..., N, D), any real floating dtype; N = 0 gives the neutral element of `merge`.
@@ -113,19 +115,24 @@ class ClassMoments:
         block = CPU_BLOCK if features.device.type == "cpu" else DEVICE_BLOCK
         rows = max(1, block * N // max(1, features.numel()), D if scatter == "full" else 1)
         blocks = [(features[..., i : i + rows, :], labels[i : i + rows]) for i in range(0, N, rows)]
-        sums = torch.zeros_like(shift)
+        sums, squares = torch.zeros_like(shift), shift.new_zeros(shape)
         for H, y in blocks:
-            sums.index_add_(-2, y, H - shift.index_select(-2, y))
+            deviation = H - shift.index_select(-2, y)
+            sums.index_add_(-2, y, deviation)
+            if scatter == "trace":
+                squares.index_add_(-1, y, torch.linalg.vector_norm(deviation, dim=-1).square_())
         offset = sums / counts.clamp(min=1)[:, None]
         if scatter == "none":
             return cls(counts, shift, offset, None, None, label_range)
-        within_trace = shift.new_zeros(shape)
-        full = shift.new_zeros(*leading, D, D) if scatter == "full" else None
-        for H, y in blocks:
-            deviation = (H - shift.index_select(-2, y)).sub_(offset.index_select(-2, y))
-            if full is not None:
+        if scatter == "trace":
+            full = None
+            within_trace = (squares - counts * offset.square().sum(-1)).clamp_(min=0)
+        else:
+            full, within_trace = shift.new_zeros(*leading, D, D), squares
+            for H, y in blocks:
+                deviation = (H - shift.index_select(-2, y)).sub_(offset.index_select(-2, y))
                 full += deviation.mT @ deviation
-            within_trace.index_add_(-1, y, deviation.square_().sum(-1))
+                within_trace.index_add_(-1, y, deviation.square_().sum(-1))
         within_trace = torch.where(_in_range(label_range, num_classes), within_trace, torch.nan)
         return cls(counts, shift, offset, within_trace, full, label_range)
 

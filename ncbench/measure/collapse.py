@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from ncbench.measure.batches import call, unpacked
@@ -14,6 +14,7 @@ from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, 
 from ncbench.measure.modes import measuring
 from ncbench.measure.network import rows
 from ncbench.measure.passes import measure_once
+from ncbench.measure.reductions import check_output
 from ncbench.measure.sums import Objective
 from ncbench.measure.taps import Taps
 
@@ -110,9 +111,15 @@ class MeasureCollapse(pl.Callback):
     def _rehearse(self, model: nn.Module) -> None:
         """One batch of every split through the taps, whose errors are the user's to mend before training."""
         taps = Taps(model, self.layers, reduction=self.reduction)
-        with measuring(taps.model), taps.open(lambda layer, stage, x: None):
+        samples = 0
+
+        def sink(layer: str, stage: str, x: Tensor) -> None:
+            check_output(layer, stage, x, samples)
+
+        with measuring(taps.model), taps.open(sink):
             for loader in self.loaders.values():
-                for inputs, _ in islice(unpacked(loader, taps.model, self.unpack), 1):
+                for inputs, labels in islice(unpacked(loader, taps.model, self.unpack), 1):
+                    samples = len(labels)
                     call(taps.model, inputs)
 
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> Measurement:

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ncbench.measure.batches import Batches, call
 from ncbench.measure.ranks import Ranks
 
-__all__ = ["measuring", "reestimated"]
+__all__ = ["measuring", "one_network", "reestimated"]
 
 
 @contextmanager
@@ -84,6 +84,24 @@ def reestimated(model: nn.Module, batches: Batches, ranks: Ranks) -> Iterator[No
                 buffer = m._buffers[name]
                 assert buffer is not None
                 buffer.copy_(value)
+
+
+@contextmanager
+def one_network(model: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """The buffers of rank 0 on every rank, restored afterwards.
+
+    DDP keeps parameters equal, but the running statistics of batch normalisation are each rank's own until the next
+    training step overwrites them with rank 0's, which are also those of a checkpoint: without this the ranks would
+    measure different networks.
+    """
+    saved = [(buffer, buffer.clone()) for buffer in model.buffers()] if ranks.size > 1 else []
+    try:
+        for buffer, _ in saved:
+            ranks.from_first(buffer)
+        yield
+    finally:
+        for buffer, value in saved:
+            buffer.copy_(value)
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

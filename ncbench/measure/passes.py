@@ -22,7 +22,7 @@ from ncbench.measure.measures import (
     of_weight,
     stack,
 )
-from ncbench.measure.modes import measuring, reestimated
+from ncbench.measure.modes import measuring, one_network, reestimated
 from ncbench.measure.ranks import Ranks, Share
 from ncbench.measure.reductions import Reduction
 from ncbench.measure.second import SECOND_PASSES
@@ -87,7 +87,11 @@ def measure_once(
     asked = {layer.name for layer in Taps(model, layers, reduction=reduction).layers} if extra else set()
     asked = asked or {layer.name for layer in taps.layers}
     ranks, found = Ranks(distributed), Measurement()
-    with measuring(taps.model), _statistics(taps.model, loaders, batch_norm, unpack, ranks, sharded):
+    with (
+        measuring(taps.model),
+        one_network(taps.model, ranks),
+        _statistics(taps.model, loaders, batch_norm, unpack, ranks, sharded),
+    ):
         for position, (split, loader) in enumerate(loaders.items()):
             sums = Sums(taps, asked, num_classes, objective, ranks)
             sums.run(loader, unpack, sharded)

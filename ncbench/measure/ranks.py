@@ -42,6 +42,10 @@ class Ranks:
         dist.all_reduce(x)
         return x
 
+    def from_first(self, x: Tensor) -> None:
+        """Overwrite x with rank 0's."""
+        dist.broadcast(x, src=0)
+
     def gathered(self, value: Any) -> list[Any]:
         """A small object of every rank, in the order of the ranks."""
         if self.size == 1:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["REDUCTIONS", "Reduction", "channels_first", "choose", "reducer", "shape_error"]
+__all__ = ["REDUCTIONS", "Reduction", "channels_first", "check_output", "choose", "reducer"]
 
 Reduction = str | Callable[[Tensor], Tensor]
 REDUCTIONS = ("flatten", "mean", "cls")
@@ -83,12 +83,15 @@ def _width(module: nn.Module) -> int | None:
     return int(shape[-1]) if isinstance(shape, tuple) and shape else None
 
 
-def shape_error(name: str, stage: str, x: Tensor, samples: int) -> str:
-    """What to say when a reduced output is not (N, D)."""
-    return (
-        f"layer {name} ({stage}): {tuple(x.shape)} is not one vector for each of the {samples} samples of the batch; "
-        "a layer with another first axis needs a function as its reduction"
-    )
+def check_output(name: str, stage: str, x: Tensor, samples: int) -> None:
+    """ValueError unless a reduced output is floating (..., N, D) for the N samples of the batch."""
+    if x.ndim < 2 or x.shape[-2] != samples:
+        raise ValueError(
+            f"layer {name} ({stage}): {tuple(x.shape)} is not one vector for each of the {samples} samples of the "
+            "batch; a layer with another first axis needs a function as its reduction"
+        )
+    if not x.is_floating_point():
+        raise ValueError(f"layer {name} ({stage}): its output has dtype {x.dtype}, nothing to take moments of")
 
 
 def choose(reduction: Reduction | Mapping[str, Reduction], name: str) -> Reduction:

@@ -11,7 +11,7 @@ from ncbench import core
 from ncbench.measure.batches import Unpack, call, logits, unpacked
 from ncbench.measure.measures import Measurement, say_once, stack
 from ncbench.measure.ranks import Ranks, Share
-from ncbench.measure.reductions import shape_error
+from ncbench.measure.reductions import check_output
 from ncbench.measure.second import SECOND_PASSES, SecondPass
 from ncbench.measure.taps import Taps
 
@@ -61,7 +61,7 @@ class Sums:
         labels = torch.empty(0)
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
-            _check(layer, stage, x, labels)
+            check_output(layer, stage, x, len(labels))
             if self.objective is not None and layer == self.objective.feature_layer and stage == "post":
                 self.penalty = self.penalty + self.objective.feature_penalty(x.double())
             if layer in self.asked or layer.rsplit("@", 1)[0] in self.asked:
@@ -174,10 +174,3 @@ class Sums:
         self.correct = correct if self.correct is None else self.correct + correct
         if self.objective is not None:
             self.fit = self.fit + self.objective.sample_losses(found.double(), labels).sum(-1)
-
-
-def _check(layer: str, stage: str, x: Tensor, labels: Tensor) -> None:
-    if x.ndim < 2 or x.shape[-2] != len(labels):
-        raise ValueError(shape_error(layer, stage, x, len(labels)))
-    if not x.is_floating_point():
-        raise ValueError(f"layer {layer} ({stage}): its output has dtype {x.dtype}, nothing to take moments of")

@@ -85,16 +85,17 @@ class Taps:
     def noticing(self) -> Iterator[None]:
         """Say in the log, once per layer, which bare layers of this forward pass are followed by an activation."""
         kind = type(self.model).__qualname__
-        fresh = {layer.name for layer in self.layers if layer.output is None and (kind, layer.name) not in _said}
+        fresh = {layer.name for layer in self.layers if layer.output is None and (kind, layer.name) not in _looked_at}
         if not fresh:
             yield
             return
         self._watched = {}
         try:
-            with _Activations(self._watched, fresh, kind):
+            with _Activations(self._watched, set(fresh)):
                 yield
         finally:
             self._watched = None
+            _looked_at.update((kind, name) for name in fresh)
 
     def _hook(
         self, module: nn.Module, name: str, stage: str, sink: Sink, before: list[tuple[Tensor, int]], bare: bool
@@ -137,15 +138,15 @@ def first_tensor(value: Any) -> Tensor | None:
     return next((x for x in map(first_tensor, inner) if x is not None), None)
 
 
-_said: set[tuple[str, str]] = set()
+_looked_at: set[tuple[str, str]] = set()
 
 
 class _Activations(TorchFunctionMode):
     """Sees every torch function that is applied to a watched output while it is on."""
 
-    def __init__(self, watched: dict[int, tuple[str, Tensor]], fresh: set[str], kind: str) -> None:
+    def __init__(self, watched: dict[int, tuple[str, Tensor]], fresh: set[str]) -> None:
         super().__init__()
-        self.watched, self.fresh, self.kind = watched, fresh, kind
+        self.watched, self.fresh = watched, fresh
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -154,7 +155,6 @@ class _Activations(TorchFunctionMode):
         layer, _ = self.watched.get(id(args[0]), ("", None)) if args else ("", None)
         if layer in self.fresh and ACTIVATION.fullmatch(name):
             self.fresh.discard(layer)
-            _said.add((self.kind, layer))
             _log.warning(
                 "layer %s: %s is applied to its output from outside; only stage pre is measured "
                 "(name a module that contains both for stage post)",

@@ -119,6 +119,22 @@ def test_one_pass_in_float32_would_fail_that_test(clusters):
 
 @pytest.mark.parametrize(("offset", "rtol"), [(0.0, 1e-12), (1.0, 1e-12), (1e3, 1e-9)])
 @pytest.mark.parametrize("std", [1.0, 1e-4, 1e-7])
+@pytest.mark.parametrize("outlier", [0.0, 1e3])
+def test_traces_of_any_split_and_order_agree(clusters, std, offset, rtol, outlier):
+    features, labels = clusters(K=5, D=64, N=600, std=std, offset=offset)
+    starts = [int((labels == c).nonzero()[0]) for c in range(5)]  # the samples that the sums of a batch start from
+    features[starts] += outlier * std
+    whole = ClassMoments.from_batch(features, labels, 5, scatter="full").finalise()
+    for seed, size in enumerate((600, 1, 7, 250)):
+        order = torch.arange(600) if seed == 0 else torch.randperm(600, generator=torch.Generator().manual_seed(seed))
+        first, *parts = [ClassMoments.from_batch(features[i], labels[i], 5) for i in order.split(size)]
+        for part in parts:
+            first = first.merge(part)
+        torch.testing.assert_close(first.within_trace, whole.within_trace, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize(("offset", "rtol"), [(0.0, 1e-12), (1.0, 1e-12), (1e3, 1e-9)])
+@pytest.mark.parametrize("std", [1.0, 1e-4, 1e-7])
 def test_any_split_and_order_agree(clusters, std, offset, rtol):
     features, labels = clusters(K=5, D=64, N=600, std=std, offset=offset)
     whole = ClassMoments.from_batch(features, labels, 5, scatter="full").finalise()

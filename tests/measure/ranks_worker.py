@@ -41,7 +41,10 @@ def measured(loader, **options):
         counted.append(int(moments.counts.sum()))
         return torch.zeros(())
 
-    found = measure_network(network(), loader, **OPTIONS, moments={"n": count}, distributed=True, **options)
+    model, rank = network(), dist.get_rank()
+    model[1].running_mean += rank  # after a step of DDP every rank has statistics of its own; rank 0's count
+    found = measure_network(model, loader, **OPTIONS, moments={"n": count}, distributed=True, **options)
+    assert model[1].running_mean.tolist() == [rank] * 6
     return values(found[found.measure != "n"]), counted[0]
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, Subs
 
 import ncbench
 from ncbench.measure import measure_network
+from ncbench.measure import ranks as ranks_module
 from ncbench.measure.ranks import Ranks, Share
 
 WORKER = Path(__file__).parent / "ranks_worker.py"
@@ -81,3 +82,50 @@ def test_a_loader_that_leaves_samples_out_is_refused():
     net = torch.nn.Sequential(torch.nn.Linear(3, 2))
     with pytest.raises(ValueError, match="measured 8 samples of a dataset of 10: every sample must be seen exactly"):
         measure_network(net, DataLoader(DATA, 4, drop_last=True), layers=["0"], num_classes=2)
+
+
+class Two:
+    """One of two ranks, as `Share` sees them, without processes; the other one finds the same."""
+
+    size = 2
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def gathered(self, value):
+        return [value, value]
+
+
+def divided(module, loader):
+    """The labels that each of two ranks measures."""
+    shares = [module.Share(loader, Two(rank)) for rank in (0, 1)]
+    found = [[y for _, labels in s.loader if not s.skip(labels) for y in labels.tolist()] for s in shares]
+    for share in shares:
+        share.check(sum(map(len, found)))
+    return found
+
+
+NUMBERS = torch.arange(11)
+NUMBERED = TensorDataset(torch.zeros(11, 1), NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(NUMBERED, 2, shuffle=True, drop_last=True),
+        DataLoader(NUMBERED, 3, sampler=DistributedSampler(NUMBERED, 2, 0)),
+        [(torch.zeros(len(part), 1), part) for part in NUMBERS.split(2)],
+        [(torch.zeros(11, 1), NUMBERS)],
+    ],
+)
+def test_every_sample_is_on_one_rank(loader):
+    first, second = divided(ranks_module, loader)
+    assert sorted(first + second) == NUMBERS.tolist()
+
+
+def test_a_planted_bug_that_pads_is_seen(mutant):
+    bug = mutant(
+        ranks_module, "range(ranks.rank, size, ranks.size)", "[i % size for i in range(ranks.rank, size + 1, 2)]"
+    )
+    with pytest.raises(ValueError, match="measured 12 samples of a dataset of 11"):
+        divided(bug, DataLoader(NUMBERED, 2))
