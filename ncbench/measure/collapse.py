@@ -114,7 +114,7 @@ class MeasureCollapse(pl.Callback):
         samples = 0
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
-            check_output(layer, stage, x, samples)
+            check_output(layer, stage, x, samples, taps.stacked)
 
         with measuring(taps.model), taps.open(sink):
             for loader in self.loaders.values():

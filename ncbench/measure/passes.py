@@ -83,7 +83,7 @@ def measure_once(
     first = [name for name in measures if name in WIDER]
     extra = [] if objective is None or objective.feature_layer is None else [objective.feature_layer]
     _check_repeats(loaders, second, batch_norm)
-    taps = Taps(model, [*layers, *extra], reduction=reduction)
+    taps = Taps(model, [*layers, *extra], reduction=reduction, maps=True)
     asked = {layer.name for layer in Taps(model, layers, reduction=reduction).layers} if extra else set()
     asked = asked or {layer.name for layer in taps.layers}
     ranks, found = Ranks(distributed), Measurement()

@@ -73,9 +73,7 @@ class Ranks:
             raise RuntimeError("; ".join(failed))
 
     def sums(self, values: Mapping[str, Tensor | float | None]) -> dict[str, Any]:
-        """The sum over the ranks of every value, leaving out the ranks that have None; None where all have."""
-        if self.size == 1:
-            return dict(values)
+        """The sum over the ranks of every value, on the CPU, leaving out ranks that have None; None where all have."""
         own = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in values.items()}
         of_ranks = self.gathered(own)
         found: dict[str, Any] = {}

@@ -15,12 +15,15 @@ neither have it, the kind decides; without parameters, three axes are tokens and
 
 import fnmatch
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-__all__ = ["REDUCTIONS", "Reduction", "channels_first", "check_output", "choose", "reducer"]
+from ncbench.core import ClassMoments
+
+__all__ = ["REDUCTIONS", "Reduction", "channels_first", "check_output", "choose", "class_moments", "reducer"]
 
 Reduction = str | Callable[[Tensor], Tensor]
 REDUCTIONS = ("flatten", "mean", "cls")
@@ -28,8 +31,11 @@ REDUCTIONS = ("flatten", "mean", "cls")
 _FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
 
 
-def reducer(reduction: Reduction, layer: nn.Module, name: str) -> Callable[[Tensor], Tensor]:
-    """The function from a layer's output to (N, D). ValueError for an unknown name."""
+def reducer(reduction: Reduction, layer: nn.Module, name: str, maps: bool = False) -> Callable[[Tensor], Tensor]:
+    """The function from a layer's output to (N, D). ValueError for an unknown name.
+
+    With `maps`, flatten leaves a longer output as it is: whoever takes it flattens it (see `class_moments`).
+    """
     if not isinstance(reduction, str):
         return reduction
     if reduction not in REDUCTIONS:
@@ -39,7 +45,7 @@ def reducer(reduction: Reduction, layer: nn.Module, name: str) -> Callable[[Tens
         if x.ndim <= 2:
             return x.unsqueeze(1) if x.ndim == 1 else x
         if reduction == "flatten":
-            return x.flatten(1)
+            return x if maps else x.flatten(1)
         first = channels_first(layer, x)
         if reduction == "mean":
             return x.flatten(2).mean(-1) if first else x.flatten(1, -2).mean(1)
@@ -83,15 +89,34 @@ def _width(module: nn.Module) -> int | None:
     return int(shape[-1]) if isinstance(shape, tuple) and shape else None
 
 
-def check_output(name: str, stage: str, x: Tensor, samples: int) -> None:
-    """ValueError unless a reduced output is floating (..., N, D) for the N samples of the batch."""
-    if x.ndim < 2 or x.shape[-2] != samples:
+def check_output(name: str, stage: str, x: Tensor, samples: int, stacked: bool) -> None:
+    """ValueError unless a reduced output is floating, (R, N, D) if stacked, else (N, ...), for N samples."""
+    axis = -2 if stacked else 0
+    if x.ndim < 2 or x.shape[axis] != samples:
         raise ValueError(
             f"layer {name} ({stage}): {tuple(x.shape)} is not one vector for each of the {samples} samples of the "
             "batch; a layer with another first axis needs a function as its reduction"
         )
     if not x.is_floating_point():
         raise ValueError(f"layer {name} ({stage}): its output has dtype {x.dtype}, nothing to take moments of")
+
+
+def class_moments(x: Tensor, labels: Tensor, num_classes: int) -> ClassMoments:
+    """The moments of maps (N, C, *space), flattened in the order of their axes.
+
+    A map that lies in memory in another order, channels last, would be copied by flatten, which takes longer than the
+    sums; they are made in the order of the memory, and the class means put into the order of the axes.
+    """
+    order = sorted(range(1, x.ndim), key=lambda axis: x.stride(axis), reverse=True)
+    moved = x.permute(0, *order)
+    found = ClassMoments.from_batch(moved.flatten(1), labels, num_classes)
+    if order == list(range(1, x.ndim)):
+        return found
+    back = [0, *(1 + order.index(axis) for axis in range(1, x.ndim))]
+    shift, offset = (
+        m.view(num_classes, *moved.shape[1:]).permute(back).flatten(1) for m in (found.shift, found.offset)
+    )
+    return replace(found, shift=shift, offset=offset)
 
 
 def choose(reduction: Reduction | Mapping[str, Reduction], name: str) -> Reduction:

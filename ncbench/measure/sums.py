@@ -11,7 +11,7 @@ from ncbench import core
 from ncbench.measure.batches import Unpack, call, logits, unpacked
 from ncbench.measure.measures import Measurement, say_once, stack
 from ncbench.measure.ranks import Ranks, Share
-from ncbench.measure.reductions import check_output
+from ncbench.measure.reductions import check_output, class_moments
 from ncbench.measure.second import SECOND_PASSES, SecondPass
 from ncbench.measure.taps import Taps
 
@@ -61,9 +61,9 @@ class Sums:
         labels = torch.empty(0)
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
-            check_output(layer, stage, x, len(labels))
+            check_output(layer, stage, x, len(labels), self.taps.stacked)
             if self.objective is not None and layer == self.objective.feature_layer and stage == "post":
-                self.penalty = self.penalty + self.objective.feature_penalty(x.double())
+                self.penalty = self.penalty + self.objective.feature_penalty(self._vectors(x).double())
             if layer in self.asked or layer.rsplit("@", 1)[0] in self.asked:
                 self._add(layer, stage, x, labels)
 
@@ -112,7 +112,7 @@ class Sums:
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
             for second in passes.get((layer, stage), {}).values():
-                second.add(x, labels)
+                second.add(self._vectors(x), labels)
 
         def run() -> None:
             nonlocal labels
@@ -160,10 +160,16 @@ class Sums:
             _log.warning("layer %s is not called in the forward pass: it has no features to measure", layer)
 
     def _add(self, layer: str, stage: str, x: Tensor, labels: Tensor) -> None:
-        batch = core.ClassMoments.from_batch(x, labels, self.num_classes, scatter="trace")
+        vectors = x.ndim == 2 or self.taps.stacked
+        moments_of = core.ClassMoments.from_batch if vectors else class_moments
+        batch = moments_of(x, labels, self.num_classes)
         known = self.moments.get((layer, stage))
         self.moments[layer, stage] = batch if known is None else known.merge(batch)
         self.dtypes[layer, stage] = x.dtype
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        """(N, D) of a map; what is (N, D), or (R, N, D), as it is."""
+        return x if x.ndim == 2 or self.taps.stacked else x.flatten(1)
 
     def _add_outputs(self, outputs: Any, labels: Tensor) -> None:
         self.count += len(labels)

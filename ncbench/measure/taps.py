@@ -43,7 +43,7 @@ class Taps:
     The sink is called inside the forward pass, before any later module can change the tensor in place. x is (N, D),
     or (R, N, D) where the model declares `replicas` (an int); `reduction` (see `reductions`; a name, a function, or a
     mapping from globs over layer names to them) makes one vector per sample of anything longer. Of an output that is
-    a tuple, list or mapping the first tensor is taken.
+    a tuple, list or mapping the first tensor is taken. With `maps` what would be flattened is handed over as it is.
 
     Raises ValueError for a layer that the model does not have and for an unknown reduction.
     """
@@ -54,12 +54,13 @@ class Taps:
         layers: Sequence[str],
         *,
         reduction: Reduction | Mapping[str, Reduction] = "flatten",
+        maps: bool = False,
     ) -> None:
         self.model = unwrap(model)
         self.layers = resolve(model, layers)
         self.stacked = isinstance(getattr(self.model, "replicas", None), int)
         self._reduce = {
-            layer.name: reducer(choose(reduction, layer.name), layer.module, layer.name) for layer in self.layers
+            layer.name: reducer(choose(reduction, layer.name), layer.module, layer.name, maps) for layer in self.layers
         }
         self._calls: Counter[tuple[str, str]] = Counter()
         self._watched: dict[int, tuple[str, Tensor]] | None = None

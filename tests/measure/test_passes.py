@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from ncbench.measure import MeasureCollapse, log_spaced, measure_network, measure_once
+from ncbench.measure import MeasureCollapse, log_spaced, measure_network, measure_once, passes, sums
 from ncbench.models.replica import DUFM
 
 K = 3
@@ -56,6 +56,19 @@ def test_values_against_a_naive_computation():
     assert table.loc[("", "", "accuracy", 0), "value"] == pytest.approx(float(accuracy))
     W = net[4].weight.detach().double()
     assert table.loc[("4", "weight", "norm", 0), "value"] == pytest.approx(float(W.norm()), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("batch if known is None else known.merge(batch)", "batch"),
+        ("(found.argmax(-1) == labels).sum(-1)", "(found.argmax(-1) == labels).double().mean(-1)"),
+    ],
+)
+def test_planted_bugs_are_seen(mutant, monkeypatch, old, new):
+    monkeypatch.setattr(passes, "Sums", mutant(sums, old, new).Sums)
+    with pytest.raises(AssertionError):
+        test_values_against_a_naive_computation()
 
 
 def test_hand_worked_dnc1():

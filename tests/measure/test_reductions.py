@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ncbench.measure import reductions
-from ncbench.measure.reductions import choose, reducer
+from ncbench.core import ClassMoments
+from ncbench.measure import measure_network, reductions
+from ncbench.measure.reductions import choose, class_moments, reducer
 
 T, D = 5, 8
 
@@ -90,3 +91,40 @@ def test_a_planted_bug_that_trusts_the_number_of_axes_is_seen(mutant):
     bug = mutant(reductions, "    return x.ndim > 3 if kind is None else kind", "    return x.ndim > 3").reducer
     layer, x = nn.Conv1d(3, D, 1), torch.randn(2, 3, D)
     assert not torch.allclose(bug("mean", layer, "layer")(layer(x)), layer(x).mean(2))
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.to(memory_format=torch.channels_last),
+    "another": lambda x: x.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0),
+    "not dense": lambda x: torch.cat([x, x], 3)[..., ::2] * 1.0 + 0 * x,
+    "sliced": lambda x: torch.cat([x, x], 3)[..., : x.shape[3]],
+    "one sample's": lambda x: x.to(memory_format=torch.channels_last)[:1],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_moments_of_maps_do_not_depend_on_their_layout_in_memory(layout):
+    x = LAYOUTS[layout](torch.randn(9, 3, 4, 5))
+    labels = torch.arange(len(x)) % 3
+    found, expected = class_moments(x, labels, 3), ClassMoments.from_batch(x.flatten(1), labels, 3)
+    assert torch.equal(found.shift, expected.shift)
+    assert torch.allclose(found.offset, expected.offset, rtol=1e-14)
+    assert torch.allclose(found.within_trace, expected.within_trace, rtol=1e-13)
+
+
+def test_a_planted_bug_that_keeps_the_order_of_the_memory_is_seen(mutant):
+    bug = mutant(reductions, "if order == list(range(1, x.ndim)):", "if order:").class_moments
+    x, labels = LAYOUTS["channels last"](torch.randn(9, 3, 4, 5)), torch.arange(9) % 3
+    assert not torch.equal(bug(x, labels, 3).shift, class_moments(x, labels, 3).shift)
+
+
+def test_batches_of_several_layouts_merge():
+    conv, x, labels = nn.Sequential(nn.Conv2d(3, 4, 3)), torch.randn(12, 3, 6, 6), torch.arange(12) % 3
+    batches = [(x[:5].to(memory_format=torch.channels_last), labels[:5]), (x[5:], labels[5:])]
+    found, expected = (
+        measure_network(conv, data, layers=["0"], num_classes=3, measures=["nc1"]).set_index(["measure", "index"]).value
+        for data in (batches, [(x, labels)])
+    )
+    for name in ("tcv", "dnc1", "dnc2", "nc1"):
+        assert found[name].iloc[0] == pytest.approx(expected[name].iloc[0], rel=1e-5)
