@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50_000, help="of part nc1 (default 50000)")
     parser.add_argument("--widths", type=int, nargs="+", default=[512, 2048, 4096], help="of part nc1")
     parser.add_argument("--images", type=int, default=50_000, help="of part pass (default 50000)")
+    parser.add_argument("--batch-size", type=int, default=1000, help="of part pass (default 1000)")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # one side of part nc1, in this process
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -130,7 +131,7 @@ def _pass(options: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (options.images, 3, 32, 32), generator=generator, dtype=torch.uint8)
     data = ImageSet(pixels, torch.arange(options.images) % K, K)
-    loader = EpochLoader(data, 1000, mean=[0.5] * 3, std=[0.25] * 3, shuffle=False, channels_last=True)
+    loader = EpochLoader(data, options.batch_size, mean=[0.5] * 3, std=[0.25] * 3, shuffle=False, channels_last=True)
     model = BackboneWithHead(depth=4, width=64, backbone=ResNet20, input_shape=(3, 32, 32), num_classes=K, seed=0)
     model.eval()
 
