@@ -4,7 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from ncbench.command_line import Parser, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,17 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-class _UsageError(Exception):
-    pass
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(f"{message} (see --help)")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m ncbench.measure",
         description=__doc__,
         epilog="One line per layer and stage. With several replicas each number is the median over them.",
@@ -41,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status, 2 with one line for wrong input."""
     try:
         arguments = _parser().parse_args(argv)
-    except _UsageError as error:
+    except UsageError as error:
         print(f"ncbench measure: {error}", file=sys.stderr)
         return 2
     try:  # --help and a wrong option answer before anything is imported

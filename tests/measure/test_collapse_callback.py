@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
+from foreign import Plain
 from pytorch_lightning.loggers.logger import DummyLogger
-from torch import nn
 
 import ncbench
 from ncbench.measure import MeasureCollapse, measure_once
@@ -24,29 +24,9 @@ BATCHES = [(X[:10], LABELS[:10]), (X[10:], LABELS[10:])]
 SILENT = dict(enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
 
 
-class Plain(pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(3)
-        self.body = nn.Sequential(nn.Linear(5, 6), nn.ReLU())
-        self.fc = nn.Linear(6, K)
-
-    def forward(self, x):
-        return self.fc(self.body(x))
-
-    def training_step(self, batch, _):
-        return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def train_dataloader(self):
-        return torch.utils.data.DataLoader(BATCHES, batch_size=None)
-
-
 def fit(callback, logger=False, epochs=3):
     trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[callback], logger=logger, **SILENT)
-    trainer.fit(Plain())
+    trainer.fit(Plain(BATCHES, K))
     return trainer
 
 
@@ -116,13 +96,15 @@ def test_wrong_arguments_are_refused_at_once():
     with pytest.raises(TypeError, match="unexpected argument measure; it takes reduction, measures, batch_norm"):
         MeasureCollapse(["body"], BATCHES, K, measure=["nc1"])
     with pytest.raises(ValueError, match="no such layer"):
-        MeasureCollapse(["fcc"], BATCHES, K, module=Plain())
+        MeasureCollapse(["fcc"], BATCHES, K, module=Plain(BATCHES, K))
 
 
 def test_options_are_those_of_measure_once():
     callback = MeasureCollapse(["body", "fc"], BATCHES, K, epochs=[0], measures=["nc1"], reduction="mean")
     fit(callback, epochs=1)
-    expected = measure_once(Plain(), {"train": BATCHES}, layers=["body", "fc"], num_classes=K, measures=["nc1"])
+    expected = measure_once(
+        Plain(BATCHES, K), {"train": BATCHES}, layers=["body", "fc"], num_classes=K, measures=["nc1"]
+    )
     found = callback.table().drop(columns=["step", "epoch"])
     assert found.to_dict("records") == rows(expected)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from foreign import Plain
 from torch import nn
 
 from ncbench.measure import MeasureCollapse, log_spaced, measure_network, measure_once, passes, sums
@@ -117,30 +118,8 @@ def test_a_failing_measure_is_nan_and_says_so_once(caplog):
     assert caplog.text.count("measure broken failed and is NaN from here on: no such thing") == 1
 
 
-class Plain(pl.LightningModule):
-    """Somebody's module, which knows nothing of ncbench."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(3)
-        self.body = nn.Sequential(nn.Linear(5, 6), nn.ReLU())
-        self.fc = nn.Linear(6, K)
-
-    def forward(self, x):
-        return self.fc(self.body(x))
-
-    def training_step(self, batch, _):
-        return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-    def train_dataloader(self):
-        return torch.utils.data.DataLoader(BATCHES, batch_size=None)
-
-
 def fit(callbacks):
-    module = Plain()
+    module = Plain(BATCHES, K)
     options = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     pl.Trainer(max_epochs=3, accelerator="cpu", callbacks=callbacks, **options).fit(module)
     return module
