@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from ncbench.claims import parse_claims
+
 __all__ = ["Config"]
 
 
@@ -213,12 +215,17 @@ class Logger:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run. `replicate` makes a stack of networks of one job; `references` are the theory lines."""
+    """A whole run. `replicate` makes a stack of networks of one job; `references` are the theory lines.
+
+    `claims` are judged by the report on what the run recorded; `reproduces` says whose figure it is.
+    """
 
     name: str = MISSING
     seed: int = 0
     replicate: dict[str, Any] = field(default_factory=dict)
     references: list[dict[str, Any]] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    reproduces: Any = None
     dataset: Dataset = MISSING
     model: Model = MISSING
     objective: Objective = MISSING
@@ -230,6 +237,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2^32)")
+        parse_claims(self.claims)
         self._check_replicate()
         self._check_length()
         if self.references and self.optimizer._target_.rsplit(".", 1)[-1] == "AdamW":

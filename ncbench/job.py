@@ -16,6 +16,7 @@ from rich.console import Console
 from ncbench.config import Config
 from ncbench.fit import Training
 from ncbench.sweep import RunFolder, RunState, config_hash
+from ncbench.sweep.claimed import update_claims
 from ncbench.training.checkpoints import current_step
 from ncbench.training.provenance import available_cores, provenance
 from ncbench.training.records import summarise
@@ -34,6 +35,7 @@ def execute(values: Mapping[str, Any], folder: str | Path, *, command: str, over
         digest = config_hash(values)
         with RunFolder(folder) as run:
             if run.state(digest) is RunState.DONE:
+                update_claims(run.path, values)
                 _say_where(run, "already done")
                 return 0
             return _train(values, config, run, digest, console, command, overrides)

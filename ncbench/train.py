@@ -82,9 +82,11 @@ def _run(arguments: list[str]) -> int:
 def _settled(job: Any) -> int | None:
     """The exit status of a run that needs no training (done already), or None; ValueError where it may not start."""
     from ncbench.sweep import RunFolder, RunState, config_hash
+    from ncbench.sweep.claimed import update_claims
 
     if RunFolder(job.folder).state(config_hash(job.values)) is not RunState.DONE:
         return None
+    update_claims(job.folder, job.values)
     print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
     return 0
 

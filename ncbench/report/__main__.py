@@ -1,9 +1,12 @@
-"""Command `python -m ncbench.report DIR [DIR ...]`: report.html, figures and table.csv of recorded runs."""
+"""Command `python -m ncbench.report DIR [DIR ...]`: report.html, figures, table.csv and claims.json of runs."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from ncbench.report.claims import Judgement
 
 
 class _UsageError(Exception):
@@ -26,17 +29,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to write; default: into DIR, with several into their common parent",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print the verdict on every claim; exit status 1 if one is not what the experiment expects",
+    )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the report and prints where it is; returns the exit status, 2 for wrong input."""
+    """Writes the report and prints where it is; exit status 2 for wrong input, 1 for a verdict not expected."""
     try:
         arguments = _parser().parse_args(argv)
     except _UsageError as error:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
     # Imported after parsing: --help and a wrong option answer at once.
+    from ncbench.report.claims import judge
     from ncbench.report.page import write_report
     from ncbench.report.runs import BadRecordsError, as_paths, common_root
 
@@ -44,11 +53,24 @@ def main(argv: list[str] | None = None) -> int:
         directories = as_paths(arguments.directories)
         single = directories[0] if len(directories) == 1 else None
         out = arguments.out or single or common_root(directories)
-        print(f"report: {write_report(single or directories, out)}")
+        judgements = judge(single or directories)
+        print(f"report: {write_report(single or directories, out, judgements)}")
     except (BadRecordsError, OSError) as error:
         print(f"ncbench report: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0
+    return _check(judgements) if arguments.check else 0
+
+
+def _check(judgements: "list[Judgement]") -> int:
+    """Prints one line per claim; 1 where a verdict is not the expected one."""
+    found = [(judgement.experiment, verdict) for judgement in judgements for verdict in judgement.verdicts]
+    for experiment, verdict in found:
+        claim = verdict.claim
+        says = f"{claim.says} -- {verdict.measured}"
+        print(f"{experiment}: {verdict.verdict} (expected {claim.expect}): {says}")
+    if not found:
+        print("no claims")
+    return 0 if all(verdict.agrees for _, verdict in found) else 1
 
 
 if __name__ == "__main__":

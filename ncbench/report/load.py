@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 Names = str | Iterable[str] | None
-Steps = int | Iterable[int] | Literal["last"] | None
+Steps = int | Iterable[int] | Literal["first", "last"] | None
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 _TABLES: dict[str, dict[str, Any]] = {
@@ -79,18 +79,19 @@ def load_measures(dir: Dir, measures: Names = None, layers: Names = None, steps:
 
     Columns: run, replica, seed, step, epoch, split, layer, stage, source_layer, measure, value.
     `measures` and `layers` keep the named ones (values of the whole network have layer ''); `steps` keeps
-    the given steps, or with "last" the last recorded step of every run. A run that has recorded nothing
+    the given steps, or with "first" or "last" that recorded step of every run. A run that has recorded nothing
     gives no row.
     """
     return _load(dir, "measures", steps, measure=measures, layer=layers)
 
 
-def load_spectra(dir: Dir, steps: Steps = None) -> pd.DataFrame:
+def load_spectra(dir: Dir, steps: Steps = None, indices: Iterable[int] | None = None) -> pd.DataFrame:
     """Singular values, descending from index 0: run, replica, step, layer, stage, index, singular_value.
 
     Stages `pre` and `post` are those of the K x d matrix of class means, `weight` those of the matrix W_l.
+    `indices` keeps the named ones.
     """
-    return _load(dir, "spectra", steps)
+    return _load(dir, "spectra", steps, index=indices)
 
 
 def load_grams(dir: Dir, steps: Steps = None) -> pd.DataFrame:
@@ -104,16 +105,16 @@ def load_grams(dir: Dir, steps: Steps = None) -> pd.DataFrame:
     return frame
 
 
-def load_final(dir: Dir) -> pd.DataFrame:
-    """The last recorded value of every series of `load_measures`, with the same columns.
+def load_final(dir: Dir, measures: Names = None, layers: Names = None) -> pd.DataFrame:
+    """The last recorded value of every series of `load_measures`, with the same columns and filters.
 
     A series is a split, layer, stage and measure of a run. Differs from `load_measures(dir, steps="last")`
     where some series are recorded less often than others.
     """
     series = ["run", "split", "layer", "stage", "measure"]
-    steps = _load(dir, "measures", None, columns=[*series, "step"])
+    steps = _load(dir, "measures", None, columns=[*series, "step"], measure=measures, layer=layers)
     last = steps.groupby(series, observed=True)["step"].max().unique()
-    frame = load_measures(dir, steps=last)
+    frame = load_measures(dir, measures, layers, steps=last)
     return frame[frame["step"] == frame.groupby(series, observed=True)["step"].transform("max")]
 
 
@@ -124,7 +125,7 @@ def layer_key(layer: str, place: int = 0) -> tuple[int, int, list[tuple[int, int
     return (2, 0, natural_key(layer)) if layer.startswith("head.") else (1, place, [])
 
 
-def _load(dir: Dir, table: str, steps: Steps, columns: Iterable[str] | None = None, **names: Names) -> pd.DataFrame:
+def _load(dir: Dir, table: str, steps: Steps, columns: Iterable[str] | None = None, **names: Any) -> pd.DataFrame:
     runs = named_runs(dir)
     schema = pa.schema(list(_TABLES[table].items()))
     columns = ["run", *schema.names] if columns is None else list(columns)
@@ -150,7 +151,7 @@ def _read(parts: list[Path], schema: Any, columns: list[str], keep: list[Any], s
     try:
         dataset = ds.dataset([str(part) for part in parts], schema=schema, format=reading)
         if isinstance(steps, str):
-            steps = _last_step(dataset, steps)
+            steps = _end(dataset, steps)
         if steps is not None:
             keep = [*keep, ds.field("step").isin(_whole(steps))]
         condition = None
@@ -161,11 +162,13 @@ def _read(parts: list[Path], schema: Any, columns: list[str], keep: list[Any], s
         raise BadRecordsError(f"{parts[0].parent}: not readable as records ({str(error).splitlines()[0]})") from None
 
 
-def _last_step(dataset: Any, word: str) -> int:
-    if word != "last":
-        raise BadRecordsError(f"steps={word!r}: has to be a step, several steps, or 'last'")
+def _end(dataset: Any, word: str) -> int:
+    """The first or the last recorded step."""
+    if word not in ("first", "last"):
+        raise BadRecordsError(f"steps={word!r}: has to be a step, several steps, 'first' or 'last'")
+    extreme, arrow = (min, pc.min) if word == "first" else (max, pc.max)
     batches = dataset.to_batches(columns=["step"])
-    return max((int(pc.max(batch["step"]).as_py()) for batch in batches if batch.num_rows), default=0)
+    return extreme((int(arrow(batch["step"]).as_py()) for batch in batches if batch.num_rows), default=0)
 
 
 def _with_run(table: Any, code: int, names: list[str]) -> Any:
@@ -173,8 +176,11 @@ def _with_run(table: Any, code: int, names: list[str]) -> Any:
     return table.add_column(0, "run", pa.DictionaryArray.from_arrays(codes, names))
 
 
-def _among(column: str, wanted: str | Iterable[str]) -> Any:
-    return ds.field(column).isin([wanted] if isinstance(wanted, str) else [str(name) for name in wanted])
+def _among(column: str, wanted: str | Iterable[str] | Iterable[int]) -> Any:
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    kind = int if column == "index" else str
+    return ds.field(column).isin([kind(one) for one in wanted])
 
 
 def _whole(steps: int | Iterable[int]) -> list[int]:

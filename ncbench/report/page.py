@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from ncbench.report import figure
 from ncbench.report.cells import final_table
+from ncbench.report.claims import Judgement, judge, write_claims
 from ncbench.report.headline import Table, headline, layer_tables
 from ncbench.report.load import load_references, load_run_info
 from ncbench.report.runs import Dir, common_root
@@ -84,20 +85,24 @@ class Drawing:
     missing: str
 
 
-def write_report(dir: Dir, out: Path) -> Path:
-    """Writes report.html, table.csv and figures/NAME.png and .svg into `out`; returns the page's path.
+def write_report(dir: Dir, out: Path, judgements: list[Judgement] | None = None) -> Path:
+    """Writes report.html, table.csv, claims.json and figures/NAME.png and .svg into `out`; returns the page's path.
 
-    Figures for which nothing is recorded yet are left out, with the reason in the page.
+    `judgements` are those of `judge(dir)` where they are known already. Figures for which nothing is recorded yet
+    are left out, with the reason in the page.
     """
     infos = load_run_info(dir)
+    judgements = judge(dir) if judgements is None else judgements
     out.mkdir(parents=True, exist_ok=True)
     final_table(dir).to_csv(out / "table.csv", index=False)
+    write_claims(judgements, out / "claims.json")
     page = _environment().get_template("template.html")
     text = page.render(
         title=_title(dir, infos),
         headline=headline(dir),
         layers=layer_tables(dir),
         drawings=_drawings(dir, out, len(infos)),
+        judgements=judgements,
         references=_references(dir),
         statuses=_statuses(infos),
         details=[(run, _details(info)) for run, info in infos.items()],

@@ -1,7 +1,8 @@
 """The identity of a run: a hash of what is computed.
 
 Where the data lies, where measures are sent, and how often a checkpoint is written or a bar drawn do not change the
-numbers, so they do not change the identity: a run can be moved to another disk, or logged elsewhere, and continue.
+numbers, so they do not change the identity: a run can be moved to another disk, or logged elsewhere, and continue. Nor
+does what is claimed about the numbers: a claim may be added to a run that is done.
 """
 
 import copy
@@ -16,6 +17,8 @@ _NOT_COMPUTED = {
     "dataset": ("root", "download"),
     "trainer": ("progress", "checkpoint_seconds"),
     "logger": None,
+    "claims": None,
+    "reproduces": None,
 }
 
 

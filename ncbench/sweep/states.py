@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["RunFolder", "RunState", "write_json"]
+__all__ = ["RunFolder", "RunState", "write_json", "write_text"]
 
 SCHEMA_VERSION = 1
 
@@ -99,9 +99,14 @@ class RunFolder:
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON so that a kill leaves the old file or the new one, never a part."""
+    write_text(path, json.dumps(value, indent=1, default=str))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "w") as handle:
-        json.dump(value, handle, indent=1, default=str)
+        handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(temporary, path)

@@ -1,0 +1,227 @@
+"""Chooses recorded values for a claim: one per replica, or one per replica and place on an axis."""
+
+import fnmatch
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ncbench.claims import Condition, Selection
+from ncbench.report.load import layer_key, load_final, load_measures, load_references, load_spectra
+from ncbench.report.runs import BadRecordsError, load_replicas, load_run_info
+
+__all__ = ["NotEnoughDataError", "Sample", "read_yaml"]
+
+REPLICA = ["run", "replica"]
+
+
+class NotEnoughDataError(Exception):
+    """Why a claim cannot be judged on these records, in one sentence."""
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file; ValueError names the file when it cannot be parsed."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadRecordsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+class Sample:
+    """Replicas of the runs of one experiment, and their values; `only` (run, replica) keeps some of them."""
+
+    def __init__(self, runs: list[Path], only: pd.MultiIndex | None = None) -> None:
+        self.runs, self.only = runs, only
+        self.infos = load_run_info(runs)
+        self.replicas = self._replicas()
+        self._folders = dict(zip(self.infos, runs))
+        self._loaded: dict[tuple[Any, ...], pd.DataFrame] = {}
+
+    def meeting(self, condition: Condition) -> "Sample":
+        """The same runs with the replicas that meet a condition; a value that is not finite meets none."""
+        table = self.values(condition.selection)
+        met = table[within(table["value"], condition.below, condition.above, condition.between)]
+        part = Sample.__new__(Sample)
+        part.__dict__.update(self.__dict__)  # what is loaded is shared
+        part.only = _index(met)
+        return part
+
+    def values(self, selection: Selection, axis: str = "") -> pd.DataFrame:
+        """Columns run, replica, value, parts (how many layers' values it joins), and `axis` where one is asked for.
+
+        The axis is a column of the replicas, `layer` (the chosen ones, counted from 1) or `step`. A value is NaN
+        where it is not finite: a diverged replica, or an undefined measure.
+        """
+        chosen = self._chosen(selection.where)
+        frame = self._rows(selection, every_step=axis == "step")
+        if selection.layers:
+            frame = self._in_layers(frame, selection, set(chosen["run"]))
+        frame = frame[_index(frame).isin(_index(chosen))]
+        by = [*REPLICA, *(["axis"] if axis in ("layer", "step") else [])]
+        if axis == "layer":
+            frame = frame.assign(axis=frame["place"])
+        elif axis == "step":
+            frame = frame.assign(axis=frame["step"])
+        table = joined(frame, by, selection.over_layers)
+        missing = chosen.loc[~_index(chosen).isin(_index(table)), "run"]
+        if len(missing):
+            raise NotEnoughDataError(f"{describe(selection)} is not recorded in run {missing.iloc[0]}")
+        if selection.relative_to is not None:
+            table["value"] /= self.lines(selection.relative_to, table)
+        if axis and "axis" not in table:
+            table["axis"] = self._column(axis, table)
+        return table
+
+    def lines(self, name: str, table: pd.DataFrame) -> pd.Series:
+        """The theory line of that name of each row's replica."""
+        references = load_references(self.runs)
+        values: dict[tuple[str, int], float] = {}
+        for row in references[references["name"] == name].to_dict("records"):
+            run = str(row["run"])
+            known = self.replicas.loc[self.replicas["run"] == run, "replica"]
+            values |= {(run, int(who)): row["value"] for who in (row["replicas"] or known)}
+        lines = pd.Series([values.get(key, math.nan) for key in zip(table["run"], table["replica"])], table.index)
+        if lines.isna().any():
+            where = table.loc[lines.isna(), "run"].iloc[0]
+            raise NotEnoughDataError(f"the theory line {name} has no value for replicas of run {where}")
+        return lines
+
+    def _replicas(self) -> pd.DataFrame:
+        frame = load_replicas(self.runs)
+        frame["run"] = frame["run"].astype(str)
+        listed = set(frame["run"])
+        unlisted = [
+            {"run": run, "replica": replica}
+            for run, info in self.infos.items()
+            if run not in listed
+            for replica in range(info.get("replicas") or 0)
+        ]
+        if unlisted:
+            frame = pd.DataFrame([*frame.to_dict("records"), *unlisted], columns=frame.columns)
+        return frame.astype({"replica": int})
+
+    def _chosen(self, where: Mapping[str, Any]) -> pd.DataFrame:
+        """The replicas that `where` and `only` keep, of runs that are all done."""
+        chosen = self.replicas
+        for name, wanted in where.items():
+            known = self._column(name, chosen)
+            several = wanted if isinstance(wanted, list | tuple) else [wanted]
+            chosen = chosen[[any(_same(value, one) for one in several) for value in known]]
+        if chosen.empty:
+            raise NotEnoughDataError(f"no replica{_where(where)}")
+        listed = set(self.replicas["run"])
+        for run, info in self.infos.items():
+            if info.get("status") != "done" and (run in set(chosen["run"]) or run not in listed):
+                raise NotEnoughDataError(f"run {run} is {info.get('status')}, not done")
+        return chosen if self.only is None else chosen[_index(chosen).isin(self.only)]
+
+    def _column(self, name: str, table: pd.DataFrame) -> pd.Series:
+        if name not in self.replicas or name in REPLICA:
+            known = ", ".join(column for column in self.replicas.columns if column not in REPLICA)
+            raise NotEnoughDataError(f"{name} is neither replicated nor swept in these runs (they have: {known})")
+        return pd.Series(self.replicas.set_index(REPLICA)[name].reindex(_index(table)).to_numpy(), table.index)
+
+    def _rows(self, selection: Selection, every_step: bool) -> pd.DataFrame:
+        """The rows of the measure at the step asked for, of the chosen split; whole-network rows without layers."""
+        at: Any = None if every_step else selection.at
+        layers = None if selection.layers else [""]
+        key = (selection.measure, selection.index, at, layers is None, selection.split)
+        if key not in self._loaded:
+            if selection.index is not None:
+                frame = self._ratios(selection.index, at)
+            elif at == "last":
+                frame = load_final(self.runs, measures=selection.measure, layers=layers)
+            else:
+                frame = load_measures(self.runs, measures=selection.measure, layers=layers, steps=at)
+            if selection.index is None:  # what is no function of the data has no split
+                frame = frame[frame["split"].isin([selection.split, ""])]
+            self._loaded[key] = frame.assign(run=frame["run"].astype(str))
+        return self._loaded[key]
+
+    def _ratios(self, index: int, at: Any) -> pd.DataFrame:
+        frame = load_spectra(self.runs, steps=at, indices=[0, index - 1])
+        place = ["run", "replica", "step", "layer", "stage"]
+        first = frame[frame["index"] == 0].set_index(place)["singular_value"]
+        own = frame[frame["index"] == index - 1].set_index(place)["singular_value"]
+        return (own / first).rename("value").reset_index()
+
+    def _in_layers(self, frame: pd.DataFrame, selection: Selection, runs: set[str]) -> pd.DataFrame:
+        """The rows of the chosen layers and stage; column `place` counts the layers from 1."""
+        frame = frame[frame["run"].isin(runs) & (frame["layer"] != "")]
+        staged = frame if selection.stage is None else frame[frame["stage"] == selection.stage]
+        places: dict[tuple[str, str], int] = {}
+        for run, layers in staged.groupby("run")["layer"]:
+            recorded = sorted(map(str, layers.unique()), key=layer_key)
+            names = [name for name in recorded if any(fnmatch.fnmatch(name, p) for p in self._patterns(selection, run))]
+            for name in self._patterns(selection, run):
+                if not any(fnmatch.fnmatch(layer, name) for layer in names):
+                    raise NotEnoughDataError(f"{describe(selection)} is not recorded in {name} of run {run}")
+            places |= {(str(run), name): place for place, name in enumerate(names, start=1)}
+        place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"])]
+        return staged.assign(place=place)[np.array(place, dtype=int) > 0]
+
+    def _patterns(self, selection: Selection, run: Any) -> list[str]:
+        words: dict[str, list[str]] = {"all": ["*"], "head": ["head.*"]}
+        if selection.layers == ("intermediate",):
+            config = read_yaml(self._folders[run] / "config.yaml")
+            depth = int(config["model"]["depth"])
+            if depth < 2:
+                raise NotEnoughDataError(f"run {run} has no intermediate layer (model.depth={depth})")
+            return [f"head.{layer}" for layer in range(1, depth)]
+        return words.get(selection.layers[0], list(selection.layers))
+
+
+def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:
+    """One value per group of `by`: the rows' maximum, minimum or mean; NaN where one of them is not finite."""
+    finite = frame.assign(value=frame["value"].where(np.isfinite(frame["value"])))
+    groups = finite.groupby(by, sort=True)["value"]
+    if how is None and len(frame) and groups.size().max() > 1:
+        raise NotEnoughDataError("several layers or stages are recorded where one was chosen")
+    values = groups.agg(how or "mean").where(groups.count() == groups.size())
+    return pd.DataFrame({"value": values, "parts": groups.size()}).reset_index()
+
+
+def within(
+    values: pd.Series, below: Any = None, above: Any = None, between: tuple[float, float] | None = None
+) -> pd.Series:
+    """Whether each value lies below, above or, ends included, between; False where it is not finite."""
+    met = pd.Series(np.isfinite(values), values.index)
+    if below is not None:
+        met &= values < below
+    if above is not None:
+        met &= values > above
+    if between is not None:
+        met &= (values >= between[0]) & (values <= between[1])
+    return met
+
+
+def describe(selection: Selection) -> str:
+    """A selection as a reader names it.
+
+    >>> describe(Selection("rank", layers=("intermediate",), stage="pre", over_layers="max"))
+    'max rank (intermediate, pre)'
+    """
+    name = f"sigma_{selection.index}/sigma_1" if selection.index else selection.measure
+    name += f"/{selection.relative_to}" if selection.relative_to else ""
+    places = [*selection.layers, *([selection.stage] if selection.stage else [])]
+    places += [] if selection.split == "train" else [selection.split]
+    places += [] if selection.at == "last" else [f"step {selection.at}"]
+    name += f" ({', '.join(places)})" if places else ""
+    return f"{selection.over_layers} {name}" if selection.over_layers else name
+
+
+def _index(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[REPLICA])
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    numbers = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in (value, wanted))
+    return math.isclose(value, wanted, rel_tol=1e-9) if numbers else bool(value == wanted)
+
+
+def _where(where: Mapping[str, Any]) -> str:
+    return f" with {', '.join(f'{name}={value}' for name, value in where.items())}" if where else ""
