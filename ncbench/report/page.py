@@ -144,6 +144,7 @@ def _drawings(dir: Dir, out: Path, runs: int) -> list[Drawing]:
 def _references(dir: Dir) -> Table:
     """Theory lines with formula and arguments; lines that many runs share stand once."""
     frame = load_references(dir)
+    frame = frame[frame["measure"] != "spectra"]  # many numbers: the figure of singular values draws them
     frame = frame.assign(
         arguments=[_text(arguments) for arguments in frame["arguments"]],
         replicas=["all" if who is None else ", ".join(map(str, who)) for who in frame["replicas"]],
