@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.report.load import load_final, load_references, load_replicas, load_run_info
+from ncbench.report.once import shared
 from ncbench.report.runs import Dir
 
 SUMMARY = ["median", "q25", "q75", "min", "max", "replicas"]
@@ -27,6 +28,7 @@ class Cell:
     label: str
 
 
+@shared
 def find_cells(dir: Dir) -> list[Cell]:
     """Cells of all runs in `dir`, runs in order, replicas in order of their first appearance.
 

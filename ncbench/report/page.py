@@ -14,6 +14,7 @@ from ncbench.report import figure
 from ncbench.report.cells import final_table
 from ncbench.report.headline import Table, headline, layer_tables
 from ncbench.report.load import load_references, load_run_info
+from ncbench.report.once import one_report
 from ncbench.report.runs import Dir, common_root
 from ncbench.report.style import Plot, inline_svg, save
 
@@ -84,6 +85,7 @@ class Drawing:
     missing: str
 
 
+@one_report
 def write_report(dir: Dir, out: Path) -> Path:
     """Writes report.html, table.csv and figures/NAME.png and .svg into `out`; returns the page's path.
 

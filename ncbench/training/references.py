@@ -42,7 +42,8 @@ def evaluate_references(
                 "weight_decays": list(weights),
                 **extra,
             }
-            found, why = None, _mismatch(module, loss, activation, feature)
+            found: Any = None
+            why = _mismatch(module, loss, activation, feature)
             if why is None:
                 try:
                     found = getattr(module, function)(**arguments)

@@ -1,0 +1,50 @@
+"""What several figures of one report need is read once, and forgotten when the report is written.
+
+In a notebook every call reads anew, so that a figure of a running training is never an old one.
+"""
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+import pandas as pd
+
+from ncbench.report.runs import Dir, as_paths
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_kept: ContextVar[dict[Any, Any] | None] = ContextVar("_kept", default=None)
+
+
+def one_report(write: Callable[P, T]) -> Callable[P, T]:
+    """Within a call of `write`, functions marked `shared` read a directory once."""
+
+    @functools.wraps(write)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        token = _kept.set({})
+        try:
+            return write(*args, **kwargs)
+        finally:
+            _kept.reset(token)
+
+    return inner
+
+
+def shared(read: Callable[[Dir], T]) -> Callable[[Dir], T]:
+    """Marks a function of a directory whose result one report may use several times."""
+
+    @functools.wraps(read)
+    def inner(dir: Dir) -> T:
+        kept = _kept.get()
+        if kept is None:
+            return read(dir)
+        key = (read, tuple(as_paths(dir)))
+        if key not in kept:
+            kept[key] = read(dir)
+        found: Any = kept[key]
+        # A frame of its own for every caller, over the same values: a column added there stays there.
+        result: T = found.copy(deep=False) if isinstance(found, pd.DataFrame) else found
+        return result
+
+    return inner
