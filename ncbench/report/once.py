@@ -6,7 +6,7 @@ In a notebook every call reads anew, so that a figure of a running training is n
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pandas as pd
 
@@ -42,9 +42,8 @@ def shared(read: Callable[[Dir], T]) -> Callable[[Dir], T]:
         key = (read, tuple(as_paths(dir)))
         if key not in kept:
             kept[key] = read(dir)
-        found: Any = kept[key]
+        found: T = kept[key]
         # A frame of its own for every caller, over the same values: a column added there stays there.
-        result: T = found.copy(deep=False) if isinstance(found, pd.DataFrame) else found
-        return result
+        return cast(T, found.copy(deep=False)) if isinstance(found, pd.DataFrame) else found
 
     return inner

@@ -16,7 +16,7 @@ from ncbench.report.headline import Table, headline, layer_tables
 from ncbench.report.load import load_references, load_run_info
 from ncbench.report.once import one_report
 from ncbench.report.runs import Dir, common_root
-from ncbench.report.style import Plot, inline_svg, save
+from ncbench.report.style import KINDS, Plot, inline_svg, save
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Drawing:
 
 @one_report
 def write_report(dir: Dir, out: Path) -> Path:
-    """Writes report.html, table.csv and figures/NAME.png and .svg into `out`; returns the page's path.
+    """Writes report.html, table.csv and figures/NAME.png, .svg and .pdf into `out`; returns the page's path.
 
     Figures for which nothing is recorded yet are left out, with the reason in the page.
     """
@@ -130,7 +130,7 @@ def _drawings(dir: Dir, out: Path, runs: int) -> list[Drawing]:
     folder.mkdir(exist_ok=True)
     drawings = []
     for entry in FIGURES:
-        for kind in ("png", "svg"):  # an older report's picture must not stand beside the new page
+        for kind in KINDS:  # an older report's picture must not stand beside the new page
             (folder / f"{entry.name}.{kind}").unlink(missing_ok=True)
         try:
             svg = save(entry.draw(dir), folder, entry.name)
