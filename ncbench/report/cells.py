@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.report.load import load_final, load_references, load_replicas, load_run_info
+from ncbench.report.once import shared
 from ncbench.report.runs import Dir
 
 SUMMARY = ["median", "q25", "q75", "min", "max", "replicas"]
@@ -27,6 +28,7 @@ class Cell:
     label: str
 
 
+@shared
 def find_cells(dir: Dir) -> list[Cell]:
     """Cells of all runs in `dir`, runs in order, replicas in order of their first appearance.
 
@@ -129,9 +131,20 @@ def final_table(dir: Dir) -> pd.DataFrame:
     return table.drop(columns="cell").reset_index(drop=True)
 
 
+def best_replicas(dir: Dir) -> dict[int, int]:
+    """For each cell that has recorded a loss, the replica with the lowest final one."""
+    cells = find_cells(dir)
+    frame = load_final(dir)
+    frame = with_cell(frame[(frame["measure"] == "loss") & (frame["split"] != "test")], cells)
+    frame = frame[frame["value"].notna()].reset_index(drop=True)
+    places: pd.Series[int] = frame.groupby("cell")["value"].idxmin()
+    return {int(str(cell)): int(frame["replica"].loc[place]) for cell, place in places.items()}
+
+
 def references_of(references: pd.DataFrame, cell: Cell) -> pd.DataFrame:
-    """The theory lines that have a value and hold for replicas of this cell."""
-    rows = references[(references["run"] == cell.run) & references["value"].notna()]
+    """The theory lines that have a value (or values) and hold for replicas of this cell."""
+    known = references["value"].notna() | references["values"].notna()
+    rows = references[(references["run"] == cell.run) & known]
     holds = [who is None or bool(set(who) & set(cell.replicas)) for who in rows["replicas"]]
     return rows[np.array(holds, dtype=bool)]
 

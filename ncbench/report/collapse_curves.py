@@ -14,7 +14,7 @@ from ncbench.report.runs import Dir
 from ncbench.report.style import NoRecordsError, Plot, panels, styled, thin
 
 COLLAPSE = {
-    "dnc1": "DNC1: tr Σ_W / tr Σ_B",
+    "dnc1": r"DNC1: $\mathregular{tr}\,\Sigma_W \,/\, \mathregular{tr}\,\Sigma_B$",
     "tcv_relative": "TCV / total variance",
     "tcv": "TCV",
 }

@@ -5,11 +5,12 @@ directory whose runs have not recorded what a figure shows raises `NoRecordsErro
 """
 
 from ncbench.report.collapse_curves import collapse
-from ncbench.report.grams import gram
+from ncbench.report.grams import gram, gram_frames
+from ncbench.report.heatmaps import heatmap
 from ncbench.report.loss_curves import loss
 from ncbench.report.ranks import rank
 from ncbench.report.spectral import spectra
 from ncbench.report.style import NoRecordsError
 from ncbench.report.sweeps import summary
 
-__all__ = ["NoRecordsError", "collapse", "gram", "loss", "rank", "spectra", "summary"]
+__all__ = ["NoRecordsError", "collapse", "gram", "gram_frames", "heatmap", "loss", "rank", "spectra", "summary"]

@@ -1,15 +1,19 @@
-"""Figure of the Gram matrices of the class means: the identity for neural collapse, a graph for low rank."""
+"""Figures of the Gram matrices of the class means, at the end and over time.
+
+The identity for neural collapse, a strongly regular graph for the low-rank solution.
+"""
 
 import numpy as np
 import pandas as pd
 
 from ncbench.report import style
-from ncbench.report.cells import find_cells, with_cell
-from ncbench.report.load import load_final, load_grams
+from ncbench.report.cells import best_replicas, find_cells, with_cell
+from ncbench.report.load import load_grams
 from ncbench.report.runs import Dir
 from ncbench.report.style import NoRecordsError, Plot, Values, panels, styled
 
 MOST_CELLS = 3
+Row = tuple[str, dict[str, Values]]  # a label, and a matrix for every layer
 
 
 @styled
@@ -30,24 +34,59 @@ def gram(dir: Dir) -> Plot:
     for cell in shown:
         here = frame[frame["cell"] == cell]
         replica = best.get(cell, here["replica"].min())
-        here = here[here["replica"] == replica]
-        for stage in ("pre", "post"):
-            part = here[here["stage"] == stage]
-            if len(part):
-                which = f"replica {replica}, step {part['step'].iloc[0]}\n{stage}-activation"
-                matrices = dict(zip(part["layer"], map(cosines, part["gram"])))
-                rows.append((f"{style.wrapped(cells[cell].label, 20)}\n{which}", matrices))
+        label = style.wrapped(cells[cell].label, 20)
+        rows += _rows(here[here["replica"] == replica], f"{label}\nreplica {replica}, step ")
     if not rows:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
-    layers = [name for name in frame["layer"].cat.categories if any(name in matrices for _, matrices in rows)]
-    figure = _draw(rows, layers)
+    figure = _draw(rows, list(frame["layer"].cat.categories), _lowest(rows))
     style.note_missing(figure, frame["cell"].nunique() - len(shown))
     return figure
 
 
-def _draw(rows: list[tuple[str, dict[str, Values]]], layers: list[str]) -> Plot:
+@styled
+def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
+    """The matrices of `gram` at every recorded step, ascending, for the best replica of the first cell.
+
+    Returns pairs of step and figure; all figures have one size, one arrangement and one colour scale, so that they
+    can be shown in turn. Raises NoRecordsError where no Gram matrix is recorded.
+    """
+    cells = find_cells(dir)
+    frame = with_cell(load_grams(dir), cells)
+    best = best_replicas(dir)
+    chosen = sorted(cell for cell in frame["cell"].unique() if cell in best)[:1]
+    frame = frame[frame["cell"].isin(chosen)]
+    frame = frame[frame["replica"] == frame["cell"].map(best)]
+    if frame.empty:
+        raise NoRecordsError("no Gram matrices recorded for the best replica")
+    frames = {
+        step: _rows(frame[frame["step"] == step], f"replica {best[chosen[0]]}, step ")
+        for step in sorted(map(int, frame["step"].unique()))
+    }
+    order = list(frame["layer"].cat.categories)
+    low = min(map(_lowest, frames.values()))
+    return [(step, _draw(rows, order, low, "none")) for step, rows in frames.items()]
+
+
+def _rows(frame: pd.DataFrame, head: str) -> list[Row]:
+    """The matrices of one replica at one step: a row before the activation and one after it."""
+    rows = []
+    for stage in ("pre", "post"):
+        part = frame[frame["stage"] == stage].sort_values("layer")
+        if len(part):
+            label = f"{head}{part['step'].iloc[0]}\n{stage}-activation"
+            rows.append((label, dict(zip(part["layer"], map(cosines, part["gram"])))))
+    return rows
+
+
+def _lowest(rows: list[Row]) -> float:
+    """Lower end of the colour scale: -1 where any cosine is negative, else 0."""
     lowest = min(np.nanmin(matrix, initial=0.0) for _, matrices in rows for matrix in matrices.values())
-    low, colours = (-1, "RdBu_r") if lowest < -1e-3 else (0, "viridis")
+    return -1.0 if lowest < -1e-3 else 0.0
+
+
+def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "nearest") -> Plot:
+    layers = [layer for layer in order if any(layer in matrices for _, matrices in rows)]
+    colours = "RdBu_r" if low < 0 else "viridis"
     figure, axes = panels(len(rows), len(layers), 1.75, 1.75)
     for row, (label, matrices) in zip(axes, rows):
         for ax, layer in zip(row, layers):
@@ -56,7 +95,7 @@ def _draw(rows: list[tuple[str, dict[str, Values]]], layers: list[str]) -> Plot:
             ax.grid(visible=False)
             ax.spines[:].set_visible(present)
             if present:
-                image = ax.imshow(matrices[layer], interpolation="nearest", cmap=colours, vmin=low, vmax=1)
+                image = ax.imshow(matrices[layer], interpolation=interpolation, cmap=colours, vmin=low, vmax=1)
                 ax.set_title(style.literal(layer))
         row[0].set_ylabel(label, fontsize=8)
     figure.colorbar(image, ax=axes, label="cosine of class means", shrink=min(0.8, 3 / len(rows)), aspect=20)
@@ -73,13 +112,3 @@ def cosines(gram: Values) -> Values:
     length[length == 0] = np.nan
     cosine: Values = np.clip(gram / np.outer(length, length), -1.0, 1.0)
     return cosine
-
-
-def best_replicas(dir: Dir) -> dict[int, int]:
-    """For each cell that has recorded a loss, the replica with the lowest final one."""
-    cells = find_cells(dir)
-    frame = load_final(dir)
-    frame = with_cell(frame[(frame["measure"] == "loss") & (frame["split"] != "test")], cells)
-    frame = frame[frame["value"].notna()].reset_index(drop=True)
-    places: pd.Series[int] = frame.groupby("cell")["value"].idxmin()
-    return {int(str(cell)): int(frame["replica"].loc[place]) for cell, place in places.items()}

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from ncbench.report.once import shared
 from ncbench.report.runs import (
     BadRecordsError,
     Dir,
@@ -105,6 +106,7 @@ def load_grams(dir: Dir, steps: Steps = None) -> pd.DataFrame:
     return frame
 
 
+@shared
 def load_final(dir: Dir, measures: Names = None, layers: Names = None) -> pd.DataFrame:
     """The last recorded value of every series of `load_measures`, with the same columns and filters.
 
@@ -112,8 +114,10 @@ def load_final(dir: Dir, measures: Names = None, layers: Names = None) -> pd.Dat
     where some series are recorded less often than others.
     """
     series = ["run", "split", "layer", "stage", "measure"]
-    steps = _load(dir, "measures", None, columns=[*series, "step"], measure=measures, layer=layers)
-    last = steps.groupby(series, observed=True)["step"].max().unique()
+    keep = _filters({"measure": measures, "layer": layers})
+    steps = _table(dir, "measures", None, [*series, "step"], keep)
+    # Grouped by pyarrow: of ten million rows a few hundred reach pandas.
+    last = steps.group_by(series).aggregate([("step", "max")])["step_max"].unique().to_pylist()
     frame = load_measures(dir, measures, layers, steps=last)
     return frame[frame["step"] == frame.groupby(series, observed=True)["step"].transform("max")]
 
@@ -125,24 +129,28 @@ def layer_key(layer: str, place: int = 0) -> tuple[int, int, list[tuple[int, int
     return (2, 0, natural_key(layer)) if layer.startswith("head.") else (1, place, [])
 
 
-def _load(dir: Dir, table: str, steps: Steps, columns: Iterable[str] | None = None, **names: Any) -> pd.DataFrame:
+def _load(dir: Dir, table: str, steps: Steps, **names: Any) -> pd.DataFrame:
+    found = _table(dir, table, steps, ["run", *_TABLES[table]], _filters(names))
+    frame: pd.DataFrame = found.to_pandas(self_destruct=True)
+    for name, order in (("layer", _ordered_layers), ("stage", _ordered_stages)):
+        frame[name] = frame[name].cat.reorder_categories(order(list(frame[name].cat.categories)))
+    return frame
+
+
+def _filters(names: dict[str, Any]) -> list[Any]:
+    return [_among(column, wanted) for column, wanted in names.items() if wanted is not None]
+
+
+def _table(dir: Dir, table: str, steps: Steps, columns: list[str], keep: list[Any]) -> Any:
     runs = named_runs(dir)
     schema = pa.schema(list(_TABLES[table].items()))
-    columns = ["run", *schema.names] if columns is None else list(columns)
-    keep = [_among(column, wanted) for column, wanted in names.items() if wanted is not None]
     tables = [_with_run(schema.empty_table(), 0, list(runs)).select(columns)]
     for code, run in enumerate(runs.values()):
         parts = sorted(path for path in (run / table).glob("part-*.parquet"))
         if parts:
             found = _read(parts, schema, [name for name in columns if name != "run"], keep, steps)
             tables.append(_with_run(found, code, list(runs)).select(columns))
-    joined = pa.concat_tables(tables).unify_dictionaries()
-    del tables
-    frame: pd.DataFrame = joined.to_pandas(self_destruct=True)
-    for name, order in (("layer", _ordered_layers), ("stage", _ordered_stages)):
-        if name in frame:
-            frame[name] = frame[name].cat.reorder_categories(order(list(frame[name].cat.categories)))
-    return frame
+    return pa.concat_tables(tables).unify_dictionaries()
 
 
 def _read(parts: list[Path], schema: Any, columns: list[str], keep: list[Any], steps: Steps) -> Any:

@@ -1,5 +1,6 @@
 """Figure of the loss during training, beside the theory lines."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from ncbench.report import style
 from ncbench.report.cells import Cell, find_cells, load_cell_references, quartiles, with_cell
+from ncbench.report.formulas import line_label, loss_formulas
 from ncbench.report.load import load_measures
 from ncbench.report.runs import Dir
 from ncbench.report.style import NoRecordsError, Plot, panels, styled, thin
@@ -22,35 +24,52 @@ BAND = "interquartile range"
 def loss(dir: Dir) -> Plot:
     """Full objective against the step: median over replicas, interquartile band, best and worst replica.
 
-    Fit and regulariser are drawn thinner, theory lines from `references.json` with name and value. Up to six
-    cells (runs, or groups of replicas with the same swept values) have a panel each; of more the medians are
-    overlaid.
+    Fit and regulariser are drawn thinner, theory lines from `references.json` with name, value and, below the
+    plot, formula. Up to six cells (runs, or groups of replicas with the same swept values) have a panel each;
+    of more the medians are overlaid.
     """
     cells = find_cells(dir)
     frame = load_measures(dir, measures=["loss", "fit", "regulariser"], layers=[""])
     frame = with_cell(frame[frame["split"] != "test"], cells)
     if not (frame["measure"] == "loss").any():
         raise NoRecordsError("no loss recorded yet")
-    references = load_cell_references(dir, cells)
+    lines = load_cell_references(dir, cells)
     drawn = sorted(frame["cell"].unique())
     if len(drawn) > style.MAX_PANELS:
         return _overlay(frame, [cells[i] for i in drawn], drawn)
     columns = min(len(drawn), 3) if len(drawn) != 4 else 2
     rows = -(-len(drawn) // columns)
     width = 6.4 if len(drawn) == 1 else 3.9 if columns == 2 else 3.4
-    figure, axes = panels(rows, columns, width, 4.0 if len(drawn) == 1 else 3.0)
+    figure, axes = panels(rows, columns, width, 4.6 if len(drawn) == 1 else 3.2)
+    names = list(dict.fromkeys(name for cell in drawn for name in lines[cell]))
+    known = {name: [lines[cell][name] for cell in drawn if name in lines[cell]] for name in names}
+    looks = dict(zip(names, itertools.cycle(style.REFERENCE_STYLES)))
     for place, ax in enumerate(axes.flat):
         if place >= len(drawn):
             ax.set_axis_off()
             continue
         cell = drawn[place]
-        _loss_panel(ax, frame[frame["cell"] == cell], references[cell])
+        _loss_panel(ax, frame[frame["cell"] == cell])
+        handles = [_reference(ax, name, value, looks[name]) for name, value in lines[cell].items()]
+        # One value for all panels stands below with the formula; values of their own stand in the panels.
+        style.step_axis(ax)
+        own = [line for name, line in zip(lines[cell], handles) if len(set(known[name])) > 1]
+        if own:
+            ax.legend(handles=own, loc="best", handlelength=2.6)
+        _loss_limits(ax, frame[frame["cell"] == cell], list(lines[cell].values()))
         ax.set_title(style.literal(cells[cell].label))
         if place + columns < len(drawn):
             ax.set_xlabel("")
         if place % columns == 0:
             ax.set_ylabel("loss")
-    figure.legend(handles=_key(list(axes.flat)), loc="outside lower center", ncols=3)
+    formulas, letters = loss_formulas(dir), int(16 * width * columns)
+    theory = [
+        Line2D([], [], color=colour, ls=dashes, lw=1.4, label=line_label(name, known[name], formulas[name], letters))
+        for name, (colour, dashes) in looks.items()
+    ]
+    if theory:
+        figure.legend(handles=theory, loc="outside lower center", handlelength=2.6)
+    figure.legend(handles=_key(list(axes.flat)), loc="outside upper center", ncols=3 if columns == 1 else 6)
     return figure
 
 
@@ -61,7 +80,7 @@ def _key(axes: list[Axes]) -> list[Any]:
     return [found[label] for label in order if label in found]
 
 
-def _loss_panel(ax: Axes, frame: pd.DataFrame, references: dict[str, float]) -> None:
+def _loss_panel(ax: Axes, frame: pd.DataFrame) -> None:
     curves = {str(name): _curve(part) for name, part in frame.groupby("measure", observed=True)}
     for name, colour in (("regulariser", style.ORANGE), ("fit", style.SKY)):
         if name in curves:
@@ -76,11 +95,6 @@ def _loss_panel(ax: Axes, frame: pd.DataFrame, references: dict[str, float]) -> 
             _line(ax, replica["step"], replica["value"], color="#6B6B6B", ls=dashes, lw=0.9, label=name)
     label = "loss" if single else "loss, median"
     _line(ax, total["step"], total["median"], color=style.BLUE, lw=2.0, label=label)
-    lines = [_reference(ax, place, name, value) for place, (name, value) in enumerate(references.items())]
-    if lines:
-        ax.legend(handles=lines, loc="best", handlelength=2.6)
-    _loss_limits(ax, frame, list(references.values()))
-    style.step_axis(ax)
 
 
 def _line(ax: Axes, steps: style.Values, values: style.Values, **look: Any) -> None:
@@ -103,10 +117,9 @@ def _extremes(frame: pd.DataFrame) -> list[tuple[str, dict[str, style.Values], A
     return found
 
 
-def _reference(ax: Axes, place: int, name: str, value: float) -> Line2D:
-    colour, dashes = style.REFERENCE_STYLES[place % len(style.REFERENCE_STYLES)]
+def _reference(ax: Axes, name: str, value: float, look: tuple[str, Any]) -> Line2D:
     label = f"{style.literal(name.upper())} {value:.7g}"
-    return ax.axhline(value, color=colour, ls=dashes, lw=1.4, label=label)
+    return ax.axhline(value, color=look[0], ls=look[1], lw=1.4, label=label)
 
 
 def _loss_limits(ax: Axes, frame: pd.DataFrame, references: list[float]) -> None:
@@ -143,7 +156,7 @@ def _overlay(frame: pd.DataFrame, cells: list[Cell], codes: list[int]) -> Plot:
     _loss_limits(ax, frame[frame["measure"] == "loss"], [])
     style.step_axis(ax)
     ax.set_ylabel("loss, median over replicas")
-    ax.set_title(f"{len(cells)} runs")
+    ax.set_title(f"{len(cells)} settings")
     return figure
 
 

@@ -115,22 +115,23 @@ def load_replicas(dir: Dir) -> pd.DataFrame:
 
 
 def load_references(dir: Dir) -> pd.DataFrame:
-    """Theory lines, one row each: run, name, value, formula, arguments (dict), replicas, why, measure.
+    """Theory lines, one row each: run, name, value, formula, arguments (dict), replicas, why, measure, values.
 
     `replicas` is None where the line holds for all replicas, else the list of those it holds for; `value`
     is NaN where the theory gives none, and `why` then says the reason. `measure` is what the line is
-    compared with: `loss` unless the record names another.
+    compared with: `loss` unless the record names another. A line of measure `spectra` has no value but
+    `values`: predicted sigma_i / sigma_1 by stage ("head.2.pre"), as `load_spectra` records them.
     """
     runs = named_runs(dir)
-    columns = ["run", "name", "value", "formula", "arguments", "replicas", "why", "measure"]
+    columns = ["run", "name", "value", "formula", "arguments", "replicas", "why", "measure", "values"]
     rows = [
         [record.get(column, "loss" if column == "measure" else None) for column in columns]
         for record in _records(runs, "references.json")
     ]
-    frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object})
+    frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object, "values": object})
     frame["value"] = pd.to_numeric(frame["value"]).astype(float)
     frame["run"] = pd.Categorical(frame["run"], categories=list(runs))
-    for column in ("replicas", "why"):
+    for column in ("replicas", "why", "values"):
         frame[column] = pd.Series([_none(value) for value in frame[column]], dtype=object)
     return frame
 

@@ -1,43 +1,70 @@
 """Figure of the singular values per layer at the end of training."""
 
+import itertools
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ncbench.report import style
-from ncbench.report.cells import find_cells, quartiles, with_cell
-from ncbench.report.load import layer_key, load_spectra
+from ncbench.report.cells import Cell, best_replicas, find_cells, quartiles, references_of, with_cell
+from ncbench.report.load import layer_key, load_references, load_spectra
 from ncbench.report.runs import Dir
 from ncbench.report.style import NoRecordsError, Plot, panels, styled
 
 STAGES = {"pre": "class means, pre-activation", "post": "class means, post-activation", "weight": "weights"}
 MOST_INDICES = 24
+RATIO = r"$\sigma_i / \sigma_1$"
+# Open, so that the measured dot shows inside; DNC comes first among the theory lines.
+PREDICTED = [
+    {"marker": marker, "ms": size, "mec": colour, "mfc": "none", "mew": width}
+    for (colour, _), (marker, size, width) in zip(
+        style.REFERENCE_STYLES, (("s", 4.2, 0.6), ("D", 5.2, 1.0), ("^", 5.2, 0.8), ("p", 5.2, 0.8))
+    )
+]
+BEST = {"marker": "_", "ms": 6, "mew": 1.1, "color": "black"}
+BEST_LABEL = "replica with the lowest loss"
 
 
 @styled
 def spectra(dir: Dir, log: bool = False) -> Plot:
     """Singular values per layer at the end, divided by the largest: median, quartiles and range over replicas.
 
-    One column each for the class means before and after the activation and for the weights; with `log` on
-    a logarithmic axis that also shows the threshold 1e-2 of the numerical rank. At most six cells are
-    drawn, and two values more than there are class means, at most 24.
+    Small ticks are the replica with the lowest loss, open markers what the theory predicts for the solutions
+    whose losses are the run's theory lines. One column each for the class means before and after the
+    activation and for the weights; with `log` on a logarithmic axis that also shows the threshold 1e-2 of the
+    numerical rank. At most six cells are drawn, and two values more than there are class means, at most 24.
     """
     cells = find_cells(dir)
     frame = with_cell(load_spectra(dir, steps="last"), cells)
     if frame.empty:
         raise NoRecordsError("no singular values recorded yet")
     shown = sorted(frame["cell"].unique())[: style.MAX_PANELS]
-    table = _relative(frame[frame["cell"].isin(shown)])
+    more = frame["cell"].nunique() - len(shown)
+    frame = frame[frame["cell"].isin(shown)]
+    means = frame[frame["stage"] != "weight"]["index"]
+    most = min(MOST_INDICES, int(means.max()) + 3) if len(means) else MOST_INDICES
+    table = _relative(frame, most)
     layers = sorted(table["layer"].unique(), key=lambda name: layer_key(name))
     tints = dict(zip(layers, style.colours(len(layers))))
-    figure, axes = panels(len(shown), len(STAGES), 3.3, 3.1 if len(shown) == 1 else 2.5)
+    best = _of_best(frame, best_replicas(dir)) if frame.groupby("cell")["replica"].nunique().max() > 1 else {}
+    predicted = _predictions(dir, [cells[i] for i in shown])
+    looks = dict(zip(dict.fromkeys(name for lines in predicted for name in lines), itertools.cycle(PREDICTED)))
+    figure, axes = panels(len(shown), len(STAGES), 3.6, 3.6 if len(shown) == 1 else 2.5)
     for row, cell in enumerate(shown):
         for ax, (stage, title) in zip(axes[row], STAGES.items()):
             part = table[(table["cell"] == cell) & (table["stage"] == stage)]
-            _spectrum_panel(ax, part, tints, log)
+            places = _spectrum_panel(ax, part, tints, log)
+            for layer, shift in places.items():
+                key = f"{layer}.{stage}"
+                for name, lines in predicted[row].items():
+                    if key in lines:
+                        _markers(ax, lines[key], shift, looks[name], f"{name.upper()} (predicted)", log)
+                if (cell, key) in best:
+                    _markers(ax, best[cell, key][:most], shift, BEST, BEST_LABEL, log)
             ax.set_title(title if row == 0 else "")
             if row == len(shown) - 1:
                 ax.set_xlabel("index i")
@@ -45,28 +72,31 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
     handles = [
         Line2D([], [], color=tints[layer], marker="o", ms=4, ls="", label=style.literal(layer)) for layer in layers
     ]
-    figure.legend(handles=handles, loc="outside right upper")
-    style.note_missing(figure, frame["cell"].nunique() - len(shown))
+    drawn = {line.get_label(): line for ax in axes.flat for line in ax.lines}
+    others = [f"{name.upper()} (predicted)" for name in looks] + [BEST_LABEL]
+    handles += [drawn[label] for label in others if label in drawn]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), handletextpad=0.2)
+    style.note_missing(figure, more)
     return figure
 
 
-def _relative(frame: pd.DataFrame) -> pd.DataFrame:
+def _relative(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     """Quartiles of sigma_i / sigma_1 per cell, layer, stage and index; NaN for a zero matrix."""
     matrix = ["cell", "layer", "stage", "replica"]
     largest = frame.groupby(matrix, observed=True)["singular_value"].transform("max")
     value = frame["singular_value"] / largest.where(largest > 0)
-    means = frame[frame["stage"] != "weight"]["index"]
-    most = min(MOST_INDICES, means.max() + 3) if len(means) else MOST_INDICES
     frame = frame.assign(value=value)[frame["index"] < most]
     return quartiles(frame, ["cell", "layer", "stage", "index"])
 
 
-def _spectrum_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any], log: bool) -> None:
+def _spectrum_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any], log: bool) -> dict[str, float]:
+    """Draws the measured values; returns where each layer stands beside the whole-numbered index."""
+    places: dict[str, float] = {}
     present = [layer for layer in tints if (table["layer"] == layer).any()]
     for place, layer in enumerate(present):
         part = table[table["layer"] == layer]
-        shift = (place - (len(present) - 1) / 2) * 0.7 / len(present)
-        index = part["index"].to_numpy(dtype=float) + 1 + shift
+        places[layer] = (place - (len(present) - 1) / 2) * 0.8 / len(present)
+        index = part["index"].to_numpy(dtype=float) + 1 + places[layer]
         for low, high, width, strength in (("min", "max", 0.7, 0.45), ("q25", "q75", 2.4, 0.5)):
             ax.vlines(index, part[low], part[high], color=tints[layer], lw=width, alpha=strength)
         ax.plot(index, part["median"], color=tints[layer], marker="o", ms=3.2, ls="", label=layer)
@@ -80,7 +110,37 @@ def _spectrum_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any], log: b
         ax.set_ylim(-0.04, 1.06)
     if not present:
         ax.text(0.5, 0.5, "none recorded", ha="center", transform=ax.transAxes, color="#6B6B6B")
+    return places
+
+
+def _markers(ax: Axes, values: list[float], shift: float, look: dict[str, Any], label: str, log: bool) -> None:
+    """Values from index 1 on; zeros have no place on a logarithmic axis."""
+    index, value = np.arange(1, len(values) + 1) + shift, np.array(values, dtype=float)
+    kept = value > 0 if log else np.ones(len(value), dtype=bool)
+    ax.plot(index[kept], value[kept], ls="", label=label, **look)
+
+
+def _predictions(dir: Dir, cells: list[Cell]) -> list[dict[str, dict[str, list[float]]]]:
+    """For each cell the predicted sigma_i / sigma_1: line -> stage ("head.2.pre") -> values."""
+    frame = load_references(dir)
+    frame = frame[frame["measure"] == "spectra"]
+    found = []
+    for cell in cells:
+        rows = references_of(frame, cell)
+        found.append({str(name): dict(values) for name, values in zip(rows["name"], rows["values"])})
+    return found
+
+
+def _of_best(frame: pd.DataFrame, best: dict[int, int]) -> dict[tuple[int, str], list[float]]:
+    """sigma_i / sigma_1 of the best replica by cell and stage; a zero matrix has none."""
+    frame = frame[frame["replica"] == frame["cell"].map(best)].sort_values("index")
+    found: dict[tuple[int, str], list[float]] = {}
+    for (cell, layer, stage), part in frame.groupby(["cell", "layer", "stage"], observed=True)["singular_value"]:
+        values = part.to_numpy()
+        if values[0] > 0:
+            found[int(str(cell)), f"{layer}.{stage}"] = list(values / values[0])
+    return found
 
 
 def _row_label(label: str, rows: int) -> str:
-    return "σ_i / σ_1" if rows == 1 else f"{style.wrapped(label)}\nσ_i / σ_1"
+    return RATIO if rows == 1 else f"{style.wrapped(label)}\n{RATIO}"

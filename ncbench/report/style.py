@@ -22,6 +22,7 @@ REFERENCE_STYLES = [(VERMILLION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, (
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 FLOOR = 1e-16  # below: rounding of float64, drawn at the floor so that exact zeros stay visible on log axes
 MAX_PANELS = 6
+KINDS = ("png", "svg", "pdf")
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -41,6 +42,7 @@ _RC: dict[Any, Any] = {
     "text.usetex": False,
     "svg.hashsalt": "ncbench",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # TrueType, embedded: journals refuse the Type 3 fonts of the default
 }
 
 P = ParamSpec("P")
@@ -85,11 +87,24 @@ def to_png(figure: Figure) -> bytes:
 
 
 @styled
-def to_svg(figure: Figure) -> str:
-    """The figure as SVG, without dates or program names in it."""
+def to_svg(figure: Figure, glyphs: bool = True) -> str:
+    """The figure as SVG, without dates or program names in it.
+
+    `glyphs` draws text as outlines, the same everywhere; without, it is text in the reader's font and the file
+    half as long, for pages that hold many pictures.
+    """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with mpl.rc_context({"svg.fonttype": "path" if glyphs else "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+@styled
+def to_pdf(figure: Figure) -> bytes:
+    """The figure as PDF with embedded fonts, without dates or program names in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return buffer.getvalue()
 
 
 def inline_svg(svg: str, prefix: str, alt: str) -> str:
@@ -102,8 +117,9 @@ def inline_svg(svg: str, prefix: str, alt: str) -> str:
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
-    """Writes `name`.png and `name`.svg into `folder`; returns the SVG."""
+    """Writes `name`.png, `name`.svg and `name`.pdf into `folder`; returns the SVG."""
     svg = to_svg(figure)
+    (folder / f"{name}.pdf").write_bytes(to_pdf(figure))
     (folder / f"{name}.png").write_bytes(to_png(figure))
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     return svg

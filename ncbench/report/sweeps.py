@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from ncbench.report import style
 from ncbench.report.cells import Cell, describe, find_cells, load_cell_references, plain, quartiles, with_cell
+from ncbench.report.formulas import line_label, loss_formulas
 from ncbench.report.load import load_final
 from ncbench.report.runs import Dir, natural_key
 from ncbench.report.style import NoRecordsError, Plot, panels, styled
@@ -36,7 +38,9 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     positions, name, names = _positions([cells[i] for i in present])
     place = dict(zip(present, positions))
     others = {i: describe({k: v for k, v in cells[i].values.items() if k != name}) for i in present}
-    groups = sorted(set(others.values()), key=natural_key)
+    # By value, numbers as numbers: "0.0005" comes before "0.001".
+    rank = {others[i]: [_sort_key(v) for k, v in cells[i].values.items() if k != name] for i in present}
+    groups = sorted(rank, key=lambda group: rank[group])
     tints = dict(zip(groups, style.colours(len(groups))))
     figure, axes = panels(1, 3, 3.4, 3.4)
     shown: tuple[tuple[str, Callable[[pd.DataFrame], pd.DataFrame]], ...] = (
@@ -51,11 +55,22 @@ def summary(dir: Dir, split: str = "train") -> Plot:
             _line(ax, members, place, tints[group], style.MARKERS[number % len(style.MARKERS)])
         ax.set_ylabel(label)
         _x_axis(ax, positions, name, names)
-    kinds = _theory(axes[0, 0], load_cell_references(dir, cells), place, {i: tints[others[i]] for i in present})
+    lines = load_cell_references(dir, cells)
+    kinds = _theory(axes[0, 0], lines, place, {i: tints[others[i]] for i in present})
     for ax in (axes[0, 0], axes[0, 2]):
         _log_if_positive(ax)
     axes[0, 1].set_ylim(bottom=0)
-    _legend(figure, tints, kinds)
+    _legend(figure, tints)
+    formulas = loss_formulas(dir)
+    labels = [
+        line_label(kind, [one[kind] for one in lines if kind in one], formulas.get(kind, ""), 150) for kind in kinds
+    ]
+    handles = [
+        Line2D([], [], ls="", marker=marker, ms=9, mew=1.6, color="black", label=label)
+        for label, marker in zip(labels, itertools.cycle(REFERENCE_MARKERS))
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left")
     return figure
 
 
@@ -83,13 +98,19 @@ def final_loss(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame["measure"] == "loss") & (frame["layer"] == "")]
 
 
+def intermediate(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
+    """Mean of a measure over head.1 ... head.L-1 at one stage, one row per cell and replica."""
+    frame = frame[frame["measure"] == measure]
+    number = pd.to_numeric(frame["layer"].astype(str).str.removeprefix("head."), errors="coerce")
+    # L is counted over all stages: the output has no post-activation, the last hidden layer has.
+    hidden = number < number.groupby(frame["cell"]).transform("max")
+    rows = frame[hidden & (frame["stage"] == stage)]
+    return rows.groupby(["cell", "replica"], observed=True)["value"].mean().reset_index()
+
+
 def intermediate_rank(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean rank of the pre-activation class means of head.1 ... head.L-1, one row per cell and replica."""
-    rows = frame[(frame["measure"] == "rank") & (frame["stage"] == "pre")]
-    number = pd.to_numeric(rows["layer"].astype(str).str.removeprefix("head."), errors="coerce")
-    rows = rows.assign(number=number)
-    rows = rows[rows["number"] < rows.groupby("cell")["number"].transform("max")]
-    return rows.groupby(["cell", "replica"], observed=True)["value"].mean().reset_index()
+    return intermediate(frame, "rank", "pre")
 
 
 def last_dnc1(frame: pd.DataFrame) -> pd.DataFrame:
@@ -120,14 +141,34 @@ def _line(ax: Axes, table: pd.DataFrame, place: dict[int, float], tint: Any, mar
     ax.errorbar(table["x"], median, yerr=[low, high], color=tint, marker=marker, ms=4.5, lw=1.3, capsize=2)
 
 
+def _sort_key(value: Any) -> tuple[int, float, Any]:
+    number = isinstance(value, int | float)
+    return (0, value, []) if number else (1, 0.0, natural_key(plain(value)))
+
+
 def _x_axis(ax: Axes, positions: list[float], name: str, names: list[str] | None) -> None:
     ax.set_xlabel(style.literal(name))
     if names is not None:
         ax.set_xticks(range(len(names)), [style.literal(one) for one in names], rotation=40, ha="right")
+    elif _powers_of_two(positions):
+        ax.set_xscale("log", base=2)
+        values = sorted(set(positions))
+        shown = values[:: -(-len(values) // 6)]
+        ax.set_xticks(shown, [f"{x:g}" for x in shown])
+        ax.xaxis.set_minor_locator(NullLocator())
     elif min(positions) > 0 and max(positions) >= 10 * min(positions):
         ax.set_xscale("log")
     elif len(set(positions)) <= 6:
         ax.set_xticks(sorted(set(positions)), [f"{x:g}" for x in sorted(set(positions))])
+
+
+def _powers_of_two(positions: list[float]) -> bool:
+    """Three values or more, each a power of two times the smallest: the log2 axes of arXiv 2405.14468, Figure 3."""
+    values = np.array(sorted(set(positions)))
+    if len(values) < 3 or values[0] <= 0:
+        return False
+    exponents = np.log2(values / values[0])
+    return bool(np.allclose(exponents, np.round(exponents), atol=1e-9))
 
 
 def _log_if_positive(ax: Axes) -> None:
@@ -137,13 +178,9 @@ def _log_if_positive(ax: Axes) -> None:
         style.log_axis(ax.yaxis, low, high)
 
 
-def _legend(figure: Plot, tints: dict[str, Any], kinds: list[str]) -> None:
+def _legend(figure: Plot, tints: dict[str, Any]) -> None:
     handles = [
         Line2D([], [], color=tint, marker=marker, ms=4.5, label=style.literal(group or "median"))
         for (group, tint), marker in zip(list(tints.items())[:12], itertools.cycle(style.MARKERS))
-    ]
-    handles += [
-        Line2D([], [], ls="", marker=marker, ms=9, mew=1.6, color="black", label=style.literal(kind.upper()))
-        for kind, marker in zip(kinds, itertools.cycle(REFERENCE_MARKERS))
     ]
     figure.legend(handles=handles, loc="outside right upper")

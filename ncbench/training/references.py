@@ -18,20 +18,21 @@ def evaluate_references(
     weight_decays: Sequence[Sequence[float]],
     feature_decays: Sequence[float | None],
 ) -> list[dict[str, Any]]:
-    """The entries of references.json: name, value, formula, arguments, replicas, why.
+    """The entries of references.json: name, measure, value, values, formula, arguments, replicas, why.
 
-    `references` are {"name": ..., "_target_": "package.module.function", further arguments}; `weight_decays` holds L
-    numbers per replica, `feature_decays` one. Replicas with the same decays share an entry (`replicas` None: all).
-    A line that does not exist for these arguments has value None and says why.
+    `references` are {"name": ..., "_target_": "package.module.function", "measure": what the line is compared with
+    ("loss" by default), further arguments}; `weight_decays` holds L numbers per replica, `feature_decays` one.
+    Replicas with the same decays share an entry (`replicas` None: all). A function that returns a mapping of stages to
+    singular values gives `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it
+    along. A line that does not exist for these arguments has value None and says why.
     """
-    entries: list[dict[str, Any]] = []
     decays: dict[tuple[tuple[float, ...], float | None], list[int]] = {}
     for replica, (weights, feature) in enumerate(zip(weight_decays, feature_decays)):
         decays.setdefault((tuple(weights), feature), []).append(replica)
-    for reference in references:
-        extra = {key: value for key, value in reference.items() if key not in ("name", "_target_")}
-        module_name, _, function = reference["_target_"].rpartition(".")
-        module = import_module(module_name)
+    entries: list[dict[str, Any]] = []
+    for reference in [*references, *_companions(references)]:
+        extra = {key: value for key, value in reference.items() if key not in ("name", "measure", "_target_")}
+        module, function = _module(reference)
         for (weights, feature), replicas in decays.items():
             arguments = {
                 "num_classes": num_classes,
@@ -41,16 +42,20 @@ def evaluate_references(
                 "weight_decays": list(weights),
                 **extra,
             }
-            value, why = None, _mismatch(module, loss, activation, feature)
+            found: Any = None
+            why = _mismatch(module, loss, activation, feature)
             if why is None:
                 try:
-                    value = float(getattr(module, function)(**arguments))
+                    found = getattr(module, function)(**arguments)
                 except ValueError as error:
                     why = str(error)
+            several = isinstance(found, Mapping)
             entries.append(
                 {
                     "name": reference["name"],
-                    "value": value,
+                    "measure": reference.get("measure", "loss"),
+                    "value": None if found is None or several else float(found),
+                    "values": dict(found) if several else None,
                     "formula": getattr(module, "FORMULAS", {}).get(function),
                     "arguments": arguments,
                     "replicas": None if len(decays) == 1 else replicas,
@@ -58,6 +63,24 @@ def evaluate_references(
                 }
             )
     return entries
+
+
+def _companions(references: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The predicted singular values that belong to the losses, but those that are asked for already."""
+    asked = {reference["_target_"] for reference in references}
+    found = []
+    for reference in references:
+        module, function = _module(reference)
+        if function in getattr(module, "SPECTRA", {}):
+            target = f"{module.__name__}.{module.SPECTRA[function]}"
+            if target not in asked:
+                found.append({**reference, "measure": "spectra", "_target_": target})
+    return found
+
+
+def _module(reference: Mapping[str, Any]) -> tuple[Any, str]:
+    module, _, function = reference["_target_"].rpartition(".")
+    return import_module(module), function
 
 
 def _mismatch(module: Any, loss: str, activation: str, feature_decay: float | None) -> str | None:

@@ -8,6 +8,7 @@ from runfolders import LAYERS, STEPS, K, loss_of, write_records, write_run
 
 from ncbench.report import figure, style
 from ncbench.report.cells import find_cells, quartiles, with_cell
+from ncbench.report.collapse_curves import COLLAPSE
 from ncbench.report.grams import cosines
 from ncbench.report.load import load_final, load_measures
 from ncbench.report.sweeps import intermediate_rank, last_dnc1
@@ -38,6 +39,8 @@ def test_loss_draws_recorded_medians_band_extremes_and_theory(records):
     band = ax.collections[0].get_paths()[0].vertices
     assert set(np.round(band[band[:, 0] == 1000][:, 1], 10)) == {0.1175, 0.1525}
     assert line(ax, "DNC 0.12").get_ydata() == [0.12, 0.12]
+    below = {text.get_text() for text in fig.legends[0].get_texts()}
+    assert below == {"DNC 0.12:  DNC <formula>", "SRG 0.09:  SRG formula"}
     assert line(ax, "SRG 0.09").get_ydata() == [0.09, 0.09]
     assert not [one for one in ax.lines if "NTZ" in str(one.get_label())]
     low, high = ax.get_ylim()
@@ -88,7 +91,7 @@ def test_many_runs_are_overlaid_and_coloured_by_the_swept_value(tmp_path):
 
 def test_collapse_draws_every_layer_and_floors_exact_zeros(records):
     fig = figure.collapse(records / "eight")
-    assert [ax.get_ylabel() for ax in fig.axes] == ["DNC1: tr Σ_W / tr Σ_B", "TCV / total variance", "TCV"]
+    assert [ax.get_ylabel() for ax in fig.axes] == [COLLAPSE["dnc1"], "TCV / total variance", "TCV"]
     assert {one.get_label() for one in fig.axes[0].lines} == {f"{layer}.{stage}" for layer, stage in LAYERS}
     frame = load_measures(records / "eight", measures=["dnc1"], layers=["head.1"])
     frame = frame[frame["stage"] == "pre"]
@@ -116,7 +119,7 @@ def test_spectra_are_relative_medians_with_range(records):
     ranges, boxes = (weights.collections[place].get_segments()[1][:, 1] for place in (2, 3))
     np.testing.assert_allclose(ranges, [0.5, 0.535])
     np.testing.assert_allclose(boxes, [(1 + 1.75 / 100) / 2, (1 + 5.25 / 100) / 2])
-    assert fig.axes[0].get_ylabel() == "σ_i / σ_1"
+    assert fig.axes[0].get_ylabel() == r"$\sigma_i / \sigma_1$"
     assert figure.spectra(records / "one", log=True).axes[0].get_yscale() == "log"
 
 
@@ -162,7 +165,9 @@ def test_summary_of_a_sweep(records):
     np.testing.assert_allclose(ranks.containers[0].lines[0].get_ydata(), 3.5)  # head.1 has 4, head.2 has 3
     assert dnc1.get_yscale() == "log"
     labels = [text.get_text() for text in fig.legends[0].get_texts()]
-    assert labels == ["depth=3", "depth=4", "DNC", "SRG"]
+    assert labels == ["depth=3", "depth=4"]
+    below = [text.get_text() for text in fig.legends[1].get_texts()]
+    assert below == ["DNC:  DNC <formula>", "SRG:  SRG formula"]
 
 
 def test_final_quantities_of_the_headline(records):

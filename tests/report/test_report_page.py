@@ -45,7 +45,7 @@ def report(records, tmp_path_factory):
 def test_report_writes_page_table_and_figures(report):
     names = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
     figures = {
-        f"figures/{n}.{kind}" for n in ("loss", "collapse", "spectra", "rank", "gram") for kind in ("png", "svg")
+        f"figures/{n}.{kind}" for n in ("loss", "collapse", "spectra", "rank", "gram") for kind in ("png", "svg", "pdf")
     }
     assert names == {"report.html", "table.csv"} | figures
 

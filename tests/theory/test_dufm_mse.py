@@ -145,7 +145,7 @@ def test_only_the_product_of_decays_enters():
     same = dnc_loss(10, 4, 50, 2e-4, [1e-3, 2e-3, 2e-3, 4e-3])
     assert same == pytest.approx(dnc_loss(10, 4, 5, 2e-3, 2e-3), rel=1e-13)
     assert decay_product(10, 2, 5, 0.1, [0.2, 0.5]) == pytest.approx(0.5, rel=1e-15)
-    assert set(FORMULAS) == {"dnc_loss", "srg_loss"}
+    assert set(FORMULAS) == {"dnc_loss", "srg_loss", "dnc_spectra", "srg_spectra"}
 
 
 @pytest.mark.parametrize(

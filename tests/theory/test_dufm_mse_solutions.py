@@ -179,8 +179,8 @@ def test_simplified_objective_is_the_full_one_with_linear_layers_minimised():
     ("old", "new"),
     [
         ("y * K * lams[-1]) **", "y * lams[-1]) **"),
-        ("math.sqrt(q / scales[0])", "math.sqrt(q / feature_decay)"),
-        ("2 * mu / A * T", "mu / A * T"),
+        ("[n * feature_decay, *lams", "[feature_decay, *lams"),
+        ("2 * mu / A,", "mu / A,"),
         ("[r * lam / 2 for lam", "[lam / 2 for lam"),
         ("K**2 / (4 * m)", "K**2 / (2 * m)"),
         ("scale * feature_decay, [scale * lam", "scale * feature_decay, [lam"),

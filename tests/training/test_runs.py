@@ -129,9 +129,14 @@ def test_what_a_run_folder_holds(tmp_path):
     assert list(replicas.seed) == [0, 0, 1, 1, 2, 2]
     assert list(replicas.weight_decay) == [1e-3, 2e-3] * 3
     references = json.loads((folder / "references.json").read_text())
-    dnc = {tuple(r["arguments"]["weight_decays"]): r for r in references if r["name"] == "dnc"}
+    dnc = {
+        tuple(r["arguments"]["weight_decays"]): r for r in references if (r["name"], r["measure"]) == ("dnc", "loss")
+    }
     assert dnc[(2e-3,) * 4]["value"] == pytest.approx(0.0685992431, abs=1e-10)
     assert dnc[(2e-3,) * 4]["replicas"] == [1, 3, 5]
+    (srg,) = (r for r in references if (r["name"], r["measure"]) == ("srg", "spectra") and r["replicas"] == [1, 3, 5])
+    assert (srg["value"], srg["why"]) == (None, None)
+    assert srg["values"]["head.2.pre"] == pytest.approx([1.0] + [(3 / 8) ** 0.5] * 4 + [0.0] * 5)
     measures = load_measures(folder)
     assert list(measures.columns) == (
         ["run", "replica", "seed", "step", "epoch", "split", "layer", "stage", "source_layer", "measure", "value"]

@@ -18,13 +18,16 @@ from ncbench.theory.dufm_mse.losses import (
 )
 from ncbench.theory.dufm_mse.objective import last_layer_ridge, loss, nuclear_factorisation, simplified_objective
 from ncbench.theory.dufm_mse.solutions import dnc_solution, srg_solution
+from ncbench.theory.dufm_mse.spectra import dnc_spectra, srg_spectra
 
 __all__ = [
     "APPLIES",
     "FORMULAS",
+    "SPECTRA",
     "decay_product",
     "dnc_loss",
     "dnc_solution",
+    "dnc_spectra",
     "last_layer_ridge",
     "loss",
     "loss_ratio_asymptote",
@@ -34,6 +37,7 @@ __all__ = [
     "srg_beats_dnc",
     "srg_loss",
     "srg_solution",
+    "srg_spectra",
     "triviality_threshold",
 ]
 
@@ -46,4 +50,12 @@ FORMULAS = {
         "min_y (L/2) (C Λ y)^(1/L) + (1/2K) [1/(1+C(r-2,2)² y) + (r-1)/(1+(r-3)² y) + (r(r-3)/2)/(1+y)],  "
         "C = (√2 + √((r-1)(r-2)))² r^(L-3) K²/2,  K = r(r-1)/2;  other K: Def. 11, variant 1"
     ),
+    "dnc_spectra": "σ_i = σ_1 in every layer: orthogonal frames (Def. 10)",
+    "srg_spectra": (
+        "√2 : √((r-2)/(r-1)) × (r-1) in layers 2…L-1 (Lemma 15),  C(r-2,2) : (r-3) × (r-1) : 1 × r(r-3)/2 after the "
+        "last ReLU (Lemma 16),  r(r-1)/2 = K;  other K: Def. 11, variant 1"
+    ),
 }
+
+# Where a loss is a line of an experiment, the same solution's singular values are predicted too.
+SPECTRA = {"dnc_loss": "dnc_spectra", "srg_loss": "srg_spectra"}

@@ -36,12 +36,10 @@ def dnc_solution(
     K, n = num_classes, at_least("per_class", per_class, 1, "sample is needed")
     lams = scalar_decays(weight_decays, depth)
     d = _width(width, K)
-    y = float(dnc_scale(K, depth, _product(K, n, feature_decay, lams))[1])
-    scales = [n * feature_decay, *lams[:-1]]
-    q = (math.prod(scales) * y * K * lams[-1]) ** (1 / depth)
+    first, *others = dnc_scales(K, n, feature_decay, lams)
     eye = frames.orthogonal_frame(K, d).mT
-    H = math.sqrt(q / scales[0]) * eye
-    Ws = [math.sqrt(q / lam) * eye @ eye.mT for lam in scales[1:]]
+    H = first * eye
+    Ws = [scale * eye @ eye.mT for scale in others]
     return _with_last_layer(H, Ws, n, lams[-1])
 
 
@@ -79,19 +77,33 @@ def srg_solution(
     return _blocks(H, other[0], d, K * n), [*hidden, _blocks(Ws[-1], other[1][-1], K, d)]
 
 
-def _srg_block(r: int, n: int, feature_decay: float, lams: list[float], d: int) -> Solution:
+def dnc_scales(K: int, n: float, feature_decay: float, lams: list[float]) -> list[float]:
+    """[s_1, a_1, ..., a_{L-1}] of H_1 = s_1 I and W_l = a_l I; zeros at and beyond the triviality threshold."""
+    y = float(dnc_scale(K, len(lams), _product(K, n, feature_decay, lams))[1])
+    scales = [n * feature_decay, *lams[:-1]]
+    q = (math.prod(scales) * y * K * lams[-1]) ** (1 / len(lams))
+    return [math.sqrt(q / scale) for scale in scales]
+
+
+def srg_scales(r: int, n: float, feature_decay: float, lams: list[float]) -> tuple[float, float, list[float]]:
+    """(alpha_L, sqrt(alpha_2), sqrt(alpha_{l+1} / alpha_l) for 2 <= l < L) of the SRG solution of K_r classes."""
     K, L, m = math.comb(r, 2), len(lams), 1 + math.comb(r - 2, 2)
-    T, last = frames.triangular_incidence(r), frames.triangular_last_layer(r)
     y = float(srg_scale(r, L, _product(K, n, feature_decay, lams))[1])
     alpha = y * m * K * lams[-1]
     # Equation 6: A sqrt(alpha_2) = 2 mu and B_l alpha_{l+1} / alpha_l = mu for 2 <= l < L.
     A = (math.sqrt(2) + math.sqrt((r - 1) * (r - 2))) * math.sqrt(n * feature_decay * lams[0])
     B = [r * lam / 2 for lam in lams[1:-2]] + [lams[-2] * K**2 / (4 * m)]
     mu = (alpha * A**2 * math.prod(B) / 4) ** (1 / L)
-    W1, H = nuclear_factorisation(2 * mu / A * T, lams[0], n * feature_decay)
-    interpolating = last @ torch.linalg.pinv(T)
-    steps = [math.sqrt(mu / b) * torch.eye(r, dtype=T.dtype) for b in B[:-1]] + [math.sqrt(mu / B[-1]) * interpolating]
-    return _with_last_layer(_pad(H, d, K), [_pad(W, d, d) for W in (W1, *steps)], n, lams[-1])
+    return alpha, 2 * mu / A, [math.sqrt(mu / b) for b in B]
+
+
+def _srg_block(r: int, n: int, feature_decay: float, lams: list[float], d: int) -> Solution:
+    _, first, steps = srg_scales(r, n, feature_decay, lams)
+    T, last = frames.triangular_incidence(r), frames.triangular_last_layer(r)
+    W1, H = nuclear_factorisation(first * T, lams[0], n * feature_decay)
+    interpolating = [scale * torch.eye(r, dtype=T.dtype) for scale in steps[:-1]]
+    interpolating.append(steps[-1] * last @ torch.linalg.pinv(T))
+    return _with_last_layer(_pad(H, d, math.comb(r, 2)), [_pad(W, d, d) for W in (W1, *interpolating)], n, lams[-1])
 
 
 def _with_last_layer(H: Tensor, Ws: list[Tensor], n: int, decay: float) -> Solution:
@@ -102,7 +114,7 @@ def _with_last_layer(H: Tensor, Ws: list[Tensor], n: int, decay: float) -> Solut
     return H.repeat_interleave(n, 1), [*Ws, last_layer_ridge(features, 1, decay)[0]]
 
 
-def _product(K: int, n: int, feature_decay: float, lams: list[float]) -> Array:
+def _product(K: int, n: float, feature_decay: float, lams: list[float]) -> Array:
     return np.asarray(decay_product(K, len(lams), n, float(positive("feature_decay", feature_decay)), lams))
 
 

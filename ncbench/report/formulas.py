@@ -1,0 +1,43 @@
+"""Theory lines as a legend says them: name, value and formula, the formula set as mathematics where it is simple."""
+
+import re
+import textwrap
+
+from matplotlib.mathtext import MathTextParser
+
+from ncbench.report import style
+from ncbench.report.load import load_references
+from ncbench.report.runs import Dir
+
+# A sub- or superscript of plain text: `_H`, `^2`, `^-b`, `^(1/L)`, with one pair of brackets inside at most.
+_SCRIPT = re.compile(r"([_^])(?:\(((?:[^()]|\([^()]*\))*)\)|(-?\w))")
+
+
+def loss_formulas(dir: Dir) -> dict[str, str]:
+    """The formula of every line of the loss, by the line's name; '' where the record gives none."""
+    lines = load_references(dir)
+    lines = lines[lines["measure"] == "loss"]
+    return {str(name): formula or "" for name, formula in zip(lines["name"], lines["formula"])}
+
+
+def line_label(name: str, values: list[float], formula: str, width: int) -> str:
+    """ "NAME value: formula" on lines of about `width` characters; without the value where there are several."""
+    head = name.upper() + (f" {values[0]:.7g}" if len(set(values)) == 1 else "")
+    lines = textwrap.wrap(f"{head}:  {formula}" if formula else head, width, subsequent_indent="    ")
+    return "\n".join(map(as_mathematics, lines))
+
+
+def as_mathematics(text: str) -> str:
+    """Sub- and superscripts set as such; text that matplotlib cannot read as mathematics stays as it is.
+
+    >>> as_mathematics("(Λ y)^(1/L), λ_H")
+    '(Λ y)$\\\\mathregular{^{1/L}}$, λ$\\\\mathregular{_{H}}$'
+    """
+    if re.search(r"[$\\{}%#&~]", text):
+        return style.literal(text)
+    drawn = _SCRIPT.sub(lambda found: rf"$\mathregular{{{found[1]}{{{found[2] or found[3]}}}}}$", text)
+    try:
+        MathTextParser("path").parse(drawn)
+    except ValueError:
+        return text
+    return drawn

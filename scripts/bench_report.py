@@ -1,0 +1,100 @@
+"""What a report of ten million rows costs: `python -m ncbench.report` on a synthetic run, against 60 s and 4 GiB.
+
+The run has the columns, part files and compression of a recorded one: R replicas of a 4-layer head with 10 classes,
+one part per measured step. Exit status 1 when a limit is missed.
+
+python scripts/bench_report.py                                   # 1000 replicas x 200 steps x 52 series
+python scripts/bench_report.py --replicas 100 --steps 20         # smaller
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ncbench.measure import Measurement
+from ncbench.training.records import RecordWriter
+
+K, L = 10, 4
+SECONDS, GIB = 60.0, 4.0
+MEANS = [("features", "post"), *[(f"head.{l}", s) for l in range(1, L) for s in ("pre", "post")], (f"head.{L}", "pre")]
+WEIGHTS = [(f"head.{l}", "weight") for l in range(1, L + 1)]
+MEASURES = ("tcv", "tcv_relative", "dnc1", "rank", "effective_rank")
+WEIGHT_MEASURES = ("rank", "effective_rank")
+
+
+def main() -> int:
+    """Write the run, report it, print what it cost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--replicas", type=int, default=1000, help="default 1000")
+    parser.add_argument("--steps", type=int, default=200, help="measured steps (default 200)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="write here and keep it; default: a temporary folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        run = options.keep or Path(temporary)
+        start = time.perf_counter()
+        rows, spectra = write_run(run, options.replicas, options.steps)
+        print(f"{rows:,} rows of measures, {spectra:,} of spectra: written in {time.perf_counter() - start:.1f} s")
+        status, seconds, gib = measured([sys.executable, "-m", "ncbench.report", str(run)])
+    print(f"report: {seconds:.1f} s (limit {SECONDS:g}), peak memory {gib:.2f} GiB (limit {GIB:g})")
+    return int(status != 0 or seconds >= SECONDS or gib >= GIB)
+
+
+def write_run(run: Path, replicas: int, steps: int) -> tuple[int, int]:
+    """A finished run with `steps` measured steps; returns its numbers of rows of measures and of spectra."""
+    seeds = list(range(replicas))
+    records, draw = RecordWriter(run, seeds), np.random.default_rng(0)
+    speed = draw.uniform(0.5, 2.0, replicas)
+    measured_at = np.unique(np.geomspace(1, 100 * steps, 4 * steps).astype(int))
+    measured_at = measured_at[np.linspace(0, len(measured_at) - 1, steps).astype(int)]
+    rows = spectra = 0
+    for place, step in enumerate(measured_at):
+        found = measurement(int(step), speed, draw, grams=place % (steps // 6 or 1) == 0 or step == measured_at[-1])
+        records.write(int(step), float(step), found)
+        rows += len(found.values) * replicas
+        spectra += sum(values.numel() for values in found.spectra.values())
+    info = {"status": "done", "name": "bench_report", "seed": 0, "replicas": replicas, "steps": int(measured_at[-1])}
+    lines = [{"name": "dnc", "value": 0.0686, "formula": "DNC"}, {"name": "srg", "value": 0.056, "formula": "SRG"}]
+    (run / "replicas.json").write_text(json.dumps([{"replica": i, "seed": seed} for i, seed in enumerate(seeds)]))
+    (run / "references.json").write_text(json.dumps(lines))
+    (run / "run.json").write_text(json.dumps(info))
+    return rows, spectra
+
+
+def measurement(
+    step: int, speed: np.ndarray[tuple[int], np.dtype[np.float64]], draw: np.random.Generator, grams: bool
+) -> Measurement:
+    """Values that fall with the step, at every replica's own speed, with noise."""
+    fall = torch.from_numpy(1 / (1 + speed * step))
+    noise = torch.from_numpy(draw.uniform(0.9, 1.1, (80, len(speed))))
+    values = {("train", "", "", name): 0.05 + fall * noise[i] for i, name in enumerate(("loss", "fit", "regulariser"))}
+    values[("train", "", "", "accuracy")] = 1 - fall
+    for place, (layer, stage) in enumerate(MEANS):
+        for number, name in enumerate(MEASURES):
+            values[("train", layer, stage, name)] = fall * noise[4 + 5 * place + number]
+    for place, (layer, stage) in enumerate(WEIGHTS):
+        for number, name in enumerate(WEIGHT_MEASURES):
+            values[("", layer, stage, name)] = 10 * fall * noise[60 + 2 * place + number]
+    descending = torch.from_numpy(np.sort(draw.uniform(0, 1, (len(speed), K)))[:, ::-1].copy())
+    spectra = dict.fromkeys([*MEANS, *WEIGHTS], descending)
+    gram = torch.eye(K, dtype=torch.float64).expand(len(speed), K, K)
+    return Measurement(values, spectra, dict.fromkeys(MEANS, gram) if grams else {})
+
+
+def measured(command: list[str]) -> tuple[int, float, float]:
+    """Exit status, seconds and peak resident memory (GiB) of a command."""
+    start = time.perf_counter()
+    child = os.posix_spawn(command[0], command, os.environ)
+    _, status, usage = os.wait4(child, 0)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss * unit / 2**30
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Predicted singular values: the closed forms against the singular values of the explicit matrices."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ncbench.theory.dufm_mse import dnc_solution, dnc_spectra, spectra, srg_solution, srg_spectra
+from ncbench.training.references import evaluate_references
+
+
+def unequal(L):
+    return [1e-3 * (1 + i / 3) / (1 + (i % 2)) for i in range(L)]
+
+
+def naive(H, Ws, n):
+    """sigma_i / sigma_1 of every recorded stage, from the matrices themselves."""
+    K = len(Ws[-1])
+    matrices = {"features.post": H[:, ::n]}
+    means = H[:, ::n]
+    for l, W in enumerate(Ws, 1):
+        means = W @ means
+        matrices |= {f"head.{l}.weight": W, f"head.{l}.pre": means}
+        if l < len(Ws):
+            means = means.relu()
+            matrices[f"head.{l}.post"] = means
+    values = {stage: torch.linalg.svdvals(matrix)[:K] for stage, matrix in matrices.items()}
+    return {stage: (s / s[0]).numpy() for stage, s in values.items()}
+
+
+def worst(module, K, L, n, lam_H, lams):
+    pairs = [
+        (module.dnc_spectra(K, L, n, lam_H, lams), naive(*dnc_solution(K, L, n, lam_H, lams), n)),
+        (module.srg_spectra(K, L, n, lam_H, lams), naive(*srg_solution(K, L, n, lam_H, lams), n)),
+    ]
+    errors = []
+    for closed, matrices in pairs:
+        assert set(closed) == set(matrices)
+        assert all(len(values) == K for values in closed.values())
+        errors += [np.abs(np.array(values) - matrices[stage]).max() for stage, values in closed.items()]
+    return max(errors)
+
+
+@pytest.mark.parametrize("L", [3, 4, 5, 7])
+@pytest.mark.parametrize("K", [6, 7, 9, 10, 13, 15, 20, 21])
+def test_closed_form_is_the_spectrum_of_the_explicit_matrices(K, L):
+    for n, lam_H, lams in ((1, 5e-4, [5e-4] * L), (3, 7e-4, unequal(L))):
+        assert worst(spectra, K, L, n, lam_H, lams) < 1e-10
+
+
+@pytest.mark.parametrize("L", [1, 2])
+def test_dnc_of_shallow_heads(L):
+    found = dnc_spectra(5, L, 2, 1e-3, 1e-3)
+    matrices = naive(*dnc_solution(5, L, 2, 1e-3, 1e-3), 2)
+    assert set(found) == set(matrices)
+    assert all(values == [1.0] * 5 for values in found.values())
+
+
+def test_by_hand_for_ten_classes():
+    found = srg_spectra(10, 4, 5, 2e-3, 2e-3)  # r = 5
+    assert found["head.2.pre"] == pytest.approx([1.0] + [math.sqrt(3 / 8)] * 4 + [0.0] * 5, abs=1e-15)
+    assert found["features.post"] == pytest.approx([1.0] + [(3 / 8) ** 0.25] * 4 + [0.0] * 5, abs=1e-15)
+    assert found["head.3.pre"] == pytest.approx([1.0] * 4 + [2 / 3] + [0.0] * 5, abs=1e-15)
+    assert found["head.3.post"] == pytest.approx([1.0] + [2 / 3] * 4 + [1 / 3] * 5, abs=1e-15)
+    assert found["head.2.weight"] == [1.0] * 5 + [0.0] * 5
+
+
+def test_a_dnc_block_whose_decays_are_too_large_is_zero():
+    found = srg_spectra(11, 4, 5, 1.5e-2, 1.5e-2)
+    assert np.count_nonzero(found["head.1.pre"]) == 5
+    assert found["head.1.pre"][1] == pytest.approx(math.sqrt(3 / 8))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("math.sqrt((r - 2) / (r - 1))", "math.sqrt((r - 3) / (r - 1))"),
+        ("(r - 1) * (r - 4) / 2", "(r - 1) * (r - 4)"),
+        ("[ratio * lam for", "[lam for"),
+        ("features**2 + K *", "features**2 + "),
+    ],
+)
+def test_a_planted_bug_is_caught(mutant, old, new):
+    bad = mutant(spectra, old, new)
+    assert worst(bad, 12, 4, 3, 7e-4, unequal(4)) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: srg_spectra(5, 4, 5, 1e-3, 1e-3), "num_classes=5: the SRG solution needs at least 6 classes"),
+        (lambda: srg_spectra(10, 2, 5, 1e-3, 1e-3), "depth=2: the SRG solution needs at least 3"),
+        (lambda: srg_spectra(10, 4, 5, 1e-3, 1e-3, 2), "variant=2: the singular values are those of variant 1"),
+        (lambda: dnc_spectra(10, 4, 5, 1.0, 1.0), "weight_decays=1.0: so large that the solution is zero"),
+        (lambda: dnc_spectra(10, 4, 5, 1e-3, [1e-3]), "weight_decays has 1 values: one, or one per weight matrix"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_loss_brings_its_spectra_into_the_references():
+    run = {"num_classes": 10, "depth": 4, "per_class": 5.0, "weight_decays": [[2e-3] * 4], "feature_decays": [2e-3]}
+    losses = [{"name": n, "_target_": f"ncbench.theory.dufm_mse.{n}_loss"} for n in ("dnc", "srg")]
+    entries = evaluate_references(losses, loss="mse", activation="relu", **run)
+    assert [(e["name"], e["measure"]) for e in entries] == [
+        ("dnc", "loss"),
+        ("srg", "loss"),
+        ("dnc", "spectra"),
+        ("srg", "spectra"),
+    ]
+    assert [e["values"] is None for e in entries] == [True, True, False, False]
+    assert [e["value"] is None for e in entries] == [False, False, True, True]
+    assert entries[3]["values"] == srg_spectra(10, 4, 5.0, 2e-3, [2e-3] * 4)
+    assert "Lemma 15" in entries[3]["formula"]
+    asked = {"name": "graph", "measure": "spectra", "_target_": "ncbench.theory.dufm_mse.srg_spectra"}
+    entries = evaluate_references([losses[1], asked], loss="mse", activation="relu", **run)
+    assert [(e["name"], e["measure"]) for e in entries] == [("srg", "loss"), ("graph", "spectra")]
+    entries = evaluate_references(losses, loss="mse", activation="linear", **run)
+    assert {e["why"] for e in entries} == {"holds for activation=relu, the run has activation=linear"}
+    assert all(e["value"] is None and e["values"] is None for e in entries)
