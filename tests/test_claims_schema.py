@@ -63,7 +63,7 @@ def test_a_claim_becomes_a_dataclass_with_defaults():
         (SHARE | {"slope": 1}, "claims[1].slope=1: share_below takes no such key"),
         (without(SHARE, "at_least"), "claims[1].at_least: a value is needed by share_below"),
         (without(SHARE, "says"), "claims[1].says: a value is needed by share_below"),
-        (SHARE | {"says": " "}, "claims[1].says= : must be a text"),
+        (SHARE | {"says": " "}, "claims[1].says=: must be a text"),
         (SHARE | {"below": 1}, "claims[1]: share_below needs exactly one of below, reference"),
         (without(SHARE, "reference"), "claims[1]: share_below needs exactly one of below, reference"),
         (SHARE | {"stage": "pre"}, "claims[1].stage=pre: is for chosen layers; add layers"),

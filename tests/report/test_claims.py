@@ -365,6 +365,9 @@ def test_conditional_is_for_those_that_meet_the_condition(tmp_path, mutant):
     assert with_ranks([6] * 64).verdict == "not reproduced"
     assert with_ranks([5] * 40 + [6] * 24, min_replicas=41).verdict == "not reproduced"
     assert with_ranks([5] * 39 + [NAN] * 25).evidence["provided"]["sample_size"] == 39
+    unknown = verdict(tmp_path, stated, {"loss": values["loss"]}, lines={"dnc": 0.2})
+    assert unknown.verdict == "not enough data"
+    assert unknown.evidence["reason"] == "provided: rank (head.1, pre) is not recorded in run run"
     everywhere = verdict(tmp_path, stated, values | {"loss": [0.1] * 64}, lines={"dnc": 0.2})
     assert everywhere.verdict == "reproduced"
     assert not everywhere.agrees
@@ -439,6 +442,7 @@ def test_claims_json_is_deterministic_and_strict(tmp_path):
     ("text", "message"),
     [
         ("claims: [{check: os.system, says: a, expect: reproduced}]", "claims[0].check=os.system: unknown check"),
+        ("claims: [{check: {a: 1}}]", "claims[0].check={'a': 1}: unknown check"),
         ("claims: {a: 1}", "claims={'a': 1}: must be a list"),
         ("claims: [", "not valid YAML"),
         ("claims: [!!python/object/apply:os.system [ls]]", "not valid YAML"),
@@ -454,6 +458,19 @@ def test_a_run_folder_cannot_name_code(tmp_path, capsys, text, message):
     assert "config.yaml" in str(caught.value)
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_a_foreign_folder_lacks_is_no_traceback(tmp_path, capsys):
+    values = {"loss": [0.1], "head.1.pre.rank": [5], "head.2.pre.rank": [5]}
+    run = write_values(tmp_path / "run", values, [])
+    (run / "config.yaml").write_text(json.dumps({"claims": [EQUAL | {"by": "estimate"}]}) + "\n")
+    assert judge(tmp_path)[0].verdicts[0].evidence["reason"] == "the config.yaml of run run says no model.depth"
+    (run / "config.yaml").write_text("reproduces: 2024-05-23\n")
+    write_claims(judge(tmp_path), tmp_path / "claims.json")
+    assert '"reproduces": "2024-05-23"' in (tmp_path / "claims.json").read_text()
+    (run / ".hydra" / "overrides.yaml").write_text("3")
+    assert main([str(tmp_path)]) == 2
+    assert "overrides.yaml: has to hold a list" in capsys.readouterr().err
 
 
 def test_check_exits_1_when_a_verdict_is_not_the_expected_one(tmp_path, capsys):
