@@ -29,7 +29,7 @@ class Keys:
 
 def refuse(key: str, value: Any, rule: str) -> NoReturn:
     """ValueError of one line: key, value, rule."""
-    raise ValueError(f"{key}={value}: {rule}")
+    raise ValueError(f"{key}={' '.join(str(value).split())}: {rule}")
 
 
 def near(name: Any, known: Collection[str], prefix: str = "") -> str:

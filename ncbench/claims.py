@@ -110,7 +110,7 @@ def _claim(prefix: str, given: Any) -> Claim:
     if "check" not in given:
         raise ValueError(f"{prefix}.check: a value is needed; one of {', '.join(CHECKS)}")
     check = given["check"]
-    if check not in CHECKS:
+    if not isinstance(check, str) or check not in CHECKS:
         refuse(f"{prefix}.check", check, f"unknown check {near(check, CHECKS)}")
     keys = CHECKS[check]
     keys = Keys(("says", "expect", *keys.needs), keys.one_of, ("check", "provided", "min_replicas", *keys.takes))

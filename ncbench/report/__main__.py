@@ -66,8 +66,8 @@ def _check(judgements: "list[Judgement]") -> int:
     found = [(judgement.experiment, verdict) for judgement in judgements for verdict in judgement.verdicts]
     for experiment, verdict in found:
         claim = verdict.claim
-        says = f"{claim.says} -- {verdict.measured}"
-        print(f"{experiment}: {verdict.verdict} (expected {claim.expect}): {says}")
+        says = " ".join(claim.says.split())
+        print(f"{experiment}: {verdict.verdict} (expected {claim.expect}): {says} -- {verdict.measured}")
     if not found:
         print("no claims")
     return 0 if all(verdict.agrees for _, verdict in found) else 1

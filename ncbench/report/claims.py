@@ -8,7 +8,7 @@ run folder may come from anywhere: what its claims can name is an entry of CHECK
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy as np
 from ncbench.claims import Claim, parse_claims
 from ncbench.report import checks, trends
 from ncbench.report.findings import Finding, too_few
-from ncbench.report.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key
-from ncbench.report.selection import NotEnoughDataError, Sample, read_yaml
+from ncbench.report.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key, read_yaml
+from ncbench.report.selection import NotEnoughDataError, Sample
 
 __all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
@@ -120,9 +120,12 @@ def write_claims(judgements: list[Judgement], path: Path) -> None:
 
 def _judged(claim: Claim, sample: Sample) -> Verdict:
     found = _checked(claim, sample)
-    part = (
-        _on_condition(claim, sample) if claim.provided is not None and found.holds is not True and found.size else None
-    )
+    part: Finding | None = None
+    if claim.provided is not None and found.holds is not True and found.size:
+        try:
+            part = _on_condition(claim, sample)
+        except NotEnoughDataError as reason:  # it fails, but whether under the condition too is not known
+            found = replace(found, holds=None, reason=f"provided: {reason}")
     verdict = {True: "reproduced", False: "not reproduced", None: "not enough data"}[found.holds]
     measured, evidence = found.measured, dict(found.evidence)
     if part is not None:
@@ -147,10 +150,7 @@ def _checked(claim: Claim, sample: Sample) -> Finding:
 def _on_condition(claim: Claim, sample: Sample) -> Finding:
     """The finding on the replicas that meet `provided`."""
     assert claim.provided is not None
-    try:
-        part = sample.meeting(claim.provided)
-    except NotEnoughDataError as reason:
-        return Finding(None, str(reason), 0)
+    part = sample.meeting(claim.provided)
     if part.only is None or not len(part.only):
         return Finding(None, "no replica meets it", 0)
     found = _checked(claim, part)
@@ -172,8 +172,9 @@ def _configured(path: Path) -> tuple[dict[str, Any], tuple[Claim, ...]]:
 def _overrides(run: Path) -> list[str]:
     path = run / ".hydra" / "overrides.yaml"
     listed = read_yaml(path) if path.is_file() else []
-    named = [str(one) for one in listed or []]
-    return [one for one in named if not _among(one.lstrip("+~").partition("=")[0])]
+    if not isinstance(listed, list):
+        raise BadRecordsError(f"{path}: has to hold a list")
+    return [one for one in map(str, listed) if not _among(one.lstrip("+~").partition("=")[0])]
 
 
 def _among(key: str) -> bool:
@@ -188,4 +189,6 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, np.generic):
         value = value.item()
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, str | int) else str(value)

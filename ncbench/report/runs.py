@@ -1,4 +1,4 @@
-"""Finds run folders and reads the small JSON files in them.
+"""Finds run folders and reads the small JSON and YAML files in them.
 
 A run is a folder with `run.json`; a directory may hold many, at any depth. Every table names a run by its
 path relative to the directory asked for, or by the folder's own name when that directory is the run itself.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -85,6 +86,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadRecordsError(f"{path}: not valid JSON ({error})") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file; ValueError names the file when it cannot be parsed."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadRecordsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:

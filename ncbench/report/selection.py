@@ -8,27 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from ncbench.claims import Condition, Selection
 from ncbench.report.load import layer_key, load_final, load_measures, load_references, load_spectra
-from ncbench.report.runs import BadRecordsError, load_replicas, load_run_info
+from ncbench.report.runs import load_replicas, load_run_info, read_yaml
 
-__all__ = ["NotEnoughDataError", "Sample", "read_yaml"]
+__all__ = ["NotEnoughDataError", "Sample", "describe", "within"]
 
 REPLICA = ["run", "replica"]
 
 
 class NotEnoughDataError(Exception):
     """Why a claim cannot be judged on these records, in one sentence."""
-
-
-def read_yaml(path: Path) -> Any:
-    """Content of a YAML file; ValueError names the file when it cannot be parsed."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadRecordsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
 class Sample:
@@ -102,7 +93,7 @@ class Sample:
         ]
         if unlisted:
             frame = pd.DataFrame([*frame.to_dict("records"), *unlisted], columns=frame.columns)
-        return frame.astype({"replica": int})
+        return frame.astype({"replica": int}).drop_duplicates(REPLICA)
 
     def _chosen(self, where: Mapping[str, Any]) -> pd.DataFrame:
         """The replicas that `where` and `only` keep, of runs that are all done."""
@@ -156,23 +147,32 @@ class Sample:
         places: dict[tuple[str, str], int] = {}
         for run, layers in staged.groupby("run")["layer"]:
             recorded = sorted(map(str, layers.unique()), key=layer_key)
-            names = [name for name in recorded if any(fnmatch.fnmatch(name, p) for p in self._patterns(selection, run))]
-            for name in self._patterns(selection, run):
-                if not any(fnmatch.fnmatch(layer, name) for layer in names):
-                    raise NotEnoughDataError(f"{describe(selection)} is not recorded in {name} of run {run}")
+            patterns = self._patterns(selection, str(run))
+            for pattern in patterns:
+                if not fnmatch.filter(recorded, pattern):
+                    raise NotEnoughDataError(f"{describe(selection)} is not recorded in {pattern} of run {run}")
+            names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
             places |= {(str(run), name): place for place, name in enumerate(names, start=1)}
         place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"])]
         return staged.assign(place=place)[np.array(place, dtype=int) > 0]
 
-    def _patterns(self, selection: Selection, run: Any) -> list[str]:
+    def _patterns(self, selection: Selection, run: str) -> list[str]:
         words: dict[str, list[str]] = {"all": ["*"], "head": ["head.*"]}
         if selection.layers == ("intermediate",):
-            config = read_yaml(self._folders[run] / "config.yaml")
-            depth = int(config["model"]["depth"])
+            depth = self._depth(run)
             if depth < 2:
                 raise NotEnoughDataError(f"run {run} has no intermediate layer (model.depth={depth})")
             return [f"head.{layer}" for layer in range(1, depth)]
         return words.get(selection.layers[0], list(selection.layers))
+
+    def _depth(self, run: str) -> int:
+        path = self._folders[run] / "config.yaml"
+        config = read_yaml(path) if path.is_file() else None
+        model = config.get("model") if isinstance(config, dict) else None
+        depth = model.get("depth") if isinstance(model, dict) else None
+        if not isinstance(depth, int):
+            raise NotEnoughDataError(f"the config.yaml of run {run} says no model.depth")
+        return depth
 
 
 def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 K = 4
 L = 3
@@ -145,6 +146,60 @@ def write_run(
     (run / "replicas.json").write_text(json.dumps(replicas))
     (run / "references.json").write_text(json.dumps([{"replicas": None, "why": None, **r} for r in references]))
     (run / "run.json").write_text(json.dumps(info))
+    return run
+
+
+def write_values(
+    run: Path,
+    values: dict[str, list[float] | dict[int, list[float]]],
+    claims: list[dict[str, Any]],
+    *,
+    spectra: dict[str, list[list[float]]] | None = None,
+    lines: dict[str, float | list[float] | None] | None = None,
+    swept: list[dict[str, Any]] | None = None,
+    overrides: tuple[str, ...] = (),
+    depth: int = 3,
+    **info: Any,
+) -> Path:
+    """A finished run that recorded just these values, and claims these claims.
+
+    `values` and `spectra` have keys as in the contract (`loss`, `head.1.pre.rank`; `head.1.pre`) and one value per
+    replica, or such a list for every step; `lines` a theory line for all replicas or one for each.
+    """
+    rows, count = [], 0
+    for key, of_steps in values.items():
+        place, _, measure = key.rpartition(".")
+        layer, _, stage = place.rpartition(".")
+        for step, of_replicas in (of_steps if isinstance(of_steps, dict) else {1000: of_steps}).items():
+            count = len(of_replicas)
+            for replica, value in enumerate(of_replicas):
+                rows.append((replica, replica, step, step / 10, "train", layer, stage, "", measure, float(value)))
+    write_part(run / "measures" / "part-000000001000.parquet", MEASURES, rows)
+    rows = []
+    for place, of_replicas in (spectra or {}).items():
+        layer, _, stage = place.rpartition(".")
+        count = len(of_replicas)
+        for replica, found in enumerate(of_replicas):
+            rows += [(replica, 1000, layer, stage, index, value) for index, value in enumerate(found)]
+    if rows:
+        write_part(run / "spectra" / "part-000000001000.parquet", SPECTRA, rows)
+    references = []
+    for name, line in (lines or {}).items():
+        for replica, value in enumerate(line) if isinstance(line, list) else [(None, line)]:
+            who = None if replica is None else [replica]
+            why = "none" if value is None else None
+            references.append(
+                {"name": name, "value": value, "formula": "", "arguments": {}, "replicas": who, "why": why}
+            )
+    replicas = [{"replica": i, "seed": i, **(swept[i] if swept else {})} for i in range(count)]
+    known = {"status": "done", "name": "fig1", "config_hash": "0123abcd", "replicas": count, "started": "2026-01-01"}
+    (run / "replicas.json").write_text(json.dumps(replicas))
+    (run / "references.json").write_text(json.dumps(references))
+    (run / "run.json").write_text(json.dumps(known | info))
+    config = {"name": "fig1", "model": {"depth": depth}, "claims": claims, "reproduces": {"paper": "p", "figure": "1"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / ".hydra").mkdir(exist_ok=True)
+    (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
     return run
 
 

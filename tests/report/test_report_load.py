@@ -51,6 +51,14 @@ def test_filters_keep_what_they_name(records):
     assert loss["value"].tolist() == expected
     assert len(load_measures(records / "eight", measures=["dnc1", "tcv"], layers="head.1", steps=10)) == 2 * 2 * 8
     assert load_measures(records / "eight", measures=["no such measure"]).empty
+    final = load_final(records / "eight")
+    kept = load_final(records / "eight", measures="rank", layers=["head.1"])
+    assert len(kept) == ((final["measure"] == "rank") & (final["layer"] == "head.1")).sum() == 3 * 8
+
+
+def test_first_step_and_some_singular_values(records):
+    assert set(load_measures(records, measures=["loss"], steps="first")["step"]) == {0}
+    assert set(load_spectra(records / "one", steps="last", indices=[0, 2])["index"]) == {0, 2}
 
 
 def test_last_step_is_each_runs_own(records):
@@ -59,8 +67,8 @@ def test_last_step_is_each_runs_own(records):
     assert {run: list(steps) for run, steps in last.items()} == {
         run: [1] if run == "unfinished" else [1000] for run in frame["run"].cat.categories
     }
-    with pytest.raises(ValueError, match="steps='first': has to be a step, several steps, or 'last'"):
-        load_measures(records, steps="first")
+    with pytest.raises(ValueError, match="steps='end': has to be a step, several steps, 'first' or 'last'"):
+        load_measures(records, steps="end")
 
 
 def test_final_value_of_a_series_that_is_recorded_less_often(tmp_path):

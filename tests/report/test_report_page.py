@@ -47,7 +47,7 @@ def test_report_writes_page_table_and_figures(report):
     figures = {
         f"figures/{n}.{kind}" for n in ("loss", "collapse", "spectra", "rank", "gram") for kind in ("png", "svg", "pdf")
     }
-    assert names == {"report.html", "table.csv"} | figures
+    assert names == {"report.html", "table.csv", "claims.json"} | figures
 
 
 def test_page_says_what_ran_and_what_came_out(report):
