@@ -31,6 +31,11 @@ def one_report(write: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
+def in_report() -> bool:
+    """Whether a function marked `one_report` is running: then it pays to read everything at once."""
+    return _kept.get() is not None
+
+
 def shared(read: Callable[[Dir], T]) -> Callable[[Dir], T]:
     """Marks a function of a directory whose result one report may use several times."""
 
