@@ -48,8 +48,10 @@ def main() -> int:
             found = write_run(run, options.replicas // options.runs, options.steps, swept)
             rows, spectra = rows + found[0], spectra + found[1]
         print(f"{rows:,} rows of measures, {spectra:,} of spectra: written in {time.perf_counter() - start:.1f} s")
-        status, seconds, gib = measured([sys.executable, "-m", "ncbench.report", str(base)])
-    print(f"report: {seconds:.1f} s (limit {SECONDS:g}), peak memory {gib:.2f} GiB (limit {GIB:g})")
+        status, seconds, processor, gib = measured([sys.executable, "-m", "ncbench.report", str(base)])
+    print(
+        f"report: {seconds:.1f} s (limit {SECONDS:g}; {processor:.1f} s of processor time), peak memory {gib:.2f} GiB (limit {GIB:g})"
+    )
     return int(status != 0 or seconds >= SECONDS or gib >= GIB)
 
 
@@ -95,13 +97,14 @@ def measurement(
     return Measurement(values, spectra, dict.fromkeys(MEANS, gram) if grams else {})
 
 
-def measured(command: list[str]) -> tuple[int, float, float]:
-    """Exit status, seconds and peak resident memory (GiB) of a command."""
+def measured(command: list[str]) -> tuple[int, float, float, float]:
+    """Exit status, seconds, processor seconds and peak resident memory (GiB) of a command."""
     start = time.perf_counter()
     child = os.posix_spawn(command[0], command, os.environ)
     _, status, usage = os.wait4(child, 0)
     unit = 1 if sys.platform == "darwin" else 1024
-    return os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss * unit / 2**30
+    seconds = time.perf_counter() - start
+    return os.waitstatus_to_exitcode(status), seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**30
 
 
 if __name__ == "__main__":
