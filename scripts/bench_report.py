@@ -4,6 +4,7 @@ The run has the columns, part files and compression of a recorded one: R replica
 one part per measured step. Exit status 1 when a limit is missed.
 
 python scripts/bench_report.py                                   # 1000 replicas x 200 steps x 52 series
+python scripts/bench_report.py --runs 100                        # as many rows in a sweep of 100 runs
 python scripts/bench_report.py --replicas 100 --steps 20         # smaller
 """
 
@@ -34,19 +35,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, default=1000, help="default 1000")
     parser.add_argument("--steps", type=int, default=200, help="measured steps (default 200)")
+    parser.add_argument("--runs", type=int, default=1, help="runs that share the replicas, a sweep (default 1)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write here and keep it; default: a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        run = options.keep or Path(temporary)
+        base = options.keep or Path(temporary)
         start = time.perf_counter()
-        rows, spectra = write_run(run, options.replicas, options.steps)
+        rows = spectra = 0
+        for job in range(options.runs):
+            swept = {"weight_decay": 1e-4 * 2 ** (job % 10), "width": 10 + job // 10} if options.runs > 1 else {}
+            run = base / str(job) if options.runs > 1 else base
+            found = write_run(run, options.replicas // options.runs, options.steps, swept)
+            rows, spectra = rows + found[0], spectra + found[1]
         print(f"{rows:,} rows of measures, {spectra:,} of spectra: written in {time.perf_counter() - start:.1f} s")
-        status, seconds, gib = measured([sys.executable, "-m", "ncbench.report", str(run)])
-    print(f"report: {seconds:.1f} s (limit {SECONDS:g}), peak memory {gib:.2f} GiB (limit {GIB:g})")
+        status, seconds, processor, gib = measured([sys.executable, "-m", "ncbench.report", str(base)])
+    print(
+        f"report: {seconds:.1f} s (limit {SECONDS:g}; {processor:.1f} s of processor time), peak memory {gib:.2f} GiB (limit {GIB:g})"
+    )
     return int(status != 0 or seconds >= SECONDS or gib >= GIB)
 
 
-def write_run(run: Path, replicas: int, steps: int) -> tuple[int, int]:
+def write_run(run: Path, replicas: int, steps: int, swept: dict[str, float] | None = None) -> tuple[int, int]:
     """A finished run with `steps` measured steps; returns its numbers of rows of measures and of spectra."""
     seeds = list(range(replicas))
     records, draw = RecordWriter(run, seeds), np.random.default_rng(0)
@@ -61,7 +70,8 @@ def write_run(run: Path, replicas: int, steps: int) -> tuple[int, int]:
         spectra += sum(values.numel() for values in found.spectra.values())
     info = {"status": "done", "name": "bench_report", "seed": 0, "replicas": replicas, "steps": int(measured_at[-1])}
     lines = [{"name": "dnc", "value": 0.0686, "formula": "DNC"}, {"name": "srg", "value": 0.056, "formula": "SRG"}]
-    (run / "replicas.json").write_text(json.dumps([{"replica": i, "seed": seed} for i, seed in enumerate(seeds)]))
+    stack = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
+    (run / "replicas.json").write_text(json.dumps(stack))
     (run / "references.json").write_text(json.dumps(lines))
     (run / "run.json").write_text(json.dumps(info))
     return rows, spectra
@@ -87,13 +97,14 @@ def measurement(
     return Measurement(values, spectra, dict.fromkeys(MEANS, gram) if grams else {})
 
 
-def measured(command: list[str]) -> tuple[int, float, float]:
-    """Exit status, seconds and peak resident memory (GiB) of a command."""
+def measured(command: list[str]) -> tuple[int, float, float, float]:
+    """Exit status, seconds, processor seconds and peak resident memory (GiB) of a command."""
     start = time.perf_counter()
     child = os.posix_spawn(command[0], command, os.environ)
     _, status, usage = os.wait4(child, 0)
     unit = 1 if sys.platform == "darwin" else 1024
-    return os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss * unit / 2**30
+    seconds = time.perf_counter() - start
+    return os.waitstatus_to_exitcode(status), seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 2**30
 
 
 if __name__ == "__main__":

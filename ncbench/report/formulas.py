@@ -23,8 +23,9 @@ def loss_formulas(dir: Dir) -> dict[str, str]:
 def line_label(name: str, values: list[float], formula: str, width: int) -> str:
     """ "NAME value: formula" on lines of about `width` characters; without the value where there are several."""
     head = name.upper() + (f" {values[0]:.7g}" if len(set(values)) == 1 else "")
-    lines = textwrap.wrap(f"{head}:  {formula}" if formula else head, width, subsequent_indent="    ")
-    return "\n".join(map(as_mathematics, lines))
+    lines = textwrap.wrap(f"{'.' * len(head)}:  {formula}", width, subsequent_indent="    ") if formula else []
+    # The name is text from the configuration: an underscore in it is no subscript.
+    return style.literal(head) + "\n".join(map(as_mathematics, lines)).lstrip(".")
 
 
 def as_mathematics(text: str) -> str:

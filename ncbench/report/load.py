@@ -14,8 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
-from ncbench.report.once import shared
+from ncbench.report.once import in_report, shared
 from ncbench.report.runs import (
     BadRecordsError,
     Dir,
@@ -142,6 +143,21 @@ def _filters(names: dict[str, Any]) -> list[Any]:
 
 
 def _table(dir: Dir, table: str, steps: Steps, columns: list[str], keep: list[Any]) -> Any:
+    if table == "measures" and steps is None and in_report():
+        # A sweep is tens of thousands of small files: opening them costs more than filtering in memory.
+        found = _all_measures(dir)
+        for condition in keep:
+            found = found.filter(condition)
+        return found.select(columns)
+    return _scan(dir, table, steps, columns, keep)
+
+
+@shared
+def _all_measures(dir: Dir) -> Any:
+    return _scan(dir, "measures", None, ["run", *_TABLES["measures"]], [])
+
+
+def _scan(dir: Dir, table: str, steps: Steps, columns: list[str], keep: list[Any]) -> Any:
     runs = named_runs(dir)
     schema = pa.schema(list(_TABLES[table].items()))
     tables = [_with_run(schema.empty_table(), 0, list(runs)).select(columns)]
@@ -157,26 +173,39 @@ def _read(parts: list[Path], schema: Any, columns: list[str], keep: list[Any], s
     text = [name for name in schema.names if schema.field(name).type == _TEXT]
     reading = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=text))
     try:
-        dataset = ds.dataset([str(part) for part in parts], schema=schema, format=reading)
         if isinstance(steps, str):
-            steps = _end(dataset, steps)
+            steps = _end(parts, steps)
         if steps is not None:
-            keep = [*keep, ds.field("step").isin(_whole(steps))]
+            wanted = _whole(steps)
+            parts = _with_steps(parts, wanted)
+            keep = [*keep, ds.field("step").isin(wanted)]
         condition = None
         for one in keep:
             condition = one if condition is None else condition & one
+        dataset = ds.dataset([str(part) for part in parts], schema=schema, format=reading)
         return dataset.to_table(columns=columns, filter=condition)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise BadRecordsError(f"{parts[0].parent}: not readable as records ({str(error).splitlines()[0]})") from None
 
 
-def _end(dataset: Any, word: str) -> int:
+def _with_steps(parts: list[Path], wanted: list[int]) -> list[Path]:
+    """The parts that may hold those steps: `part-N` has what was measured after the part before it, up to step N."""
+    last = [int(part.stem.removeprefix("part-")) for part in parts]
+    first = [-1, *last[:-1]]
+    kept = [p for p, low, high in zip(parts, first, last) if any(low < step <= high for step in wanted)]
+    return kept or parts[:1]
+
+
+def _end(parts: list[Path], word: str) -> int:
     """The first or the last recorded step."""
     if word not in ("first", "last"):
         raise BadRecordsError(f"steps={word!r}: has to be a step, several steps, 'first' or 'last'")
-    extreme, arrow = (min, pc.min) if word == "first" else (max, pc.max)
-    batches = dataset.to_batches(columns=["step"])
-    return extreme((int(arrow(batch["step"]).as_py()) for batch in batches if batch.num_rows), default=0)
+    extreme = pc.min if word == "first" else pc.max
+    for part in parts if word == "first" else reversed(parts):
+        steps = pq.read_table(part, columns=["step"])["step"]
+        if len(steps):
+            return int(extreme(steps).as_py())
+    return 0
 
 
 def _with_run(table: Any, code: int, names: list[str]) -> Any:

@@ -31,6 +31,11 @@ def one_report(write: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
+def in_report() -> bool:
+    """Whether a function marked `one_report` is running: then it pays to read everything at once."""
+    return _kept.get() is not None
+
+
 def shared(read: Callable[Concatenate[Dir, P], T]) -> Callable[Concatenate[Dir, P], T]:
     """Marks a function of a directory (and of names) whose result one report may use several times."""
 
@@ -46,4 +51,4 @@ def shared(read: Callable[Concatenate[Dir, P], T]) -> Callable[Concatenate[Dir, 
         # A frame of its own for every caller, over the same values: a column added there stays there.
         return cast(T, found.copy(deep=False)) if isinstance(found, pd.DataFrame) else found
 
-    return inner
+    return cast(Callable[Concatenate[Dir, P], T], inner)

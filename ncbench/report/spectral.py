@@ -25,8 +25,8 @@ PREDICTED = [
         style.REFERENCE_STYLES, (("s", 4.2, 0.6), ("D", 5.2, 1.0), ("^", 5.2, 0.8), ("p", 5.2, 0.8))
     )
 ]
-BEST = {"marker": "_", "ms": 6, "mew": 1.1, "color": "black"}
-BEST_LABEL = "replica with the lowest loss"
+BEST_LOOK = {"marker": "_", "ms": 6, "mew": 1.1, "color": "black"}
+BEST = "replica with the lowest loss"
 
 
 @styled
@@ -52,19 +52,18 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
     tints = dict(zip(layers, style.colours(len(layers))))
     best = _of_best(frame, best_replicas(dir)) if frame.groupby("cell")["replica"].nunique().max() > 1 else {}
     predicted = _predictions(dir, [cells[i] for i in shown])
-    looks = dict(zip(dict.fromkeys(name for lines in predicted for name in lines), itertools.cycle(PREDICTED)))
+    names = dict.fromkeys(name for lines in predicted for name in lines)
+    looks: dict[str, dict[str, Any]] = dict(zip(names, itertools.cycle(PREDICTED))) | {BEST: BEST_LOOK}
     figure, axes = panels(len(shown), len(STAGES), 3.6, 3.6 if len(shown) == 1 else 2.5)
     for row, cell in enumerate(shown):
         for ax, (stage, title) in zip(axes[row], STAGES.items()):
             part = table[(table["cell"] == cell) & (table["stage"] == stage)]
-            places = _spectrum_panel(ax, part, tints, log)
-            for layer, shift in places.items():
+            for layer, shift in _spectrum_panel(ax, part, tints, log).items():
                 key = f"{layer}.{stage}"
-                for name, lines in predicted[row].items():
-                    if key in lines:
-                        _markers(ax, lines[key], shift, looks[name], f"{name.upper()} (predicted)", log)
-                if (cell, key) in best:
-                    _markers(ax, best[cell, key][:most], shift, BEST, BEST_LABEL, log)
+                marks = [(lines[key], name) for name, lines in predicted[row].items() if key in lines]
+                marks += [(best[cell, key], BEST)] if (cell, key) in best else []
+                for values, name in marks:
+                    _markers(ax, values[:most], shift, name, looks[name], log)
             ax.set_title(title if row == 0 else "")
             if row == len(shown) - 1:
                 ax.set_xlabel("index i")
@@ -73,8 +72,7 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
         Line2D([], [], color=tints[layer], marker="o", ms=4, ls="", label=style.literal(layer)) for layer in layers
     ]
     drawn = {line.get_label(): line for ax in axes.flat for line in ax.lines}
-    others = [f"{name.upper()} (predicted)" for name in looks] + [BEST_LABEL]
-    handles += [drawn[label] for label in others if label in drawn]
+    handles += [drawn[label] for label in map(style.literal, looks) if label in drawn]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), handletextpad=0.2)
     style.note_missing(figure, more)
     return figure
@@ -113,21 +111,23 @@ def _spectrum_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any], log: b
     return places
 
 
-def _markers(ax: Axes, values: list[float], shift: float, look: dict[str, Any], label: str, log: bool) -> None:
+def _markers(ax: Axes, values: list[float], shift: float, name: str, look: dict[str, Any], log: bool) -> None:
     """Values from index 1 on; zeros have no place on a logarithmic axis."""
     index, value = np.arange(1, len(values) + 1) + shift, np.array(values, dtype=float)
     kept = value > 0 if log else np.ones(len(value), dtype=bool)
-    ax.plot(index[kept], value[kept], ls="", label=label, **look)
+    ax.plot(index[kept], value[kept], ls="", label=style.literal(name), **look)
 
 
 def _predictions(dir: Dir, cells: list[Cell]) -> list[dict[str, dict[str, list[float]]]]:
-    """For each cell the predicted sigma_i / sigma_1: line -> stage ("head.2.pre") -> values."""
+    """For each cell the predicted sigma_i / sigma_1: "SRG (predicted)" -> stage ("head.2.pre") -> values."""
     frame = load_references(dir)
     frame = frame[frame["measure"] == "spectra"]
     found = []
     for cell in cells:
         rows = references_of(frame, cell)
-        found.append({str(name): dict(values) for name, values in zip(rows["name"], rows["values"])})
+        found.append(
+            {f"{name.upper()} (predicted)": dict(values) for name, values in zip(rows["name"], rows["values"])}
+        )
     return found
 
 

@@ -119,6 +119,7 @@ def inline_svg(svg: str, prefix: str, alt: str) -> str:
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Writes `name`.png, `name`.svg and `name`.pdf into `folder`; returns the SVG."""
     svg = to_svg(figure)
+    figure.set_layout_engine("none")  # found once, a third of the time of drawing, and the same in all three
     (folder / f"{name}.pdf").write_bytes(to_pdf(figure))
     (folder / f"{name}.png").write_bytes(to_png(figure))
     (folder / f"{name}.svg").write_text(svg, encoding="utf-8")

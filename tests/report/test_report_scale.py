@@ -46,19 +46,33 @@ def test_final_values_equal_the_plain_path(tmp_path):
 def test_a_report_reads_final_values_once_and_a_notebook_anew(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", [0, 1])
     calls = []
-    plain = load._table
+    plain = load._scan
 
     def counted(dir, table, steps, columns, keep):
-        calls.append((table, columns == [*SERIES, "step"]))
+        calls.append((table, steps is None))
         return plain(dir, table, steps, columns, keep)
 
-    monkeypatch.setattr(load, "_table", counted)
+    monkeypatch.setattr(load, "_scan", counted)
     page.write_report(run, tmp_path / "out")
     assert calls.count(("measures", True)) == 1
+    assert calls.count(("measures", False)) == 1
     calls.clear()
     load_final(run)
     load_final(run)
-    assert calls.count(("measures", True)) == 2
+    assert calls == [("measures", True), ("measures", False)] * 2
+
+
+def test_filters_inside_and_outside_of_a_report_keep_the_same_rows(tmp_path):
+    for job in range(2):
+        write_run(tmp_path / str(job), [0, 1], finished=job == 0)
+    arguments = {"measures": ["dnc1", "rank"], "layers": ["head.1", "head.2"]}
+    inside = one_report(lambda: load_measures(tmp_path, **arguments))()
+    pd.testing.assert_frame_equal(inside, load_measures(tmp_path, **arguments))
+    for steps in (0, 10, [1, 1000], 7):
+        found = load_measures(tmp_path, steps=steps)
+        whole = load_measures(tmp_path)
+        expected = whole[whole["step"].isin(np.atleast_1d(steps))]
+        assert found["value"].tolist() == expected["value"].tolist()
 
 
 def test_a_column_added_by_one_figure_is_not_seen_by_another(tmp_path):
