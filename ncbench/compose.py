@@ -4,10 +4,12 @@ Composing every job of a command first means that a misspelt key in the last of 
 """
 
 import itertools
+import json
 import netrc
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,15 @@ from ncbench.config import Config
 from ncbench.sweep import run_id
 from ncbench.validation import unknown_key, validate
 
-__all__ = ["Job", "check_logger", "compose_jobs", "experiments", "plain_values", "register_resolvers"]
+__all__ = [
+    "Job",
+    "check_logger",
+    "compose_jobs",
+    "experiment_grid",
+    "experiments",
+    "plain_values",
+    "register_resolvers",
+]
 
 
 @dataclass(frozen=True)
@@ -60,32 +70,59 @@ def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Seque
 
     With `multirun`, comma-separated values and Hydra's sweep functions make the product grid.
     """
-    register_resolvers()
-    search = (
-        [f"hydra.searchpath=[{','.join(f'file://{Path(d).resolve()}' for d in config_dirs)}]"] if config_dirs else []
-    )
-    GlobalHydra.instance().clear()
-    try:
+    with _hydra(config_dirs) as search:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
+        return [_job(point, search, multirun) for point in _grid(parsed, multirun)]
+
+
+def experiment_grid(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """The sweep that an experiment file carries as `grid: {key: [value, ...]}`, as overrides `key=value,value`.
+
+    A key that the command line sets is left to it. ValueError where several experiments are swept and one has a grid.
+    """
+    with _hydra(config_dirs) as search:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        chosen = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment"]
+        first = [point[0] for point in [_points(o) for o in parsed if o not in chosen]]
+        names = _points(chosen[0]) if chosen else []
+        grids = [plain_values(compose("config", overrides=[name, *first, *search])).get("grid") or {} for name in names]
+        if len(grids) > 1 and any(grids):
+            raise ValueError(f"{chosen[0].input_line}: one of them has a grid of its own; run it by itself")
+        given = {o.get_key_element().lstrip("+~") for o in parsed}
+        axes = grids[0].items() if grids else ()
+        return [f"{key}={','.join(map(_written, values))}" for key, values in axes if key not in given]
+
+
+@contextmanager
+def _hydra(config_dirs: Sequence[str]) -> Iterator[list[str]]:
+    """Hydra ready to compose, with its errors in one line; yields the override that adds the search path."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    folders = ",".join(f"file://{Path(folder).resolve()}" for folder in config_dirs)
+    try:
         with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
-            grid = _grid(parsed, multirun)
-            return [_job(point, search, multirun) for point in grid]
+            yield [f"hydra.searchpath=[{folders}]"] if config_dirs else []
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_one_line(error)) from error
 
 
+def _points(override: Override) -> list[str]:
+    assert override.input_line is not None
+    if not override.is_sweep_override():
+        return [override.input_line]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _written(value: Any) -> str:
+    """A value in the grammar of overrides."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+
+
 def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
-    axes: list[list[str]] = []
     for override in parsed:
-        assert override.input_line is not None
-        if not override.is_sweep_override():
-            axes.append([override.input_line])
-        elif not multirun:
+        if override.is_sweep_override() and not multirun:
             raise ValueError(f"{override.input_line}: several values make several jobs; add -m")
-        else:
-            key = override.get_key_element()
-            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-    return [list(point) for point in itertools.product(*axes)]
+    return [list(point) for point in itertools.product(*map(_points, parsed))]
 
 
 def _job(overrides: list[str], search: list[str], multirun: bool) -> Job:

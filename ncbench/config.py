@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from ncbench.claims import parse_claims
+from ncbench.papers import check_reproduces
 
 __all__ = ["Config"]
 
@@ -217,7 +218,8 @@ class Logger:
 class Config:
     """A whole run. `replicate` makes a stack of networks of one job; `references` are the theory lines.
 
-    `claims` are judged by the report on what the run recorded; `reproduces` says whose figure it is.
+    `claims` are judged by the report on what the run recorded; `reproduces` says whose figure it is; `grid` (key ->
+    values) makes one job per point, as -m on the command line.
     """
 
     name: str = MISSING
@@ -225,6 +227,7 @@ class Config:
     replicate: dict[str, Any] = field(default_factory=dict)
     references: list[dict[str, Any]] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
+    grid: dict[str, Any] = field(default_factory=dict)
     reproduces: Any = None
     dataset: Dataset = MISSING
     model: Model = MISSING
@@ -238,6 +241,10 @@ class Config:
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2^32)")
         parse_claims(self.claims)
+        check_reproduces(self.reproduces)
+        for key, axis in self.grid.items():
+            listed = isinstance(axis, Sequence) and not isinstance(axis, str) and len(axis) > 0
+            _require(listed, f"grid.{key}", axis, "must be a list of values")
         self._check_replicate()
         self._check_length()
         if self.references and self.optimizer._target_.rsplit(".", 1)[-1] == "AdamW":

@@ -19,7 +19,7 @@ from ncbench.sweep import RunFolder, RunState, config_hash
 from ncbench.sweep.claimed import update_claims
 from ncbench.training.checkpoints import current_step
 from ncbench.training.provenance import available_cores, provenance
-from ncbench.training.records import summarise
+from ncbench.training.records import TABLES, summarise
 from ncbench.validation import validate
 
 __all__ = ["execute"]
@@ -118,7 +118,7 @@ def _remove_if_unused(folder: Path) -> None:
     """A refused run leaves nothing behind: its folder goes if the lock is all it holds."""
     if not folder.is_dir() or (folder / "run.json").exists():
         return
-    kept = {".lock", "measures", "spectra", "grams"}
+    kept = {".lock", *TABLES}
     if any(entry.name not in kept or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()):
         return
     for entry in folder.iterdir():

@@ -5,7 +5,6 @@ Every job is composed and validated before Hydra's own main starts and before to
 """
 
 import hashlib
-import itertools
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ __all__ = ["main"]
 
 USAGE = """usage: python -m ncbench.train [+experiment=NAME] [key=value ...]        one run
        python -m ncbench.train -m [+experiment=NAME] [key=v1,v2 ...]     one job per point of the grid
-       python -m ncbench.train --list                                    the experiments
+       python -m ncbench.train --list [quick|paper] [PAPER] [--names]    the experiments
        python -m ncbench.train --config-dir DIR +experiment=MINE         with yaml files of your own
 
 Without an experiment, digits_mlp is run. A run goes to outputs/<name>/<hash of its configuration>; the same command
@@ -35,19 +34,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "--help" in arguments or "-h" in arguments:
         print(USAGE, end="")
         return 0
-    if "--list" in arguments:
-        return _list()
     try:
+        if "--list" in arguments:
+            return _list([argument for argument in arguments if argument != "--list"])
         return _run(arguments)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
 
 
+def _list(words: list[str]) -> int:
+    from ncbench.listing import list_experiments
+
+    print(list_experiments([w for w in words if w != "--names"], names_only="--names" in words), end="")
+    return 0
+
+
 def _run(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
-    from ncbench.compose import compose_jobs, register_resolvers
+    from ncbench.compose import compose_jobs, experiment_grid, register_resolvers
 
     flags = get_args_parser().parse_args(arguments)
     if not any(_names(override, "experiment") for override in flags.overrides):
@@ -57,11 +63,15 @@ def _run(arguments: list[str]) -> int:
     if any(flag in arguments for flag in _HYDRA_ONLY):
         register_resolvers()
         return _hydra(arguments, [])
+    grid = experiment_grid(flags.overrides, config_dirs=directories)
+    if grid:
+        arguments += [*grid, *([] if flags.multirun else ["--multirun"])]
+        flags.overrides, flags.multirun = [*flags.overrides, *grid], True
     jobs = compose_jobs(flags.overrides, multirun=flags.multirun, config_dirs=directories)
     if flags.multirun:
         if not any(_names(override, "hydra.sweep.dir") for override in flags.overrides):
-            grid = hashlib.sha256("\n".join(sorted(flags.overrides)).encode()).hexdigest()[:10]
-            arguments.append(f"hydra.sweep.dir={jobs[0].folder.parent.parent}/sweep-{grid}")
+            sweep = hashlib.sha256("\n".join(sorted(flags.overrides)).encode()).hexdigest()[:10]
+            arguments.append(f"hydra.sweep.dir={jobs[0].folder.parent.parent}/sweep-{sweep}")
     else:
         _refuse_or_finish = _settled(jobs[0])
         if _refuse_or_finish is not None:
@@ -125,37 +135,6 @@ def _hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
 
 def _names(override: str, key: str) -> bool:
     return override.lstrip("+~").partition("=")[0] == key
-
-
-def _list() -> int:
-    """Every experiment: the paper and the cost that its header names, and the record of its run."""
-    import json
-
-    from ncbench._conf import CONF_DIR
-    from ncbench.compose import experiments
-
-    for name, path in experiments().items():
-        header = _header(path.read_text())
-        record = CONF_DIR.parent / "docs" / "results" / name / "run.json"
-        known = "none"
-        if record.is_file():
-            info = json.loads(record.read_text())
-            known = f"docs/results/{name} ({info['config_hash'][:10]}, {info['wall_seconds']:.0f} s)"
-        print(f"{name}\n    paper   {header['Paper']}\n    cost    {header['Cost']}\n    record  {known}")
-    return 0
-
-
-def _header(text: str) -> dict[str, str]:
-    """The labelled paragraphs of the comment an experiment file opens with."""
-    found: dict[str, str] = {"Paper": "-", "Cost": "-"}
-    label = ""
-    for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()[1:]):
-        word, _, rest = line[2:].partition(" ")
-        if word in ("Paper", "Command", "Expected", "Cost"):
-            label, found[word] = word, rest.strip()
-        elif label:
-            found[label] += f" {line[2:].strip()}"
-    return found
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def main() -> int:
         print(f"{rows:,} rows of measures, {spectra:,} of spectra: written in {time.perf_counter() - start:.1f} s")
         status, seconds, processor, gib = measured([sys.executable, "-m", "ncbench.report", str(base)])
     print(
-        f"report: {seconds:.1f} s (limit {SECONDS:g}; {processor:.1f} s of processor time), peak memory {gib:.2f} GiB (limit {GIB:g})"
+        f"report: {seconds:.1f} s (limit {SECONDS:g}; {processor:.1f} s of processor time), "
+        f"peak memory {gib:.2f} GiB (limit {GIB:g})"
     )
     return int(status != 0 or seconds >= SECONDS or gib >= GIB)
 

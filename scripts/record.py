@@ -1,9 +1,11 @@
-"""Keep the record of a finished run: what docs/results/ holds of it and the README's table points to.
+"""Keep the record of finished runs: what docs/results/ holds of an experiment, and the index of all of them.
 
-    python scripts/record.py RUN [--name NAME]
+    python scripts/record.py DIR [DIR ...] [--name NAME]     the experiment whose run, or grid, is in DIR
+    python scripts/record.py                                 only write the index again
 
-Draws the run's report and copies configuration, run.json, theory lines, table of final values and PNG figures to
-docs/results/NAME. A run that is not done is refused.
+Draws the report of each DIR and copies configuration, run.json and theory lines of its runs, the table of final values,
+the verdicts (claims.json) and the PNG figures to docs/results/NAME, with a page of them (README.md). A run that is not
+done is refused.
 """
 
 import argparse
@@ -13,33 +15,70 @@ import shutil
 import sys
 from pathlib import Path
 
+from ncbench.compose import experiments
+from ncbench.report.index import write_index, write_record_page
 from ncbench.report.page import write_report
+from ncbench.report.runs import find_runs
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
-KEPT = ("run.json", "config.yaml", "references.json", "table.csv")
+OF_RUN = ("run.json", "config.yaml", "references.json")
+OF_REPORT = ("table.csv", "claims.json")
 
 
 def main() -> int:
-    """Copy one run's record."""
+    """Copy the records of experiments and write the index."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--name", help="default: the name of the experiment")
+    parser.add_argument("directories", type=Path, metavar="DIR", nargs="*")
+    parser.add_argument("--name", help="default: the experiment that the runs name; only with one DIR")
     arguments = parser.parse_args()
-    info = json.loads((arguments.run / "run.json").read_text())
-    if info["status"] != "done":
-        print(f"run={arguments.run}: its status is {info['status']}; only finished runs are recorded", file=sys.stderr)
+    if arguments.name and len(arguments.directories) != 1:
+        parser.error("--name: needs exactly one DIR")
+    try:
+        for directory in arguments.directories:
+            print(record(directory, arguments.name))
+        print(write_index(RESULTS, RESULTS))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
         return 2
-    write_report([arguments.run], arguments.run)
-    target = RESULTS / (arguments.name or info["name"])
+    return 0
+
+
+def record(directory: Path, name: str | None) -> str:
+    """Copies one experiment's record; returns a line about it, or raises ValueError where a run is not done."""
+    runs = find_runs(directory)
+    infos = [json.loads((run / "run.json").read_text()) for run in runs]
+    for run, info in zip(runs, infos):
+        if info["status"] != "done":
+            raise ValueError(f"run={run}: its status is {info['status']}; only finished runs are recorded")
+    write_report(directory, directory)
+    target = RESULTS / (name or _experiment({info["name"] for info in infos}))
     shutil.rmtree(target, ignore_errors=True)
     (target / "figures").mkdir(parents=True)
-    for name in KEPT:
-        text = (arguments.run / name).read_text()
-        (target / name).write_text(re.sub(r"(root|dir)(=|: )/[^\s\"']+", r"\1\2DIR", text))  # where data and run lay
-    for figure in sorted((arguments.run / "figures").glob("*.png")):
+    for run in runs:
+        inside = target if run == directory else target / "runs" / run.relative_to(directory)
+        inside.mkdir(parents=True, exist_ok=True)
+        for file in OF_RUN:
+            _copy(run / file, inside / file)
+    for file in OF_REPORT:
+        _copy(directory / file, target / file)
+    for figure in sorted((directory / "figures").glob("*.png")):
         shutil.copy(figure, target / "figures" / figure.name)
-    print(f"{target.relative_to(RESULTS.parent.parent)}: {info['config_hash'][:10]}, {info['wall_seconds']:.0f} s")
-    return 0
+    write_record_page(target)
+    hashes = ", ".join(info["config_hash"][:10] for info in infos)
+    return f"{target.relative_to(RESULTS.parent.parent)}: {hashes}, {sum(info['wall_seconds'] for info in infos):.0f} s"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a text without the folders of this machine in which data and runs lay."""
+    target.write_text(re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", source.read_text()))
+
+
+def _experiment(names: set[str]) -> str:
+    """The path of the experiment file that gives runs this name."""
+    if len(names) != 1:
+        raise ValueError(f"runs of several experiments ({', '.join(sorted(names))}): record them one by one")
+    (name,) = names
+    return next((path for path in experiments() if path.rsplit("/", 1)[-1] == name), name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's table of experiments tells the truth about the committed records."""
+"""The README's table of experiments and the committed index tell the truth about the committed records."""
 
 import json
 import re
@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from ncbench.compose import compose_jobs, experiments
+from ncbench.report.index import write_index
+
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "docs" / "results").glob("*/run.json")}
+RESULTS = ROOT / "docs" / "results"
+RECORDS = {path.parent.relative_to(RESULTS).as_posix(): path.parent for path in RESULTS.rglob("claims.json")}
+
+
+def infos(name):
+    return [json.loads(path.read_text()) for path in sorted(RECORDS[name].rglob("run.json"))]
 
 
 def rows():
@@ -15,7 +23,7 @@ def rows():
     found = []
     for line in (ROOT / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        link = re.fullmatch(r"\[`(\w+)`\]\(docs/results/(\w+)\)", cells[0])
+        link = re.fullmatch(r"\[`([\w/]+)`\]\(docs/results/([\w/]+)\)", cells[0])
         if link:
             found.append((link[2], *cells[-3:]))
     return found
@@ -23,20 +31,51 @@ def rows():
 
 def test_every_record_has_a_row_and_every_row_a_record():
     assert sorted(name for name, *_ in rows()) == sorted(RECORDS)
+    assert {path.parent.name for path in RESULTS.rglob("table.csv")} == {name.rsplit("/", 1)[-1] for name in RECORDS}
 
 
 @pytest.mark.parametrize("name", sorted(RECORDS))
-def test_a_record_is_of_a_finished_run_of_a_commit(name):
-    record = RECORDS[name]
-    assert record["status"] == "done"
-    assert record["git"]["dirty"] is False
+def test_a_record_is_of_finished_runs_of_a_commit(name):
+    records = infos(name)
+    for record in records:
+        assert record["status"] == "done"
+        assert record["git"]["dirty"] is False
     (row,) = [row for row in rows() if row[0] == name]
-    assert row[1] == f"`{record['config_hash'][:10]}`"
-    assert row[2] == f"{record['wall_seconds']:.0f} s"
-    assert row[3] == f"{record['device']['threads']} of {record['device']['cores']} cores, {record['device']['name']}"
+    hashes = {record["config_hash"][:10] for record in records}
+    shown = set(re.findall(r"`(\w{10})`", row[1]))
+    assert shown <= hashes
+    more = re.search(r"and (\d+) more", row[1])
+    assert len(shown) + int(more[1] if more else 0) == len(hashes)
+    assert row[2] == f"{sum(record['wall_seconds'] for record in records):.0f} s"
+    device = records[0]["device"]
+    assert row[3] == f"{device['threads']} of {device['cores']} cores, {device['name']}"
+
+
+@pytest.mark.parametrize("name", sorted(RECORDS))
+def test_claims_and_expectations_are_those_that_the_record_was_judged_by(name):
+    """A claim, a threshold or an `expect:` cannot change without a record made in the same change."""
+    if name not in experiments():
+        pytest.skip("a run with overrides: its claims are those of the experiment it varies")
+    (job, *_) = compose_jobs([f"+experiment={name}"], multirun=False)
+    (judged,) = json.loads((RECORDS[name] / "claims.json").read_text())["experiments"]
+    assert judged["reproduces"] == job.values["reproduces"]
+    assert len(judged["claims"]) == len(job.values["claims"])
+    for recorded, claim in zip(judged["claims"], job.values["claims"]):
+        assert {key: recorded[key] for key in claim} == claim
+        assert recorded["verdict"] == claim["expect"], claim["says"]
+
+
+def test_the_index_is_made_of_the_records(tmp_path):
+    write_index(RESULTS, tmp_path)
+    text = (tmp_path / "README.md").read_text()
+    for name in RECORDS:
+        assert f"results/{name})" in text
+    strip = re.compile(r"\]\([^)]*\)|href=\"[^\"#]*\"")  # links are relative to where the index stands
+    for file in ("README.md", "index.html"):
+        assert strip.sub("", (tmp_path / file).read_text()) == strip.sub("", (RESULTS / file).read_text())
 
 
 def test_no_record_names_a_folder_of_the_machine_it_was_made_on():
-    for path in (ROOT / "docs" / "results").rglob("*.*"):
-        if path.suffix in (".json", ".yaml", ".csv"):
+    for path in RESULTS.rglob("*.*"):
+        if path.suffix in (".json", ".yaml", ".csv", ".html", ".md"):
             assert not re.search(r"[=\"' ]/(tmp|home|root|work|mnt|Users)/", path.read_text()), path

@@ -131,6 +131,7 @@ class MeasureCollapse(pl.Callback):
             layers=self.layers,
             num_classes=self.num_classes,
             grams=last or position % self.gram_every == 0,
+            means=last or position == 0,
             distributed=trainer.world_size > 1,
             **self.options,
         )

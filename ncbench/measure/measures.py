@@ -51,6 +51,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+MOST_WIDE = 512  # class means of wider layers (feature maps) are not kept
+
 MomentMeasure = Callable[[core.ClassMoments], Tensor]
 MatrixMeasure = Callable[..., Tensor]
 
@@ -81,6 +83,7 @@ class Measurement:
     values: dict[tuple[str, str, str, str], Tensor] = field(default_factory=dict)  # split, layer, stage, measure
     spectra: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, min(K, d))
     grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, K)
+    means: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, d), d <= MOST_WIDE
 
 
 def check_names(measures: Sequence[str]) -> None:
@@ -105,6 +108,7 @@ def of_features(
     of_matrices: Mapping[str, MatrixMeasure],
     first_split: bool,
     grams: bool,
+    means: bool,
 ) -> None:
     """The measures of one layer's class moments, under (split, layer, stage, name)."""
     _, layer, stage = key
@@ -120,6 +124,8 @@ def of_features(
         found.spectra[layer, stage] = s
         if grams:
             found.grams[layer, stage] = M @ M.mT
+        if means and M.shape[-1] <= MOST_WIDE:
+            found.means[layer, stage] = M
 
 
 def of_weight(

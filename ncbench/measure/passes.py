@@ -44,6 +44,7 @@ def measure_once(
     moments: Mapping[str, MomentMeasure] | None = None,
     matrices: Mapping[str, MatrixMeasure] | None = None,
     grams: bool = False,
+    means: bool = False,
     reduction: Reduction | Mapping[str, Reduction] = "flatten",
     measures: Sequence[str] = (),
     batch_norm: BatchNorm = "eval",
@@ -65,6 +66,7 @@ def measure_once(
         objective: gives loss, fit and regulariser.
         moments, matrices: further measures by name, see `measures`.
         grams: keep the K x K Gram matrices of the class means.
+        means: keep the K x d class means themselves, of layers with d <= 512.
         reduction: of longer outputs to one vector per sample, see `reductions`.
         measures: names of measures on request, see `measures`.
         batch_norm: "eval" takes the running statistics as they are, "reestimate" those of the first split.
@@ -106,6 +108,7 @@ def measure_once(
                     of_matrices=matrices or {},
                     first_split=position == 0,
                     grams=grams,
+                    means=means,
                 )
             if second:
                 for (layer, stage), values in sums.again(loader, unpack, sharded, second).items():

@@ -3,23 +3,17 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+
+from ncbench.command_line import Parser, UsageError
 
 if TYPE_CHECKING:
     from ncbench.report.claims import Judgement
-
-
-class _UsageError(Exception):
-    pass
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(f"{message} (see --help)")
+    from ncbench.report.runs import Dir
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m ncbench.report", description=__doc__)
+    parser = Parser(prog="python -m ncbench.report", description=__doc__)
     parser.add_argument(
         "directories", metavar="DIR", nargs="+", help="a run folder, or a directory with runs at any depth"
     )
@@ -34,6 +28,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print the verdict on every claim; exit status 1 if one is not what the experiment expects",
     )
+    parser.add_argument(
+        "--index",
+        action="store_true",
+        help="instead of a report: index.html and README.md of the verdicts of all reports in DIR, by paper and figure",
+    )
     return parser
 
 
@@ -41,24 +40,35 @@ def main(argv: list[str] | None = None) -> int:
     """Writes the report and prints where it is; exit status 2 for wrong input, 1 for a verdict not expected."""
     try:
         arguments = _parser().parse_args(argv)
-    except _UsageError as error:
+    except UsageError as error:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
     # Imported after parsing: --help and a wrong option answer at once.
-    from ncbench.report.claims import judge
-    from ncbench.report.page import write_report
+    from ncbench.report.index import write_index
+    from ncbench.report.once import one_report
     from ncbench.report.runs import BadRecordsError, as_paths, common_root
 
     try:
         directories = as_paths(arguments.directories)
         single = directories[0] if len(directories) == 1 else None
         out = arguments.out or single or common_root(directories)
-        judgements = judge(single or directories)
-        print(f"report: {write_report(single or directories, out, judgements)}")
+        if arguments.index:
+            print(f"index: {write_index(directories, out)}")
+            return 0
+        page, judgements = one_report(_written)(single or directories, out)
+        print(f"report: {page}")
     except (BadRecordsError, OSError) as error:
         print(f"ncbench report: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return _check(judgements) if arguments.check else 0
+
+
+def _written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement]]":
+    from ncbench.report.claims import judge
+    from ncbench.report.page import write_report
+
+    judgements = judge(dir)
+    return write_report(dir, out, judgements), judgements
 
 
 def _check(judgements: "list[Judgement]") -> int:

@@ -7,18 +7,18 @@ run folder may come from anywhere: what its claims can name is an entry of CHECK
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ncbench.claims import Claim, parse_claims
+from ncbench.claims import Claim, Condition, parse_claims
 from ncbench.report import checks, trends
 from ncbench.report.findings import Finding, too_few
 from ncbench.report.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key, read_yaml
-from ncbench.report.selection import NotEnoughDataError, Sample
+from ncbench.report.selection import NotEnoughDataError, Sample, describe
 
 __all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
@@ -34,7 +34,7 @@ CHECKS: dict[str, Callable[[Claim, Sample], Finding]] = {
     "equal_ranks": checks.equal_ranks,
 }
 # Overrides that change neither what is computed nor what is compared with the paper.
-_OWN = ("experiment", "hydra", "logger", "trainer.progress")
+_OWN = ("experiment", "hydra", "logger", "trainer.progress", "dataset.root", "dataset.download")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def judge(dir: Dir) -> list[Judgement]:
                 experiment,
                 config.get("reproduces"),
                 sorted({str(infos[run]["config_hash"]) for run in members if infos[run].get("config_hash")}),
-                sorted({one for run in members for one in _overrides(runs[run])}),
+                sorted({one for run in members for one in _overrides(runs[run], config.get("grid") or {})}),
                 [_judged(claim, sample) for claim in claims if sample is not None],
             )
         )
@@ -130,7 +130,7 @@ def _judged(claim: Claim, sample: Sample) -> Verdict:
     measured, evidence = found.measured, dict(found.evidence)
     if part is not None:
         evidence["provided"] = {"sample_size": part.size, "measured": part.measured, **part.evidence}
-        measured += f"; provided: {part.measured}"
+        measured += f"; provided {_in_words(claim.provided)}: {part.measured}"
         if part.holds:
             verdict = "conditional"
     if verdict == "not enough data":
@@ -138,6 +138,16 @@ def _judged(claim: Claim, sample: Sample) -> Verdict:
         measured = f"{measured}: {found.reason}" if measured else found.reason
     numbers = {key: number for key, number in evidence.items() if number is not None}
     return Verdict(claim, verdict, measured, found.size, _plain(numbers))
+
+
+def _in_words(condition: Condition | None) -> str:
+    """A condition as a reader states it: `max rank (intermediate, pre) in 5 to 5`."""
+    assert condition is not None
+    what = describe(condition.selection)
+    if condition.between is not None:
+        low, high = condition.between
+        return f"{what} = {low:g}" if low == high else f"{what} in {low:g} to {high:g}"
+    return f"{what} < {condition.below:g}" if condition.below is not None else f"{what} > {condition.above:g}"
 
 
 def _checked(claim: Claim, sample: Sample) -> Finding:
@@ -169,16 +179,17 @@ def _configured(path: Path) -> tuple[dict[str, Any], tuple[Claim, ...]]:
         raise BadRecordsError(f"{path}: {error}") from None
 
 
-def _overrides(run: Path) -> list[str]:
+def _overrides(run: Path, grid: Mapping[str, Any]) -> list[str]:
+    """What the command line changed; a point of the experiment's own grid is no change."""
     path = run / ".hydra" / "overrides.yaml"
     listed = read_yaml(path) if path.is_file() else []
     if not isinstance(listed, list):
         raise BadRecordsError(f"{path}: has to hold a list")
-    return [one for one in map(str, listed) if not _among(one.lstrip("+~").partition("=")[0])]
+    return [one for one in map(str, listed) if not _among(one.lstrip("+~").partition("=")[0], grid)]
 
 
-def _among(key: str) -> bool:
-    return any(key == own or key.startswith((f"{own}.", f"{own}/")) for own in _OWN)
+def _among(key: str, grid: Mapping[str, Any]) -> bool:
+    return key in grid or any(key == own or key.startswith((f"{own}.", f"{own}/")) for own in _OWN)
 
 
 def _plain(value: Any) -> Any:

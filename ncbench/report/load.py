@@ -133,6 +133,8 @@ def layer_key(layer: str, place: int = 0) -> tuple[int, int, list[tuple[int, int
 def _load(dir: Dir, table: str, steps: Steps, **names: Any) -> pd.DataFrame:
     found = _table(dir, table, steps, ["run", *_TABLES[table]], _filters(names))
     frame: pd.DataFrame = found.to_pandas(self_destruct=True)
+    if not len(frame):  # a table without rows forgets its dictionary
+        frame["run"] = pd.Categorical([], categories=list(named_runs(dir)))
     for name, order in (("layer", _ordered_layers), ("stage", _ordered_stages)):
         frame[name] = frame[name].cat.reorder_categories(order(list(frame[name].cat.categories)))
     return frame

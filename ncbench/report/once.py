@@ -18,11 +18,12 @@ _kept: ContextVar[dict[Any, Any] | None] = ContextVar("_kept", default=None)
 
 
 def one_report(write: Callable[P, T]) -> Callable[P, T]:
-    """Within a call of `write`, functions marked `shared` read a directory once."""
+    """Within a call of `write`, and of what it calls, functions marked `shared` read a directory once."""
 
     @functools.wraps(write)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
-        token = _kept.set({})
+        known = _kept.get()
+        token = _kept.set({} if known is None else known)
         try:
             return write(*args, **kwargs)
         finally:

@@ -10,11 +10,11 @@ from ncbench.sweep.states import write_text
 
 __all__ = ["update_claims"]
 
-_CLAIMED = ("claims", "reproduces")
+_CLAIMED = ("claims", "reproduces", "grid")
 
 
 def update_claims(folder: Path, values: Mapping[str, Any]) -> None:
-    """Put the present `claims` and `reproduces` into the folder's config.yaml, if they are others."""
+    """Put the present `claims`, `reproduces` and `grid` into the folder's config.yaml, if they are others."""
     path = folder / "config.yaml"
     if not path.is_file():
         return

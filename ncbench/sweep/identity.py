@@ -18,6 +18,7 @@ _NOT_COMPUTED = {
     "trainer": ("progress", "checkpoint_seconds"),
     "logger": None,
     "claims": None,
+    "grid": None,
     "reproduces": None,
 }
 

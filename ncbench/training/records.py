@@ -5,7 +5,7 @@ written again, so no row is there twice. Values are float64, names are dictionar
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import torch
 
 from ncbench.measure import Measurement
 
-__all__ = ["RecordWriter", "summarise"]
+__all__ = ["TABLES", "RecordWriter", "summarise"]
 
-TABLES = ("measures", "spectra", "grams")
+TABLES = ("measures", "spectra", "grams", "means")
 
 
 class RecordWriter:
@@ -40,11 +40,12 @@ class RecordWriter:
                     part.unlink()
 
     def write(self, step: int, epoch: float, found: Measurement) -> None:
-        """One measurement as rows of `measures`, `spectra` and, where it has any, `grams`."""
+        """One measurement as rows of `measures`, `spectra` and, where it has any, `grams` and `means`."""
         self._put("measures", step, self._measures(step, epoch, found))
         self._put("spectra", step, self._spectra(step, found))
-        if found.grams:
-            self._put("grams", step, self._grams(step, found))
+        for table, column, found_matrices in (("grams", "gram", found.grams), ("means", "mean", found.means)):
+            if found_matrices:
+                self._put(table, step, self._matrices(step, column, found_matrices))
 
     def _measures(self, step: int, epoch: float, found: Measurement) -> pa.Table:
         R, keys = len(self.seeds), list(found.values)
@@ -78,10 +79,11 @@ class RecordWriter:
             tables.append(pa.table(columns))
         return pa.concat_tables(tables).unify_dictionaries()
 
-    def _grams(self, step: int, found: Measurement) -> pa.Table:
+    def _matrices(self, step: int, column: str, found: Mapping[tuple[str, str], torch.Tensor]) -> pa.Table:
+        """One row per replica and layer: the number of classes (`size`) and the matrix, row by row."""
         tables = []
-        for (layer, stage), gram in found.grams.items():
-            values = _numpy(gram).astype(np.float32)
+        for (layer, stage), matrices in found.items():
+            values = _numpy(matrices).astype(np.float32)
             R, K = values.shape[:2]
             columns = {
                 "replica": np.arange(R, dtype=np.int32),
@@ -89,7 +91,7 @@ class RecordWriter:
                 "layer": _repeat([layer], R),
                 "stage": _repeat([stage], R),
                 "size": np.full(R, K, dtype=np.int16),
-                "gram": pa.array(list(values.reshape(R, -1)), type=pa.list_(pa.float32())),
+                column: pa.array(list(values.reshape(R, -1)), type=pa.list_(pa.float32())),
             }
             tables.append(pa.table(columns))
         return pa.concat_tables(tables).unify_dictionaries()

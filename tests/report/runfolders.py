@@ -84,6 +84,13 @@ def gram_rows(seeds: list[int], step: int) -> list[tuple[Any, ...]]:
     return rows
 
 
+def claims() -> list[dict[str, Any]]:
+    """A claim that the records of eight replicas bear out (replica i ends at 0.1 + i/100), and one that they do not."""
+    below = {"check": "share_below", "below": 0.2, "at_least": 0.5, "expect": "reproduced", "says": "the loss falls"}
+    line = {"check": "share_below", "reference": "srg", "at_least": 0.9, "expect": "not reproduced", "says": "all SRG"}
+    return [below, line]
+
+
 def write_part(path: Path, schema: pa.Schema, rows: list[tuple[Any, ...]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(zip(*rows))
@@ -101,8 +108,12 @@ def write_run(
     swept: dict[str, Any] | None = None,
     scale: float = 1.0,
     finished: bool = True,
+    claims: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """A run of `len(seeds)` replicas; an unfinished one has its first two recordings and no Gram matrices."""
+    """A run of `len(seeds)` replicas; an unfinished one has its first two recordings and no Gram matrices.
+
+    With `claims` it has a configuration that names them, and Figure 2 top of the first paper.
+    """
     steps = STEPS if finished else STEPS[:2]
     for chunk in (steps[:2], steps[2:]):
         if chunk:
@@ -111,7 +122,12 @@ def write_run(
             rows = [row for step in chunk for row in spectrum_rows(seeds, step)]
             write_part(run / "spectra" / f"part-{chunk[-1]:012d}.parquet", SPECTRA, rows)
     if finished:
-        write_part(run / "grams" / f"part-{steps[-1]:012d}.parquet", GRAMS, gram_rows(seeds, steps[-1]))
+        for step in (steps[0], steps[2], steps[-1]) if claims else steps[-1:]:
+            write_part(run / "grams" / f"part-{step:012d}.parquet", GRAMS, gram_rows(seeds, step))
+    if claims:
+        figure = {"paper": "sukenik24", "figure": "2 top", "forms": ["quick"]}
+        config = {"name": name, "model": {"depth": L}, "claims": claims, "reproduces": figure}
+        (run / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
     replicas = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
     references = [
         {"name": "dnc", "value": 0.12 * scale, "formula": "DNC <formula>", "arguments": {"K": K, "L": L}},

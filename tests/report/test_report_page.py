@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from runfolders import write_records, write_run
 
-from ncbench.report import page
+from ncbench.report import drawings
 from ncbench.report.__main__ import main
 from ncbench.report.page import write_report
 
@@ -116,7 +116,7 @@ def test_names_from_configuration_and_data_are_escaped(tmp_path):
 
 
 def test_one_report_of_several_directories_stands_in_their_parent(records, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(page, "FIGURES", page.FIGURES[:1])
+    monkeypatch.setattr(drawings, "FIGURES", drawings.FIGURES[:1])
     shutil.copytree(records / "sweep" / "0", tmp_path / "a" / "0")
     shutil.copytree(records / "sweep" / "3", tmp_path / "b" / "3")
     assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0

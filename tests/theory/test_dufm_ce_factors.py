@@ -1,4 +1,4 @@
-"""Cross-entropy losses of explicit factors: the closed forms, Theorem 7's construction, and what balanced factors cost."""
+"""Cross-entropy losses of explicit factors: closed forms, Theorem 7's construction, the cost of balanced factors."""
 
 import math
 

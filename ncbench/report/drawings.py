@@ -1,0 +1,129 @@
+"""The figures of a page: drawn, written as files, and as SVG inside the page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from ncbench.report import figure
+from ncbench.report.runs import Dir
+from ncbench.report.style import KINDS, Plot, inline_svg, save, to_svg
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of the page: file name, title, the function that draws it, what to see in it."""
+
+    name: str
+    title: str
+    draw: Callable[[Dir], Plot]
+    says: str
+
+
+FIGURES = (
+    Entry(
+        "summary",
+        "Sweep",
+        figure.summary,
+        "Final loss, rank of the intermediate layers and within-class variability against the swept values; "
+        "markers are the losses of the theory's solutions for the same configuration.",
+    ),
+    Entry(
+        "heatmap",
+        "Rank over two swept values",
+        figure.heatmap,
+        "Numerical rank of the class means in the intermediate layers, median over replicas.",
+    ),
+    Entry(
+        "loss",
+        "Loss and theory lines",
+        figure.loss,
+        "The full objective during training; a replica that ends below the DNC line has found a solution "
+        "with lower loss than any deep-neural-collapse solution of this problem.",
+    ),
+    Entry(
+        "collapse",
+        "Collapse per layer",
+        figure.collapse,
+        "Within-class variability relative to the spread of the class means (DNC1), and the total cluster "
+        "variation relative to the total variance and raw: towards zero the samples of a class come to share "
+        "one representation.",
+    ),
+    Entry(
+        "spectra",
+        "Singular values at the end",
+        figure.spectra,
+        "Neural collapse without biases makes all K singular values of the class means equal; the low-rank "
+        "bias leaves few of them in the intermediate layers.",
+    ),
+    Entry(
+        "rank",
+        "Rank per layer",
+        figure.rank,
+        "Number of singular values above one hundredth of the largest, and the exponential of the spectrum's "
+        "entropy: K for neural collapse, less in the intermediate layers of a low-rank solution.",
+    ),
+    Entry(
+        "gram",
+        "Gram matrices of the class means",
+        figure.gram,
+        "Cosines between the class means: the identity for an orthogonal frame (DNC2), the pattern of a "
+        "strongly regular graph for the low-rank solution.",
+    ),
+)
+
+
+# Drawn only where there is something to compare or to follow: their absence needs no sentence in the page.
+OPTIONAL = (figure.summary, figure.heatmap)
+GRAM_FRAMES = Entry(
+    "gram_frames",
+    "Gram matrices over time",
+    figure.gram,
+    "The same cosines at every step at which they were recorded, of the same replica.",
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as it stands in the page: its SVG, or a sequence of (step, SVG), or why there is none."""
+
+    entry: Entry
+    svg: str = ""
+    frames: tuple[tuple[int, str], ...] = ()
+    missing: str = ""
+
+
+def draw_all(dir: Dir, out: Path) -> list[Drawing]:
+    """Draws every figure that has records and writes figures/NAME.png, .svg and .pdf into `out`."""
+    folder = out / "figures"
+    folder.mkdir(exist_ok=True)
+    drawings = []
+    for entry in FIGURES:
+        for kind in KINDS:  # an older report's picture must not stand beside the new page
+            (folder / f"{entry.name}.{kind}").unlink(missing_ok=True)
+        try:
+            svg = save(entry.draw(dir), folder, entry.name)
+        except figure.NoRecordsError as reason:
+            if entry.draw not in OPTIONAL:
+                drawings.append(Drawing(entry, missing=str(reason)))
+            continue
+        drawings.append(Drawing(entry, svg=_inside(svg, entry.name, entry.title)))
+    frames = _gram_frames(dir)
+    return [*drawings, *([Drawing(GRAM_FRAMES, frames=frames)] if len(frames) > 1 else [])]
+
+
+def _gram_frames(dir: Dir) -> tuple[tuple[int, str], ...]:
+    try:
+        frames = figure.gram_frames(dir)
+    except figure.NoRecordsError:
+        return ()
+    return tuple(
+        (step, _inside(to_svg(one, glyphs=False), f"gram-{step}", f"Gram matrices at step {step}"))
+        for step, one in frames
+    )
+
+
+def _inside(svg: str, prefix: str, title: str) -> Markup:
+    # The only markup that is not escaped; matplotlib escapes the text inside its SVG.
+    return Markup(inline_svg(svg, prefix, title))
