@@ -1,6 +1,6 @@
 """The screenshots of the documentation, in headless Chromium (Debian's chromium and chromium-driver, selenium).
 
-    python scripts/screenshots.py RUN      report.png of that run's page and index.png of docs/results, in docs/images
+python scripts/screenshots.py RUN      report.png of that run's page and index.png of docs/results, in docs/images
 """
 
 import sys

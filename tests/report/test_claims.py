@@ -355,7 +355,9 @@ def test_conditional_is_for_those_that_meet_the_condition(tmp_path, mutant):
     assert found.verdict == "conditional"
     assert found.agrees
     assert (found.sample_size, found.evidence["provided"]["sample_size"]) == (64, 40)
-    assert found.measured.endswith("; provided: 40 of 40 replicas (100 %; 95 % interval 91.2 to 100 %)")
+    assert found.measured.endswith(
+        "; provided rank (head.1, pre) = 5: 40 of 40 replicas (100 %; 95 % interval 91.2 to 100 %)"
+    )
 
     def with_ranks(ranks, **keys):
         return verdict(tmp_path, stated | keys, values | {"head.1.pre.rank": ranks}, lines={"dnc": 0.2})
