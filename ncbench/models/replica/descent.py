@@ -6,12 +6,15 @@ Replicas are independent, so a block of steps is done chunk by chunk: the parame
 in the cache for the whole block, each matrix of the chunk contiguous and all of them in one flat vector, so that an
 update is two calls for all matrices at once. Threads work on different chunks with one intra-op thread each: parallel
 regions inside products of 20 x 20 matrices cost more than they save, several times more when the machine is shared.
+
+Matrices are padded with zeros, which stay zeros, to multiples of 16 bytes. MKL's rounding depends on where a matrix
+starts: so that a replica's numbers do not depend on its place in the stack, every matrix starts on such a multiple.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
-from math import prod
+from math import gcd, prod
 from typing import TypeVar
 
 import torch
@@ -26,6 +29,7 @@ T = TypeVar("T")
 # 64 networks of width 20, 24 of width 70, 3 with 500 samples and width 64: on Zen 4 (1 MiB of L2 and 16 of L3 per
 # core) all within 3 % of the fastest size; half of it costs 10 % at width 20, where a step is 22 short calls.
 CHUNK_BYTES = 4 * 2**20
+ALIGNED = 4  # entries: 16 bytes in float32
 SMALLEST = 2**21  # multiply-adds of a chunk's step below which a second thread gains nothing
 
 
@@ -52,12 +56,13 @@ class FullBatchDescent:
         self.parameters = [parameter.detach() for parameter in (model.features.value, *model.weights)]
         self.labels, self.loss, self.relu, self.momentum = labels, loss, model.activation == "relu", momentum
         like = self.parameters[0]
+        self.padded = _padded(self.parameters)
         self.decays = torch.stack([feature_decays, *weight_decays.unbind(1)], 1).to(like)
         self.rates = rates.to(like)
         on_cpu = like.device.type == "cpu"
-        self.threads = (threads or torch.get_num_threads()) if on_cpu else 1
+        self.threads = threads or torch.get_num_threads()
         widths = [W.shape[2] for W in self.parameters[1:]]
-        numbers = 4 * sum(prod(p.shape[1:]) for p in self.parameters) + like.shape[1] * (sum(widths) + 2 * max(widths))
+        numbers = 4 * sum(map(prod, self.padded)) + like.shape[1] * (sum(widths) + 2 * max(widths))
         fits = max(1, CHUNK_BYTES // (numbers * like.element_size()))
         self.chunk = chunk or (fits if on_cpu else like.shape[0])
         work = like.shape[1] * sum(prod(W.shape[1:]) for W in self.parameters[1:])
@@ -112,7 +117,8 @@ class FullBatchDescent:
         """The indices in chunks of nearly equal size, as many as threads can share evenly."""
         R = len(replicas)
         count = -(-R // self.chunk)
-        count = -(-count // self.threads) * self.threads
+        if self._pool is not None:
+            count = -(-count // self.threads) * self.threads
         return list(replicas.tensor_split(max(1, min(count, R // self.fewest)))) if R else []
 
 
@@ -121,26 +127,28 @@ class _Chunk:
 
     def __init__(self, owner: FullBatchDescent, index: Tensor) -> None:
         self.index, self.momentum = index, owner.momentum
-        self.shapes = [(len(index), *parameter.shape[1:]) for parameter in owner.parameters]
+        self.shapes = [(len(index), *shape) for shape in owner.padded]
         self.p = owner.parameters[0].new_zeros(sum(map(prod, self.shapes)))
         self.m = torch.zeros_like(self.p)
         self.matrices, self.momenta = self._views(self.p), self._views(self.m)
         self.load(owner.parameters, self.matrices)
         self.fit = FitGradient(self.matrices, owner.labels, loss=owner.loss, relu=owner.relu)
         decays, rates = owner.decays[index], owner.rates[index]
-        per_matrix = [prod(shape[1:]) for shape in self.shapes]
+        per_matrix = [*map(prod, owner.padded)]
         self.decay = _factor([decays[:, l, None].expand(-1, size) for l, size in enumerate(per_matrix)])
         self.rate = _factor([-rates[:, None].expand(-1, size) for size in per_matrix])
 
     def load(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Copy this chunk's replicas of the stack's tensors to its own."""
         for source, target in zip(sources, targets):
-            torch.index_select(source, 0, self.index, out=target)
+            rows, columns = source.shape[1:]
+            target[:, :rows, :columns] = source[self.index]
 
     def save(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Copy this chunk's tensors to its replicas of the stack's."""
         for source, target in zip(sources, targets):
-            target.index_copy_(0, self.index, source)
+            rows, columns = target.shape[1:]
+            target.index_copy_(0, self.index, source[:, :rows, :columns])
 
     def step(self) -> None:
         self.fit.add_to(self.momenta, keep=self.momentum)
@@ -161,9 +169,17 @@ class _Chunk:
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         """The matrices that lie one after another in a flat vector, each contiguous for all replicas."""
-        ends = [*accumulate(prod(shape) for shape in self.shapes)]
+        ends = [*accumulate(map(prod, self.shapes))]
         parts = torch.tensor_split(flat, ends[:-1])
         return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+
+
+def _padded(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Shapes of one replica's H_1, W_1 ... W_L: widths multiples of `ALIGNED`, and so K x N, by more samples."""
+    (_, N, _), (_, K, _) = parameters[0].shape, parameters[-1].shape
+    widths = [-(-W.shape[2] // ALIGNED) * ALIGNED for W in parameters[1:]]
+    step = ALIGNED // gcd(K, ALIGNED)
+    return [(-(-N // step) * step, widths[0]), *zip([*widths[1:], K], widths)]
 
 
 def _factor(parts: Sequence[Tensor]) -> float | Tensor:

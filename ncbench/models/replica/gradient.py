@@ -22,8 +22,8 @@ class FitGradient:
     """Adds the gradient of the fit to given tensors: G <- keep G + d fit / d parameter, for H_1, W_1 ... W_L.
 
     `parameters` are H_1 (R, N, d_1) and W_l (R, d_{l+1}, d_l), contiguous, read where they lie at every call; `labels`
-    (N,) are the classes of the samples. Buffers are made once. Scaling by `keep` inside the products saves the pass
-    over the momentum that a separate gradient would cost.
+    are the classes of the samples, the first rows of H_1: rows beyond them count for nothing. Buffers are made once.
+    Scaling by `keep` inside the products saves the pass over the momentum that a separate gradient would cost.
 
     Two layouts are on purpose. The outputs are kept as (R, K, N): on the CPU a product with K = 10 columns runs at
     half the rate of one with K rows. The rectified H_l replace the Z_l: 1[H_l > 0] = 1[Z_l > 0].
@@ -35,10 +35,12 @@ class FitGradient:
         features, *self.W = parameters
         R, N = features.shape[:2]
         K = self.W[-1].shape[1]
-        self.N, self.mse, self.relu = N, loss == "mse", relu
+        self.mse, self.relu = loss == "mse", relu
         self.H = [features, *(features.new_empty(R, N, W.shape[1]) for W in self.W[:-1])]
-        self.Y = torch.nn.functional.one_hot(labels, K).to(features).T.contiguous()
-        self.shift = self.Y / -N
+        self.Y, self.scale = features.new_zeros(K, N), features.new_zeros(N)
+        self.Y[:, : len(labels)] = torch.nn.functional.one_hot(labels, K).to(features).T
+        self.scale[: len(labels)] = 1 / len(labels)
+        self.shift, self.factor = -self.Y * self.scale, 1 / len(labels)
         # The gradients of Z_{l+1} and Z_l are needed together, those of the layers above no more: two buffers do.
         self.D_L = features.new_empty(R, K, N)
         sizes = [R * N * W.shape[1] for W in self.W[:-1]]
@@ -69,10 +71,10 @@ class FitGradient:
         """D_L, transposed, from H_L."""
         W, H = self.W[-1], self.H[-1].mT
         if self.mse:
-            torch.baddbmm(self.shift, W, H, alpha=1 / self.N, out=self.D_L)
+            torch.baddbmm(self.shift, W, H, alpha=self.factor, out=self.D_L)
         else:
             torch.softmax(torch.bmm(W, H, out=self.D_L), dim=1, out=self.D_L)
-            self.D_L.sub_(self.Y).mul_(1 / self.N)
+            self.D_L.sub_(self.Y).mul_(self.scale)
 
     @torch.no_grad()
     def outputs(self) -> Tensor:
