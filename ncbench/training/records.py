@@ -81,7 +81,8 @@ class RecordWriter:
     def _grams(self, step: int, found: Measurement) -> pa.Table:
         tables = []
         for (layer, stage), gram in found.grams.items():
-            values = _numpy(gram).astype(np.float32)
+            with np.errstate(over="ignore"):  # of a diverged replica
+                values = _numpy(gram).astype(np.float32)
             R, K = values.shape[:2]
             columns = {
                 "replica": np.arange(R, dtype=np.int32),
