@@ -130,7 +130,7 @@ def _full_batch(
         dtype=dtype,
     )
     measure_steps = log_spaced(steps, config.measure.points)
-    replicated = {name: column(name) for name in ("weight_decay", "feature_decay")}
+    replicated = {name: column(name) for name in ("weight_decay", "feature_decay", "lr")}
     module = instantiate(
         dict(values["objective"]),
         network=network,
@@ -138,6 +138,7 @@ def _full_batch(
         optimizer=instantiate(dict(values["optimizer"])),
         steps=steps,
         measure_steps=measure_steps,
+        tolerance=config.schedule.tolerance,
         replicated={name: of_replicas for name, of_replicas in replicated.items() if of_replicas is not None},
         _convert_="all",
     )

@@ -72,14 +72,18 @@ class Model:
 
     _target_: str = MISSING
     depth: int = MISSING
-    width: int = MISSING
+    width: Any = MISSING  # of H_1 ... H_L: one number, or one for each
     activation: str = "relu"
     init_scale: float | None = None  # weights ~ N(0, init_scale^2 / fan_in); null: the library's default
     backbone: dict[str, Any] | None = None  # _target_ of any nn.Module and its own arguments
 
     def __post_init__(self) -> None:
         _require(self.depth >= 1, "model.depth", self.depth, "the head needs at least 1 weight matrix")
-        _require(self.width >= 1, "model.width", self.width, "must be >= 1")
+        several = isinstance(self.width, Sequence) and not isinstance(self.width, str)
+        for one in self.width if several else [self.width]:
+            _require(_is_int(one) and one >= 1, "model.width", one, "must be >= 1, or a list of such numbers")
+        rule = f"one width, or one for each of H_1 ... H_L ({self.depth})"
+        _require(not several or len(self.width) == self.depth, "model.width", self.width, rule)
         _require(
             self.activation in ("relu", "linear"),
             "model.activation",
@@ -131,6 +135,7 @@ class Schedule:
     _target_: str | None = None
     _partial_: bool = True
     steps: int | None = None
+    tolerance: float | None = None  # a full-batch replica stops at ||gradient|| <= tolerance max(1, ||parameters||)
     milestones: list[int] | None = None
     gamma: float = 0.1
     T_max: int | None = None
@@ -138,6 +143,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         _require(self.steps is None or self.steps >= 1, "schedule.steps", self.steps, "must be >= 1")
+        if self.tolerance is not None:
+            good = math.isfinite(self.tolerance) and self.tolerance > 0
+            _require(good, "schedule.tolerance", self.tolerance, "must be > 0 or null")
+            rule = "only full-batch problems (schedule=full_batch) stop early"
+            _require(self.steps is not None, "schedule.tolerance", self.tolerance, rule)
         _require(self.gamma > 0, "schedule.gamma", self.gamma, "must be > 0")
         _require(self.eta_min >= 0, "schedule.eta_min", self.eta_min, "must be >= 0")
         increasing = self.milestones is None or list(self.milestones) == sorted({m for m in self.milestones if m >= 1})
@@ -255,7 +265,9 @@ class Config:
         classes = self.dataset.num_classes
         if classes is not None:
             rule = f"the head needs width >= number of classes ({classes})"
-            _require(self.model.depth == 1 or self.model.width >= classes, "model.width", self.model.width, rule)
+            width = self.model.width
+            last = width[-1] if isinstance(width, Sequence) else width
+            _require(self.model.depth == 1 or last >= classes, "model.width", width, rule)
         decay = self.objective.weight_decay
         if isinstance(decay, Sequence):
             rule = f"one number, or one per weight matrix ({self.model.depth})"
@@ -264,7 +276,7 @@ class Config:
             _require(self.objective.regulariser != "standard", "objective.weight_decay", list(decay), rule)
 
     def _check_replicate(self) -> None:
-        known = ("seed", "weight_decay", "feature_decay", "init_scale")
+        known = ("seed", "weight_decay", "feature_decay", "init_scale", "lr")
         for axis, value in self.replicate.items():
             _require(axis in known, "replicate", axis, f"unknown axis, must be one of {', '.join(known)}")
             if axis == "seed":
@@ -277,6 +289,11 @@ class Config:
                     "must be a list",
                 )
                 _decays(f"replicate.{axis}", value)
+            if axis == "lr":
+                _require(min(value) > 0, "replicate.lr", list(value), "must be numbers > 0")
+                heavy_ball = self.optimizer._target_ == "torch.optim.SGD" and not self.optimizer.nesterov
+                rule = "several rates in one stack need optimizer=gd or heavy_ball; use -m for a grid of jobs"
+                _require(heavy_ball, "replicate.lr", list(value), rule)
         stacked = self.schedule.steps is not None
         rule = "only full-batch problems (schedule=full_batch) stack networks; use -m for a grid of jobs"
         _require(stacked or not self.replicate, "replicate", dict(self.replicate), rule)

@@ -150,6 +150,11 @@ class Training:
         data = None if self.config.schedule.steps is not None else self.built.data
         self.trainer.fit(self.built.module, datamodule=data, ckpt_path=path, weights_only=True)
 
+    def replica_states(self) -> dict[str, Any]:
+        """For run.json: the replicas of a stack that stood still at the end, by why; nothing for one network."""
+        states = getattr(self.built.module, "states", None)
+        return {} if states is None else {"replica_states": states.summary()}
+
     def close(self, exit_code: int) -> None:
         """End the W&B run, so that the next job of this process starts its own."""
         if self.mirror is not None:

@@ -98,6 +98,7 @@ def _train(
             replica_steps_per_second=speed,
             error=error,
             final=summarise(run.path),
+            **trained.replica_states(),
         )
         trained.close(exit_code)
     if status == "done":

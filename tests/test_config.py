@@ -60,6 +60,12 @@ def test_experiments_become_dataclasses(digits):
         ("logger.kind", "csv", "logger.kind=csv: must be one of local, wandb_offline, wandb"),
         ("replicate", {"seed": 4}, "only full-batch problems"),
         ("replicate", {"width": [4]}, "replicate=width: unknown axis"),
+        ("model.width", [64, 64], r"model.width=\[64, 64\]: one width, or one for each of H_1 ... H_L \(4\)"),
+        ("model.width", [64, 0, 64, 64], "model.width=0: must be >= 1"),
+        ("model.width", 0, "model.width=0: must be >= 1"),
+        ("replicate", {"lr": [0.1, 0.0]}, r"replicate.lr=\[0.1, 0.0\]: must be numbers > 0"),
+        ("schedule.tolerance", 1e-8, "only full-batch problems"),
+        ("schedule.tolerance", 0.0, "schedule.tolerance=0.0: must be > 0 or null"),
         ("schedule.steps", 10, "full-batch problems are bounded by schedule.steps"),
         ("seed", -1, r"seed=-1: must be in \[0, 2\^32\)"),
         ("model", 3, "model=3: must be a group of keys"),
@@ -103,3 +109,16 @@ def test_configuration_is_checked_without_torch():
     code = "import sys, ncbench.compose as c; c.compose_jobs(['+experiment=dufm_k10'], multirun=False); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_several_rates_in_one_stack_need_the_optimiser_that_takes_them():
+    stack = compose_jobs(["+experiment=dufm_k10", "+replicate.lr=[0.1,0.5]"], multirun=False)[0].values
+    assert validate(stack).replicate["lr"] == [0.1, 0.5]
+    adamw = with_value(stack, "optimizer", {"_target_": "torch.optim.AdamW", "_partial_": True, "lr": 1e-3})
+    with pytest.raises(ValueError, match="several rates in one stack need optimizer=gd or heavy_ball"):
+        validate(with_value(adamw, "references", []))
+
+
+def test_the_recorded_run_keeps_its_identity():
+    (job,) = compose_jobs(["+experiment=dufm_k10"], multirun=False)
+    assert config_hash(job.values).startswith("863607eced")  # docs/results/dufm_k10

@@ -6,34 +6,41 @@ pre-activation, `head.l` (or `head.l.activation`) its post-activation.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ncbench.models.widths import layer_widths
 
 __all__ = ["BackboneWithHead", "mlp_head"]
 
 ACTIVATIONS = ("relu", "linear")
 
 
-def mlp_head(in_width: int, width: int, num_classes: int, depth: int, activation: str = "relu") -> nn.Sequential:
+def mlp_head(
+    in_width: int, width: int | Sequence[int], num_classes: int, depth: int, activation: str = "relu"
+) -> nn.Sequential:
     """W_L s(W_{L-1} ... s(W_1 h)): bias-free, s the ReLU or, for "linear", nothing (arXiv 2405.14468, eq. 1).
 
-    Shapes: (B, in_width) -> (B, num_classes), (B, width) in between. The children are "1" ... "L"; child l <
+    Shapes: (B, in_width) -> (B, num_classes), (B, width) in between, or one width for each of the L - 1
+    layers there. The children are "1" ... "L"; child l <
     L has `linear` and (not for "linear") `activation`, child L has `linear` only. Initialised as nn.Linear
-    is. Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there) or
-    another activation.
+    is. Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there; of
+    several widths the last counts) or another activation.
 
     >>> [name for name, _ in mlp_head(8, 8, 3, depth=2).named_modules()][1:]
     ['1', '1.linear', '1.activation', '2', '2.linear']
     """
     if depth < 1:
         raise ValueError(f"model.depth={depth}: the head needs at least 1 layer")
-    if width < num_classes:
+    hidden = layer_widths(width, depth - 1)
+    last = width if isinstance(width, int) else [in_width, *hidden][-1]
+    if last < num_classes:
         raise ValueError(f"model.width={width}: the head needs width >= number of classes ({num_classes})")
     if activation not in ACTIVATIONS:
         raise ValueError(f"model.activation={activation!r}: must be one of {', '.join(ACTIVATIONS)}")
-    widths = [in_width] + [width] * (depth - 1) + [num_classes]
+    widths = [in_width, *hidden, num_classes]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number in range(1, depth + 1):
         layer: OrderedDict[str, nn.Module] = OrderedDict()
@@ -48,7 +55,7 @@ class BackboneWithHead(nn.Module):
     """head(features(x)): a backbone that ends in H_1 (B, width), then `mlp_head`, to (B, num_classes).
 
     Args:
-        depth, width, activation: of the head; `width` is also the width of H_1.
+        depth, width, activation: of the head; `width` is also the width of H_1, or a list of those of H_1 ... H_L.
         backbone: called as `backbone(input_shape=..., output_width=width)`, e.g. a functools.partial of
             `ResNet20`.
         init_scale: g of N(0, g^2/fan_in), the draw of each matrix of the head. None keeps nn.Linear's own,
@@ -64,7 +71,7 @@ class BackboneWithHead(nn.Module):
         self,
         *,
         depth: int,
-        width: int,
+        width: int | Sequence[int],
         activation: str = "relu",
         backbone: Callable[..., nn.Module],
         init_scale: float | None = None,
@@ -78,8 +85,9 @@ class BackboneWithHead(nn.Module):
         # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)
-            self.features = backbone(input_shape=tuple(input_shape), output_width=width)
-            self.head = mlp_head(width, width, num_classes, depth, activation)
+            first, hidden = (width, width) if isinstance(width, int) else (width[0], layer_widths(width, depth)[1:])
+            self.features = backbone(input_shape=tuple(input_shape), output_width=first)
+            self.head = mlp_head(first, hidden, num_classes, depth, activation)
             if init_scale is not None:
                 for weight in self.head.parameters():
                     nn.init.normal_(weight, std=init_scale / weight.shape[1] ** 0.5)

@@ -12,20 +12,25 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ncbench.models.replica import DUFM, FullBatchGradient
+from ncbench.models.replica import DUFM, FullBatchDescent, FullBatchGradient
 from ncbench.training.objectives import Decayed, PaperObjective, per_matrix
+from ncbench.training.replica_states import ReplicaStates
 
 __all__ = ["FullBatchModule"]
 
-BLOCK = 1000  # steps after which the bar moves and a checkpoint may be written
+BLOCK = 1000  # steps after which the bar moves, a checkpoint may be written, and replicas are checked
 
 
 class FullBatchModule(pl.LightningModule):
     """Minimises fit + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H_1||^2 for R networks at once by gradient descent.
 
-    `weight_decay` is one number or one per matrix, `replicated` maps weight_decay / feature_decay to one number per
-    replica and replaces them. `measure_steps` are the steps at which a block has to end. `gd_step` counts gradient
-    steps: Lightning's own counters know nothing of them.
+    `weight_decay` is one number or one per matrix, `replicated` maps weight_decay / feature_decay / lr to one number
+    per replica and replaces them. `measure_steps` are the steps at which a block has to end, `tolerance` the relative
+    norm of the gradient at which a replica stops (None: it does not). `gd_step` counts gradient steps: Lightning's own
+    counters know nothing of them.
+
+    torch.optim.SGD is read for its rate and momentum and its steps are taken by `FullBatchDescent`, which leaves its
+    state as torch would; every other optimiser takes its own steps.
     """
 
     gd_step: Tensor
@@ -42,6 +47,7 @@ class FullBatchModule(pl.LightningModule):
         steps: int,
         measure_steps: Sequence[int] = (0,),
         replicated: Mapping[str, Sequence[float]] | None = None,
+        tolerance: float | None = None,
     ) -> None:
         super().__init__()
         if feature_decay is None:
@@ -55,14 +61,18 @@ class FullBatchModule(pl.LightningModule):
             of_replicas = torch.tensor(list(given["weight_decay"]), dtype=torch.float64)
             self.weight_decays = of_replicas[:, None].expand(R, network.depth)
         self.feature_decays = torch.tensor(list(given.get("feature_decay", [feature_decay] * R)), dtype=torch.float64)
+        self.rates = list(given["lr"]) if "lr" in given else None
         self.register_buffer("labels", labels, persistent=False)
         self.register_buffer("gd_step", torch.zeros((), dtype=torch.int64))
+        self.states = ReplicaStates(R, tolerance)
         decayed = [
             Decayed(f"head.{l}.linear.weight", W, self.weight_decays[:, l - 1])
             for l, W in enumerate(network.weights, 1)
         ]
         self.objective = PaperObjective(loss, decayed, self.feature_decays, len(labels))
+        self.steps = steps
         self.ends = sorted({*measure_steps, *range(0, steps, BLOCK), steps} - {0})
+        self.descent: FullBatchDescent | None = None
         self.gradient: FullBatchGradient | None = None
 
     def blocks_until(self, step: int) -> int:
@@ -71,31 +81,97 @@ class FullBatchModule(pl.LightningModule):
 
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.make_optimizer(self.network.parameters())
+        optimizer = self.make_optimizer(self.network.parameters())
+        if self.rates is not None and not _is_heavy_ball(optimizer):
+            raise ValueError(f"replicate.lr={self.rates}: several rates need torch.optim.SGD without nesterov")
+        return optimizer
 
     @override
     def on_train_start(self) -> None:
         assert isinstance(self.labels, Tensor)
-        self.gradient = FullBatchGradient(
-            self.network,
-            self.labels,
-            loss=self.loss_name,
-            weight_decays=self.weight_decays,
-            feature_decays=self.feature_decays,
-        )
+        optimizer = self._optimizer()
+        group = optimizer.param_groups[0]
+        rates = torch.tensor(self.rates or [group["lr"]] * self.network.replicas, dtype=torch.float64)
+        problem: dict[str, Any] = {
+            "loss": self.loss_name,
+            "weight_decays": self.weight_decays,
+            "feature_decays": self.feature_decays,
+        }
+        momentum = float(group.get("momentum", 0.0))
+        self.descent = FullBatchDescent(self.network, self.labels, rates=rates, momentum=momentum, **problem)
+        self.gradient = None if _is_heavy_ball(optimizer) else FullBatchGradient(self.network, self.labels, **problem)
+        if self.gradient is None:
+            self._momenta()
+            # From here on all threads are the engine's. What lies between its blocks is too small to be shared: on a
+            # busy machine a copy of 0.5 MB was seen to wait 5 ms for a second intra-op thread.
+            torch.set_num_threads(1)
+
+    @override
+    def on_train_end(self) -> None:
+        assert self.descent is not None
+        torch.set_num_threads(self.descent.threads)
 
     @override
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        assert self.gradient is not None
-        wrapped: Any = self.optimizers()
-        raw = wrapped.optimizer  # Lightning's wrapper costs as much as a step
         done = int(self.gd_step)
         end = next(end for end in self.ends if end > done)
-        for _ in range(end - done):
-            self.gradient()
-            raw.step()
+        parameters = [self.network.features.value, *self.network.weights]
+        before = [(x, x.detach().clone()) for x in (*parameters, *self._optimizer_state())]
+        self._advance(end - done)
+        back = ~self.states.running | self.states.find_diverged(parameters, end)
+        for x, earlier in before:
+            x.data[back] = earlier[back]
+        if end % BLOCK == 0 or end == self.steps:
+            assert self.descent is not None
+            everyone = torch.arange(self.network.replicas, device=self.device)
+            self.states.check(self.descent.norms(everyone), end)
         self.gd_step.fill_(end)
+
+    def _advance(self, steps: int) -> None:
+        assert self.descent is not None
+        running = self.states.running.nonzero().flatten()
+        if self.gradient is None:
+            self.descent.advance(steps, self._momenta(), running)
+        elif len(running):
+            optimizer = self._optimizer()
+            for _ in range(steps):
+                self.gradient()
+                optimizer.step()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        wrapped: Any = self.optimizers()
+        raw: torch.optim.Optimizer = wrapped.optimizer  # Lightning's wrapper costs as much as a step
+        return raw
+
+    def _momenta(self) -> list[Tensor]:
+        """The momenta, where torch.optim.SGD keeps them; none without momentum."""
+        optimizer = self._optimizer()
+        if not optimizer.param_groups[0].get("momentum"):
+            return []
+        found = []
+        for parameter in (self.network.features.value, *self.network.weights):
+            state = optimizer.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
+            found.append(state["momentum_buffer"])
+        return found
+
+    def _optimizer_state(self) -> list[Tensor]:
+        """What the optimiser keeps per entry of a parameter, replica by replica."""
+        return [
+            value
+            for parameter, state in self._optimizer().state.items()
+            for value in state.values()
+            if isinstance(value, Tensor) and value.shape == parameter.shape
+        ]
 
     @override
     def train_dataloader(self) -> range:
         return range(1)  # one block per epoch; the data are the free features
+
+
+def _is_heavy_ball(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether `FullBatchDescent` takes this optimiser's steps: torch.optim.SGD as the papers use it."""
+    group = optimizer.param_groups[0]
+    others = ("nesterov", "dampening", "weight_decay", "maximize")
+    return type(optimizer) is torch.optim.SGD and not any(group[name] for name in others)

@@ -83,7 +83,8 @@ class RecordWriter:
         """One row per replica and layer: the number of classes (`size`) and the matrix, row by row."""
         tables = []
         for (layer, stage), matrices in found.items():
-            values = _numpy(matrices).astype(np.float32)
+            with np.errstate(over="ignore"):  # of a diverged replica
+                values = _numpy(matrices).astype(np.float32)
             R, K = values.shape[:2]
             columns = {
                 "replica": np.arange(R, dtype=np.int32),

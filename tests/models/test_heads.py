@@ -41,6 +41,14 @@ def test_the_formula(activation):
     torch.testing.assert_close(head(h), (W3 @ s(W2 @ s(W1 @ h.T))).T)
 
 
+def test_a_width_for_every_layer():
+    model = build(width=[12, 14, 11, 13])
+    assert [layer.linear.weight.shape for layer in model.head] == [(14, 12), (11, 14), (13, 11), (10, 13)]
+    assert build(width=[8], depth=1, num_classes=8).head[0].linear.weight.shape == (8, 8)
+    with pytest.raises(ValueError, match=r"model.width=\[12, 14\]: one width, or one for each of H_1 ... H_L \(4\)"):
+        build(width=[12, 14])
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"model.width=8: the head needs width >= number of classes \(10\)"):
         build(width=8)

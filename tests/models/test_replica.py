@@ -116,6 +116,14 @@ def test_initial_values():
     assert float(large.weights[0].detach().std()) == pytest.approx(0.7 / 200**0.5, rel=0.02)
 
 
+def test_a_width_for_every_layer():
+    sizes = dict(depth=3, activation="relu", init_scale=0.7, num_classes=4, num_samples=8, seeds=[0, 1])
+    model = DUFM(width=[9, 3, 6], **sizes)
+    assert model.features.value.shape == (2, 8, 9)
+    assert [W.shape for W in model.weights] == [(2, 3, 9), (2, 6, 3), (2, 4, 6)]
+    assert torch.allclose(model.as_linear(1)(torch.arange(8)), model(torch.arange(8))[1], atol=1e-6)
+
+
 def test_one_replica_as_ordinary_modules():
     model = stack([1, 2])
     network = model.as_linear(1)
@@ -129,6 +137,9 @@ def test_one_replica_as_ordinary_modules():
     [
         ({"depth": 0}, "model.depth=0"),
         ({"width": 3}, r"model.width=3: the head needs width >= number of classes \(4\)"),
+        ({"width": [6]}, r"model.width=\[6\]: one width, or one for each of H_1 ... H_L \(2\)"),
+        ({"width": [6, 3]}, r"model.width=\[6, 3\]: the head needs width >= number of classes \(4\)"),
+        ({"width": [0, 6]}, r"model.width=\[0, 6\]: must be >= 1"),
         ({"activation": "gelu"}, "model.activation=gelu"),
         ({"seeds": []}, "at least one replica"),
         ({"init_scale": [1.0, 2.0]}, "init_scale has 2 values"),

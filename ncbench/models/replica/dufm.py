@@ -6,6 +6,7 @@ free parameters, one row per sample; there are no biases, no ReLU on H_1 and non
     f = W_L s(W_{L-1} ... s(W_1 H_1)),   s = ReLU or the identity,  L weight matrices, L - 1 activations.
 
 Letters: R replicas, N samples, L depth. Rows are samples here (the papers' columns): H (R, N, d), W (R, d_out, d_in).
+d_1 ... d_L are the widths of H_1 ... H_L, so W_l is d_{l+1} x d_l and W_L is K x d_L.
 """
 
 from collections import OrderedDict
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ncbench.models.widths import layer_widths
 
 __all__ = ["DUFM", "FreeFeatures", "ReplicaLinear"]
 
@@ -47,18 +50,19 @@ class DUFM(nn.Module):
     the last, by an `activation`: the layer names of every other ncbench network.
 
     Initial values (arXiv 2405.14468 gives none; the scale is what decides between DNC and low rank in its Figure 3
-    right): W_l ~ N(0, g^2 / fan_in), H_1 ~ N(0, g^2 / width), g = `init_scale`, one number or one per replica.
+    right): W_l ~ N(0, g^2 / fan_in), H_1 ~ N(0, g^2 / d_1), g = `init_scale`, one number or one per replica.
+    `width` is one number for all of d_1 ... d_L, or L numbers.
     Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of
     replicas nor the dtype changes its start.
 
-    Raises ValueError for depth < 1, width < number of classes, an unknown activation, or no seeds.
+    Raises ValueError for depth < 1, a width < 1, d_L < number of classes, an unknown activation, or no seeds.
     """
 
     def __init__(
         self,
         *,
         depth: int,
-        width: int,
+        width: int | Sequence[int],
         activation: str,
         init_scale: float | Sequence[float] | None,
         num_classes: int,
@@ -69,7 +73,10 @@ class DUFM(nn.Module):
         super().__init__()
         if depth < 1:
             raise ValueError(f"model.depth={depth}: the head needs at least 1 weight matrix")
-        if width < num_classes and depth > 1:
+        widths = layer_widths(width, depth)
+        if min(widths) < 1:
+            raise ValueError(f"model.width={width}: must be >= 1")
+        if widths[-1] < num_classes and depth > 1:
             raise ValueError(f"model.width={width}: the head needs width >= number of classes ({num_classes})")
         if activation not in ("relu", "linear"):
             raise ValueError(f"model.activation={activation}: must be relu or linear")
@@ -80,8 +87,8 @@ class DUFM(nn.Module):
         if len(scales) != len(seeds):
             raise ValueError(f"init_scale has {len(scales)} values: one, or one per replica ({len(seeds)})")
         self.depth, self.activation, self.num_classes = depth, activation, num_classes
-        shapes = [(width, width)] * (depth - 1) + [(num_classes, width)]
-        draws = [_draw(seed, g, num_samples, shapes) for seed, g in zip(seeds, scales)]
+        shapes = [(num_samples, widths[0]), *zip([*widths[1:], num_classes], widths)]
+        draws = [_draw(seed, g, shapes) for seed, g in zip(seeds, scales)]
         features, *weights = (torch.stack(same).to(dtype) for same in zip(*draws))
         self.features = FreeFeatures(features)
         self.head = nn.Sequential(OrderedDict((str(l), self._layer(l, W)) for l, W in enumerate(weights, 1)))
@@ -121,8 +128,8 @@ class DUFM(nn.Module):
         return nn.Sequential(OrderedDict(features=FreeFeatures(features.clone()), head=nn.Sequential(head)))
 
 
-def _draw(seed: int, scale: float, num_samples: int, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+def _draw(seed: int, scale: float, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    width = shapes[0][1]
-    sizes = [(num_samples, width), *shapes]
-    return [torch.randn(size, generator=generator, dtype=torch.float64) * (scale / size[1] ** 0.5) for size in sizes]
+    return [
+        torch.randn(shape, generator=generator, dtype=torch.float64) * (scale / shape[1] ** 0.5) for shape in shapes
+    ]

@@ -1,0 +1,17 @@
+"""The widths d_1 ... d_L of H_1 ... H_L, from what a configuration says."""
+
+from collections.abc import Sequence
+
+__all__ = ["layer_widths"]
+
+
+def layer_widths(width: int | Sequence[int], depth: int) -> list[int]:
+    """d_1 ... d_L from one width for all or one per layer; ValueError where the list has another length.
+
+    >>> layer_widths(20, 3), layer_widths([30, 20, 10], 3)
+    ([20, 20, 20], [30, 20, 10])
+    """
+    widths = [width] * depth if isinstance(width, int) else [*map(int, width)]
+    if len(widths) != depth:
+        raise ValueError(f"model.width={widths}: one width, or one for each of H_1 ... H_L ({depth})")
+    return widths
