@@ -127,6 +127,9 @@ def _compare(size: Size, rounds: int, seconds: float) -> None:
     paired = [statistics.median(a / b for a, b in zip(found[x], found["loop"])) for x in ("run", "engine")]
     asked = f"asked >= {size.at_least}, aim {size.aim}"
     print(f"  run / (a), median over the turns: {paired[0]:.1f} (engine / (a): {paired[1]:.1f}); {asked}")
+    best = {side: max(turns) for side, turns in found.items()}
+    of_best = [best["run"] / best[side] for side in sides] + [best["engine"] / best["loop"]]
+    print("  best turns: run / (a) {:.1f}, run / (b) {:.1f}, engine / (a) {:.1f}".format(*of_best))
     overhead = statistics.median(e / m for e, m in zip(found["engine"], found["module"])) - 1
     print(f"  Lightning around the engine: {100 * overhead:.1f} %; peak {statistics.median(peak) / 1e9:.0f} GFLOP/s")
 

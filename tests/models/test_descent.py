@@ -99,7 +99,7 @@ def test_a_thousand_steps_equal_autograd_and_torch_optim(loss, activation, momen
         (descent, "chunk.save(chunk.momenta, momenta)", "pass"),
         (gradient, "below, H[l], 0.0, grad", "below, H[l], -1.0, grad"),
         (gradient, "below, H[l], 0.0, grad", "below, H[l], 1e-2, grad"),
-        (gradient, "into[l + 1].baddbmm_(D.mT, H[l], beta=keep)", "into[l + 1].baddbmm_(D.mT, H[l])"),
+        (gradient, "into[l + 1].baddbmm_(self.D_T[l], H[l], beta=keep)", "into[l + 1].baddbmm_(self.D_T[l], H[l])"),
         (gradient, "alpha=self.factor", "alpha=2 * self.factor"),
     ],
 )

@@ -17,6 +17,8 @@ from ncbench.models.replica.dufm import DUFM
 
 __all__ = ["FitGradient", "FullBatchGradient"]
 
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input  # in place, without a mask
+
 
 class FitGradient:
     """Adds the gradient of the fit to given tensors: G <- keep G + d fit / d parameter, for H_1, W_1 ... W_L.
@@ -46,30 +48,32 @@ class FitGradient:
         sizes = [R * N * W.shape[1] for W in self.W[:-1]]
         scratch = [features.new_empty(max(sizes, default=0)) for _ in range(2)]
         self.D = [scratch[l % 2][: sizes[l]].view_as(H) for l, H in enumerate(self.H[1:])]
+        # Transposed once: a view costs a microsecond of Python, ten of them per step would be felt.
+        self.D_T = [*(D.mT for D in self.D), self.D_L]
+        self.D.append(self.D_L.mT)
+        self.W_T, self.H_L_T = [W.mT for W in self.W], self.H[-1].mT
 
     @torch.no_grad()
     def add_to(self, into: Sequence[Tensor], keep: float) -> None:
         """into[l] <- keep * into[l] + gradient, for the parameters in their order; keep = 0 ignores what was there."""
         H, last = self.H, len(self.W) - 1
         for l in range(last):
-            torch.bmm(H[l], self.W[l].mT, out=H[l + 1])
+            torch.bmm(H[l], self.W_T[l], out=H[l + 1])
             if self.relu:
                 H[l + 1].clamp_min_(0.0)
         self._output_gradient()
-        D = self.D_L.mT
         for l in range(last, -1, -1):
-            into[l + 1].baddbmm_(D.mT, H[l], beta=keep)
+            into[l + 1].baddbmm_(self.D_T[l], H[l], beta=keep)
             if l == 0:
-                into[0].baddbmm_(D, self.W[0], beta=keep)
+                into[0].baddbmm_(self.D[0], self.W[0], beta=keep)
             else:
-                below = torch.bmm(D, self.W[l], out=self.D[l - 1])
+                below = torch.bmm(self.D[l], self.W[l], out=self.D[l - 1])
                 if self.relu:
-                    torch.ops.aten.threshold_backward.grad_input(below, H[l], 0.0, grad_input=below)
-                D = below
+                    _threshold_backward(below, H[l], 0.0, grad_input=below)
 
     def _output_gradient(self) -> None:
         """D_L, transposed, from H_L."""
-        W, H = self.W[-1], self.H[-1].mT
+        W, H = self.W[-1], self.H_L_T
         if self.mse:
             torch.baddbmm(self.shift, W, H, alpha=self.factor, out=self.D_L)
         else:
@@ -79,7 +83,7 @@ class FitGradient:
     @torch.no_grad()
     def outputs(self) -> Tensor:
         """f (R, K, N) of the latest call of `add_to`."""
-        return torch.bmm(self.W[-1], self.H[-1].mT)
+        return torch.bmm(self.W[-1], self.H_L_T)
 
 
 class FullBatchGradient:
