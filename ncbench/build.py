@@ -17,13 +17,19 @@ from omegaconf import OmegaConf
 
 from ncbench.config import Config
 from ncbench.measure import Taps, log_spaced
+from ncbench.models.replica import start_at
 from ncbench.training.checkpoints import usable_checkpoint
+from ncbench.training.objectives import per_matrix
 from ncbench.validation import validate
 
-__all__ = ["Built", "build", "load_run", "measured_layers", "one_line_errors"]
+__all__ = ["Built", "build", "decays_of", "load_run", "measured_layers", "one_line_errors"]
 
 # Lightning 2.6 calls a function that torch 2.15 deprecates, on every start.
 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", module="pytorch_lightning")
+
+
+DECAYS = ("weight_decay", "feature_decay")
+_STARTS = ("start", "start_noise")  # of the model's configuration, for `start_at` and not for the network's class
 
 
 @dataclass
@@ -104,6 +110,16 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def decays_of(row: Mapping[str, Any], config: Config) -> tuple[list[float], float | None]:
+    """The decays of a replica: one for each weight matrix of the head, and that of the features."""
+    weights, features = (row.get(name, row.get("decay", getattr(config.objective, name))) for name in DECAYS)
+    return per_matrix(weights, config.model.depth), features
+
+
+def _own(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key not in _STARTS}
+
+
 def _replica_table(config: Config) -> list[dict[str, Any]]:
     """One row per replica: the product of the axes of `replicate`; replica i of the seed axis has seed + i."""
     axes = {
@@ -118,19 +134,32 @@ def _full_batch(
     values: Mapping[str, Any], config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype
 ) -> Built:
     def column(name: str) -> list[float] | None:
-        return [row[name] for row in replicas] if name in replicas[0] else None
+        key = "decay" if name in DECAYS and "decay" in replicas[0] else name
+        return [row[key] for row in replicas] if key in replicas[0] else None
 
     steps = config.schedule.steps
     assert steps is not None
     network = instantiate(
-        {**values["model"], "init_scale": column("init_scale") or config.model.init_scale},
+        {**_own(values["model"]), "init_scale": column("init_scale") or config.model.init_scale},
         num_classes=data.num_classes,
         num_samples=len(data.labels),
         seeds=[row["seed"] for row in replicas],
         dtype=dtype,
     )
+    if config.model.start is not None:
+        decays = [decays_of(row, config) for row in replicas]
+        if any(features is None for _, features in decays):
+            raise ValueError("objective.feature_decay=null: free features need a decay >= 0")
+        start_at(
+            network,
+            config.model.start,
+            data.labels,
+            weight_decays=[weights for weights, _ in decays],
+            feature_decays=[float(features or 0.0) for _, features in decays],
+            noise=config.model.start_noise,
+        )
     measure_steps = log_spaced(steps, config.measure.points)
-    replicated = {name: column(name) for name in ("weight_decay", "feature_decay", "lr")}
+    replicated = {name: column(name) for name in (*DECAYS, "lr")}
     module = instantiate(
         dict(values["objective"]),
         network=network,
@@ -153,7 +182,7 @@ def _classifier(
     assert epochs is not None
     data.order_seed = config.seed
     network = instantiate(
-        dict(values["model"]), input_shape=data.input_shape, num_classes=data.num_classes, seed=config.seed
+        _own(values["model"]), input_shape=data.input_shape, num_classes=data.num_classes, seed=config.seed
     ).to(dtype)
     scheduled = values["schedule"].get("_target_") is not None
     module = instantiate(

@@ -75,6 +75,8 @@ class Model:
     width: Any = MISSING  # of H_1 ... H_L: one number, or one for each
     activation: str = "relu"
     init_scale: float | None = None  # weights ~ N(0, init_scale^2 / fan_in); null: the library's default
+    start: str | None = None  # free features: a solution of the theory (dnc, srg) instead of random values
+    start_noise: float = 0.0  # times the random values, added to it
     backbone: dict[str, Any] | None = None  # _target_ of any nn.Module and its own arguments
 
     def __post_init__(self) -> None:
@@ -90,6 +92,9 @@ class Model:
             self.activation,
             "must be relu or linear",
         )
+        _require(self.start in (None, "dnc", "srg"), "model.start", self.start, "must be dnc, srg or null")
+        good = math.isfinite(self.start_noise) and self.start_noise >= 0
+        _require(good, "model.start_noise", self.start_noise, "must be >= 0")
         positive = self.init_scale is None or (math.isfinite(self.init_scale) and self.init_scale > 0)
         _require(positive, "model.init_scale", self.init_scale, "must be > 0 or null")
 
@@ -276,7 +281,7 @@ class Config:
             _require(self.objective.regulariser != "standard", "objective.weight_decay", list(decay), rule)
 
     def _check_replicate(self) -> None:
-        known = ("seed", "weight_decay", "feature_decay", "init_scale", "lr")
+        known = ("seed", "decay", "weight_decay", "feature_decay", "init_scale", "lr")
         for axis, value in self.replicate.items():
             _require(axis in known, "replicate", axis, f"unknown axis, must be one of {', '.join(known)}")
             if axis == "seed":
@@ -289,12 +294,21 @@ class Config:
                     "must be a list",
                 )
                 _decays(f"replicate.{axis}", value)
+            if axis == "decay":
+                rule = "sets the decay of every matrix and of the features; leave out weight_decay and feature_decay"
+                _require(not {"weight_decay", "feature_decay"} & set(self.replicate), "replicate.decay", value, rule)
+            if axis == "init_scale":
+                _require(min(value) > 0, "replicate.init_scale", list(value), "must be numbers > 0")
             if axis == "lr":
                 _require(min(value) > 0, "replicate.lr", list(value), "must be numbers > 0")
                 heavy_ball = self.optimizer._target_ == "torch.optim.SGD" and not self.optimizer.nesterov
                 rule = "several rates in one stack need optimizer=gd or heavy_ball; use -m for a grid of jobs"
                 _require(heavy_ball, "replicate.lr", list(value), rule)
         stacked = self.schedule.steps is not None
+        if self.model.start is not None:
+            _require(stacked, "model.start", self.model.start, "only free features (model=dufm) start at a solution")
+            mse = self.objective.loss == "mse" and self.model.activation == "relu"
+            _require(mse, "model.start", self.model.start, "the solutions are those of loss=mse with activation=relu")
         rule = "only full-batch problems (schedule=full_batch) stack networks; use -m for a grid of jobs"
         _require(stacked or not self.replicate, "replicate", dict(self.replicate), rule)
 

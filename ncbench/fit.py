@@ -9,13 +9,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ncbench.build import build, measured_layers, one_line_errors
+from ncbench.build import build, decays_of, measured_layers, one_line_errors
 from ncbench.config import Config
 from ncbench.measure import MeasureCollapse
 from ncbench.sweep import RunFolder, run_id, write_json
 from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
 from ncbench.training.mirror import WandbMirror
-from ncbench.training.objectives import per_matrix
 from ncbench.training.progress import ProgressLine, decay_table
 from ncbench.training.records import RecordWriter
 from ncbench.training.references import evaluate_references
@@ -108,13 +107,7 @@ class Training:
         OmegaConf.save(OmegaConf.create(list(overrides)), path / ".hydra" / "overrides.yaml")
         swept = _swept(overrides)
         write_json(path / "replicas.json", [{**swept, **row} for row in built.replicas])
-        decays = [
-            (
-                per_matrix(row.get("weight_decay", config.objective.weight_decay), config.model.depth),
-                row.get("feature_decay", config.objective.feature_decay),
-            )
-            for row in built.replicas
-        ]
+        decays = [decays_of(row, config) for row in built.replicas]
         write_json(
             path / "references.json",
             evaluate_references(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ncbench.report import figure as figure
     from ncbench.report.load import load_grams as load_grams
+    from ncbench.report.load import load_means as load_means
     from ncbench.report.load import load_measures as load_measures
     from ncbench.report.load import load_references as load_references
     from ncbench.report.load import load_replicas as load_replicas
@@ -20,6 +21,7 @@ __all__ = [
     "figure",
     "find_runs",
     "load_grams",
+    "load_means",
     "load_measures",
     "load_references",
     "load_replicas",

@@ -9,7 +9,8 @@ import pandas as pd
 from ncbench.claims import Claim, Selection
 from ncbench.report.findings import Finding, Interval, failing_share, lost, not_finite, replicas, settle, shown
 from ncbench.report.intervals import FEWEST, percentiles, resampled
-from ncbench.report.selection import NotEnoughDataError, Sample, describe, within
+from ncbench.report.selection import NotEnoughDataError, Sample, within
+from ncbench.report.wording import describe
 
 __all__ = ["count", "equal_ranks", "ordering", "share", "value"]
 

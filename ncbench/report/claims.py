@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ncbench.claims import Claim, Condition, parse_claims
+from ncbench.claims import Claim, parse_claims
 from ncbench.report import checks, trends
 from ncbench.report.findings import Finding, too_few
 from ncbench.report.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key, read_yaml
-from ncbench.report.selection import NotEnoughDataError, Sample, describe
+from ncbench.report.selection import NotEnoughDataError, Sample
+from ncbench.report.wording import in_words
 
 __all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
@@ -128,9 +129,9 @@ def _judged(claim: Claim, sample: Sample) -> Verdict:
             found = replace(found, holds=None, reason=f"provided: {reason}")
     verdict = {True: "reproduced", False: "not reproduced", None: "not enough data"}[found.holds]
     measured, evidence = found.measured, dict(found.evidence)
-    if part is not None:
+    if part is not None and claim.provided is not None:
         evidence["provided"] = {"sample_size": part.size, "measured": part.measured, **part.evidence}
-        measured += f"; provided {_in_words(claim.provided)}: {part.measured}"
+        measured += f"; provided {in_words(claim.provided)}: {part.measured}"
         if part.holds:
             verdict = "conditional"
     if verdict == "not enough data":
@@ -138,16 +139,6 @@ def _judged(claim: Claim, sample: Sample) -> Verdict:
         measured = f"{measured}: {found.reason}" if measured else found.reason
     numbers = {key: number for key, number in evidence.items() if number is not None}
     return Verdict(claim, verdict, measured, found.size, _plain(numbers))
-
-
-def _in_words(condition: Condition | None) -> str:
-    """A condition as a reader states it: `max rank (intermediate, pre) in 5 to 5`."""
-    assert condition is not None
-    what = describe(condition.selection)
-    if condition.between is not None:
-        low, high = condition.between
-        return f"{what} = {low:g}" if low == high else f"{what} in {low:g} to {high:g}"
-    return f"{what} < {condition.below:g}" if condition.below is not None else f"{what} > {condition.above:g}"
 
 
 def _checked(claim: Claim, sample: Sample) -> Finding:

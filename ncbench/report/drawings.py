@@ -30,6 +30,19 @@ FIGURES = (
         "markers are the losses of the theory's solutions for the same configuration.",
     ),
     Entry(
+        "ratio",
+        "Loss over DNC loss",
+        figure.ratio,
+        "Below 1 the SRG solution has a lower loss than every deep-neural-collapse solution; dots are what training "
+        "found.",
+    ),
+    Entry(
+        "dnc_share",
+        "How often training finds a DNC solution",
+        figure.dnc_share,
+        "Share of the replicas whose final loss is that of deep neural collapse, and of those that end below it.",
+    ),
+    Entry(
         "heatmap",
         "Rank over two swept values",
         figure.heatmap,
@@ -71,11 +84,18 @@ FIGURES = (
         "Cosines between the class means: the identity for an orthogonal frame (DNC2), the pattern of a "
         "strongly regular graph for the low-rank solution.",
     ),
+    Entry(
+        "means",
+        "Class means",
+        figure.means,
+        "Every column is a class, every row a neuron that answers to some class. In the SRG solution a neuron of the "
+        "intermediate layers answers to the r - 1 classes that share a vertex; in the DNC solution to one.",
+    ),
 )
 
 
 # Drawn only where there is something to compare or to follow: their absence needs no sentence in the page.
-OPTIONAL = (figure.summary, figure.heatmap)
+OPTIONAL = (figure.summary, figure.ratio, figure.dnc_share, figure.heatmap, figure.means)
 GRAM_FRAMES = Entry(
     "gram_frames",
     "Gram matrices over time",

@@ -4,6 +4,8 @@ Each returns a matplotlib Figure: in a notebook it shows itself, `fig.savefig("l
 directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError.
 """
 
+from ncbench.report.against_dnc import dnc_share, ratio
+from ncbench.report.class_means import means
 from ncbench.report.collapse_curves import collapse
 from ncbench.report.grams import gram, gram_frames
 from ncbench.report.heatmaps import heatmap
@@ -13,4 +15,17 @@ from ncbench.report.spectral import spectra
 from ncbench.report.style import NoRecordsError
 from ncbench.report.sweeps import summary
 
-__all__ = ["NoRecordsError", "collapse", "gram", "gram_frames", "heatmap", "loss", "rank", "spectra", "summary"]
+__all__ = [
+    "NoRecordsError",
+    "collapse",
+    "dnc_share",
+    "gram",
+    "gram_frames",
+    "heatmap",
+    "loss",
+    "means",
+    "rank",
+    "ratio",
+    "spectra",
+    "summary",
+]

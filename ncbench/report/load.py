@@ -32,6 +32,7 @@ __all__ = [
     "find_runs",
     "load_final",
     "load_grams",
+    "load_means",
     "load_measures",
     "load_references",
     "load_replicas",
@@ -72,6 +73,14 @@ _TABLES: dict[str, dict[str, Any]] = {
         "size": pa.int16(),
         "gram": pa.list_(pa.float32()),
     },
+    "means": {
+        "replica": pa.int32(),
+        "step": pa.int64(),
+        "layer": _TEXT,
+        "stage": _TEXT,
+        "size": pa.int16(),
+        "mean": pa.list_(pa.float32()),
+    },
 }
 _STAGES = ("", "pre", "post", "weight")
 
@@ -101,9 +110,21 @@ def load_grams(dir: Dir, steps: Steps = None) -> pd.DataFrame:
 
     Columns: run, replica, step, layer, stage, size (K), gram (a K x K array).
     """
-    frame = _load(dir, "grams", steps)
-    matrices = [np.asarray(gram).reshape(size, size) for gram, size in zip(frame["gram"], frame["size"])]
-    frame["gram"] = pd.Series(matrices, index=frame.index, dtype=object)
+    return _load_matrices(dir, "grams", "gram", steps)
+
+
+def load_means(dir: Dir, steps: Steps = None) -> pd.DataFrame:
+    """Class means, not centred, at the first and the last measurement, one matrix per row.
+
+    Columns: run, replica, step, layer, stage, size (K), mean (a K x d array). Layers wider than 512 are not kept.
+    """
+    return _load_matrices(dir, "means", "mean", steps)
+
+
+def _load_matrices(dir: Dir, table: str, column: str, steps: Steps) -> pd.DataFrame:
+    frame = _load(dir, table, steps)
+    matrices = [np.asarray(matrix).reshape(size, -1) for matrix, size in zip(frame[column], frame["size"])]
+    frame[column] = pd.Series(matrices, index=frame.index, dtype=object)
     return frame
 
 

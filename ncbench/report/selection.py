@@ -12,10 +12,12 @@ import pandas as pd
 from ncbench.claims import Condition, Selection
 from ncbench.report.load import layer_key, load_final, load_measures, load_references, load_spectra
 from ncbench.report.runs import load_replicas, load_run_info, read_yaml
+from ncbench.report.wording import describe, where_in_words
 
-__all__ = ["NotEnoughDataError", "Sample", "describe", "within"]
+__all__ = ["NotEnoughDataError", "Sample", "within"]
 
 REPLICA = ["run", "replica"]
+LINE = "line:"  # in front of a theory line's name: its value as if every replica had recorded it
 
 
 class NotEnoughDataError(Exception):
@@ -48,6 +50,20 @@ class Sample:
         where it is not finite: a diverged replica, or an undefined measure.
         """
         chosen = self._chosen(selection.where)
+        theory = selection.measure.startswith(LINE)
+        table = self._theory(selection, chosen) if theory else self._recorded(selection, chosen, axis)
+        if selection.relative_to is not None:
+            table["value"] /= self.lines(selection.relative_to, table)
+        if axis and "axis" not in table:
+            table["axis"] = self._column(axis, table)
+        return table
+
+    def _theory(self, selection: Selection, chosen: pd.DataFrame) -> pd.DataFrame:
+        """The theory line `line:NAME` of each replica, as if it had been recorded."""
+        table = chosen[REPLICA].assign(parts=1)
+        return table.assign(value=self.lines(selection.measure.removeprefix(LINE), table)).reset_index(drop=True)
+
+    def _recorded(self, selection: Selection, chosen: pd.DataFrame, axis: str) -> pd.DataFrame:
         frame = self._rows(selection, every_step=axis == "step")
         if selection.layers:
             frame = self._in_layers(frame, selection, set(chosen["run"]))
@@ -61,15 +77,12 @@ class Sample:
         missing = chosen.loc[~_index(chosen).isin(_index(table)), "run"]
         if len(missing):
             raise NotEnoughDataError(f"{describe(selection)} is not recorded in run {missing.iloc[0]}")
-        if selection.relative_to is not None:
-            table["value"] /= self.lines(selection.relative_to, table)
-        if axis and "axis" not in table:
-            table["axis"] = self._column(axis, table)
         return table
 
     def lines(self, name: str, table: pd.DataFrame) -> pd.Series:
         """The theory line of that name of each row's replica."""
         references = load_references(self.runs)
+        references = references[references["measure"] == "loss"]
         values: dict[tuple[str, int], float] = {}
         for row in references[references["name"] == name].to_dict("records"):
             run = str(row["run"])
@@ -103,7 +116,7 @@ class Sample:
             several = wanted if isinstance(wanted, list | tuple) else [wanted]
             chosen = chosen[[any(_same(value, one) for one in several) for value in known]]
         if chosen.empty:
-            raise NotEnoughDataError(f"no replica{_where(where)}")
+            raise NotEnoughDataError(f"no replica{where_in_words(where)}")
         listed = set(self.replicas["run"])
         for run, info in self.infos.items():
             if info.get("status") != "done" and (run in set(chosen["run"]) or run not in listed):
@@ -199,21 +212,6 @@ def within(
     return met
 
 
-def describe(selection: Selection) -> str:
-    """A selection as a reader names it.
-
-    >>> describe(Selection("rank", layers=("intermediate",), stage="pre", over_layers="max"))
-    'max rank (intermediate, pre)'
-    """
-    name = f"sigma_{selection.index}/sigma_1" if selection.index else selection.measure
-    name += f"/{selection.relative_to}" if selection.relative_to else ""
-    places = [*selection.layers, *([selection.stage] if selection.stage else [])]
-    places += [] if selection.split == "train" else [selection.split]
-    places += [] if selection.at == "last" else [f"step {selection.at}"]
-    name += f" ({', '.join(places)})" if places else ""
-    return f"{selection.over_layers} {name}" if selection.over_layers else name
-
-
 def _index(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[REPLICA])
 
@@ -221,7 +219,3 @@ def _index(table: pd.DataFrame) -> pd.MultiIndex:
 def _same(value: Any, wanted: Any) -> bool:
     numbers = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in (value, wanted))
     return math.isclose(value, wanted, rel_tol=1e-9) if numbers else bool(value == wanted)
-
-
-def _where(where: Mapping[str, Any]) -> str:
-    return f" with {', '.join(f'{name}={value}' for name, value in where.items())}" if where else ""

@@ -502,3 +502,29 @@ def test_check_without_claims(tmp_path, capsys):
 def test_a_directory_of_many_kinds_of_runs_is_judged(tmp_path):
     records = write_records(tmp_path / "records")
     assert [judgement.experiment for judgement in judge(records)] == ["dufm_k4"]
+
+
+def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_line(tmp_path):
+    """0.1 x 4 seeds at K = 6, 10, 15: SRG over DNC falls from 0.9 to 0.7."""
+    for K, srg in ((6, 0.09), (10, 0.08), (15, 0.07)):
+        claim = {
+            "says": "the ratio of the closed forms falls with K",
+            "check": "monotone",
+            "measure": "line:srg",
+            "relative_to": "dnc",
+            "axis": "classes",
+            "direction": "decreasing",
+            "at_least": 0.99,
+            "by": "estimate",
+            "expect": "reproduced",
+        }
+        run = tmp_path / str(K)
+        swept = [{"classes": K}] * 4
+        write_values(run, {"loss": [0.2] * 4}, [claim], lines={"srg": srg, "dnc": 0.1}, swept=swept)
+        references = json.loads((run / "references.json").read_text())
+        extra = {**references[0], "measure": "spectra", "value": None, "values": {"head.1.pre": [1.0]}}
+        (run / "references.json").write_text(json.dumps([*references, extra]))
+    (judgement,) = judge(tmp_path)
+    (found,) = judgement.verdicts
+    assert found.verdict == "reproduced"
+    assert found.measured.startswith("rank correlation along classes -1")

@@ -3,5 +3,6 @@
 from ncbench.models.replica.descent import FullBatchDescent
 from ncbench.models.replica.dufm import DUFM, FreeFeatures, ReplicaLinear
 from ncbench.models.replica.gradient import FullBatchGradient
+from ncbench.models.replica.start import start_at
 
-__all__ = ["DUFM", "FreeFeatures", "FullBatchDescent", "FullBatchGradient", "ReplicaLinear"]
+__all__ = ["DUFM", "FreeFeatures", "FullBatchDescent", "FullBatchGradient", "ReplicaLinear", "start_at"]

@@ -6,6 +6,7 @@ solution, K_r = r(r-1)/2; m = 1 + C(r-2, 2); y the squared scale of the last lay
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,6 +19,7 @@ __all__ = [
     "dnc_loss",
     "loss_ratio_asymptote",
     "loss_ratio_limit",
+    "ratio_curve",
     "srg_beats_dnc",
     "srg_loss",
     "triviality_threshold",
@@ -172,6 +174,27 @@ def loss_ratio_asymptote(num_classes: int, depth: int) -> float:
     """
     K, L = _classes_and_depth(num_classes, depth)
     return float((K / 2) ** ((3 - L) / (2 * (L + 1))))
+
+
+def ratio_curve(
+    num_classes: int,
+    depth: int,
+    per_class: float,
+    feature_decay: float,
+    weight_decays: Decays,
+    vertices: Sequence[int],
+) -> dict[str, list[float]]:
+    """L_SRG / L_DNC for K = r(r-1)/2 classes at each r of `vertices`, everything else as given: Figure 3 left.
+
+    Returns {"r": vertices, "ratio": values}; `num_classes` is that of the run the curve is drawn over, and not used.
+    Raises ValueError where the SRG does not exist (r < 4, depth < 3).
+    """
+
+    def both(r: int) -> float:
+        lams = (math.comb(r, 2), depth, per_class, feature_decay, weight_decays)
+        return float(srg_loss(*lams)) / float(dnc_loss(*lams))
+
+    return {"r": [float(r) for r in vertices], "ratio": [both(r) for r in vertices]}
 
 
 def loss_ratio_limit(num_classes: int, depth: int) -> float:
