@@ -2,7 +2,7 @@
 
 from ncbench.core import frames
 from ncbench.core.alignment import self_duality_distance, self_duality_product, weight_mean_alignment
-from ncbench.core.classify import Geometry, classify_geometry
+from ncbench.core.classify import Geometry, classify_geometry, triangular_gram_error
 from ncbench.core.geometry import (
     class_mean_condition_number,
     equiangularity,
@@ -75,5 +75,6 @@ __all__ = [
     "stable_rank",
     "tail_curve",
     "total_cluster_variation",
+    "triangular_gram_error",
     "weight_mean_alignment",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor
 from ncbench.core import frames
 from ncbench.core._linalg import eigh
 from ncbench.core.geometry import class_rows
+from ncbench.core.moments import ClassMoments
 
 GeometryName = Literal["orthogonal_frame", "simplex_etf", "triangular_graph", "pair_blocks", "polygon"]
 
@@ -68,6 +69,26 @@ def classify_geometry(class_means: Tensor, tolerance: float = 0.05) -> Geometry 
         if best is not None:
             return best
     return None
+
+
+def triangular_gram_error(moments: ClassMoments) -> Tensor:
+    """How far the cosines of the class means are from those of the SRG solution: 0 for the triangular graph T_r.
+
+    The cosines of every class with all classes, sorted, against 1, then 1/2 for the 2(r-2) classes that share a vertex,
+    then 0; the largest difference over classes and places, (...,). arXiv 2405.14468, Definition 9: the Gram matrix of
+    M_l is (A + 2I)/(r-1), with A the adjacency matrix of T_r. A value below 0.05 is taken for the SRG pattern; an
+    orthogonal frame gives 1/2. NaN where a class mean is zero. ValueError unless K = r(r-1)/2 with r >= 4.
+    """
+    M = moments.means.double()
+    K = M.shape[-2]
+    r = (1 + math.isqrt(1 + 8 * K)) // 2
+    if r < 4 or r * (r - 1) // 2 != K:
+        raise ValueError(f"num_classes={K}: must be r(r-1)/2 with r >= 4")
+    unit = M / torch.linalg.vector_norm(M, dim=-1, keepdim=True)
+    cosines = (unit @ unit.mT).sort(dim=-1, descending=True).values
+    neighbours = 2 * (r - 2)
+    template = torch.tensor([1.0] + [0.5] * neighbours + [0.0] * (K - 1 - neighbours), dtype=M.dtype, device=M.device)
+    return (cosines - template).abs().amax(dim=(-2, -1))
 
 
 def _orthogonal_frame(G: Tensor) -> Iterator[float]:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ncbench import core
 from ncbench.core import classify, classify_geometry, frames, gram_cosines
 
 
@@ -125,3 +126,35 @@ def test_bad_arguments():
         classify_geometry(torch.ones(1, 4))
     with pytest.raises(ValueError, match="class_means must be finite"):
         classify_geometry(torch.full((3, 2), torch.nan))
+
+
+def _moments(M):
+    return core.ClassMoments.from_batch(M, torch.arange(M.shape[-2]).expand(M.shape[:-1][-1:]), M.shape[-2])
+
+
+def test_cosines_of_the_triangular_graph_by_hand():
+    T = frames.triangular_incidence(5).mT  # K = 10 classes in 5 dimensions
+    assert core.triangular_gram_error(_moments(3.0 * T)).item() == pytest.approx(0.0, abs=1e-15)
+    # An orthogonal frame has 0 where the graph has 1/2; a common direction has 1 where the graph has 0.
+    assert core.triangular_gram_error(_moments(torch.eye(10, dtype=torch.float64))).item() == pytest.approx(0.5)
+    assert core.triangular_gram_error(_moments(torch.ones(10, 3, dtype=torch.float64))).item() == pytest.approx(1.0)
+    # One class moved towards a neighbour's direction by so little that the cosine changes by about 1/20.
+    moved = T.clone()
+    moved[0] += 0.1 * T[1] / T[1].norm() * T[0].norm()
+    naive = torch.nn.functional.normalize(moved, dim=1)
+    rows = [sorted((naive @ row).tolist(), reverse=True) for row in naive]
+    worst = max(abs(a - b) for row in rows for a, b in zip(row, [1.0] + [0.5] * 6 + [0.0] * 3))
+    assert core.triangular_gram_error(_moments(moved)).item() == pytest.approx(worst, abs=1e-14)
+
+
+def test_cosines_of_a_stack_of_any_order_and_of_no_triangular_number(mutant):
+    T = frames.triangular_incidence(4).mT
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
+    stack = torch.stack([T[order], torch.eye(6, 4, dtype=torch.float64)])
+    error = core.triangular_gram_error(_moments(stack))
+    assert error[0] == pytest.approx(0.0, abs=1e-15)
+    assert error[1].isnan()  # two of its class means are zero
+    with pytest.raises(ValueError, match=r"num_classes=7: must be r\(r-1\)/2"):
+        core.triangular_gram_error(_moments(torch.eye(7)))
+    bad = mutant(classify, "neighbours = 2 * (r - 2)", "neighbours = r - 2")
+    assert bad.triangular_gram_error(_moments(T)).item() > 0.4
