@@ -139,6 +139,11 @@ def _full_batch(
 
     steps = config.schedule.steps
     assert steps is not None
+    if not hasattr(data, "labels"):
+        raise ValueError(
+            f"schedule.steps={steps}: full-batch problems train free features on labels alone; use dataset=labels, or "
+            "another schedule for images"
+        )
     network = instantiate(
         {**_own(values["model"]), "init_scale": column("init_scale") or config.model.init_scale},
         num_classes=data.num_classes,

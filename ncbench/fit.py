@@ -17,7 +17,7 @@ from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_s
 from ncbench.training.mirror import WandbMirror
 from ncbench.training.progress import ProgressLine, decay_table
 from ncbench.training.records import RecordWriter
-from ncbench.training.references import evaluate_references
+from ncbench.training.references import check_references, evaluate_references
 
 __all__ = ["Training"]
 
@@ -27,6 +27,7 @@ class Training:
 
     def __init__(self, values: Mapping[str, Any], config: Config, run: RunFolder, console: Console) -> None:
         self.values, self.config, self.run = values, config, run
+        check_references(config.references)
         self.built = build(values, config)
         self.mirror: WandbMirror | None = None
         self.resumed_at = 0

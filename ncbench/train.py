@@ -8,6 +8,7 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 __all__ = ["main"]
@@ -60,6 +61,8 @@ def _run(arguments: list[str]) -> int:
         arguments.append(f"+experiment={DEFAULT_EXPERIMENT}")
         flags.overrides.append(f"+experiment={DEFAULT_EXPERIMENT}")
     directories = [flags.config_dir] if flags.config_dir else []
+    if directories and not Path(directories[0]).is_dir():
+        raise ValueError(f"--config-dir {directories[0]}: no such directory")
     if any(flag in arguments for flag in _HYDRA_ONLY):
         register_resolvers()
         return _hydra(arguments, [])

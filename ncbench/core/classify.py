@@ -88,7 +88,8 @@ def triangular_gram_error(moments: ClassMoments) -> Tensor:
     cosines = (unit @ unit.mT).sort(dim=-1, descending=True).values
     neighbours = 2 * (r - 2)
     template = torch.tensor([1.0] + [0.5] * neighbours + [0.0] * (K - 1 - neighbours), dtype=M.dtype, device=M.device)
-    return (cosines - template).abs().amax(dim=(-2, -1))
+    error: Tensor = (cosines - template).abs().amax(dim=(-2, -1))
+    return error
 
 
 def _orthogonal_frame(G: Tensor) -> Iterator[float]:

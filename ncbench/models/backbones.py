@@ -27,6 +27,8 @@ class SmallMLP(nn.Module):
     ) -> None:
         super().__init__()
         C, H, W = input_shape
+        if any(width < 1 for width in hidden):
+            raise ValueError(f"model.backbone.hidden={list(hidden)}: widths must be >= 1")
         widths = [C * H * W, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):

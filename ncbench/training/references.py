@@ -1,10 +1,13 @@
 """Theory lines: the closed forms that an experiment names, at the run's own K, L, n and decays."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-__all__ = ["evaluate_references"]
+__all__ = ["check_references", "evaluate_references"]
+
+_OWN = ("name", "measure", "_target_")
 
 
 def evaluate_references(
@@ -31,7 +34,7 @@ def evaluate_references(
         decays.setdefault((tuple(weights), feature), []).append(replica)
     entries: list[dict[str, Any]] = []
     for reference in [*references, *_companions(references)]:
-        extra = {key: value for key, value in reference.items() if key not in ("name", "measure", "_target_")}
+        extra = {key: value for key, value in reference.items() if key not in _OWN}
         module, function = _module(reference)
         for (weights, feature), replicas in decays.items():
             arguments = {
@@ -76,6 +79,21 @@ def _companions(references: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
             if target not in asked:
                 found.append({**reference, "measure": "spectra", "_target_": target})
     return found
+
+
+def check_references(references: Sequence[Mapping[str, Any]]) -> None:
+    """ValueError of one line for a theory line whose function does not exist or does not take its arguments."""
+    for reference in references:
+        key, target = f"references.{reference['name']}", reference["_target_"]
+        try:
+            module, function = _module(reference)
+            of_run = dict.fromkeys(("num_classes", "depth", "per_class", "feature_decay", "weight_decays"))
+            extra = {name: value for name, value in reference.items() if name not in _OWN}
+            inspect.signature(getattr(module, function)).bind(**of_run, **extra)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"{key}._target_={target}: no such function ({error})") from error
+        except TypeError as error:
+            raise ValueError(f"{key}: {target} does not take its arguments ({error})") from error
 
 
 def _module(reference: Mapping[str, Any]) -> tuple[Any, str]:
