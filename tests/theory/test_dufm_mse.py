@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from ncbench.theory import dufm_mse
 from ncbench.theory.dufm_mse import (
     FORMULAS,
     decay_product,
@@ -192,3 +193,21 @@ def test_a_planted_bug_is_caught(mutant, table, old, new):
 def test_bad_arguments(function, arguments, message):
     with pytest.raises(ValueError, match=message):
         function(*arguments)
+
+
+def test_ratio_curve_is_the_quotient_of_the_tables():
+    """SRG over DNC of the table for n = 5, decay 2e-3: L = 4, K = 6, 10, 15, 21, and L = 5, K = 10."""
+    curve = dufm_mse.ratio_curve(6, 4, 5, 2e-3, 2e-3, vertices=[4, 5, 6, 7])
+    assert curve["r"] == [4, 5, 6, 7]
+    table = [0.0397430531 / 0.0412534390, 0.0559851469 / 0.0685992431, 0.0802713612 / 0.1026007421]
+    assert curve["ratio"] == pytest.approx([*table, 0.1090579866 / 0.1431300166], rel=1e-8)
+    (one,) = dufm_mse.ratio_curve(6, 5, 5, 2e-3, 2e-3, vertices=[5])["ratio"]
+    assert one == pytest.approx(0.0587756397 / 0.0781114723, rel=1e-8)
+    with pytest.raises(ValueError, match="num_classes"):
+        dufm_mse.ratio_curve(6, 4, 5, 2e-3, 2e-3, vertices=[3])
+
+
+def test_a_curve_of_another_model_is_caught(mutant):
+    bad = mutant(losses, "math.comb(r, 2), depth, per_class", "num_classes, depth, per_class")
+    good = dufm_mse.ratio_curve(10, 4, 5, 2e-3, 2e-3, vertices=[4, 6])["ratio"]
+    assert bad.ratio_curve(10, 4, 5, 2e-3, 2e-3, vertices=[4, 6])["ratio"] != pytest.approx(good, rel=1e-3)
