@@ -14,6 +14,7 @@ from ncbench.report.runs import Dir
 from ncbench.report.style import NoRecordsError, Plot, panels, styled
 from ncbench.report.sweeps import final_loss
 
+HIGHEST = 1.3  # of the axis: runs that lost directions end at several times the DNC loss and would flatten the rest
 NEAR = 0.01  # a replica whose loss is within this part of the DNC loss has found a DNC solution
 
 
@@ -59,6 +60,7 @@ def ratio(dir: Dir) -> Plot:
     ax.errorbar([], [], [], color="black", capsize=2, marker="_", lw=1, label="median and quartiles of replicas")
     ax.axhline(1.0, color=style.VERMILLION, ls="--", lw=1)
     ax.set(xlabel="vertices r;  K = r(r-1)/2 classes", ylabel="loss / DNC loss")
+    ax.set_ylim(top=min(ax.get_ylim()[1], HIGHEST))
     ax.set_ylim(bottom=min(0.5, *(min(curve["ratio"]) for curve in lines.values())) - 0.05)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
