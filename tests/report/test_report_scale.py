@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from runfolders import MEASURES, write_part, write_run
 
-from ncbench.report import figure, load, load_measures, load_spectra, page
+from ncbench.report import figure, load_measures, load_spectra, page, tables
 from ncbench.report.load import load_final
 from ncbench.report.once import one_report
 
@@ -46,13 +46,13 @@ def test_final_values_equal_the_plain_path(tmp_path):
 def test_a_report_reads_final_values_once_and_a_notebook_anew(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", [0, 1])
     calls = []
-    plain = load._scan
+    plain = tables._scan
 
     def counted(dir, table, steps, columns, keep):
         calls.append((table, steps is None))
         return plain(dir, table, steps, columns, keep)
 
-    monkeypatch.setattr(load, "_scan", counted)
+    monkeypatch.setattr(tables, "_scan", counted)
     page.write_report(run, tmp_path / "out")
     assert calls.count(("measures", True)) == 1
     assert calls.count(("measures", False)) == 1
