@@ -120,7 +120,7 @@ def _over_dnc(dir: Dir) -> pd.DataFrame:
     dnc = pd.Series(
         {code: lines["dnc"] for code, lines in enumerate(load_cell_references(dir, cells)) if "dnc" in lines}
     )
-    frame = load_final(dir, measures=["loss"])
+    frame = load_final(dir)
     frame = final_loss(with_cell(frame[frame["split"] != "test"], cells))
     frame = frame[frame["cell"].isin(dnc.index)]
     if frame.empty:
