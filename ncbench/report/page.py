@@ -13,7 +13,7 @@ from ncbench.report.environment import environment
 from ncbench.report.headline import Table, headline, layer_tables
 from ncbench.report.load import load_references, load_run_info
 from ncbench.report.once import one_report
-from ncbench.report.runs import Dir, common_root
+from ncbench.report.runs import Dir, common_root, frozen
 from ncbench.report.verdicts import claims_of, plain_text
 
 
@@ -69,13 +69,17 @@ def _references(dir: Dir) -> Table:
 
 
 def _statuses(infos: dict[str, dict[str, Any]]) -> Table:
-    header = ["run", "status", "replicas", "steps", "wall time", "replica steps/s", "device", "error"]
+    header = ["run", "status", "replicas", "frozen", "steps", "wall time", "replica steps/s", "device", "error"]
     rows = []
     for run, info in infos.items():
         wall, speed = info.get("wall_seconds"), info.get("replica_steps_per_second")
         cost = ["" if wall is None else f"{wall:.1f} s", "" if speed is None else f"{speed:.4g}"]
-        state = [plain_text(info.get(name)) for name in ("status", "replicas", "steps")]
-        rows.append([run, *state, *cost, plain_text(info.get("device")), plain_text(info.get("error"))])
+        kinds = {kind: len(frozen(info, kind)) for kind in ("converged", "diverged", "dead")}
+        stopped = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        status, replicas, steps, device, error = (
+            plain_text(info.get(name)) for name in ("status", "replicas", "steps", "device", "error")
+        )
+        rows.append([run, status, replicas, stopped, steps, *cost, device, error])
     return Table(header, rows)
 
 

@@ -106,6 +106,11 @@ def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
     return info
 
 
+def frozen(info: dict[str, Any], state: str) -> list[int]:
+    """The replicas that run.json lists under a state: converged, diverged or dead."""
+    return [int(one["replica"]) for one in (info.get("replica_states") or {}).get(state, [])]
+
+
 def load_replicas(dir: Dir) -> pd.DataFrame:
     """One row per replica: run, replica, seed and every replicated or swept value (weight_decay, depth, ...).
 

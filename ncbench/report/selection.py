@@ -11,7 +11,7 @@ import pandas as pd
 
 from ncbench.claims import Condition, Selection
 from ncbench.report.load import layer_key, load_final, load_measures, load_references, load_spectra
-from ncbench.report.runs import load_replicas, load_run_info, read_yaml
+from ncbench.report.runs import frozen, load_replicas, load_run_info, read_yaml
 from ncbench.report.wording import describe, where_in_words
 
 __all__ = ["NotEnoughDataError", "Sample", "within"]
@@ -30,6 +30,7 @@ class Sample:
     def __init__(self, runs: list[Path], only: pd.MultiIndex | None = None) -> None:
         self.runs, self.only = runs, only
         self.infos = load_run_info(runs)
+        self.diverged = [(run, i) for run, info in self.infos.items() for i in frozen(info, "diverged")]
         self.replicas = self._replicas()
         self._folders = dict(zip(self.infos, runs))
         self._loaded: dict[tuple[Any, ...], pd.DataFrame] = {}
@@ -77,6 +78,8 @@ class Sample:
         missing = chosen.loc[~_index(chosen).isin(_index(table)), "run"]
         if len(missing):
             raise NotEnoughDataError(f"{describe(selection)} is not recorded in run {missing.iloc[0]}")
+        # A diverged replica was frozen at its last finite values, which are no result of the training.
+        table.loc[_index(table).isin(self.diverged), "value"] = math.nan
         return table
 
     def lines(self, name: str, table: pd.DataFrame) -> pd.Series:

@@ -198,3 +198,12 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
     (found,) = judgement.verdicts
     assert found.verdict == "reproduced"
     assert found.measured.startswith("rank correlation along classes -1")
+
+
+def test_a_diverged_replica_fails_though_its_last_values_are_finite(tmp_path):
+    states = {"diverged": [{"replica": 1, "step": 3}], "dead": [{"replica": 2, "step": 9}]}
+    stated = BELOW | {"by": "estimate"}
+    found = verdict(tmp_path, stated, {"loss": [0.1, 0.1, 0.5, 0.1]}, lines={"dnc": 0.2}, replica_states=states)
+    assert (found.verdict, found.evidence["hits"], found.evidence["not_finite"]) == ("not reproduced", 2, 1)
+    assert main([str(tmp_path / "run")]) == 0
+    assert "1 diverged, 1 dead" in (tmp_path / "run" / "report.html").read_text()
