@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
@@ -56,6 +57,7 @@ class Training:
                 sink=self._record,
                 module=self.built.network,
                 clock=self._clock,
+                threads=torch.get_num_threads() if len(self.built.replicas) > 1 else 1,
                 **extra,
             )
             callbacks: list[pl.Callback] = [

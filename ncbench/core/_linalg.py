@@ -17,7 +17,7 @@ def as_float64(A: Tensor) -> Tensor:
 
 def svdvals(A: Tensor) -> Tensor:
     """Singular values (..., min(m, n)), descending, float64; NaN for a matrix with a non-finite entry."""
-    A, finite = _mask(A)
+    A, finite = _mask(A if A.shape[-2] >= A.shape[-1] else A.mT)  # LAPACK is up to twice as fast on tall matrices
     s = with_cpu_fallback(lambda B: (torch.linalg.svdvals(B),), A)[0]
     return torch.where(finite[..., 0], s, torch.nan)
 
@@ -46,5 +46,5 @@ def with_cpu_fallback(function: Callable[[Tensor], tuple[Tensor, ...]], A: Tenso
 
 def _mask(A: Tensor) -> tuple[Tensor, Tensor]:
     A = as_float64(A)
-    finite = A.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
+    finite = A.flatten(-2).isfinite().all(-1)[..., None, None]
     return torch.where(finite, A, 0.0), finite

@@ -25,7 +25,7 @@ __all__ = ["MeasureCollapse"]
 
 _log = logging.getLogger(__name__)
 
-OPTIONS = ("reduction", "measures", "batch_norm", "unpack", "sharded")
+OPTIONS = ("reduction", "measures", "batch_norm", "unpack", "sharded", "threads")
 Loader = Iterable[Any]
 Sink = Callable[[int, float, Measurement], None]
 Clock = Callable[[pl.Trainer], tuple[int, float]]
@@ -44,9 +44,9 @@ class MeasureCollapse(pl.Callback):
     kept in `table()`. `module` picks the network inside the LightningModule (default: the LightningModule itself),
     `clock` reads the step and epoch of problems that count their own.
 
-    `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures`, `batch_norm`, `unpack` and `sharded`,
-    are those of `measure_once`. Under DDP the ranks divide the samples among them (see `ranks`); rank 0 alone has sink,
-    loggers and table.
+    `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures`, `batch_norm`, `unpack`, `sharded` and
+    `threads`, are those of `measure_once`. Under DDP the ranks divide the samples among them (see `ranks`); rank 0
+    alone has sink, loggers and table.
 
     What is wrong with the arguments is raised as ValueError before the first epoch, by measuring or by a rehearsal on
     one batch. Later a measurement that fails is logged and left out: it does not end the training.

@@ -85,6 +85,13 @@ class Measurement:
     grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, K)
     means: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, d), d <= MOST_WIDE
 
+    def update(self, other: "Measurement") -> None:
+        """Take over everything that another measurement found."""
+        self.values.update(other.values)
+        self.spectra.update(other.spectra)
+        self.grams.update(other.grams)
+        self.means.update(other.means)
+
 
 def check_names(measures: Sequence[str]) -> None:
     """ValueError for a name that is not one of those on request."""
@@ -116,7 +123,7 @@ def of_features(
     for name, measure in {**OF_MOMENTS, **of_moments}.items():
         found.values[*key, name] = stack(guarded(name, measure, moments), 0)
     M = stack(moments.means, 2)
-    s = _singular_values(M)
+    s = core.singular_values(M)
     last = s[..., M.shape[-2] - 1] if s.shape[-1] == M.shape[-2] else torch.zeros_like(s[..., 0])
     found.values[*key, "dnc2"] = s[..., 0] / last
     _of_matrix(found, key, M, s, of_matrices)
@@ -132,7 +139,7 @@ def of_weight(
     found: Measurement, W: Tensor, layer: str, num_classes: int, of_matrices: Mapping[str, MatrixMeasure]
 ) -> None:
     """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name)."""
-    s = _singular_values(W.double())
+    s = core.singular_values(W)
     key = ("", layer, "weight")
     found.spectra[layer, "weight"] = s
     found.values[*key, "norm"] = s.square().sum(-1).sqrt()
@@ -174,10 +181,3 @@ def _of_matrix(
         found.values[*key, name] = value.masked_fill(s[..., 0].isnan(), torch.nan)
     for name, measure in of_matrices.items():
         found.values[*key, name] = stack(guarded(name, measure, M), 0)
-
-
-def _singular_values(M: Tensor) -> Tensor:
-    """Singular values in float64; NaN for the replicas whose matrix is not finite, without disturbing the others."""
-    finite = M.isfinite().all(-1).all(-1)
-    s = core.singular_values(torch.where(finite[..., None, None], M, 0))
-    return s.masked_fill(~finite[..., None], torch.nan)

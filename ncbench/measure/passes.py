@@ -4,10 +4,12 @@ A second pass is made only for measures that declare it (see `second`). What is 
 list in `measures`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from ncbench.measure.batches import Unpack, unpacked
@@ -51,6 +53,7 @@ def measure_once(
     unpack: Unpack | None = None,
     distributed: bool = False,
     sharded: bool = False,
+    threads: int = 1,
 ) -> Measurement:
     """Measure `model` on every split of `loaders` ({"train": batches of (inputs, labels), ...}), in evaluation mode.
 
@@ -73,6 +76,7 @@ def measure_once(
         unpack: function from a batch to (inputs, labels), for batches of another form.
         distributed: called by all ranks of torch.distributed, which divide the samples; see `ranks`.
         sharded: the loaders give each rank its own samples already.
+        threads: measure so many layers at once, for stacks of networks: LAPACK takes their matrices one by one.
 
     Raises:
         ValueError: an unknown layer, reduction or measure; a batch of unknown form; an output that is not one vector
@@ -93,30 +97,70 @@ def measure_once(
         measuring(taps.model),
         one_network(taps.model, ranks),
         _statistics(taps.model, loaders, batch_norm, unpack, ranks, sharded),
+        _side_by_side(threads) as start,
     ):
+        of_weights = [
+            start(of_weight, stack(W, 2), layer, num_classes, matrices or {})
+            for layer, W in taps.weights().items()
+            if layer in asked
+        ]
         for position, (split, loader) in enumerate(loaders.items()):
             sums = Sums(taps, asked, num_classes, objective, ranks)
             sums.run(loader, unpack, sharded)
             sums.summarise(found, split, full_objective=position == 0)
-            for (layer, stage), of_layer in sums.moments.items():
-                wider = {name: of_dtype(name, sums.dtypes[layer, stage]) for name in first}
-                of_features(
-                    found,
+            of_layers = [
+                start(
+                    of_features,
                     of_layer,
                     (split, layer, stage),
-                    of_moments={**wider, **(moments or {})},
+                    of_moments={
+                        **{name: of_dtype(name, sums.dtypes[layer, stage]) for name in first},
+                        **(moments or {}),
+                    },
                     of_matrices=matrices or {},
                     first_split=position == 0,
                     grams=grams,
                     means=means,
                 )
+                for (layer, stage), of_layer in sums.moments.items()
+            ]
+            for finish in of_layers:
+                found.update(finish())
             if second:
                 for (layer, stage), values in sums.again(loader, unpack, sharded, second).items():
                     found.values.update({(split, layer, stage, name): stack(x, 0) for name, x in values.items()})
-        for layer, W in taps.weights().items():
-            if layer in asked:
-                of_weight(found, stack(W, 2), layer, num_classes, matrices or {})
+        for finish in of_weights:
+            found.update(finish())
     return found
+
+
+@contextmanager
+def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measurement]]]:
+    """start(measures, *args, **options) begins `measures(found, ...)` and returns what waits for it and gives `found`.
+
+    On one thread nothing happens before the waiting.
+    """
+
+    def measured(measures: Callable[..., None], *args: Any, **options: Any) -> Measurement:
+        found = Measurement()
+        with torch.no_grad():  # every thread has its own mode
+            measures(found, *args, **options)
+        return found
+
+    if threads == 1:
+        yield lambda *args, **options: lambda: measured(*args, **options)
+        return
+    before = torch.get_num_threads()
+
+    def start(*args: Any, **options: Any) -> Callable[[], Measurement]:
+        future: Future[Measurement] = pool.submit(measured, *args, **options)
+        return future.result
+
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield start
+    finally:
+        torch.set_num_threads(before)  # new threads of this process would start with the number set last
 
 
 def _check_repeats(loaders: Mapping[str, Iterable[Any]], second: Sequence[str], batch_norm: BatchNorm) -> None:

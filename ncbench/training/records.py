@@ -19,6 +19,7 @@ from ncbench.measure import Measurement
 __all__ = ["TABLES", "RecordWriter", "summarise"]
 
 TABLES = ("measures", "spectra", "grams", "means")
+MEASURED = ("value", "singular_value", "gram", "mean")  # no two alike: a dictionary only costs time and space
 
 
 class RecordWriter:
@@ -85,14 +86,14 @@ class RecordWriter:
         for (layer, stage), matrices in found.items():
             with np.errstate(over="ignore"):  # of a diverged replica
                 values = _numpy(matrices).astype(np.float32)
-            R, K = values.shape[:2]
+            R, K, width = values.shape
             columns = {
                 "replica": np.arange(R, dtype=np.int32),
                 "step": np.full(R, step, dtype=np.int64),
                 "layer": _repeat([layer], R),
                 "stage": _repeat([stage], R),
                 "size": np.full(R, K, dtype=np.int16),
-                column: pa.array(list(values.reshape(R, -1)), type=pa.list_(pa.float32())),
+                column: pa.ListArray.from_arrays(np.arange(R + 1, dtype=np.int32) * K * width, values.reshape(-1)),
             }
             tables.append(pa.table(columns))
         return pa.concat_tables(tables).unify_dictionaries()
@@ -100,7 +101,8 @@ class RecordWriter:
     def _put(self, table: str, step: int, rows: pa.Table) -> None:
         target = self.folder / table / f"part-{step:012d}.parquet"
         temporary = target.parent / f".{target.name}.tmp"
-        pq.write_table(rows, temporary, compression="zstd")
+        names = [name for name in rows.column_names if name not in MEASURED]
+        pq.write_table(rows, temporary, compression="zstd", use_dictionary=names)
         os.replace(temporary, target)
 
 

@@ -108,6 +108,25 @@ def test_a_diverged_replica_does_not_disturb_the_others():
             assert found.values[key][1].isnan(), key
 
 
+def test_threads_change_no_value_and_no_order(threads):
+    threads(2)
+    model = DUFM(depth=3, width=5, activation="relu", init_scale=1.0, num_classes=K, num_samples=6, seeds=range(4))
+    everyone = torch.arange(6), torch.arange(K).repeat_interleave(2)
+    some = torch.arange(0, 6, 2), torch.arange(K)
+
+    def measured(number):
+        options = {"grams": True, "means": True, "measures": ["cdnv", "nc1"], "threads": number}
+        loaders = {"train": [everyone], "test": [some]}
+        return measure_once(model, loaders, layers=["features", "head.*"], num_classes=K, **options)
+
+    one, three = measured(1), measured(3)
+    for name in ("values", "spectra", "grams", "means"):
+        a, b = getattr(one, name), getattr(three, name)
+        assert list(a) == list(b)
+        assert all(torch.equal(a[key].nan_to_num(-1), b[key].nan_to_num(-1)) for key in a)
+    assert torch.get_num_threads() == 2
+
+
 def test_a_failing_measure_is_nan_and_says_so_once(caplog):
     def broken(moments):
         raise RuntimeError("no such thing")

@@ -26,10 +26,11 @@ from ncbench.models.replica.gradient import FitGradient
 __all__ = ["FullBatchDescent"]
 
 T = TypeVar("T")
-# 83 networks of width 20, 25 of width 70, 3 with 500 samples and width 64: on Zen 4 (1 MiB of L2 and 16 of L3 per
-# core) all within 3 % of the fastest size; half of it costs 10 % at width 20, where a step is 22 short calls.
-CHUNK_BYTES = 5 * 2**20
+# 116 networks of width 20, 35 of width 70, 4 with 500 samples and width 64: on Zen 4 (1 MiB of L2 and 16 of L3 per
+# core) all within 3 % of the fastest of 3, 5, 7 and 9 MiB; 3 MiB cost 10 to 15 %, as a step is 12 to 22 short calls.
+CHUNK_BYTES = 7 * 2**20
 ALIGNED = 4  # entries: 16 bytes in float32
+LANES = 16  # of float32
 SMALLEST = 2**21  # multiply-adds of a chunk's step below which a second thread gains nothing
 
 
@@ -56,7 +57,8 @@ class FullBatchDescent:
         self.parameters = [parameter.detach() for parameter in (model.features.value, *model.weights)]
         self.labels, self.loss, self.relu, self.momentum = labels, loss, model.activation == "relu", momentum
         like = self.parameters[0]
-        self.padded = _padded(self.parameters)
+        self.columns = _filled(like.shape[1]) > _filled(like.shape[2])
+        self.padded = _padded(self.parameters, self.columns)
         self.decays = torch.stack([feature_decays, *weight_decays.unbind(1)], 1).to(like)
         self.rates = rates.to(like)
         on_cpu = like.device.type == "cpu"
@@ -126,13 +128,13 @@ class _Chunk:
     """Copies of some replicas' parameters, all matrices in one flat vector, and of their momenta in another."""
 
     def __init__(self, owner: FullBatchDescent, index: Tensor) -> None:
-        self.index, self.momentum = index, owner.momentum
+        self.index, self.momentum, self.columns = index, owner.momentum, owner.columns
         self.shapes = [(len(index), *shape) for shape in owner.padded]
         self.p = owner.parameters[0].new_zeros(sum(map(prod, self.shapes)))
         self.m = torch.zeros_like(self.p)
         self.matrices, self.momenta = self._views(self.p), self._views(self.m)
         self.load(owner.parameters, self.matrices)
-        self.fit = FitGradient(self.matrices, owner.labels, loss=owner.loss, relu=owner.relu)
+        self.fit = FitGradient(self.matrices, owner.labels, loss=owner.loss, relu=owner.relu, columns=owner.columns)
         decays, rates = owner.decays[index], owner.rates[index]
         per_matrix = [*map(prod, owner.padded)]
         self.decay = _factor([decays[:, l, None].expand(-1, size) for l, size in enumerate(per_matrix)])
@@ -140,15 +142,19 @@ class _Chunk:
 
     def load(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Copy this chunk's replicas of the stack's tensors to its own."""
-        for source, target in zip(sources, targets):
+        for source, target in zip(self._turned(sources), targets):
             rows, columns = source.shape[1:]
             target[:, :rows, :columns] = source[self.index]
 
     def save(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
         """Copy this chunk's tensors to its replicas of the stack's."""
-        for source, target in zip(sources, targets):
+        for source, target in zip(sources, self._turned(targets)):
             rows, columns = target.shape[1:]
             target.index_copy_(0, self.index, source[:, :rows, :columns])
+
+    def _turned(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The stack's tensors (there may be none) as a chunk keeps them: H_1 with its samples as columns or rows."""
+        return [x.mT if self.columns and l == 0 else x for l, x in enumerate(tensors)]
 
     def step(self) -> None:
         self.fit.add_to(self.momenta, keep=self.momentum)
@@ -174,12 +180,18 @@ class _Chunk:
         return [part.view(shape) for part, shape in zip(parts, self.shapes)]
 
 
-def _padded(parameters: Sequence[Tensor]) -> list[tuple[int, int]]:
+def _filled(entries: int) -> float:
+    """The share of the lanes that a row of so many entries fills in the 512-bit registers that it takes."""
+    return entries / (-(-entries // LANES) * LANES)
+
+
+def _padded(parameters: Sequence[Tensor], columns: bool) -> list[tuple[int, int]]:
     """Shapes of one replica's H_1, W_1 ... W_L: widths multiples of `ALIGNED`, and so K x N, by more samples."""
     (_, N, _), (_, K, _) = parameters[0].shape, parameters[-1].shape
     widths = [-(-W.shape[2] // ALIGNED) * ALIGNED for W in parameters[1:]]
     step = ALIGNED // gcd(K, ALIGNED)
-    return [(-(-N // step) * step, widths[0]), *zip([*widths[1:], K], widths)]
+    features = (-(-N // step) * step, widths[0])
+    return [features[::-1] if columns else features, *zip([*widths[1:], K], widths)]
 
 
 def _factor(parts: Sequence[Tensor]) -> float | Tensor:
