@@ -3,6 +3,7 @@
 Composing every job of a command first means that a misspelt key in the last of a hundred costs a second, not a night.
 """
 
+import difflib
 import itertools
 import json
 import netrc
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -102,7 +104,7 @@ def _hydra(config_dirs: Sequence[str]) -> Iterator[list[str]]:
     try:
         with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
             yield [f"hydra.searchpath=[{folders}]"] if config_dirs else []
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(_one_line(error)) from error
 
 
@@ -160,4 +162,11 @@ def _one_line(error: BaseException) -> str:
     refused = re.match(r"Could not override '([^']+)'", text)
     if refused and refused[1] != "experiment":
         return f"{refused[1]}: {unknown_key(refused[1])}"
-    return text.replace("Could not find 'experiment/", "unknown experiment '")
+    missing = re.search(r"Could not find 'experiment/([^']+)'", text)
+    if missing:
+        known = experiments()
+        near = difflib.get_close_matches(missing[1], [*known, *(name.rsplit("/", 1)[-1] for name in known)], n=1)
+        meant = next((name for name in known if near and name.endswith(near[0])), None)
+        hint = f" (did you mean {meant}?)" if meant else ""
+        return f"unknown experiment '{missing[1]}'{hint}; --list names them, --config-dir adds your own"
+    return text

@@ -40,7 +40,7 @@ class Config:
     seed: int = 0
     replicate: dict[str, Any] = field(default_factory=dict)
     references: list[dict[str, Any]] = field(default_factory=list)
-    claims: list[dict[str, Any]] = field(default_factory=list)
+    claims: Any = field(default_factory=list)
     grid: dict[str, Any] = field(default_factory=dict)
     reproduces: Any = None
     dataset: Dataset = MISSING

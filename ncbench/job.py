@@ -111,7 +111,8 @@ def _train(
 def _say_where(run: RunFolder, what: str) -> None:
     final = run.info().get("final") or {}
     loss = (final.get("loss") or {}).get("median")
-    shown = f", loss {loss:.6g}" if loss is not None and math.isfinite(loss) else ""
+    of = "median loss" if (run.info().get("replicas") or 1) > 1 else "loss"
+    shown = f", {of} {loss:.6g}" if loss is not None and math.isfinite(loss) else ""
     print(f"{what}{shown}: {run.path}\ndraw it: python -m ncbench.report {run.path}")
 
 

@@ -56,9 +56,13 @@ def _run(arguments: list[str]) -> int:
 
     from ncbench.compose import compose_jobs, experiment_grid, register_resolvers
 
-    flags = get_args_parser().parse_args(arguments)
+    flags = get_args_parser().parse_intermixed_args(arguments)
+    options = list(arguments)
+    for override in flags.overrides:
+        options.remove(override)
+    arguments = [*flags.overrides, *options]  # Hydra's parser wants all overrides side by side
     if not any(_names(override, "experiment") for override in flags.overrides):
-        arguments.append(f"+experiment={DEFAULT_EXPERIMENT}")
+        arguments.insert(0, f"+experiment={DEFAULT_EXPERIMENT}")
         flags.overrides.append(f"+experiment={DEFAULT_EXPERIMENT}")
     directories = [flags.config_dir] if flags.config_dir else []
     if directories and not Path(directories[0]).is_dir():
@@ -68,13 +72,13 @@ def _run(arguments: list[str]) -> int:
         return _hydra(arguments, [])
     grid = experiment_grid(flags.overrides, config_dirs=directories)
     if grid:
-        arguments += [*grid, *([] if flags.multirun else ["--multirun"])]
+        arguments = [*grid, *arguments, *([] if flags.multirun else ["--multirun"])]
         flags.overrides, flags.multirun = [*flags.overrides, *grid], True
     jobs = compose_jobs(flags.overrides, multirun=flags.multirun, config_dirs=directories)
     if flags.multirun:
         if not any(_names(override, "hydra.sweep.dir") for override in flags.overrides):
             sweep = hashlib.sha256("\n".join(sorted(flags.overrides)).encode()).hexdigest()[:10]
-            arguments.append(f"hydra.sweep.dir={jobs[0].folder.parent.parent}/sweep-{sweep}")
+            arguments.insert(0, f"hydra.sweep.dir={jobs[0].folder.parent.parent}/sweep-{sweep}")
     else:
         _refuse_or_finish = _settled(jobs[0])
         if _refuse_or_finish is not None:

@@ -13,11 +13,15 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 form="${1:-}"
-if [[ $# -lt 1 || $# -gt 2 || ( "$form" != quick && "$form" != paper ) ]]; then
+if [[ $# -lt 1 || $# -gt 2 || ( "$form" != quick && "$form" != paper ) || "${2:-}" == quick || "${2:-}" == paper ]]; then
     echo "usage: scripts/reproduce.sh quick|paper [PAPER]" >&2
     exit 2
 fi
 python="${PYTHON:-$([[ -x .venv/bin/python ]] && echo .venv/bin/python || echo python3)}"
+if ! "$python" -c "import hydra, torch" 2>/dev/null; then
+    echo "$python has no ncbench environment: run make demo first, or set PYTHON" >&2
+    exit 2
+fi
 out="${OUT:-outputs/reproduce/$form}"
 names=$("$python" -m ncbench.train --list --names "$@") || exit 2
 if [[ -z "$names" ]]; then

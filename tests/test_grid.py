@@ -69,3 +69,27 @@ def test_a_bad_point_is_refused_before_any_job_starts(mine, tmp_path, capsys):
 def test_a_grid_has_to_list_values():
     with pytest.raises(ValueError, match=r"grid.model.width=3: must be a list of values"):
         compose_jobs(["+experiment=dufm_k10", "+grid={model.width: 3}"], multirun=False)
+
+
+@pytest.mark.parametrize(
+    "arranged",
+    [
+        lambda mine: ["--config-dir", mine, "+experiment=mine"],
+        lambda mine: ["+experiment=mine", f"--config-dir={mine}", "seed=1"],
+        lambda mine: ["+experiment=mine", "-m", "seed=1", "--config-dir", mine],
+    ],
+)
+def test_options_and_overrides_in_any_order_and_the_default_folder(mine, tmp_path, monkeypatch, capsys, arranged):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*arranged(mine), "model.depth=3"]) == 0
+    (sweep,) = (tmp_path / "outputs" / "mine").iterdir()
+    assert sweep.name.startswith("sweep-")
+    assert len(load_replicas(sweep)) == 4
+    assert f"outputs/mine/{sweep.name}\n" in capsys.readouterr().out
+
+
+def test_unknown_experiments_are_answered_with_the_nearest_name(capsys):
+    assert train.main(["+experiment=fig2_dufn"]) == 2
+    assert "unknown experiment 'fig2_dufn' (did you mean sukenik24/fig2_dufm?)" in capsys.readouterr().err
+    assert train.main(["+experiment=zzz"]) == 2
+    assert "unknown experiment 'zzz'; --list names them, --config-dir adds your own" in capsys.readouterr().err

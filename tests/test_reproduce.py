@@ -57,6 +57,7 @@ def house(tmp_path_factory):
     [
         ([], "usage: scripts/reproduce.sh quick|paper [PAPER]"),
         (["fast"], "usage: scripts/reproduce.sh quick|paper [PAPER]"),
+        (["quick", "paper"], "usage: scripts/reproduce.sh quick|paper [PAPER]"),
         (["quick", "smith99"], "--list smith99: must be among"),
     ],
 )

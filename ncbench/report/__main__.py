@@ -73,6 +73,9 @@ def _written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement]]":
 
 def _check(judgements: "list[Judgement]") -> int:
     """Prints one line per claim; 1 where a verdict is not the expected one."""
+    for judgement in judgements:
+        if judgement.overrides:
+            print(f"{judgement.experiment}: run with {' '.join(judgement.overrides)}, expected without these changes")
     found = [(judgement.experiment, verdict) for judgement in judgements for verdict in judgement.verdicts]
     for experiment, verdict in found:
         claim = verdict.claim

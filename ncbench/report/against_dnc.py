@@ -85,6 +85,9 @@ def dnc_share(dir: Dir) -> Plot:
     cells = find_cells(dir)
     frame = _over_dnc(dir)
     known = [code for code in sorted(frame["cell"].unique()) if _number(cells[code]) is not None]
+    several = {name for code in known for name in cells[code].values}
+    if len(several) > 1:
+        raise NoRecordsError(f"{', '.join(sorted(several))} vary; the share is drawn against one of them alone")
     if len(known) < 2:
         raise NoRecordsError("fewer than two runs with a DNC line to compare")
     name = next(iter(cells[known[0]].values))

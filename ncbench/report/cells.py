@@ -30,7 +30,7 @@ class Cell:
 
 @shared
 def find_cells(dir: Dir) -> list[Cell]:
-    """Cells of all runs in `dir`, runs in order, replicas in order of their first appearance.
+    """Cells of all runs in `dir` in the order of what varies; where nothing does, runs in order.
 
     What varies is read from `replicas.json`: every entry but those named `seed` or `..._seed`. A run
     without that file is one cell with as many replicas as `run.json` says.
@@ -48,7 +48,14 @@ def find_cells(dir: Dir) -> list[Cell]:
             key = tuple(None if isinstance(value, float) and math.isnan(value) else value for value in values)
             groups.setdefault(key, []).append(int(replica))
         cells += [(run, tuple(members), dict(zip(varying, key))) for key, members in groups.items()]
-    return _labelled(cells, infos)
+    return _labelled(sorted(cells, key=lambda cell: [sort_key(value) for value in cell[2].values()]), infos)
+
+
+def sort_key(value: Any) -> tuple[int, float, str]:
+    """Order of swept values: numbers by size, then names; a missing value comes last."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return (0, float(value), "")
+    return (2, 0.0, "") if value is None else (1, 0.0, str(value))
 
 
 def varying_names(replicas: pd.DataFrame) -> list[str]:

@@ -52,6 +52,8 @@ def heatmap(
     for name in (x, y):
         values[name] = [cells[i].values[name] for i in values["cell"]]
     table = quartiles(values.dropna(subset=[x, y]), [y, x])
+    if table.empty:
+        raise NoRecordsError(f"no replica has both {x} and {y}")
     medians = table.pivot(index=y, columns=x, values="median")
     counts = table.pivot(index=y, columns=x, values="replicas").fillna(0).to_numpy(dtype=int)
     figure, axes = panels(1, 1, max(3.8, 2.2 + 0.5 * medians.shape[1]), max(2.8, 1.4 + 0.36 * medians.shape[0]))

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from ncbench.report import style
-from ncbench.report.cells import Cell, describe, find_cells, load_cell_references, plain, quartiles, with_cell
+from ncbench.report.cells import Cell, describe, find_cells, load_cell_references, plain, quartiles, sort_key, with_cell
 from ncbench.report.formulas import line_label, loss_formulas
 from ncbench.report.load import load_final
 from ncbench.report.runs import Dir, natural_key
@@ -39,7 +39,7 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     place = dict(zip(present, positions))
     others = {i: describe({k: v for k, v in cells[i].values.items() if k != name}) for i in present}
     # By value, numbers as numbers: "0.0005" comes before "0.001".
-    rank = {others[i]: [_sort_key(v) for k, v in cells[i].values.items() if k != name] for i in present}
+    rank = {others[i]: [sort_key(v) for k, v in cells[i].values.items() if k != name] for i in present}
     groups = sorted(rank, key=lambda group: rank[group])
     tints = dict(zip(groups, style.colours(len(groups))))
     figure, axes = panels(1, 3, 3.4, 3.4)
@@ -139,11 +139,6 @@ def _line(ax: Axes, table: pd.DataFrame, place: dict[int, float], tint: Any, mar
     median = table["median"].to_numpy(dtype=float)
     low, high = (np.abs(table[name].to_numpy(dtype=float) - median) for name in ("q25", "q75"))
     ax.errorbar(table["x"], median, yerr=[low, high], color=tint, marker=marker, ms=4.5, lw=1.3, capsize=2)
-
-
-def _sort_key(value: Any) -> tuple[int, float, Any]:
-    number = isinstance(value, int | float)
-    return (0, value, []) if number else (1, 0.0, natural_key(plain(value)))
 
 
 def _x_axis(ax: Axes, positions: list[float], name: str, names: list[str] | None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from runfolders import TEXT, write_part, write_values
 
 from ncbench.report import figure, load_means
+from ncbench.report.cells import find_cells
 from ncbench.report.class_means import arranged
 from ncbench.report.intervals import wilson
 
@@ -111,3 +112,21 @@ def test_class_means_have_to_be_recorded(tmp_path):
     write_values(tmp_path / "a", {"loss": [0.2]}, [])
     with pytest.raises(figure.NoRecordsError, match="no class means recorded"):
         figure.means(tmp_path / "a")
+
+
+def test_share_of_dnc_is_drawn_against_one_value_only(tmp_path):
+    for job, (classes, depth) in enumerate([(6, 3), (6, 4), (10, 3), (10, 4)]):
+        swept = [{"classes": classes, "depth": depth}] * 2
+        write_values(tmp_path / str(job), {"loss": [0.1, 0.2]}, [], lines={"dnc": 0.1}, swept=swept)
+    with pytest.raises(figure.NoRecordsError, match="classes, depth vary; the share is drawn against one"):
+        figure.dnc_share(tmp_path)
+
+
+def test_cells_come_in_the_order_of_their_values_and_axes_that_never_meet_make_no_heat_map(tmp_path):
+    for job, width in enumerate([30, 9, 12]):
+        write_values(tmp_path / "a" / str(job), {"loss": [0.1]}, [], swept=[{"width": width, "depth": job}])
+    assert [cell.values["width"] for cell in find_cells(tmp_path / "a")] == [9, 12, 30]
+    write_values(tmp_path / "b" / "0", {f"head.{l}.pre.rank": [5.0] for l in (1, 2)}, [], swept=[{"width": 3}])
+    write_values(tmp_path / "b" / "1", {f"head.{l}.pre.rank": [5.0] for l in (1, 2)}, [], swept=[{"decay": 4}])
+    with pytest.raises(figure.NoRecordsError, match="no replica has both"):
+        figure.heatmap(tmp_path / "b")

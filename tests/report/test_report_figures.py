@@ -84,7 +84,7 @@ def test_many_runs_are_overlaid_and_coloured_by_the_swept_value(tmp_path):
     assert len(ax.lines) == 7
     assert bar.get_ylabel() == "weight_decay"
     heat, _ = figure.rank(tmp_path).axes
-    assert [tick.get_text() for tick in heat.get_yticklabels()][:2] == ["weight_decay=1", "weight_decay=0.1"]
+    assert [tick.get_text() for tick in heat.get_yticklabels()][:2] == ["weight_decay=1e-06", "weight_decay=1e-05"]
     np.testing.assert_array_equal(heat.images[0].get_array()[0], [4, 4, 3, 3, 2, 2, 3, 3, 3])
     assert "1 more runs not drawn" in figure.collapse(tmp_path).get_supxlabel()
 
