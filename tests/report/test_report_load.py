@@ -151,8 +151,8 @@ def test_cells_divide_a_run_by_its_replicated_values_and_not_by_seed(tmp_path):
     (run / "replicas.json").write_text(json.dumps(replicas))
     cells = find_cells(run)
     assert [(cell.replicas, cell.label) for cell in cells] == [
+        ((2, 3), "weight_decay=0.1"),  # cells come in the order of their values
         ((0, 1), "weight_decay=1"),
-        ((2, 3), "weight_decay=0.1"),
     ]
 
 
