@@ -107,6 +107,8 @@ class Model:
         require(self.start in (None, "dnc", "srg"), "model.start", self.start, "must be dnc, srg or null")
         good = math.isfinite(self.start_noise) and self.start_noise >= 0
         require(good, "model.start_noise", self.start_noise, "must be >= 0")
+        alone = self.start is None and self.start_noise > 0
+        require(not alone, "model.start_noise", self.start_noise, "is added to a solution; set model.start too")
         positive = self.init_scale is None or (math.isfinite(self.init_scale) and self.init_scale > 0)
         require(positive, "model.init_scale", self.init_scale, "must be > 0 or null")
 

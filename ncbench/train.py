@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 __all__ = ["main"]
 
@@ -56,7 +56,9 @@ def _run(arguments: list[str]) -> int:
 
     from ncbench.compose import compose_jobs, experiment_grid, register_resolvers
 
-    flags = get_args_parser().parse_intermixed_args(arguments)
+    parser: Any = get_args_parser()
+    parser.error = _refuse
+    flags = parser.parse_intermixed_args(arguments)
     options = list(arguments)
     for override in flags.overrides:
         options.remove(override)
@@ -138,6 +140,10 @@ def _hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     finally:
         sys.argv = kept
     return 0
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(f"{message} (see --help)")
 
 
 def _names(override: str, key: str) -> bool:

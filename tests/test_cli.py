@@ -65,6 +65,11 @@ def test_list_names_paper_and_cost(capsys):
         (["+experiment=dufm_k10", "+model.start=srg", "+model.start_noise=-1"], "model.start_noise=-1.0: must be >= 0"),
         (["+experiment=dufm_k10", "+model.start=srg", "objective.loss=ce"], "model.start=srg: the solutions are those"),
         (["+model.start=srg"], "model.start=srg: only free features"),
+        (
+            ["+experiment=dufm_k10", "+model.start_noise=0.1"],
+            "model.start_noise=0.1: is added to a solution; set model",
+        ),
+        (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
         (["--config-dir", "/nonexistent"], "--config-dir /nonexistent: no such directory"),
     ],
 )

@@ -23,12 +23,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to write; default: into DIR, with several into their common parent",
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--check",
         action="store_true",
         help="print the verdict on every claim; exit status 1 if one is not what the experiment expects",
     )
-    parser.add_argument(
+    what.add_argument(
         "--index",
         action="store_true",
         help="instead of a report: index.html and README.md of the verdicts of all reports in DIR, by paper and figure",

@@ -29,13 +29,11 @@ def ratio(dir: Dir) -> Plot:
     curves = references[(references["measure"] == "curve") & references["values"].notna()]
     if curves.empty:
         raise NoRecordsError("no curve of closed forms recorded")
-    lines = {int(row["arguments"]["depth"]): row["values"] for row in curves.to_dict("records")}
-    points = _over_dnc(dir).assign(
-        depth=lambda t: t["run"].map({row["run"]: row["arguments"]["depth"] for row in curves.to_dict("records")}),
-        classes=lambda t: t["run"].map(
-            {row["run"]: row["arguments"]["num_classes"] for row in curves.to_dict("records")}
-        ),
-    )
+    arguments = {str(run): given for run, given in zip(curves["run"], curves["arguments"])}
+    lines = {int(given["depth"]): values for given, values in zip(curves["arguments"], curves["values"])}
+    points = _over_dnc(dir)
+    for column, argument in (("depth", "depth"), ("classes", "num_classes")):
+        points[column] = points["run"].map({run: given[argument] for run, given in arguments.items()})
     tints = dict(zip(sorted(lines), style.colours(len(lines))))
     figure, axes = panels(1, 1, 5.6, 3.8)
     ax = axes[0, 0]

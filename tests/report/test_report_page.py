@@ -149,6 +149,7 @@ def test_report_of_one_directory_stands_in_it_and_planned_runs_have_a_page(tmp_p
         (["."], "dir='.' holds no run; a run is a folder with run.json in it"),
         ([], "the following arguments are required: DIR (see --help)"),
         ([".", "--unknown"], "unrecognized arguments: --unknown (see --help)"),
+        ([".", "--check", "--index"], "argument --index: not allowed with argument --check (see --help)"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_status_2(tmp_path, monkeypatch, capsys, arguments, message):
