@@ -1,6 +1,7 @@
-"""Measurements that theorems prescribe for a given network or objective: rank bounds, and the shape of minima."""
+"""Measurements that theorems prescribe for a given network or objective: rank bounds, modes, the shape of minima."""
 
 from ncbench.analysis.landscape import gradient_norm, hessian_nullity, is_local_minimum, smallest_eigenvalues
+from ncbench.analysis.linear_modes import ModeValues, end_to_end, mode_error, mode_values, modes_alive
 from ncbench.analysis.rank_bound import (
     RankBound,
     centroid_gradient_gap,
@@ -9,16 +10,24 @@ from ncbench.analysis.rank_bound import (
     rank_distance_bound,
     stationarity_residual,
 )
+from ncbench.analysis.stack_bounds import StackedRankBounds, stacked_rank_bounds
 
 __all__ = [
+    "ModeValues",
     "RankBound",
+    "StackedRankBounds",
     "centroid_gradient_gap",
+    "end_to_end",
     "gradient_batch_rank",
     "gradient_norm",
     "hessian_nullity",
     "is_local_minimum",
     "last_layer_curvature",
+    "mode_error",
+    "mode_values",
+    "modes_alive",
     "rank_distance_bound",
     "smallest_eigenvalues",
+    "stacked_rank_bounds",
     "stationarity_residual",
 ]

@@ -11,7 +11,9 @@ from ncbench.core.geometry import (
     gram_cosines,
     orthogonal_frame_error,
 )
+from ncbench.core.gram import gram_block_deviation
 from ncbench.core.heads import MSEDecomposition, mse_decomposition, ncc_agreement, ncc_labels
+from ncbench.core.leading import mean_singular_value, singular_value
 from ncbench.core.moments import ClassMoments
 from ncbench.core.spectrum import (
     conv_matrix,
@@ -53,8 +55,10 @@ __all__ = [
     "equinorm",
     "etf_error",
     "frames",
+    "gram_block_deviation",
     "gram_cosines",
     "law_of_separation",
+    "mean_singular_value",
     "mse_decomposition",
     "nc1",
     "nc1_directions",
@@ -70,6 +74,7 @@ __all__ = [
     "self_duality_distance",
     "self_duality_product",
     "separation_fuzziness",
+    "singular_value",
     "singular_values",
     "soft_rank",
     "stable_rank",

@@ -45,7 +45,7 @@ def relative_tail(W: Tensor | None = None, k: int | None = None, *, s: Tensor | 
     Raises:
         ValueError: not exactly one of W and s, or k missing or negative.
     """
-    s, k = _values(W, s), _rank(k)
+    s, k = given_values(W, s), _rank(k)
     return s[..., k:].square().sum(-1) / _living(s.square().sum(-1))
 
 
@@ -55,7 +55,7 @@ def tail_curve(W: Tensor | None = None, *, s: Tensor | None = None, root: bool =
     r_k as in `relative_tail`; root=True takes the square root, which arXiv 2402.03991v1, equation (22), may
     have meant (the two differ by a factor 2 on a logarithmic axis). NaN for a dead matrix.
     """
-    s = _values(W, s)
+    s = given_values(W, s)
     tails = s.square().flip(-1).cumsum(-1).flip(-1)  # summed from the smallest: the far tail keeps its digits
     total = tails[..., :1]
     curve = torch.cat([tails, torch.zeros_like(total)], -1) / _living(total)
@@ -70,13 +70,13 @@ def rank_distance(W: Tensor | None = None, k: int | None = None, *, s: Tensor | 
     Raises:
         ValueError: not exactly one of W and s, or k missing or negative.
     """
-    s, k = _values(W, s), _rank(k)
+    s, k = given_values(W, s), _rank(k)
     return s[..., k:].square().sum(-1).sqrt()
 
 
 def stable_rank(W: Tensor | None = None, *, s: Tensor | None = None) -> Tensor:
     """||W||_F^2 / ||W||_2^2 = sum_j s_j^2 / s_1^2, in [1, rank W]; NaN for the zero matrix."""
-    s = _values(W, s)
+    s = given_values(W, s)
     return (s / s[..., :1]).square().sum(-1)
 
 
@@ -85,7 +85,7 @@ def effective_rank(W: Tensor | None = None, *, s: Tensor | None = None) -> Tenso
 
     Roy & Vetterli, "The effective rank" (EUSIPCO 2007), natural logarithm.
     """
-    s = _values(W, s)
+    s = given_values(W, s)
     q = s / s.sum(-1, keepdim=True)
     return torch.exp(-torch.special.xlogy(q, q).sum(-1))
 
@@ -101,7 +101,7 @@ def numerical_rank(W: Tensor | None = None, rtol: float = 1e-2, *, s: Tensor | N
     """
     if not 0 <= rtol < 1:
         raise ValueError(f"rtol must lie in [0, 1), got {rtol}")
-    s = _values(W, s)
+    s = given_values(W, s)
     rank = (s > rtol * s[..., :1]).sum(-1).to(torch.float64)
     return torch.where(s.isnan().any(-1), torch.nan, rank)
 
@@ -129,7 +129,7 @@ def schatten(W: Tensor | None = None, p: float | None = None, *, s: Tensor | Non
     """
     if p is None or not p > 0:
         raise ValueError(f"p must be given and positive, got {p}")
-    return _values(W, s).pow(p).sum(-1)
+    return given_values(W, s).pow(p).sum(-1)
 
 
 def conv_matrix(kernel: Tensor) -> Tensor:
@@ -163,7 +163,8 @@ def conv_operator_singular_values(kernel: Tensor, image_size: tuple[int, int]) -
     return values.flatten(-3).sort(-1, descending=True).values
 
 
-def _values(W: Tensor | None, s: Tensor | None) -> Tensor:
+def given_values(W: Tensor | None, s: Tensor | None) -> Tensor:
+    """The singular values of W, or s in float64: exactly one of the two is given (ValueError)."""
     if (W is None) == (s is None):
         raise ValueError("exactly one of W and s must be given, got " + ("neither" if W is None else "both"))
     if W is not None:

@@ -10,10 +10,11 @@ D_Y = Y - Yb; A = X X^T + lam I; T_X = ||D_X||_F^2 / N, T_Y likewise (total clus
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ncbench.theory.arguments import at_least, positive
+from ncbench.theory.arguments import Array, Decay, at_least, plain, positive
 from ncbench.theory.factor_decay import (
     FactorDecayMode,
     FactorDecayThresholds,
@@ -26,6 +27,7 @@ __all__ = [
     "FactorDecayThresholds",
     "GapBounds",
     "RankGapBounds",
+    "autoencoder_gap_law",
     "centroid_minimiser",
     "cluster_centroids",
     "factor_decay_mode",
@@ -134,6 +136,28 @@ def rank_gap_bounds(X: Tensor, Y: Tensor, labels: Tensor, decay: float) -> RankG
     NT = (Y - cluster_centroids(Y, labels)).square().sum()
     lam = float(positive("decay", decay))
     return RankGapBounds(float((NT / _least_eigenvalue(A, lam)).sqrt()), float((NT / lam).sqrt()))
+
+
+def autoencoder_gap_law(num_clusters: int, dimension: int, noise: Decay, weight_decay: Decay) -> float | Array:
+    """||W* - Wc||_F ~ sqrt(d - K) sigma^2 / (sigma^2 + lam') for an autoencoder of K isotropic Gaussian blobs.
+
+    The leading order of `minimiser_gap` (Y = X) for N >> d samples of standard deviation sigma and EMPIRICAL centroids:
+    the d - K directions outside the span of the means. It leaves out the K directions inside, smaller by (lam' / (c +
+    lam'))^2 for an eigenvalue c of the means, and the spread of the sample covariance, sqrt(d/N). Slope 2 in sigma for
+    sigma^2 << lam', saturation at sqrt(d - K), a fall like 1/lam'. With true means an O(sigma / sqrt(N)) term comes in.
+
+    Args:
+        num_clusters: K >= 1.
+        dimension: d >= K.
+        noise: sigma > 0. weight_decay: lam' = lam / N, the decay of the loss with 1/N. Both may be arrays.
+
+    >>> autoencoder_gap_law(1, 10, 1.0, 2.0)
+    1.0
+    """
+    K = at_least("num_clusters", num_clusters, 1, "cluster is needed")
+    d = at_least("dimension", dimension, K, "is needed (num_clusters)")
+    variance = positive("noise", noise) ** 2
+    return plain(np.sqrt(d - K) * variance / (variance + positive("weight_decay", weight_decay)))
 
 
 def _checked(X: Tensor, Y: Tensor, decay: float) -> tuple[Tensor, Tensor, Tensor]:

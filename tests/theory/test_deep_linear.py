@@ -9,6 +9,7 @@ import torch
 
 from ncbench.theory import deep_linear, factor_decay
 from ncbench.theory.deep_linear import (
+    autoencoder_gap_law,
     centroid_minimiser,
     cluster_centroids,
     factor_decay_mode,
@@ -57,7 +58,8 @@ def test_identities_on_random_instances():
         W, Wc = ridge_minimiser(X, Y, lam), centroid_minimiser(X, Y, labels, lam)
         gap = minimiser_gap(X, Y, labels, lam)
         scale = float(W.norm() + Wc.norm())
-        assert float((gap - (W - Wc)).norm()) <= 1e-12 * scale
+        condition = float(torch.linalg.cond(X @ X.T + lam * torch.eye(len(X), dtype=torch.float64)))
+        assert float((gap - (W - Wc)).norm()) <= 1e-15 * condition * scale  # rounding: 0.6 eps cond seen
         assert int(torch.linalg.matrix_rank(Wc, rtol=1e-10)) <= K
         if seed % 3 == 0:  # autoencoder
             Xb = cluster_centroids(X, labels)
@@ -190,8 +192,38 @@ def test_isotropic_law_of_the_autoencoder():
     for sigma in (1e-3, 1e-2, 1e-1):
         X = torch.from_numpy(means[:, labels] + sigma * noise)
         norms.append(float(minimiser_gap(X, X, torch.from_numpy(labels), N * lam).norm()))
-        assert norms[-1] == pytest.approx(math.sqrt(d - K) * sigma**2 / (sigma**2 + lam), rel=0.05)
+        assert norms[-1] == pytest.approx(autoencoder_gap_law(K, d, sigma, lam), rel=0.05)
     assert math.log10(norms[1] / norms[0]) == pytest.approx(2.0, abs=0.01)
+
+
+def test_isotropic_law_by_hand_and_its_limits():
+    # sqrt(9) 4 / (4 + 2), and sqrt(16) 1 / (1 + 3).
+    assert autoencoder_gap_law(1, 10, 2.0, 2.0) == pytest.approx(2.0, rel=1e-15)
+    np.testing.assert_allclose(autoencoder_gap_law(4, 20, np.array([1.0, 1e9]), 3.0), [1.0, 4.0], rtol=1e-15)
+    assert autoencoder_gap_law(4, 4, 1.0, 3.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("np.sqrt(d - K) * variance", "(d - K) * variance"),
+        ("np.sqrt(d - K) * variance", "np.sqrt(d) * variance"),
+        ('positive("noise", noise) ** 2', 'positive("noise", noise)'),
+    ],
+)
+def test_a_planted_bug_in_the_isotropic_law_is_caught(mutant, old, new):
+    assert mutant(deep_linear, old, new).autoencoder_gap_law(1, 10, 2.0, 2.0) != pytest.approx(2.0, rel=1e-3)
+
+
+@pytest.mark.parametrize(("lam", "ratio"), [(0.01, 1.0), (0.1, 1.04), (0.3, 1.16), (1.0, 1.30), (3.0, 1.36)])
+def test_the_law_leaves_out_the_span_of_the_means(lam, ratio):
+    """N = 1000, d = 20, K = 10 means of norm 1: the rest grows with lam over the eigenvalues of the means, 1/K."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(1000) % 10
+    means = np.linalg.qr(rng.standard_normal((20, 10)))[0]
+    X = torch.from_numpy(means[:, labels] + 1e-3 * rng.standard_normal((20, 1000)))
+    gap = float(minimiser_gap(X, X, torch.from_numpy(labels), 1000 * lam).norm())
+    assert gap / autoencoder_gap_law(10, 20, 1e-3, lam) == pytest.approx(ratio, abs=0.05)
 
 
 def test_factor_decay_thresholds():
@@ -283,6 +315,8 @@ X2 = torch.eye(2)
         (lambda: cluster_centroids(X2, torch.tensor([0])), "labels: 2 integers are needed"),
         (lambda: cluster_centroids(X2, torch.tensor([0.0, 1.0])), "labels: 2 integers are needed"),
         (lambda: rank_constrained_minimiser(X2, X2, 1.0, -1), "rank=-1: at least 0"),
+        (lambda: autoencoder_gap_law(3, 2, 1.0, 1.0), r"dimension=2: at least 3 is needed \(num_clusters\)"),
+        (lambda: autoencoder_gap_law(1, 2, 0.0, 1.0), "noise=0.0: must be positive"),
         (lambda: factor_decay_thresholds(0), "depth=0: at least 1"),
         (lambda: factor_decay_mode(-1.0, 1.0, 4), "eigenvalue=-1.0: must be positive"),
     ],

@@ -1,0 +1,111 @@
+"""Neural rank collapse as lines on a run's axes: closed forms with the facts of a run as arguments.
+
+Source: arXiv 2402.03991. The deep linear lines are derived for autoencoders without biases on K isotropic Gaussian
+blobs of standard deviation sigma (`noise`) in R^d; the singular values for N samples with orthonormal inputs, K
+balanced classes and one-hot targets, whose singular values are all sqrt(n). lam is the decay of the loss with 1/N, and
+delta weighs that of the first layer: lam delta.
+"""
+
+import math
+
+from ncbench.theory.arguments import at_least, positive
+from ncbench.theory.deep_linear import autoencoder_gap_law
+from ncbench.theory.factor_decay import factor_decay_thresholds
+from ncbench.theory.representation_cost import (
+    ResidualSingularValues,
+    feedforward_singular_values_delta,
+    residual_singular_values,
+)
+
+__all__ = [
+    "FORMULAS",
+    "feedforward_singular_value",
+    "noise_exists",
+    "noise_global",
+    "residual_norm_first",
+    "residual_norm_intermediate",
+    "residual_norm_last",
+    "ridge_gap",
+]
+
+FORMULAS = {
+    "ridge_gap": "√(d-K) σ²/(σ²+λ)",
+    "noise_exists": "σ²(1+√(d/N))² = λ / ((1-w)w^(1-2/L)),  w = (L-2)/(2(L-1))",
+    "noise_global": "σ²(1+√(d/N))² = λ (L-1) w^(2/L-1),  w = (L-2)/(L-1)",
+    "feedforward_singular_value": "s = (√(K/(n₁N)) √n / tanh u)^(1/m),  m = L-1,  u = argmin m K s² + δ N n₁ u²",
+    "residual_norm_first": "‖W_1‖_F = √(K w(1+w)/δ),  w(1+w)^(L-1) = √(nδ)",
+    "residual_norm_intermediate": "‖W_l‖_F = √K w,  w(1+w)^(L-1) = √(nδ)",
+    "residual_norm_last": "‖W_L‖_F = √(K w(1+w)),  w(1+w)^(L-1) = √(nδ)",
+}
+
+
+def ridge_gap(num_classes: int, dimension: int, noise: float, weight_decay: float, depth: int) -> float:
+    """||W* - Wc||_F of plain ridge on the product, L = 1: `autoencoder_gap_law`, to leading order.
+
+    With the decay on L >= 2 factors the distance has another law (`factor_decay_mode`): for modes below threshold it is
+    quadratic in sigma as well, but nearly independent of the decay. So ValueError unless depth = 1.
+    """
+    if depth != 1:
+        raise ValueError(f"depth={depth}: ridge on the product is one matrix, depth 1")
+    return float(autoencoder_gap_law(num_classes, dimension, noise, weight_decay))
+
+
+def noise_exists(num_samples: int, dimension: int, weight_decay: float, depth: int) -> float:
+    """The sigma above which the first noise mode of a deep linear autoencoder can be kept: a minimum exists.
+
+    There the largest eigenvalue of the noise, sigma^2 (1 + sqrt(d/N))^2 for large N (the edge of Marchenko and Pastur),
+    reaches `factor_decay_thresholds(depth).exists` times lam: sigma = 1.61 sqrt(lam) / (1 + sqrt(d/N)) for L = 4. Below
+    it the product has rank <= K. 0 for L = 1, where ridge keeps every mode.
+    """
+    return _noise(num_samples, dimension, weight_decay, factor_decay_thresholds(depth).exists)
+
+
+def noise_global(num_samples: int, dimension: int, weight_decay: float, depth: int) -> float:
+    """As `noise_exists` for `is_global`, above which keeping that mode is best: 1.92 in place of 1.61 for L = 4.
+
+    Between the two, and above, the start decides whether training keeps it.
+    """
+    return _noise(num_samples, dimension, weight_decay, factor_decay_thresholds(depth).is_global)
+
+
+def feedforward_singular_value(
+    num_classes: int, per_class: float, num_samples: int, depth: int, first_width: int, delta: float
+) -> float:
+    """The common value of the K nonzero singular values of W_2 .. W_L: `feedforward_singular_values_delta`.
+
+    y_i = sqrt(n), m = L - 1; a tanh first layer of width n_1.
+    """
+    y = _targets(num_classes, per_class)
+    return float(feedforward_singular_values_delta(y, depth - 1, delta, first_width, num_samples)[0])
+
+
+def residual_norm_first(num_classes: int, per_class: float, depth: int, delta: float) -> float:
+    """||W_1||_F of the residual network of least cost: `residual_singular_values`, K equal values for y_i = sqrt(n)."""
+    return float(_residual(num_classes, per_class, depth, delta).first.norm())
+
+
+def residual_norm_intermediate(num_classes: int, per_class: float, depth: int, delta: float) -> float:
+    """||W_l||_F, 2 <= l <= L-1, as `residual_norm_first`; vanishes as delta -> 0. L >= 3, or there is none."""
+    at_least("depth", depth, 3, "layers are needed")
+    return float(_residual(num_classes, per_class, depth, delta).intermediate.norm())
+
+
+def residual_norm_last(num_classes: int, per_class: float, depth: int, delta: float) -> float:
+    """||W_L||_F, as `residual_norm_first`."""
+    return float(_residual(num_classes, per_class, depth, delta).last.norm())
+
+
+def _noise(num_samples: int, dimension: int, weight_decay: float, threshold: float) -> float:
+    at_least("num_samples", num_samples, 1, "sample is needed")
+    at_least("dimension", dimension, 1, "dimension is needed")
+    lam = float(positive("weight_decay", weight_decay))
+    return math.sqrt(threshold * lam) / (1 + math.sqrt(dimension / num_samples))
+
+
+def _targets(num_classes: int, per_class: float) -> list[float]:
+    n = float(positive("per_class", per_class))
+    return [math.sqrt(n)] * at_least("num_classes", num_classes, 1, "class is needed")
+
+
+def _residual(num_classes: int, per_class: float, depth: int, delta: float) -> ResidualSingularValues:
+    return residual_singular_values(_targets(num_classes, per_class), depth, delta)
