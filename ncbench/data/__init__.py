@@ -1,4 +1,4 @@
-"""Data in memory: image sets drawn per class, their loaders, and labels for problems without images.
+"""Data in memory: image sets drawn per class, their loaders, points drawn at random, and labels without images.
 
 Resolved on first use (PEP 562): importing this package imports nothing else, and the pure functions (order,
 augmentation, selection) need torch only.
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from ncbench.data.images import select as select
     from ncbench.data.labels import BalancedLabels as BalancedLabels
     from ncbench.data.loader import EpochLoader as EpochLoader
+    from ncbench.data.mixtures import GaussianMixture as GaussianMixture
+    from ncbench.data.mixtures import RandomPoints as RandomPoints
     from ncbench.data.order import augment as augment
     from ncbench.data.order import epoch_order as epoch_order
+    from ncbench.data.points import PointSet as PointSet
     from ncbench.data.torchvision_sets import CIFAR10 as CIFAR10
     from ncbench.data.torchvision_sets import MNIST as MNIST
 
@@ -24,9 +27,12 @@ _HOME = {
     "CIFAR10": "torchvision_sets",
     "Digits": "digits",
     "EpochLoader": "loader",
+    "GaussianMixture": "mixtures",
     "ImageData": "datamodule",
     "ImageSet": "images",
     "MNIST": "torchvision_sets",
+    "PointSet": "points",
+    "RandomPoints": "mixtures",
     "augment": "order",
     "epoch_order": "order",
     "select": "images",
@@ -38,8 +44,11 @@ __all__ = [
     "BalancedLabels",
     "Digits",
     "EpochLoader",
+    "GaussianMixture",
     "ImageData",
     "ImageSet",
+    "PointSet",
+    "RandomPoints",
     "augment",
     "epoch_order",
     "select",

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from ncbench.data.images import ImageSet
 from ncbench.data.loader import EpochLoader
+from ncbench.data.points import PointSet, one_hot_targets, refuse_noises
 
 __all__ = ["ImageData"]
 
@@ -141,6 +142,18 @@ class ImageData(pl.LightningDataModule):
             std=self.std,
             shuffle=False,
             channels_last=self.channels_last,
+        )
+
+    def points(self, noises: Sequence[float] | None = None) -> PointSet:
+        """The training images as points (1, N, C H W): pixels over the largest of them all, one-hot targets.
+
+        Digits are their grey levels / 16, MNIST's pixels are / 255. Raises ValueError where noise levels are asked for.
+        """
+        refuse_noises(noises)
+        pixels = self.train.images.flatten(1).double()
+        labels = self.train.labels
+        return PointSet(
+            (pixels / pixels.max())[None], one_hot_targets(labels, self.num_classes), labels, self.num_classes
         )
 
     def _placed(self, split: str) -> ImageSet:
