@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-__all__ = ["READERS", "VERDICTS", "Keys", "near", "refuse", "whole"]
+__all__ = ["LAYER_WORDS", "READERS", "VERDICTS", "Keys", "near", "refuse", "whole"]
 
 VERDICTS = ("reproduced", "conditional", "not reproduced", "not enough data")
+LAYER_WORDS = ("intermediate", "inner", "head", "all")
 
 Reader = Callable[[str, Any], Any]
 
@@ -72,6 +73,12 @@ def _text(key: str, value: Any) -> str:
     return value
 
 
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        refuse(key, value, "must be true or false")
+    return value
+
+
 def _one_of(*known: str) -> Reader:
     def read(key: str, value: Any) -> str:
         if value not in known:
@@ -89,7 +96,7 @@ def _layers(key: str, value: Any) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     good = isinstance(names, list | tuple) and len(names) > 0 and all(isinstance(n, str) and n for n in names)
     if not good:
-        refuse(key, value, "must be intermediate, head, all, or a list of layer names")
+        refuse(key, value, f"must be {', '.join(LAYER_WORDS)}, or a list of layer names")
     return tuple(names)
 
 
@@ -133,6 +140,8 @@ READERS: dict[str, Reader] = {
     "over_layers": _one_of("max", "min", "mean"),
     "where": _where,
     "relative_to": _text,
+    "relative_to_first": _flag,
+    "source": _text,
     "reference": _text,
     "below": number,
     "above": number,
@@ -147,6 +156,8 @@ READERS: dict[str, Reader] = {
     "direction": _one_of("increasing", "decreasing"),
     "slope": number,
     "scale": _one_of("loglog", "semilogx", "linear"),
+    "threshold": _positive,
+    "against": _text,
     "by": _one_of("interval", "estimate"),
     "min_replicas": whole(1),
 }

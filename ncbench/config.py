@@ -10,22 +10,14 @@ from typing import Any
 from omegaconf import MISSING
 
 from ncbench.claims import parse_claims
-from ncbench.groups import (
-    Dataset,
-    Logger,
-    Measure,
-    Model,
-    Objective,
-    Optimizer,
-    Schedule,
-    Trainer,
-    is_int,
-    require,
-    require_decays,
-)
+from ncbench.groups import Logger, Measure, Objective, Optimizer, Schedule, Trainer
 from ncbench.papers import check_reproduces
+from ncbench.problem import Dataset, Model
+from ncbench.require import is_int, require, require_decays
 
 __all__ = ["Config"]
+
+_FREE = ("decay", "feature_decay", "lr")  # axes of free features alone
 
 
 @dataclass(frozen=True)
@@ -67,18 +59,49 @@ class Config:
                 "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
                 "may be drawn; use optimizer=sgd, or references=[] to train without the lines"
             )
-        classes = self.dataset.num_classes
-        if classes is not None:
-            rule = f"the head needs width >= number of classes ({classes})"
-            width = self.model.width
-            last = width[-1] if isinstance(width, Sequence) else width
-            require(self.model.depth == 1 or last >= classes, "model.width", width, rule)
+        self._check_width()
+        self._check_perceptron()
         decay = self.objective.weight_decay
         if isinstance(decay, Sequence):
             rule = f"one number, or one per weight matrix ({self.model.depth})"
             require(len(decay) == self.model.depth, "objective.weight_decay", list(decay), rule)
             rule = "the standard regulariser has one decay for every parameter"
             require(self.objective.regulariser != "standard", "objective.weight_decay", list(decay), rule)
+
+    def _check_width(self) -> None:
+        classes = self.dataset.num_classes
+        if classes is not None and not self.model.on_inputs:
+            rule = f"the head needs width >= number of classes ({classes})"
+            width = self.model.width
+            last = width[-1] if isinstance(width, Sequence) else width
+            require(self.model.depth == 1 or last >= classes, "model.width", width, rule)
+
+    def _check_perceptron(self) -> None:
+        """What only fully connected networks on the data have, and what they have not."""
+        stack, objective, schedule = self.model.on_inputs, self.objective, self.schedule
+        lbfgs = self.optimizer._target_.rsplit(".", 1)[-1] == "LBFGS"
+        if not stack:
+            rule = "is for model=perceptron"
+            require(objective.loss != "squared", "objective.loss", objective.loss, rule)
+            require(not lbfgs, "optimizer", "lbfgs", rule)
+            require(schedule.stationary is None, "schedule.stationary", schedule.stationary, rule)
+            require(schedule.annealing is None, "schedule.annealing", schedule.annealing, rule)
+            require(not self.measure.kmeans, "measure.kmeans", self.measure.kmeans, rule)
+            return
+        require(objective.loss == "squared", "objective.loss", objective.loss, "model=perceptron needs squared")
+        decay = objective.weight_decay
+        require(
+            not isinstance(decay, Sequence), "objective.weight_decay", decay, "one number; delta is the first layer's"
+        )
+        require(schedule.steps is not None, "schedule.steps", None, "model=perceptron needs schedule=full_batch")
+        require(schedule.tolerance is None, "schedule.tolerance", schedule.tolerance, "use schedule.stationary")
+        both = (objective.warm_decay is None) == (schedule.warm_steps is None)
+        require(both, "objective.warm_decay", objective.warm_decay, "and schedule.warm_steps: both, or neither")
+        rule = "L-BFGS has no rate to anneal"
+        require(not lbfgs or schedule.annealing is None, "schedule.annealing", schedule.annealing, rule)
+        require(self.measure.per_class is None, "measure.per_class", self.measure.per_class, "is measured whole; null")
+        splits = list(self.measure.splits)
+        require(splits == ["train"], "measure.splits", splits, "full-batch problems have a training split only")
 
     def _check_references(self) -> None:
         for place, line in enumerate(self.references):
@@ -88,7 +111,8 @@ class Config:
                 require(good, f"{key}.{needed}", line, "a text is needed, as in {name: dnc, _target_: module.function}")
 
     def _check_replicate(self) -> None:
-        known = ("seed", "decay", "weight_decay", "feature_decay", "init_scale", "lr")
+        of_data = ("delta", "noise", "noise_ratio", "centroids")
+        known = ("seed", "weight_decay", "init_scale", *(of_data if self.model.on_inputs else _FREE))
         for axis, value in self.replicate.items():
             require(axis in known, "replicate", axis, f"unknown axis, must be one of {', '.join(known)}")
             if axis == "seed":
@@ -100,10 +124,16 @@ class Config:
                     value,
                     "must be a list",
                 )
-                require_decays(f"replicate.{axis}", value)
+                if axis == "centroids":
+                    switches = all(isinstance(one, bool) for one in value)
+                    require(switches, "replicate.centroids", list(value), "must be a list of false and true")
+                else:
+                    require_decays(f"replicate.{axis}", value)
             if axis == "decay":
                 rule = "sets the decay of every matrix and of the features; leave out weight_decay and feature_decay"
                 require(not {"weight_decay", "feature_decay"} & set(self.replicate), "replicate.decay", value, rule)
+            if axis == "noise_ratio":
+                require("noise" not in self.replicate, "replicate.noise_ratio", list(value), "and noise: one of them")
             if axis == "init_scale":
                 require(min(value) > 0, "replicate.init_scale", list(value), "must be numbers > 0")
             if axis == "lr":

@@ -10,9 +10,10 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ncbench.build import build, decays_of, measured_layers, one_line_errors
+from ncbench.build import build, measured_layers, one_line_errors
 from ncbench.config import Config
 from ncbench.measure import MeasureCollapse
+from ncbench.stacks import facts_of
 from ncbench.sweep import RunFolder, run_id, write_json
 from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
 from ncbench.training.mirror import WandbMirror
@@ -97,6 +98,9 @@ class Training:
         return step, float(step if self.config.schedule.steps is not None else progress.processed)
 
     def _record(self, step: int, epoch: float, found: Any) -> None:
+        further = getattr(self.built.module, "further_measures", None)
+        if further is not None:
+            found.update(further(found))
         self.records.write(step, epoch, found)
         if self.mirror is not None:
             self.mirror.send(step)
@@ -110,18 +114,13 @@ class Training:
         OmegaConf.save(OmegaConf.create(list(overrides)), path / ".hydra" / "overrides.yaml")
         swept = _swept(overrides)
         write_json(path / "replicas.json", [{**swept, **row} for row in built.replicas])
-        decays = [decays_of(row, config) for row in built.replicas]
         write_json(
             path / "references.json",
             evaluate_references(
                 config.references,
                 loss=config.objective.loss,
                 activation=config.model.activation,
-                num_classes=built.data.num_classes,
-                depth=config.model.depth,
-                per_class=built.data.per_class,
-                weight_decays=[weights for weights, _ in decays],
-                feature_decays=[features for _, features in decays],
+                facts=facts_of(built, config),
             ),
         )
 

@@ -1,133 +1,44 @@
-"""What the groups of a configuration may hold: one frozen dataclass per group, with types and ranges.
+"""How it is learnt, measured and kept: the further groups of a configuration, one frozen dataclass each.
 
 The yaml files under conf/ carry the values; a group's file lists those keys of its dataclass that its target takes.
-`ncbench.config` puts the groups together. Imports without torch.
+`ncbench.problem` has the data and the network, `ncbench.config` puts the groups together. Imports without torch.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
-__all__ = [
-    "Dataset",
-    "Logger",
-    "Measure",
-    "Model",
-    "Objective",
-    "Optimizer",
-    "Schedule",
-    "Trainer",
-    "is_int",
-    "require",
-    "require_decays",
-]
+from ncbench.require import require, require_decays
 
-
-def require(condition: bool, key: str, value: object, rule: str) -> None:
-    """ValueError of one line, `key=value: rule`, unless the condition holds."""
-    if not condition:
-        raise ValueError(f"{key}={value}: {rule}")
-
-
-def is_int(value: object) -> bool:
-    """Whether a value of yaml is a whole number, which true and false are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def require_decays(key: str, value: Any) -> None:
-    """One number >= 0, or a list of them."""
-    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    require(len(values) > 0, key, value, "must be a number or a list of numbers")
-    for one in values:
-        number = isinstance(one, (int, float)) and not isinstance(one, bool)
-        require(number and math.isfinite(one) and one >= 0, key, one, "must be a number >= 0")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What is learnt: which set, which classes, how many samples of each."""
-
-    _target_: str = MISSING
-    classes: Any = None  # null: all; a number: the first ones; a list: those
-    per_class: int | None = None
-    seed: int = 0  # draws the samples of each class
-    root: str | None = None
-    download: bool = True
-    batch_size: int = 128
-    augment: bool = False
-
-    def __post_init__(self) -> None:
-        several = isinstance(self.classes, Sequence) and not isinstance(self.classes, str)
-        rule = "must be null, a number >= 2, or a list of at least 2 different class numbers >= 0"
-        if several:
-            good = all(is_int(c) and c >= 0 for c in self.classes) and len(set(self.classes)) == len(self.classes)
-            require(good and len(self.classes) >= 2, "dataset.classes", list(self.classes), rule)
-        else:
-            good = self.classes is None or (is_int(self.classes) and self.classes >= 2)
-            require(good, "dataset.classes", self.classes, rule)
-        for key, low in (("per_class", 1), ("batch_size", 1), ("seed", 0)):
-            value = getattr(self, key)
-            require(value is None or value >= low, f"dataset.{key}", value, f"must be >= {low}")
-
-    @property
-    def num_classes(self) -> int | None:
-        """How many classes, where the configuration alone says so."""
-        return len(self.classes) if isinstance(self.classes, Sequence) else self.classes
-
-
-@dataclass(frozen=True)
-class Model:
-    """The network: an L-layer head without biases on features that are free or come from a backbone."""
-
-    _target_: str = MISSING
-    depth: int = MISSING
-    width: Any = MISSING  # of H_1 ... H_L: one number, or one for each
-    activation: str = "relu"
-    init_scale: float | None = None  # weights ~ N(0, init_scale^2 / fan_in); null: the library's default
-    start: str | None = None  # free features: a solution of the theory (dnc, srg) instead of random values
-    start_noise: float = 0.0  # times the random values, added to it
-    backbone: dict[str, Any] | None = None  # _target_ of any nn.Module and its own arguments
-
-    def __post_init__(self) -> None:
-        require(self.depth >= 1, "model.depth", self.depth, "the head needs at least 1 weight matrix")
-        several = isinstance(self.width, Sequence) and not isinstance(self.width, str)
-        for one in self.width if several else [self.width]:
-            require(is_int(one) and one >= 1, "model.width", one, "must be >= 1, or a list of such numbers")
-        rule = f"one width, or one for each of H_1 ... H_L ({self.depth})"
-        require(not several or len(self.width) == self.depth, "model.width", self.width, rule)
-        require(
-            self.activation in ("relu", "linear"),
-            "model.activation",
-            self.activation,
-            "must be relu or linear",
-        )
-        require(self.start in (None, "dnc", "srg"), "model.start", self.start, "must be dnc, srg or null")
-        good = math.isfinite(self.start_noise) and self.start_noise >= 0
-        require(good, "model.start_noise", self.start_noise, "must be >= 0")
-        alone = self.start is None and self.start_noise > 0
-        require(not alone, "model.start_noise", self.start_noise, "is added to a solution; set model.start too")
-        positive = self.init_scale is None or (math.isfinite(self.init_scale) and self.init_scale > 0)
-        require(positive, "model.init_scale", self.init_scale, "must be > 0 or null")
+__all__ = ["Logger", "Measure", "Objective", "Optimizer", "Schedule", "Trainer"]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: the loss and the regulariser as the papers write it, lam/2 ||.||^2."""
+    """What is minimised: the loss and the regulariser as the papers write them.
+
+    mse, ce: lam/2 ||.||^2 (arXiv 2405.14468, 2410.23169); squared: lam ||.||^2 (arXiv 2402.03991).
+    """
 
     _target_: str = MISSING
     loss: str = "mse"
     weight_decay: Any = MISSING  # one number, or one per weight matrix of the head
     feature_decay: float | None = None
     regulariser: str = "dufm_like"
+    delta: float = 1.0  # squared: the first layer is decayed with delta times the weight decay
+    warm_decay: float | None = None  # squared: the weight decay of the first schedule.warm_steps
 
     def __post_init__(self) -> None:
-        require(self.loss in ("mse", "ce"), "objective.loss", self.loss, "must be mse or ce")
+        known = ("mse", "ce", "squared")
+        require(self.loss in known, "objective.loss", self.loss, "must be mse or ce, or squared for a perceptron")
         require_decays("objective.weight_decay", self.weight_decay)
         if self.feature_decay is not None:
             require_decays("objective.feature_decay", self.feature_decay)
+        require_decays("objective.delta", self.delta)
+        warm = self.warm_decay
+        require(warm is None or warm > 0, "objective.warm_decay", warm, "must be > 0 or null")
         rule = "must be dufm_like or standard"
         require(self.regulariser in ("dufm_like", "standard"), "objective.regulariser", self.regulariser, rule)
 
@@ -141,10 +52,12 @@ class Optimizer:
     lr: float = MISSING
     momentum: float = 0.0
     nesterov: bool = False
+    memory: int = 20  # of lbfgs: pairs of steps and changes of the gradient
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.lr) and self.lr > 0, "optimizer.lr", self.lr, "must be > 0")
         require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "must be in [0, 1)")
+        require(self.memory >= 1, "optimizer.memory", self.memory, "must be >= 1")
 
 
 @dataclass(frozen=True)
@@ -155,6 +68,9 @@ class Schedule:
     _partial_: bool = True
     steps: int | None = None
     tolerance: float | None = None  # a full-batch replica stops at ||gradient|| <= tolerance max(1, ||parameters||)
+    stationary: float | None = None  # a perceptron stops at max |gradient| <= this
+    warm_steps: int | None = None  # with objective.warm_decay
+    annealing: str | None = None  # cosine: the rate of a perceptron's optimiser falls to 0 over the steps
     milestones: list[int] | None = None
     gamma: float = 0.1
     T_max: int | None = None
@@ -167,6 +83,13 @@ class Schedule:
             require(good, "schedule.tolerance", self.tolerance, "must be > 0 or null")
             rule = "only full-batch problems (schedule=full_batch) stop early"
             require(self.steps is not None, "schedule.tolerance", self.tolerance, rule)
+        good = self.stationary is None or (math.isfinite(self.stationary) and self.stationary > 0)
+        require(good, "schedule.stationary", self.stationary, "must be > 0 or null")
+        known = self.annealing in (None, "cosine")
+        require(known, "schedule.annealing", self.annealing, "must be cosine or null")
+        if self.warm_steps is not None:
+            inside = self.steps is not None and 1 <= self.warm_steps < self.steps
+            require(inside, "schedule.warm_steps", self.warm_steps, f"must be in [1, schedule.steps={self.steps})")
         require(self.gamma > 0, "schedule.gamma", self.gamma, "must be > 0")
         require(self.eta_min >= 0, "schedule.eta_min", self.eta_min, "must be >= 0")
         increasing = self.milestones is None or list(self.milestones) == sorted({m for m in self.milestones if m >= 1})
@@ -182,6 +105,7 @@ class Measure:
     splits: list[str] = field(default_factory=lambda: ["train"])
     per_class: int | None = None  # measure on so many samples of each class; null: all
     batch_size: int = 250
+    kmeans: bool = False  # total cluster variation by k-means too, at the first and the last point of a perceptron
     gram_every: int = 8  # Gram matrices at every so-many-th point, and at the last
     moments: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of ClassMoments
     matrices: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of a matrix

@@ -95,7 +95,7 @@ def measurement(
     descending = torch.from_numpy(np.sort(draw.uniform(0, 1, (len(speed), K)))[:, ::-1].copy())
     spectra = dict.fromkeys([*MEANS, *WEIGHTS], descending)
     gram = torch.eye(K, dtype=torch.float64).expand(len(speed), K, K)
-    return Measurement(values, spectra, dict.fromkeys(MEANS, gram) if grams else {})
+    return Measurement(values, spectra=spectra, grams=dict.fromkeys(MEANS, gram) if grams else {})
 
 
 def measured(command: list[str]) -> tuple[int, float, float, float]:

@@ -21,6 +21,9 @@ VALUE = BASE | {"check": "value", "value": 1, "tolerance": 0.1}
 MONOTONE = BASE | {"check": "monotone", "axis": "depth", "direction": "increasing", "at_least": 0.9}
 SLOPE = BASE | {"check": "slope", "axis": "depth", "scale": "linear", "slope": 1, "absolute": 0.1}
 ORDERING = BASE | {"check": "ordering", "smaller": RANK, "larger": RANK | {"stage": "post"}, "at_least": 0.9}
+BOUNDARY = BASE | {"check": "boundary", "measure": "tail", "layers": "head", "stage": "weight", "over_layers": "max"}
+BOUNDARY |= {"axis": "noise", "against": "weight_decay", "threshold": 0.01, "slope": 0.5, "absolute": 0.1}
+GROUPS = BASE | {"check": "ordering", "smaller": {"meeting": {"below": 1}}, "larger": {"meeting": {"above": 1}}}
 COUNT = BASE | {"check": "count", "below": 0.1, "at_least": 3}
 EQUAL = BASE | {"check": "equal_ranks", "layers": "intermediate", "stage": "pre", "at_least": 0.8}
 
@@ -36,8 +39,15 @@ def test_the_schema_and_the_report_know_the_same_checks():
 def test_every_check_has_a_smallest_claim():
     above = without(SHARE, "reference") | {"check": "share_above", "above": 1}
     between = without(SHARE, "reference") | {"check": "share_between", "between": [5, 6]}
-    smallest = [SHARE, above, between, VALUE, MONOTONE, SLOPE, ORDERING, COUNT, EQUAL]
+    smallest = [SHARE, above, between, VALUE, MONOTONE, SLOPE, BOUNDARY, ORDERING, COUNT, EQUAL]
     assert {claim.check for claim in parse_claims(smallest)} == set(CHECKS)
+
+
+def test_groups_by_a_condition_are_compared_in_their_medians():
+    (claim,) = parse_claims([GROUPS])
+    assert claim.smaller == Selection(meeting=Condition(Selection(), below=1.0))
+    same = GROUPS | {"larger": GROUPS["smaller"] | {"measure": "fit"}, "at_least": 0.9}
+    assert parse_claims([same])[0].larger.meeting == claim.smaller.meeting
 
 
 def test_a_claim_becomes_a_dataclass_with_defaults():
@@ -69,7 +79,10 @@ def test_a_claim_becomes_a_dataclass_with_defaults():
         (SHARE | {"stage": "pre"}, "claims[1].stage=pre: is for chosen layers; add layers"),
         (SHARE | {"stage": "mid"}, "claims[1].stage=mid: must be one of pre, post, weight"),
         (SHARE | without(RANK, "over_layers"), "claims[1].over_layers: a value is needed where several layers"),
-        (SHARE | {"layers": []}, "claims[1].layers=[]: must be intermediate, head, all, or a list of layer names"),
+        (
+            SHARE | {"layers": []},
+            "claims[1].layers=[]: must be intermediate, inner, head, all, or a list",
+        ),
         (SHARE | {"measure": "sigma"}, "claims[1].index=None: needed by measure=sigma, and by no other"),
         (SHARE | {"index": 0}, "claims[1].index=0: must be a whole number >= 1"),
         (SHARE | {"at": "end"}, "claims[1].at=end: must be last, first, or a step >= 0"),
@@ -104,6 +117,36 @@ def test_a_claim_becomes_a_dataclass_with_defaults():
         (COUNT | {"at_least": 1.5}, "claims[1].at_least=1.5: must be a whole number >= 0"),
         (without(COUNT, "at_least"), "claims[1]: count needs at_least or at_most"),
         (EQUAL | {"over_layers": "max"}, "claims[1].over_layers=max: equal_ranks takes no such key"),
+        (SHARE | {"source": "features"}, "claims[1].source=features: is for chosen layers; add layers"),
+        (SHARE | RANK | {"source": 3}, "claims[1].source=3: must be a text"),
+        (
+            SHARE | RANK | {"measure": "sigma", "index": 2, "source": "features"},
+            "claims[1].source=features: sigma has no source layers",
+        ),
+        (SHARE | {"relative_to_first": 1}, "claims[1].relative_to_first=1: must be true or false"),
+        (
+            SHARE | {"relative_to_first": True, "at": "first"},
+            "claims[1].relative_to_first=True: at: first is divided by",
+        ),
+        (
+            SHARE | {"relative_to_first": True, "relative_to": "dnc"},
+            "claims[1].relative_to_first=True: a theory line has",
+        ),
+        (SHARE | {"relative_to_first": True, "measure": "line:dnc"}, "claims[1].relative_to_first=True: a theory line"),
+        (SHARE | {"meeting": 3}, "claims[1].meeting=3: must be a mapping of keys"),
+        (SHARE | {"meeting": RANK}, "claims[1].meeting: meeting needs exactly one of below, above, between"),
+        (
+            SHARE | {"meeting": {"below": 1, "meeting": {"below": 1}}},
+            "claims[1].meeting.meeting={'below': 1}: meeting takes no such key",
+        ),
+        (GROUPS | {"at_least": 0.9}, "claims[1].at_least=0.9: needed where both selections have the same `where` and"),
+        (EQUAL | {"meeting": {"below": 1}}, "claims[1].meeting={'below': 1}: equal_ranks takes no such key"),
+        (BOUNDARY | {"axis": "layer"}, "claims[1].axis=layer: must be a replicated or swept value"),
+        (BOUNDARY | {"against": "step"}, "claims[1].against=step: must be a replicated or swept value"),
+        (BOUNDARY | {"against": "noise"}, "claims[1].against=noise: has to differ from axis"),
+        (BOUNDARY | {"threshold": 0}, "claims[1].threshold=0: must be > 0"),
+        (without(BOUNDARY, "threshold"), "claims[1].threshold: a value is needed by boundary"),
+        (without(BOUNDARY, "over_layers"), "claims[1].over_layers: a value is needed where several layers"),
         ("share_below", "claims[1]=share_below: must be a mapping of keys"),
     ],
 )

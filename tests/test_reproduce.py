@@ -43,8 +43,9 @@ def run(root, out, *arguments):
 def house(tmp_path_factory):
     """A copy of the package with tiny experiments of its own, which the script has to find by itself."""
     root = tmp_path_factory.mktemp("house")
+    others = shutil.ignore_patterns("__pycache__", "sukenik24", "zangrando2?")
     for folder in ("ncbench", "conf", "scripts"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, root / folder, ignore=others)
     made = (("a_first", "zangrando24", 10, 1.0), ("b_long", "zangrando24", 15000, 1.0), ("other", "garrod24", 10, 0.0))
     for name, paper, steps, below in made:
         text = TINY.format(name=name, paper=paper, steps=steps, below=below)

@@ -81,16 +81,20 @@ class Measurement:
     """What one call found: every tensor has the leading replica axis (R, ...), R = 1 for ordinary networks."""
 
     values: dict[tuple[str, str, str, str], Tensor] = field(default_factory=dict)  # split, layer, stage, measure
+    of_sources: dict[tuple[str, str, str, str, str], Tensor] = field(default_factory=dict)  # and a source layer
     spectra: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, min(K, d))
     grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, K)
     means: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, d), d <= MOST_WIDE
+    sample_grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, N, N)
 
     def update(self, other: "Measurement") -> None:
         """Take over everything that another measurement found."""
         self.values.update(other.values)
+        self.of_sources.update(other.of_sources)
         self.spectra.update(other.spectra)
         self.grams.update(other.grams)
         self.means.update(other.means)
+        self.sample_grams.update(other.sample_grams)
 
 
 def check_names(measures: Sequence[str]) -> None:

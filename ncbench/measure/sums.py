@@ -13,7 +13,7 @@ from ncbench.measure.measures import Measurement, say_once, stack
 from ncbench.measure.ranks import Ranks, Share
 from ncbench.measure.reductions import check_output, class_moments
 from ncbench.measure.second import SECOND_PASSES, SecondPass
-from ncbench.measure.taps import Taps
+from ncbench.measure.taps import Taps, first_tensor
 
 __all__ = ["Objective", "Sums"]
 
@@ -174,9 +174,9 @@ class Sums:
     def _add_outputs(self, outputs: Any, labels: Tensor) -> None:
         self.count += len(labels)
         found = logits(outputs, len(labels), self.num_classes)
-        if found is None:
-            return
-        correct = (found.argmax(-1) == labels).sum(-1).double()
-        self.correct = correct if self.correct is None else self.correct + correct
-        if self.objective is not None:
-            self.fit = self.fit + self.objective.sample_losses(found.double(), labels).sum(-1)
+        if found is not None:
+            correct = (found.argmax(-1) == labels).sum(-1).double()
+            self.correct = correct if self.correct is None else self.correct + correct
+        compared = first_tensor(outputs) if found is None else found  # an autoencoder's outputs are no logits
+        if self.objective is not None and compared is not None:
+            self.fit = self.fit + self.objective.sample_losses(compared.double(), labels).sum(-1)

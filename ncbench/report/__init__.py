@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ncbench.report.load import load_references as load_references
     from ncbench.report.load import load_replicas as load_replicas
     from ncbench.report.load import load_run_info as load_run_info
+    from ncbench.report.load import load_sample_grams as load_sample_grams
     from ncbench.report.load import load_spectra as load_spectra
     from ncbench.report.runs import find_runs as find_runs
 
@@ -26,6 +27,7 @@ __all__ = [
     "load_references",
     "load_replicas",
     "load_run_info",
+    "load_sample_grams",
     "load_spectra",
 ]
 

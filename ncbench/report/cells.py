@@ -16,6 +16,7 @@ from ncbench.report.once import shared
 from ncbench.report.runs import Dir
 
 SUMMARY = ["median", "q25", "q75", "min", "max", "replicas"]
+DERIVED = {"noise": "noise_ratio"}  # noise = noise_ratio sqrt(weight_decay): the ratio has said it
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,8 @@ def find_cells(dir: Dir) -> list[Cell]:
         if rows.empty:
             cells.append((run, tuple(range(info.get("replicas") or 1)), {}))
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for replica, *values in rows[["replica", *varying]].itertuples(index=False, name=None):
-            key = tuple(None if isinstance(value, float) and math.isnan(value) else value for value in values)
-            groups.setdefault(key, []).append(int(replica))
+        for replica, values in zip(rows["replica"], known_values(rows, varying)):
+            groups.setdefault(tuple(values.values()), []).append(int(replica))
         cells += [(run, tuple(members), dict(zip(varying, key))) for key, members in groups.items()]
     return _labelled(sorted(cells, key=lambda cell: [sort_key(value) for value in cell[2].values()]), infos)
 
@@ -80,12 +80,20 @@ def _labelled(cells: list[tuple[str, tuple[int, ...], dict[str, Any]]], infos: d
 
 
 def describe(values: dict[str, Any]) -> str:
-    """Swept values as text.
+    """Swept values as text, without those that follow from others.
 
     >>> describe({"weight_decay": 0.002, "depth": 4})
     'weight_decay=0.002, depth=4'
     """
-    return ", ".join(f"{name}={plain(value)}" for name, value in values.items() if value is not None)
+    untold = {name for name, source in DERIVED.items() if values.get(source) is not None}
+    shown = {name: value for name, value in values.items() if value is not None and name not in untold}
+    return ", ".join(f"{name}={plain(value)}" for name, value in shown.items())
+
+
+def known_values(table: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
+    """These columns of each row; a missing value is None."""
+    rows = table[names].itertuples(name=None)  # with the index: rows without columns are rows still
+    return [dict(zip(names, (None if isinstance(v, float) and math.isnan(v) else v for v in row[1:]))) for row in rows]
 
 
 def plain(value: Any) -> str:
@@ -125,11 +133,14 @@ def quartiles(frame: pd.DataFrame, by: Iterable[str], column: str = "value") -> 
 def final_table(dir: Dir) -> pd.DataFrame:
     """Final values over the replicas of each cell, in long form: the content of `table.csv`.
 
-    Columns: run, every swept value, split, layer, stage, measure, step, median, q25, q75, min, max, replicas.
+    Columns: run, every swept value, split, layer, stage, measure, step, median, q25, q75, min, max, replicas. Behind
+    the measure stands the source layer, where some layer has a value for each of several.
     """
     cells = find_cells(dir)
     frame = with_cell(load_final(dir), cells)
     series = ["cell", "split", "layer", "stage", "measure", "step"]
+    if (frame.groupby(series[:-1], observed=True)["source_layer"].nunique() > 1).any():
+        series.insert(-1, "source_layer")
     table = quartiles(frame, series).sort_values(series, kind="stable")
     table.insert(0, "run", [cells[i].run for i in table["cell"]])
     varying = list(dict.fromkeys(name for cell in cells for name in cell.values))

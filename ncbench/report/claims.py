@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ncbench.claims import Claim, parse_claims
-from ncbench.report import checks, trends
+from ncbench.report import boundaries, checks, trends
 from ncbench.report.findings import Finding, too_few
 from ncbench.report.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key, read_yaml
 from ncbench.report.selection import NotEnoughDataError, Sample
@@ -30,6 +30,7 @@ CHECKS: dict[str, Callable[[Claim, Sample], Finding]] = {
     "value": checks.value,
     "monotone": trends.monotone,
     "slope": trends.slope,
+    "boundary": boundaries.boundary,
     "ordering": checks.ordering,
     "count": checks.count,
     "equal_ranks": checks.equal_ranks,
@@ -143,7 +144,9 @@ def _judged(claim: Claim, sample: Sample) -> Verdict:
 
 def _checked(claim: Claim, sample: Sample) -> Finding:
     try:
-        return too_few(claim, CHECKS[claim.check](claim, sample))
+        found = too_few(claim, CHECKS[claim.check](claim, sample))
+        pairs = sample.pairs(claim.selection)
+        return replace(found, evidence={**found.evidence, "pairs": pairs}) if pairs else found
     except NotEnoughDataError as reason:
         return Finding(None, "", 0, reason=str(reason))
 

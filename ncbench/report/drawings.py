@@ -7,20 +7,26 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ncbench.report import figure
+from ncbench.report.load import load_final
 from ncbench.report.runs import Dir
 from ncbench.report.style import KINDS, Plot, inline_svg, save, to_svg
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of the page: file name, title, the function that draws it, what to see in it."""
+    """A figure of the page: file name, title, the function that draws it, what to see in it.
+
+    With `measure` it is drawn where that measure is recorded.
+    """
 
     name: str
     title: str
     draw: Callable[[Dir], Plot]
     says: str
+    measure: str | None = None
 
 
+STACKED = "grad_max"  # recorded of stacks of fully connected networks
 FIGURES = (
     Entry(
         "summary",
@@ -28,6 +34,19 @@ FIGURES = (
         figure.summary,
         "Final loss, rank of the intermediate layers and within-class variability against the swept values; "
         "markers are the losses of the theory's solutions for the same configuration.",
+    ),
+    Entry(
+        "transition",
+        "Transition to rank K",
+        figure.transition,
+        "Share of the weights' energy beyond rank K, largest of the layers, over weight decay and noise. Below the "
+        "boundary the weights have rank K; the lines are the boundaries of a deep linear network.",
+    ),
+    Entry(
+        "predicted",
+        "Predicted and recorded",
+        figure.predicted,
+        "What a theory predicts for norms, singular values and distances, and what training reached.",
     ),
     Entry(
         "ratio",
@@ -47,6 +66,14 @@ FIGURES = (
         "Rank over two swept values",
         figure.heatmap,
         "Numerical rank of the class means in the intermediate layers, median over replicas.",
+    ),
+    Entry(
+        "trend",
+        "Rank against the size of the network",
+        figure.trend,
+        "Stable and numerical rank of the hidden weights and within-class variability against width or depth; only "
+        "networks that are stationary count.",
+        STACKED,
     ),
     Entry(
         "loss",
@@ -71,6 +98,21 @@ FIGURES = (
         "bias leaves few of them in the intermediate layers.",
     ),
     Entry(
+        "tails",
+        "Tails of the weights' spectra",
+        figure.tails,
+        "What the best approximation of rank k leaves out of each weight matrix, at the start and at the end: a drop "
+        "at k = K is rank collapse.",
+        STACKED,
+    ),
+    Entry(
+        "bounds",
+        "Distance to rank K and its bound",
+        figure.bounds,
+        "The distance of every weight matrix to rank K never exceeds what the within-class variability of an earlier "
+        "layer allows; the table says by which factor it stays below.",
+    ),
+    Entry(
         "rank",
         "Rank per layer",
         figure.rank,
@@ -85,6 +127,13 @@ FIGURES = (
         "strongly regular graph for the low-rank solution.",
     ),
     Entry(
+        "blocks",
+        "Gram matrices of the samples",
+        figure.blocks,
+        "Inner products of all samples, sorted by class, at the start and at the end: after collapse every pair of "
+        "classes is a block of one value.",
+    ),
+    Entry(
         "means",
         "Class means",
         figure.means,
@@ -95,7 +144,10 @@ FIGURES = (
 
 
 # Drawn only where there is something to compare or to follow: their absence needs no sentence in the page.
-OPTIONAL = (figure.summary, figure.ratio, figure.dnc_share, figure.heatmap, figure.means)
+OPTIONAL = (
+    *(figure.summary, figure.ratio, figure.dnc_share, figure.heatmap, figure.means),
+    *(figure.transition, figure.predicted, figure.trend, figure.tails, figure.bounds, figure.blocks),
+)
 GRAM_FRAMES = Entry(
     "gram_frames",
     "Gram matrices over time",
@@ -119,9 +171,12 @@ def draw_all(dir: Dir, out: Path) -> list[Drawing]:
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     drawings = []
+    recorded = set(load_final(dir)["measure"])
     for entry in FIGURES:
         for kind in KINDS:  # an older report's picture must not stand beside the new page
             (folder / f"{entry.name}.{kind}").unlink(missing_ok=True)
+        if entry.measure is not None and entry.measure not in recorded:
+            continue
         try:
             svg = save(entry.draw(dir), folder, entry.name)
         except figure.NoRecordsError as reason:

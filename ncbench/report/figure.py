@@ -5,18 +5,26 @@ directory whose runs have not recorded what a figure shows raises `NoRecordsErro
 """
 
 from ncbench.report.against_dnc import dnc_share, ratio
+from ncbench.report.bounds import bounds
 from ncbench.report.class_means import means
 from ncbench.report.collapse_curves import collapse
 from ncbench.report.grams import gram, gram_frames
 from ncbench.report.heatmaps import heatmap
 from ncbench.report.loss_curves import loss
+from ncbench.report.predictions import predicted
 from ncbench.report.ranks import rank
+from ncbench.report.sample_blocks import blocks
+from ncbench.report.size_trends import trend
 from ncbench.report.spectral import spectra
 from ncbench.report.style import NoRecordsError
 from ncbench.report.sweeps import summary
+from ncbench.report.tails import tails
+from ncbench.report.transition import transition
 
 __all__ = [
     "NoRecordsError",
+    "blocks",
+    "bounds",
     "collapse",
     "dnc_share",
     "gram",
@@ -24,8 +32,12 @@ __all__ = [
     "heatmap",
     "loss",
     "means",
+    "predicted",
     "rank",
     "ratio",
     "spectra",
     "summary",
+    "tails",
+    "transition",
+    "trend",
 ]

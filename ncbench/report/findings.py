@@ -38,21 +38,23 @@ def settle(
     allowed: Bounds,
     evidence: Mapping[str, Any],
     exact: bool = False,
+    units: str = "replicas",
 ) -> Finding:
     """The finding for a quantity that must lie in `allowed`, ends included (None: no bound there).
 
     By interval: it holds if all of the interval is allowed and fails if none of it is. `by: estimate`, and a quantity
-    that is `exact` (has no interval), are decided by the estimate; the interval is then evidence only.
+    that is `exact` (has no interval), are decided by the estimate; the interval is then evidence only. `units` are
+    what is resampled for it.
     """
     low, high = interval or (None, None)
     numbers = {"estimate": estimate, "low": low, "high": high, **evidence}
     if claim.by == "estimate" or exact:
         return Finding(_inside(estimate, estimate, allowed), measured, size, numbers)
     if interval is None:
-        reason = f"no interval from fewer than {FEWEST} replicas"
+        reason = f"no interval from fewer than {FEWEST} {units}"
         return Finding(None, measured, size, numbers, reason)
     holds = _inside(*interval, allowed)
-    reason = "" if holds is not None else "the interval reaches both sides of the threshold, more replicas decide"
+    reason = "" if holds is not None else f"the interval reaches both sides of the threshold, more {units} decide"
     return Finding(holds, measured, size, numbers, reason)
 
 

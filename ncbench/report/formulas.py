@@ -3,6 +3,7 @@
 import re
 import textwrap
 
+import pandas as pd
 from matplotlib.mathtext import MathTextParser
 
 from ncbench.report import style
@@ -16,7 +17,11 @@ _SCRIPT = re.compile(r"([_^])(?:\(((?:[^()]|\([^()]*\))*)\)|(-?\w))")
 def loss_formulas(dir: Dir) -> dict[str, str]:
     """The formula of every line of the loss, by the line's name; '' where the record gives none."""
     lines = load_references(dir)
-    lines = lines[lines["measure"] == "loss"]
+    return formulas_of(lines[lines["measure"] == "loss"])
+
+
+def formulas_of(lines: pd.DataFrame) -> dict[str, str]:
+    """The formula of each of these theory lines, by the line's name."""
     return {str(name): formula or "" for name, formula in zip(lines["name"], lines["formula"])}
 
 

@@ -20,6 +20,9 @@ LAYER_COLUMNS = [
     "effective_rank",
     "tail",
     "norm",
+    "distance",
+    "residual",
+    "gram_block",
 ]
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "load_references",
     "load_replicas",
     "load_run_info",
+    "load_sample_grams",
     "load_spectra",
 ]
 
@@ -66,6 +67,14 @@ def load_grams(dir: Dir, steps: Steps = None) -> pd.DataFrame:
     return _load_matrices(dir, "grams", "gram", steps)
 
 
+def load_sample_grams(dir: Dir, steps: Steps = None) -> pd.DataFrame:
+    """Gram matrices Z Z^T of all samples, sorted by class, one row each; recorded for few samples only.
+
+    Columns: run, replica, step, layer, stage, size (N), gram (an N x N array).
+    """
+    return _load_matrices(dir, "sample_grams", "gram", steps)
+
+
 def load_means(dir: Dir, steps: Steps = None) -> pd.DataFrame:
     """Class means, not centred, at the first and the last measurement, one matrix per row.
 
@@ -85,10 +94,10 @@ def _load_matrices(dir: Dir, table: str, column: str, steps: Steps) -> pd.DataFr
 def load_final(dir: Dir, measures: Names = None, layers: Names = None) -> pd.DataFrame:
     """The last recorded value of every series of `load_measures`, with the same columns and filters.
 
-    A series is a split, layer, stage and measure of a run. Differs from `load_measures(dir, steps="last")`
-    where some series are recorded less often than others.
+    A series is a split, layer, stage, source layer and measure of a run. Differs from
+    `load_measures(dir, steps="last")` where some series are recorded less often than others.
     """
-    series = ["run", "split", "layer", "stage", "measure"]
+    series = ["run", "split", "layer", "stage", "source_layer", "measure"]
     keep = filters({"measure": measures, "layer": layers})
     steps = read_table(dir, "measures", None, [*series, "step"], keep)
     # Grouped by pyarrow: of ten million rows a few hundred reach pandas.
@@ -109,8 +118,10 @@ def _load(dir: Dir, table: str, steps: Steps, **names: Any) -> pd.DataFrame:
     frame: pd.DataFrame = found.to_pandas(self_destruct=True)
     if not len(frame):  # a table without rows forgets its dictionary
         frame["run"] = pd.Categorical([], categories=list(named_runs(dir)))
-    for name, order in (("layer", _ordered_layers), ("stage", _ordered_stages)):
-        frame[name] = frame[name].cat.reorder_categories(order(list(frame[name].cat.categories)))
+    orders = {"layer": _ordered_layers, "source_layer": _ordered_layers, "stage": _ordered_stages}
+    for name, order in orders.items():
+        if name in frame:
+            frame[name] = frame[name].cat.reorder_categories(order(list(frame[name].cat.categories)))
     return frame
 
 

@@ -59,13 +59,22 @@ def _references(dir: Dir) -> Table:
         replicas=["all" if who is None else ", ".join(map(str, who)) for who in frame["replicas"]],
     )
     several = frame["run"].nunique() > 1
+    other = not frame["measure"].isin(["loss", "curve"]).all()
     rows: dict[tuple[str, ...], list[str]] = {}
     for row in frame.to_dict("records"):
         value = f"{row['value']:.8g}" if pd.notna(row["value"]) else f"none: {row['why'] or 'not stated'}"
-        key = (str(row["name"]).upper(), value, plain_text(row["formula"]), row["arguments"], row["replicas"])
+        of = [_measured(row)] if other else []
+        key = (str(row["name"]).upper(), *of, value, plain_text(row["formula"]), row["arguments"], row["replicas"])
         rows.setdefault(key, []).append(str(row["run"]))
-    header = ["line", "value", "formula", "arguments", "replicas", *(["runs"] if several else [])]
+    header = ["line", *(["of"] if other else []), "value", "formula", "arguments", "replicas"]
+    header += ["runs"] if several else []
     return Table(header, [[*key, *([", ".join(runs)] if several else [])] for key, runs in rows.items()])
+
+
+def _measured(line: dict[Any, Any]) -> str:
+    """What a theory line is compared with: `norm (head.2, head.3, weight)`."""
+    places = [*(line["layers"] or []), *([line["stage"]] if line["stage"] else [])]
+    return str(line["measure"]) + (f" ({', '.join(map(str, places))})" if places else "")
 
 
 def _statuses(infos: dict[str, dict[str, Any]]) -> Table:
@@ -74,8 +83,11 @@ def _statuses(infos: dict[str, dict[str, Any]]) -> Table:
     for run, info in infos.items():
         wall, speed = info.get("wall_seconds"), info.get("replica_steps_per_second")
         cost = ["" if wall is None else f"{wall:.1f} s", "" if speed is None else f"{speed:.4g}"]
-        kinds = {kind: len(frozen(info, kind)) for kind in ("converged", "diverged", "dead")}
-        stopped = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+        kinds = {kind: set(frozen(info, kind)) for kind in ("converged", "diverged", "dead", "stalled")}
+        stopped = ", ".join(f"{len(which)} {kind}" for kind, which in kinds.items() if which)
+        left = (info.get("replicas") or 0) - len(set().union(*kinds.values()))
+        if info.get("status") == "done" and (kinds["converged"] or kinds["stalled"]) and left:
+            stopped += f"; {left} ran out of steps"
         status, replicas, steps, device, error = (
             plain_text(info.get(name)) for name in ("status", "replicas", "steps", "device", "error")
         )

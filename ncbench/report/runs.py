@@ -107,7 +107,7 @@ def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
 
 
 def frozen(info: dict[str, Any], state: str) -> list[int]:
-    """The replicas that run.json lists under a state: converged, diverged or dead."""
+    """The replicas that run.json lists under a state: converged, diverged, dead or stalled."""
     return [int(one["replica"]) for one in (info.get("replica_states") or {}).get(state, [])]
 
 
@@ -129,15 +129,17 @@ def load_replicas(dir: Dir) -> pd.DataFrame:
 
 
 def load_references(dir: Dir) -> pd.DataFrame:
-    """Theory lines, one row each: run, name, value, formula, arguments (dict), replicas, why, measure, values.
+    """Theory lines, one row each: run, name, value, formula, arguments, replicas, why, measure, values, layers, stage.
 
     `replicas` is None where the line holds for all replicas, else the list of those it holds for; `value`
     is NaN where the theory gives none, and `why` then says the reason. `measure` is what the line is
-    compared with: `loss` unless the record names another. A line of measure `spectra` has no value but
+    compared with: `loss` unless the record names another; of a measure per layer, `layers` and `stage` say where
+    (None: of the whole network). A line of measure `spectra` has no value but
     `values`: predicted sigma_i / sigma_1 by stage ("head.2.pre"), as `load_spectra` records them.
     """
     runs = named_runs(dir)
     columns = ["run", "name", "value", "formula", "arguments", "replicas", "why", "measure", "values"]
+    columns += ["layers", "stage"]
     rows = [
         [record.get(column, "loss" if column == "measure" else None) for column in columns]
         for record in _records(runs, "references.json")
@@ -145,8 +147,9 @@ def load_references(dir: Dir) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object, "values": object})
     frame["value"] = pd.to_numeric(frame["value"]).astype(float)
     frame["run"] = pd.Categorical(frame["run"], categories=list(runs))
-    for column in ("replicas", "why", "values"):
+    for column in ("replicas", "why", "values", "layers", "stage"):
         frame[column] = pd.Series([_none(value) for value in frame[column]], dtype=object)
+    frame["layers"] = [[layers] if isinstance(layers, str) else layers for layers in frame["layers"]]
     return frame
 
 

@@ -1,8 +1,7 @@
 """Chooses recorded values for a claim: one per replica, or one per replica and place on an axis."""
 
-import fnmatch
 import math
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,18 @@ import numpy as np
 import pandas as pd
 
 from ncbench.claims import Condition, Selection
+from ncbench.report.chosen_layers import NotEnoughDataError, in_layers
 from ncbench.report.load import layer_key, load_final, load_measures, load_references, load_spectra
-from ncbench.report.runs import frozen, load_replicas, load_run_info, read_yaml
-from ncbench.report.wording import describe, where_in_words
+from ncbench.report.runs import frozen, load_replicas, load_run_info
+from ncbench.report.wording import describe, in_words, where_in_words
 
 __all__ = ["NotEnoughDataError", "Sample", "within"]
 
 REPLICA = ["run", "replica"]
+PLACE = [*REPLICA, "split", "layer", "stage", "source_layer"]
+QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
+NO_LINES = ("spectra", "curve")  # many numbers under the name of a line
 LINE = "line:"  # in front of a theory line's name: its value as if every replica had recorded it
-
-
-class NotEnoughDataError(Exception):
-    """Why a claim cannot be judged on these records, in one sentence."""
 
 
 class Sample:
@@ -50,14 +49,31 @@ class Sample:
         The axis is a column of the replicas, `layer` (the chosen ones, counted from 1) or `step`. A value is NaN
         where it is not finite: a diverged replica, or an undefined measure.
         """
-        chosen = self._chosen(selection.where)
+        chosen = self._chosen(selection)
         theory = selection.measure.startswith(LINE)
         table = self._theory(selection, chosen) if theory else self._recorded(selection, chosen, axis)
         if selection.relative_to is not None:
             table["value"] /= self.lines(selection.relative_to, table)
         if axis and "axis" not in table:
-            table["axis"] = self._column(axis, table)
+            table["axis"] = self.column(axis, table)
         return table
+
+    def pairs(self, selection: Selection) -> list[dict[str, Any]]:
+        """Quantiles over replicas for every layer and source layer; nothing where no layer has several of these."""
+        if not selection.layers or selection.index is not None or selection.measure.startswith(LINE):
+            return []
+        frame = self._selected(selection, self._chosen(selection))
+        series = ["run", "layer", "stage"]
+        if not (frame.groupby(series, observed=True)["source_layer"].nunique() > 1).any():
+            return []
+        if selection.relative_to is not None:
+            frame = frame.assign(value=frame["value"] / self.lines(selection.relative_to, frame))
+        kept = frame[np.isfinite(frame["value"]) & ~_index(frame).isin(self.diverged)]
+        found = [
+            {"layer": str(layer), "source": str(source), **dict(zip(QUANTILES, values.quantile([*QUANTILES.values()])))}
+            for (layer, source), values in kept.groupby(["layer", "source_layer"], observed=True)["value"]
+        ]
+        return sorted(found, key=lambda pair: (layer_key(pair["layer"]), layer_key(pair["source"])))
 
     def _theory(self, selection: Selection, chosen: pd.DataFrame) -> pd.DataFrame:
         """The theory line `line:NAME` of each replica, as if it had been recorded."""
@@ -65,10 +81,7 @@ class Sample:
         return table.assign(value=self.lines(selection.measure.removeprefix(LINE), table)).reset_index(drop=True)
 
     def _recorded(self, selection: Selection, chosen: pd.DataFrame, axis: str) -> pd.DataFrame:
-        frame = self._rows(selection, every_step=axis == "step")
-        if selection.layers:
-            frame = self._in_layers(frame, selection, set(chosen["run"]))
-        frame = frame[_index(frame).isin(_index(chosen))]
+        frame = self._selected(selection, chosen, every_step=axis == "step")
         by = [*REPLICA, *(["axis"] if axis in ("layer", "step") else [])]
         if axis == "layer":
             frame = frame.assign(axis=frame["place"])
@@ -82,10 +95,31 @@ class Sample:
         table.loc[_index(table).isin(self.diverged), "value"] = math.nan
         return table
 
+    def _selected(self, selection: Selection, chosen: pd.DataFrame, every_step: bool = False) -> pd.DataFrame:
+        """The rows of the chosen replicas, layers, stage and source, before any are joined."""
+        frame = self._rows(selection, every_step)
+        if selection.layers:
+            runs = set(chosen["run"])
+            frame = in_layers(frame, selection, {run: path for run, path in self._folders.items() if run in runs})
+        frame = frame[_index(frame).isin(_index(chosen))]
+        return self._over_first(frame, selection) if selection.relative_to_first else frame
+
+    def _over_first(self, frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+        """The rows, each divided by its own value at the first measurement."""
+        first = self._rows(replace(selection, at="first"), every_step=False)
+        place = [name for name in PLACE if name in frame]
+        columns = dict.fromkeys(place, object)  # categories of two tables need not agree
+        starts = first[[*place, "value"]].rename(columns={"value": "start"}).astype(columns)
+        both = frame.astype(columns).merge(starts, on=place, how="left", indicator="found")
+        lacking = both.loc[both["found"] != "both", "run"]
+        if len(lacking):
+            raise NotEnoughDataError(f"{describe(selection)}: no value at the first step of run {lacking.iloc[0]}")
+        return both.assign(value=both["value"] / both["start"])
+
     def lines(self, name: str, table: pd.DataFrame) -> pd.Series:
         """The theory line of that name of each row's replica."""
         references = load_references(self.runs)
-        references = references[references["measure"] == "loss"]
+        references = references[~references["measure"].isin(NO_LINES)]
         values: dict[tuple[str, int], float] = {}
         for row in references[references["name"] == name].to_dict("records"):
             run = str(row["run"])
@@ -111,11 +145,12 @@ class Sample:
             frame = pd.DataFrame([*frame.to_dict("records"), *unlisted], columns=frame.columns)
         return frame.astype({"replica": int}).drop_duplicates(REPLICA)
 
-    def _chosen(self, where: Mapping[str, Any]) -> pd.DataFrame:
-        """The replicas that `where` and `only` keep, of runs that are all done."""
+    def _chosen(self, selection: Selection) -> pd.DataFrame:
+        """The replicas that `where`, `meeting` and `only` keep, of runs that are all done."""
+        where, condition = selection.where, selection.meeting
         chosen = self.replicas
         for name, wanted in where.items():
-            known = self._column(name, chosen)
+            known = self.column(name, chosen)
             several = wanted if isinstance(wanted, list | tuple) else [wanted]
             chosen = chosen[[any(_same(value, one) for one in several) for value in known]]
         if chosen.empty:
@@ -124,9 +159,21 @@ class Sample:
         for run, info in self.infos.items():
             if info.get("status") != "done" and (run in set(chosen["run"]) or run not in listed):
                 raise NotEnoughDataError(f"run {run} is {info.get('status')}, not done")
-        return chosen if self.only is None else chosen[_index(chosen).isin(self.only)]
+        if self.only is not None:
+            chosen = chosen[_index(chosen).isin(self.only)]
+        if condition is None:
+            return chosen
+        # Looked at in the chosen replicas alone: other runs need not have recorded it.
+        asked = replace(condition.selection, where={**where, **condition.selection.where})
+        met = self.meeting(replace(condition, selection=asked))
+        assert met.only is not None
+        chosen = chosen[_index(chosen).isin(met.only)]
+        if chosen.empty:
+            raise NotEnoughDataError(f"no replica{where_in_words(where)} meets {in_words(condition)}")
+        return chosen
 
-    def _column(self, name: str, table: pd.DataFrame) -> pd.Series:
+    def column(self, name: str, table: pd.DataFrame) -> pd.Series:
+        """A replicated or swept value of each row's replica."""
         if name not in self.replicas or name in REPLICA:
             known = ", ".join(column for column in self.replicas.columns if column not in REPLICA)
             raise NotEnoughDataError(f"{name} is neither replicated nor swept in these runs (they have: {known})")
@@ -156,47 +203,13 @@ class Sample:
         own = frame[frame["index"] == index - 1].set_index(place)["singular_value"]
         return (own / first).rename("value").reset_index()
 
-    def _in_layers(self, frame: pd.DataFrame, selection: Selection, runs: set[str]) -> pd.DataFrame:
-        """The rows of the chosen layers and stage; column `place` counts the layers from 1."""
-        frame = frame[frame["run"].isin(runs) & (frame["layer"] != "")]
-        staged = frame if selection.stage is None else frame[frame["stage"] == selection.stage]
-        places: dict[tuple[str, str], int] = {}
-        for run, layers in staged.groupby("run")["layer"]:
-            recorded = sorted(map(str, layers.unique()), key=layer_key)
-            patterns = self._patterns(selection, str(run))
-            for pattern in patterns:
-                if not fnmatch.filter(recorded, pattern):
-                    raise NotEnoughDataError(f"{describe(selection)} is not recorded in {pattern} of run {run}")
-            names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
-            places |= {(str(run), name): place for place, name in enumerate(names, start=1)}
-        place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"])]
-        return staged.assign(place=place)[np.array(place, dtype=int) > 0]
-
-    def _patterns(self, selection: Selection, run: str) -> list[str]:
-        words: dict[str, list[str]] = {"all": ["*"], "head": ["head.*"]}
-        if selection.layers == ("intermediate",):
-            depth = self._depth(run)
-            if depth < 2:
-                raise NotEnoughDataError(f"run {run} has no intermediate layer (model.depth={depth})")
-            return [f"head.{layer}" for layer in range(1, depth)]
-        return words.get(selection.layers[0], list(selection.layers))
-
-    def _depth(self, run: str) -> int:
-        path = self._folders[run] / "config.yaml"
-        config = read_yaml(path) if path.is_file() else None
-        model = config.get("model") if isinstance(config, dict) else None
-        depth = model.get("depth") if isinstance(model, dict) else None
-        if not isinstance(depth, int):
-            raise NotEnoughDataError(f"the config.yaml of run {run} says no model.depth")
-        return depth
-
 
 def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:
     """One value per group of `by`: the rows' maximum, minimum or mean; NaN where one of them is not finite."""
     finite = frame.assign(value=frame["value"].where(np.isfinite(frame["value"])))
     groups = finite.groupby(by, sort=True)["value"]
     if how is None and len(frame) and groups.size().max() > 1:
-        raise NotEnoughDataError("several layers or stages are recorded where one was chosen")
+        raise NotEnoughDataError("several layers, stages or source layers are recorded where one was chosen")
     values = groups.agg(how or "mean").where(groups.count() == groups.size())
     return pd.DataFrame({"value": values, "parts": groups.size()}).reset_index()
 

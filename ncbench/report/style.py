@@ -145,6 +145,12 @@ def wrapped(text: str, width: int = 28) -> str:
     return literal("\n".join(textwrap.wrap(text, width)))
 
 
+def legend_columns(figure: Figure, labels: Iterable[object], most: int = 3) -> int:
+    """In how many columns the labels fit below a figure: a letter of a legend is about 1/14 inch wide."""
+    letters = max((len(str(label)) for label in labels), default=0) + 8  # with the sample of the line
+    return max(1, min(most, int(14 * figure.get_figwidth() / letters)))
+
+
 def note_missing(figure: Figure, cells: int) -> None:
     """Says at the foot of a figure how many runs have no place in it."""
     if cells:

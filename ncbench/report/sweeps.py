@@ -58,7 +58,7 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     lines = load_cell_references(dir, cells)
     kinds = _theory(axes[0, 0], lines, place, {i: tints[others[i]] for i in present})
     for ax in (axes[0, 0], axes[0, 2]):
-        _log_if_positive(ax)
+        log_if_positive(ax)
     axes[0, 1].set_ylim(bottom=0)
     _legend(figure, tints)
     formulas = loss_formulas(dir)
@@ -166,7 +166,8 @@ def _powers_of_two(positions: list[float]) -> bool:
     return bool(np.allclose(exponents, np.round(exponents), atol=1e-9))
 
 
-def _log_if_positive(ax: Axes) -> None:
+def log_if_positive(ax: Axes) -> None:
+    """A logarithmic y axis, where everything drawn is positive and not all the same."""
     low, high = ax.dataLim.intervaly
     if 0 < low < high:
         ax.set_yscale("log")

@@ -22,6 +22,7 @@ __all__ = ["COLUMNS", "Steps", "filters", "read_table"]
 Steps = int | Iterable[int] | Literal["first", "last"] | None
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
+_PLACE = {"replica": pa.int32(), "step": pa.int64(), "layer": _TEXT, "stage": _TEXT}
 COLUMNS: dict[str, dict[str, Any]] = {
     "measures": {
         "replica": pa.int32(),
@@ -35,30 +36,10 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "measure": _TEXT,
         "value": pa.float64(),
     },
-    "spectra": {
-        "replica": pa.int32(),
-        "step": pa.int64(),
-        "layer": _TEXT,
-        "stage": _TEXT,
-        "index": pa.int16(),
-        "singular_value": pa.float64(),
-    },
-    "grams": {
-        "replica": pa.int32(),
-        "step": pa.int64(),
-        "layer": _TEXT,
-        "stage": _TEXT,
-        "size": pa.int16(),
-        "gram": pa.list_(pa.float32()),
-    },
-    "means": {
-        "replica": pa.int32(),
-        "step": pa.int64(),
-        "layer": _TEXT,
-        "stage": _TEXT,
-        "size": pa.int16(),
-        "mean": pa.list_(pa.float32()),
-    },
+    "spectra": _PLACE | {"index": pa.int16(), "singular_value": pa.float64()},
+    "grams": _PLACE | {"size": pa.int16(), "gram": pa.list_(pa.float32())},
+    "means": _PLACE | {"size": pa.int16(), "mean": pa.list_(pa.float32())},
+    "sample_grams": _PLACE | {"size": pa.int16(), "gram": pa.list_(pa.float32())},
 }
 
 

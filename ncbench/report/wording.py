@@ -16,11 +16,14 @@ def describe(selection: Selection) -> str:
     """
     name = f"sigma_{selection.index}/sigma_1" if selection.index else selection.measure
     name += f"/{selection.relative_to}" if selection.relative_to else ""
+    name += "/first" if selection.relative_to_first else ""
     places = [*selection.layers, *([selection.stage] if selection.stage else [])]
+    places += [f"from {selection.source}"] if selection.source else []
     places += [] if selection.split == "train" else [selection.split]
     places += [] if selection.at == "last" else [f"step {selection.at}"]
     name += f" ({', '.join(places)})" if places else ""
-    return f"{selection.over_layers} {name}" if selection.over_layers else name
+    name = f"{selection.over_layers} {name}" if selection.over_layers else name
+    return f"{name}, given {in_words(selection.meeting)}" if selection.meeting else name
 
 
 def in_words(condition: Condition) -> str:

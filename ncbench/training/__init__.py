@@ -8,10 +8,18 @@ _HOME = {
     "FullBatchModule": "ncbench.training.full_batch",
     "AtomicCheckpointIO": "ncbench.training.checkpoints",
     "PaperObjective": "ncbench.training.objectives",
+    "PerceptronModule": "ncbench.training.perceptron",
     "RecordWriter": "ncbench.training.records",
 }
 
-__all__ = ["AtomicCheckpointIO", "ClassifierModule", "FullBatchModule", "PaperObjective", "RecordWriter"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "ClassifierModule",
+    "FullBatchModule",
+    "PaperObjective",
+    "PerceptronModule",
+    "RecordWriter",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,39 +1,30 @@
-"""Full-batch gradient descent on a stack of small networks, a block of steps per training step.
-
-One Lightning epoch is one block: the steps up to the next measurement, checkpoint or refresh of the bar. A Lightning
-training step of a single gradient step would cost more than the step itself, by a factor of three to ten.
-"""
+"""Full-batch gradient descent on a stack of models with free features."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from ncbench.models.replica import DUFM, FullBatchDescent, FullBatchGradient
+from ncbench.training.blocks import BlockModule
 from ncbench.training.objectives import Decayed, PaperObjective, per_matrix
 from ncbench.training.replica_states import ReplicaStates
 
 __all__ = ["FullBatchModule"]
 
-BLOCK = 1000  # steps after which the bar moves, a checkpoint may be written, and replicas are checked
 
-
-class FullBatchModule(pl.LightningModule):
+class FullBatchModule(BlockModule):
     """Minimises fit + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H_1||^2 for R networks at once by gradient descent.
 
     `weight_decay` is one number or one per matrix, `replicated` maps weight_decay / feature_decay / lr to one number
     per replica and replaces them. `measure_steps` are the steps at which a block has to end, `tolerance` the relative
-    norm of the gradient at which a replica stops (None: it does not). `gd_step` counts gradient steps: Lightning's own
-    counters know nothing of them.
+    norm of the gradient at which a replica stops (None: it does not).
 
     torch.optim.SGD is read for its rate and momentum and its steps are taken by `FullBatchDescent`, which leaves its
     state as torch would; every other optimiser takes its own steps.
     """
-
-    gd_step: Tensor
 
     def __init__(
         self,
@@ -49,10 +40,9 @@ class FullBatchModule(pl.LightningModule):
         replicated: Mapping[str, Sequence[float]] | None = None,
         tolerance: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(steps, measure_steps)
         if feature_decay is None:
             raise ValueError("objective.feature_decay=null: free features need a decay >= 0")
-        self.automatic_optimization = False
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
         R, given = network.replicas, replicated or {}
         one_per_matrix = torch.tensor(per_matrix(weight_decay, network.depth), dtype=torch.float64)
@@ -63,21 +53,14 @@ class FullBatchModule(pl.LightningModule):
         self.feature_decays = torch.tensor(list(given.get("feature_decay", [feature_decay] * R)), dtype=torch.float64)
         self.rates = list(given["lr"]) if "lr" in given else None
         self.register_buffer("labels", labels, persistent=False)
-        self.register_buffer("gd_step", torch.zeros((), dtype=torch.int64))
         self.states = ReplicaStates(R, tolerance)
         decayed = [
             Decayed(f"head.{l}.linear.weight", W, self.weight_decays[:, l - 1])
             for l, W in enumerate(network.weights, 1)
         ]
         self.objective = PaperObjective(loss, decayed, self.feature_decays, len(labels))
-        self.steps = steps
-        self.ends = sorted({*measure_steps, *range(0, steps, BLOCK), steps} - {0})
         self.descent: FullBatchDescent | None = None
         self.gradient: FullBatchGradient | None = None
-
-    def blocks_until(self, step: int) -> int:
-        """How many blocks end at or before this gradient step."""
-        return sum(end <= step for end in self.ends)
 
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -89,7 +72,7 @@ class FullBatchModule(pl.LightningModule):
     @override
     def on_train_start(self) -> None:
         assert isinstance(self.labels, Tensor)
-        optimizer = self._optimizer()
+        optimizer = self.raw_optimizer()
         group = optimizer.param_groups[0]
         rates = torch.tensor(self.rates or [group["lr"]] * self.network.replicas, dtype=torch.float64)
         problem: dict[str, Any] = {
@@ -112,20 +95,17 @@ class FullBatchModule(pl.LightningModule):
         torch.set_num_threads(self.descent.threads)
 
     @override
-    def training_step(self, batch: Any, batch_idx: int) -> None:
-        done = int(self.gd_step)
-        end = next(end for end in self.ends if end > done)
+    def train_block(self, done: int, end: int) -> None:
         parameters = [self.network.features.value, *self.network.weights]
         before = [(x, x.detach().clone()) for x in (*parameters, *self._optimizer_state())]
         self._advance(end - done)
         back = ~self.states.running | self.states.find_diverged(parameters, end)
         for x, earlier in before:
             x.data[back] = earlier[back]
-        if end % BLOCK == 0 or end == self.steps:
+        if self.is_check(end):
             assert self.descent is not None
             everyone = torch.arange(self.network.replicas, device=self.device)
             self.states.check(self.descent.norms(everyone), end)
-        self.gd_step.fill_(end)
 
     def _advance(self, steps: int) -> None:
         assert self.descent is not None
@@ -133,19 +113,14 @@ class FullBatchModule(pl.LightningModule):
         if self.gradient is None:
             self.descent.advance(steps, self._momenta(), running)
         elif len(running):
-            optimizer = self._optimizer()
+            optimizer = self.raw_optimizer()
             for _ in range(steps):
                 self.gradient()
                 optimizer.step()
 
-    def _optimizer(self) -> torch.optim.Optimizer:
-        wrapped: Any = self.optimizers()
-        raw: torch.optim.Optimizer = wrapped.optimizer  # Lightning's wrapper costs as much as a step
-        return raw
-
     def _momenta(self) -> list[Tensor]:
         """The momenta, where torch.optim.SGD keeps them; none without momentum."""
-        optimizer = self._optimizer()
+        optimizer = self.raw_optimizer()
         if not optimizer.param_groups[0].get("momentum"):
             return []
         found = []
@@ -160,14 +135,10 @@ class FullBatchModule(pl.LightningModule):
         """What the optimiser keeps per entry of a parameter, replica by replica."""
         return [
             value
-            for parameter, state in self._optimizer().state.items()
+            for parameter, state in self.raw_optimizer().state.items()
             for value in state.values()
             if isinstance(value, Tensor) and value.shape == parameter.shape
         ]
-
-    @override
-    def train_dataloader(self) -> range:
-        return range(1)  # one block per epoch; the data are the free features
 
 
 def _is_heavy_ball(optimizer: torch.optim.Optimizer) -> bool:

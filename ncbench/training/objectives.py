@@ -2,7 +2,9 @@
 
     fit          1/(2N) sum_i ||f(x_i) - e_{y_i}||^2   (mse)      arXiv 2405.14468, equation 1
                  1/N sum_i -log softmax(f(x_i))_{y_i}  (ce)       arXiv 2410.23169, Section 2
-    regulariser  sum_p lam_p/2 ||p||^2 + lam_H/2 sum_i ||h_i||^2,  h_i the output of the backbone, i over ALL samples
+                 1/N sum_i ||f(x_i) - y_i||^2          (squared)  arXiv 2402.03991, equation 3
+    regulariser  sum_p lam_p ||p||^2 with squared; with mse and ce
+                 sum_p lam_p/2 ||p||^2 + lam_H/2 sum_i ||h_i||^2,  h_i the output of the backbone, i over ALL samples
 
 `standard` decays every parameter (biases and normalisation too) and no features; `dufm_like` decays the head's
 matrices and the features, so that backbone plus head has the objective of the deep unconstrained features model.
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Decayed", "PaperObjective", "decayed_parameters"]
+__all__ = ["Decayed", "PaperObjective", "SquaredObjective", "decayed_parameters"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,40 @@ class PaperObjective:
             else:
                 total = total + entry.decay / 2 * squares.sum().cpu()
         return total
+
+    def feature_samples(self) -> int:
+        """N."""
+        return self.num_samples
+
+
+class SquaredObjective:
+    """1/N sum_i ||f(x_i) - y_i||^2 + sum_p lam_p ||p||^2 of a stack (no halves), for `ncbench.measure`.
+
+    `targets` (R or 1, N, c) are those of all samples in their order: it is evaluated on the full batch only.
+    """
+
+    loss = "squared"
+    feature_decay = feature_layer = None
+
+    def __init__(self, decayed: Sequence[Decayed], targets: Tensor) -> None:
+        self.decayed, self.targets, self.num_samples = list(decayed), targets, targets.shape[1]
+
+    def sample_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """(R, N, c) -> (R, N): ||f - y||^2 in float64."""
+        return (outputs.double() - self.targets.to(outputs.device, torch.float64)).square().sum(-1)
+
+    def feature_penalty(self, features: Tensor) -> Tensor:
+        """0: the inputs are not decayed."""
+        return features.new_zeros(features.shape[:-2])
+
+    def parameter_penalty(self) -> Tensor:
+        """sum_p lam_p ||p||^2 in float64, (R,)."""
+        parts = [
+            torch.as_tensor(entry.decay, dtype=torch.float64).cpu()
+            * entry.parameter.detach().double().square().flatten(1).sum(1).cpu()
+            for entry in self.decayed
+        ]
+        return torch.stack(parts).sum(0)
 
     def feature_samples(self) -> int:
         """N."""

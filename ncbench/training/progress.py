@@ -11,14 +11,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from ncbench.measure import Measurement
-from ncbench.training.objectives import Decayed, PaperObjective
+from ncbench.training.objectives import Decayed, PaperObjective, SquaredObjective
 
 __all__ = ["ProgressLine", "decay_table"]
 
 
-def decay_table(objective: PaperObjective, free: Sequence[tuple[str, Tensor]]) -> Table:
-    """Which parameters are decayed by how much: lam of lam/2 ||.||^2, a range where replicas differ."""
-    table = Table(title=f"{objective.loss} + lam/2 ||.||^2, N = {objective.num_samples}", title_justify="left")
+def decay_table(objective: PaperObjective | SquaredObjective, free: Sequence[tuple[str, Tensor]]) -> Table:
+    """Which parameters are decayed by how much: lam of lam/2 ||.||^2 (squared: of lam ||.||^2)."""
+    half = "" if objective.loss == "squared" else "/2"
+    table = Table(title=f"{objective.loss} + lam{half} ||.||^2, N = {objective.num_samples}", title_justify="left")
     for column in ("what", "values", "lam"):
         table.add_column(column, justify="left" if column == "what" else "right")
     if objective.feature_decay is not None:

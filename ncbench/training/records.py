@@ -18,7 +18,8 @@ from ncbench.measure import Measurement
 
 __all__ = ["TABLES", "RecordWriter", "summarise"]
 
-TABLES = ("measures", "spectra", "grams", "means")
+SERIES = ["split", "layer", "stage", "measure", "source_layer"]
+TABLES = ("measures", "spectra", "grams", "means", "sample_grams")
 MEASURED = ("value", "singular_value", "gram", "mean")  # no two alike: a dictionary only costs time and space
 
 
@@ -41,24 +42,30 @@ class RecordWriter:
                     part.unlink()
 
     def write(self, step: int, epoch: float, found: Measurement) -> None:
-        """One measurement as rows of `measures`, `spectra` and, where it has any, `grams` and `means`."""
+        """One measurement as rows of `measures`, `spectra` and, where it has any, of the tables of matrices."""
         self._put("measures", step, self._measures(step, epoch, found))
         self._put("spectra", step, self._spectra(step, found))
-        for table, column, found_matrices in (("grams", "gram", found.grams), ("means", "mean", found.means)):
+        of_tables = (
+            ("grams", "gram", found.grams),
+            ("means", "mean", found.means),
+            ("sample_grams", "gram", found.sample_grams),
+        )
+        for table, column, found_matrices in of_tables:
             if found_matrices:
                 self._put(table, step, self._matrices(step, column, found_matrices))
 
     def _measures(self, step: int, epoch: float, found: Measurement) -> pa.Table:
-        R, keys = len(self.seeds), list(found.values)
-        names = {key: [k[i] for k in keys] for i, key in enumerate(("split", "layer", "stage", "measure"))}
-        values = np.stack([_numpy(found.values[key]) for key in keys])
+        every = {**{(*key, ""): value for key, value in found.values.items()}, **found.of_sources}
+        R, keys = len(self.seeds), list(every)
+        names = {name: [key[i] for key in keys] for i, name in enumerate(SERIES)}
+        values = np.stack([_numpy(every[key]) for key in keys])
         columns: dict[str, Any] = {
             "replica": np.tile(np.arange(R, dtype=np.int32), len(keys)),
             "seed": np.tile(self.seeds, len(keys)),
             "step": np.full(values.size, step, dtype=np.int64),
             "epoch": np.full(values.size, epoch, dtype=np.float64),
             **{key: _repeat(names[key], R) for key in ("split", "layer", "stage")},
-            "source_layer": _repeat([""] * len(keys), R),
+            "source_layer": _repeat(names["source_layer"], R),
             "measure": _repeat(names["measure"], R),
             "value": values.reshape(-1),
         }
@@ -109,16 +116,18 @@ class RecordWriter:
 def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:
     """Median and quartiles over replicas of every value recorded at a step (None: the last), under flat names.
 
-    Names are `loss`, `<layer>.<stage>.<measure>`; values of the test split have `test.` in front. NaN becomes None.
+    Names are `loss`, `<layer>.<stage>.<measure>`, with `@<source layer>` behind where there is one; values of the test
+    split have `test.` in front. NaN becomes None.
     """
     parts = sorted((Path(folder) / "measures").glob("part-*.parquet"))
     chosen = parts[-1:] if step is None else [p for p in parts if int(p.stem.removeprefix("part-")) == step]
     flat: dict[str, dict[str, float | None]] = {}
     for part in chosen:
-        rows = pq.read_table(part, columns=["split", "layer", "stage", "measure", "value"]).to_pandas()
-        for key, group in rows.groupby(["split", "layer", "stage", "measure"], sort=False, observed=True):
-            split, *names = key
+        rows = pq.read_table(part, columns=[*SERIES, "value"]).to_pandas()
+        for key, group in rows.groupby(SERIES, sort=False, observed=True):
+            split, *names, source = key
             name = ".".join(n for n in ("test" if split == "test" else "", *names) if n)
+            name += f"@{source}" if source else ""
             with np.errstate(invalid="ignore"):  # between infinite values
                 quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
             found = [float(q) if np.isfinite(q) else None for q in quartiles]

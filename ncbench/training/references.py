@@ -7,46 +7,37 @@ from typing import Any
 
 __all__ = ["check_references", "evaluate_references"]
 
-_OWN = ("name", "measure", "_target_")
+_OWN = ("name", "measure", "layers", "stage", "_target_")
+FACTS = (
+    *("num_classes", "depth", "per_class", "feature_decay", "weight_decays"),
+    *("num_samples", "dimension", "first_width", "weight_decay", "delta", "noise"),
+)
 
 
 def evaluate_references(
-    references: Sequence[Mapping[str, Any]],
-    *,
-    loss: str,
-    activation: str,
-    num_classes: int,
-    depth: int,
-    per_class: float,
-    weight_decays: Sequence[Sequence[float]],
-    feature_decays: Sequence[float | None],
+    references: Sequence[Mapping[str, Any]], *, loss: str, activation: str, facts: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The entries of references.json: name, measure, value, values, formula, arguments, replicas, why.
+    """The entries of references.json: name, measure, layers, stage, value, values, formula, arguments, replicas, why.
 
     `references` are {"name": ..., "_target_": "package.module.function", "measure": what the line is compared with
-    ("loss" by default), further arguments}; `weight_decays` holds L numbers per replica, `feature_decays` one.
-    Replicas with the same decays share an entry (`replicas` None: all). A function that returns a mapping of stages to
-    singular values gives `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it
-    along. A line that does not exist for these arguments has value None and says why.
+    ("loss" by default), "layers" and "stage" where it is measured, further arguments}. `facts` says of every replica
+    what it is, under names of FACTS; a function is called with those that it takes. Replicas for which they are the
+    same share an entry (`replicas` None: all). A function that returns a mapping of stages to singular values gives
+    `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it along. A line that does
+    not exist for these arguments has value None and says why.
     """
-    decays: dict[tuple[tuple[float, ...], float | None], list[int]] = {}
-    for replica, (weights, feature) in enumerate(zip(weight_decays, feature_decays)):
-        decays.setdefault((tuple(weights), feature), []).append(replica)
     entries: list[dict[str, Any]] = []
     for reference in [*references, *_companions(references)]:
         extra = {key: value for key, value in reference.items() if key not in _OWN}
         module, function = _module(reference)
-        for (weights, feature), replicas in decays.items():
-            arguments = {
-                "num_classes": num_classes,
-                "depth": depth,
-                "per_class": per_class,
-                "feature_decay": feature,
-                "weight_decays": list(weights),
-                **extra,
-            }
+        taken = inspect.signature(getattr(module, function)).parameters
+        groups: dict[str, tuple[dict[str, Any], list[int]]] = {}
+        for replica, known in enumerate(facts):
+            arguments = {name: known[name] for name in FACTS if name in taken and name in known} | extra
+            groups.setdefault(repr(arguments), (arguments, []))[1].append(replica)
+        for arguments, replicas in groups.values():
             found: Any = None
-            why = _mismatch(module, loss, activation, feature)
+            why = _mismatch(module, loss, activation, arguments, set(taken))
             if why is None:
                 try:
                     found = getattr(module, function)(**arguments)
@@ -57,11 +48,12 @@ def evaluate_references(
                 {
                     "name": reference["name"],
                     "measure": reference.get("measure", "loss"),
+                    **{key: reference[key] for key in ("layers", "stage") if key in reference},
                     "value": None if found is None or several else float(found),
                     "values": dict(found) if several else None,
                     "formula": getattr(module, "FORMULAS", {}).get(function),
                     "arguments": arguments,
-                    "replicas": None if len(decays) == 1 else replicas,
+                    "replicas": None if len(groups) == 1 else replicas,
                     "why": why,
                 }
             )
@@ -87,9 +79,9 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
         key, target = f"references.{reference['name']}", reference["_target_"]
         try:
             module, function = _module(reference)
-            of_run = dict.fromkeys(("num_classes", "depth", "per_class", "feature_decay", "weight_decays"))
-            extra = {name: value for name, value in reference.items() if name not in _OWN}
-            inspect.signature(getattr(module, function)).bind(**of_run, **extra)
+            taken = inspect.signature(getattr(module, function))
+            of_run = {name: None for name in FACTS if name in taken.parameters}
+            taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _OWN})
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"{key}._target_={target}: no such function ({error})") from error
         except TypeError as error:
@@ -101,12 +93,12 @@ def _module(reference: Mapping[str, Any]) -> tuple[Any, str]:
     return import_module(module), function
 
 
-def _mismatch(module: Any, loss: str, activation: str, feature_decay: float | None) -> str | None:
+def _mismatch(module: Any, loss: str, activation: str, arguments: Mapping[str, Any], taken: set[str]) -> str | None:
     """Why the module's closed forms are not lines for this objective, or None where they are."""
     applies: Mapping[str, str] = getattr(module, "APPLIES", {})
     for key, value in (("loss", loss), ("activation", activation)):
         if applies.get(key, value) != value:
             return f"holds for {key}={applies[key]}, the run has {key}={value}"
-    if feature_decay is None:
+    if "feature_decay" in taken and arguments.get("feature_decay") is None:
         return "the objective has no feature decay"
     return None

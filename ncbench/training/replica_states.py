@@ -3,7 +3,9 @@
     diverged   a parameter is not finite, or ||parameters|| > 1e6: the replica keeps its values of the block's start
     dead       the outputs are zero on every sample and the gradient of the fit is nothing beside the decay's, at two
                checks in a row: what is left is the decay to zero (the trivial solution, loss 1/2 for mse)
-    converged  ||gradient|| <= tolerance max(1, ||parameters||), where the run asks for a tolerance
+    converged  ||gradient|| <= tolerance max(1, ||parameters||), where the run asks for a tolerance; of perceptrons
+               max |gradient| <= schedule.stationary
+    stalled    L-BFGS found no lower value along the gradient itself, above that tolerance: not stationary
 
 A replica that is not running is frozen: its parameters and its momentum change no more. Divergence is looked for
 after every block of steps; the other two, which need a gradient, at the checks only.
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 __all__ = ["ReplicaStates"]
 
-RUNNING, NAMES = 0, {1: "converged", 2: "diverged", 3: "dead"}
+RUNNING, NAMES = 0, {1: "converged", 2: "diverged", 3: "dead", 4: "stalled"}
 CODES = {name: code for code, name in NAMES.items()}
 LARGEST = 1e6  # five factors of this norm still multiply to a finite float32; initial norms are below 1e3
 NOTHING = 1e-6  # of 1 for outputs, of the decay's gradient for the fit's: near zero the ratio only falls further
@@ -48,7 +50,7 @@ class ReplicaStates(nn.Module):
         squares = sum(p.detach().flatten(1).double().square().sum(1) for p in parameters)
         assert isinstance(squares, Tensor)
         found = self.running & ~(squares <= LARGEST**2)  # a comparison with NaN is false
-        self._mark(found, "diverged", step)
+        self.mark(found, "diverged", step)
         return found
 
     @torch.no_grad()
@@ -56,13 +58,20 @@ class ReplicaStates(nn.Module):
         """Mark running replicas as dead or converged from `FullBatchDescent.norms` of all of them, (5, R)."""
         outputs, parameters, fit, penalty, total = norms
         silent = (outputs <= NOTHING) & (fit <= NOTHING * penalty) & self.running
-        self._mark(silent & self.suspect, "dead", step)  # once is not enough: momentum may bring a unit back to life
+        self.mark(silent & self.suspect, "dead", step)  # once is not enough: momentum may bring a unit back to life
         self.suspect.copy_(silent)
         if self.tolerance is not None:
             small = total <= self.tolerance * parameters.clamp_min(1.0)
-            self._mark(small & self.running & ~silent, "converged", step)
+            self.mark(small & self.running & ~silent, "converged", step)
 
-    def _mark(self, found: Tensor, name: str, step: int) -> None:
+    def wake(self) -> None:
+        """Let the replicas that had converged or stalled run again: the objective has changed."""
+        awake = (self.code == CODES["converged"]) | (self.code == CODES["stalled"])
+        self.code[awake] = RUNNING
+        self.since[awake] = -1
+
+    def mark(self, found: Tensor, name: str, step: int) -> None:
+        """Freeze the replicas found (R,) bool, for this reason."""
         self.code[found] = CODES[name]
         self.since[found] = step
 

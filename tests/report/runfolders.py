@@ -180,16 +180,18 @@ def write_values(
     """A finished run that recorded just these values, and claims these claims.
 
     `values` and `spectra` have keys as in the contract (`loss`, `head.1.pre.rank`; `head.1.pre`) and one value per
-    replica, or such a list for every step; `lines` a theory line for all replicas or one for each.
+    replica, or such a list for every step; behind an @ a key names the source layer. `lines` has a theory line for all
+    replicas or one for each.
     """
     rows, count = [], 0
     for key, of_steps in values.items():
+        key, _, source = key.partition("@")
         place, _, measure = key.rpartition(".")
         layer, _, stage = place.rpartition(".")
         for step, of_replicas in (of_steps if isinstance(of_steps, dict) else {1000: of_steps}).items():
             count = len(of_replicas)
             for replica, value in enumerate(of_replicas):
-                rows.append((replica, replica, step, step / 10, "train", layer, stage, "", measure, float(value)))
+                rows.append((replica, replica, step, step / 10, "train", layer, stage, source, measure, float(value)))
     write_part(run / "measures" / "part-000000001000.parquet", MEASURES, rows)
     rows = []
     for place, of_replicas in (spectra or {}).items():

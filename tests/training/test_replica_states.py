@@ -7,18 +7,18 @@ from ncbench import fit, job
 from ncbench.compose import compose_jobs
 from ncbench.report import load_measures
 from ncbench.sweep import RunFolder
-from ncbench.training import full_batch
+from ncbench.training import blocks
 from ncbench.training.replica_states import ReplicaStates
 
 BASE = ["+experiment=dufm_k10", "schedule.steps=60", "measure.points=6", "trainer.progress=false"]
 BASE += ["trainer.checkpoint_seconds=0"]
 MIDDLE = 22  # the last step measured before the end
-NOTHING = {"converged": [], "diverged": [], "dead": []}
+NOTHING = {"converged": [], "diverged": [], "dead": [], "stalled": []}
 
 
 @pytest.fixture(autouse=True)
 def _short_blocks(monkeypatch):
-    monkeypatch.setattr(full_batch, "BLOCK", 10)
+    monkeypatch.setattr(blocks, "BLOCK", 10)
 
 
 def execute(overrides, folder):
@@ -90,6 +90,19 @@ def test_momentum_may_revive_a_silent_replica():
     for step, (first, second) in enumerate([(silent, silent), (alive, silent), (silent, silent)], 1):
         watched.check(torch.tensor([first, second]).T, step)
     assert watched.summary() == {**NOTHING, "dead": [{"replica": 1, "step": 2}]}
+
+
+def test_only_those_that_had_converged_or_stalled_wake_when_the_objective_changes():
+    watched = ReplicaStates(5)
+    for replica, name in enumerate(("converged", "diverged", "dead", "stalled")):
+        watched.mark(torch.arange(5) == replica, name, 10 + replica)
+    found = {name: [entry] for name, entry in zip(NOTHING, [{"replica": i, "step": 10 + i} for i in range(4)])}
+    assert watched.summary() == found
+    assert watched.running.tolist() == [False] * 4 + [True]
+    watched.wake()
+    assert watched.summary() == {**found, "converged": [], "stalled": []}
+    assert watched.running.tolist() == [True, False, False, True, True]
+    assert watched.since.tolist() == [-1, 11, 12, -1, -1]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 2e6])

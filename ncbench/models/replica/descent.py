@@ -4,15 +4,13 @@
 
 Replicas are independent, so a block of steps is done chunk by chunk: the parameters and activations of a chunk stay
 in the cache for the whole block, each matrix of the chunk contiguous and all of them in one flat vector, so that an
-update is two calls for all matrices at once. Threads work on different chunks with one intra-op thread each: parallel
-regions inside products of 20 x 20 matrices cost more than they save, several times more when the machine is shared.
+update is two calls for all matrices at once. Threads work on different chunks (`ncbench.models.replica.threads`).
 
 Matrices are padded with zeros, which stay zeros, to multiples of 16 bytes. MKL's rounding depends on where a matrix
 starts: so that a replica's numbers do not depend on its place in the stack, every matrix starts on such a multiple.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from math import gcd, prod
 from typing import TypeVar
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from ncbench.models.replica.dufm import DUFM
 from ncbench.models.replica.gradient import FitGradient
+from ncbench.models.replica.threads import Workers
 
 __all__ = ["FullBatchDescent"]
 
@@ -69,8 +68,7 @@ class FullBatchDescent:
         self.chunk = chunk or (fits if on_cpu else like.shape[0])
         work = like.shape[1] * sum(prod(W.shape[1:]) for W in self.parameters[1:])
         self.fewest = 1 if chunk else max(1, SMALLEST // work)
-        self._pool = ThreadPoolExecutor(self.threads) if on_cpu else None
-        self._stop = False
+        self._workers = Workers(self.threads if on_cpu else None)
 
     @torch.no_grad()
     def advance(self, steps: int, momenta: Sequence[Tensor], replicas: Tensor) -> None:
@@ -80,7 +78,7 @@ class FullBatchDescent:
     def _advance(self, chunk: "_Chunk", steps: int, momenta: Sequence[Tensor]) -> None:
         chunk.load(momenta, chunk.momenta)
         for _ in range(steps):
-            if self._stop:
+            if self._workers.stopped:
                 return
             chunk.step()
         chunk.save(chunk.matrices, self.parameters)
@@ -93,33 +91,13 @@ class FullBatchDescent:
 
     def _each(self, replicas: Tensor, work: Callable[[Tensor], T]) -> list[T]:
         """`work` on every chunk of these replicas, in order."""
-        pieces = self._pieces(replicas)
-        if self._pool is None:
-            return [work(index) for index in pieces]
-
-        def alone(index: Tensor) -> T:
-            # Both settings are the thread's own. Directions that die decay through 1e-38 within 10^4 steps, and
-            # there many processors (not Zen 4) need a hundred times as long for a product; nothing is read so small.
-            torch.set_num_threads(1)
-            torch.set_flush_denormal(True)
-            with torch.no_grad():
-                return work(index)
-
-        before = torch.get_num_threads()
-        futures: list[Future[T]] = [self._pool.submit(alone, index) for index in pieces]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:  # a signal, too, has to end the work that is still going on
-            self._stop = True
-            raise
-        finally:
-            torch.set_num_threads(before)  # new threads of this process would start with the number set last
+        return self._workers.each(self._pieces(replicas), work)
 
     def _pieces(self, replicas: Tensor) -> list[Tensor]:
         """The indices in chunks of nearly equal size, as many as threads can share evenly."""
         R = len(replicas)
         count = -(-R // self.chunk)
-        if self._pool is not None:
+        if self.parameters[0].device.type == "cpu":
             count = -(-count // self.threads) * self.threads
         return list(replicas.tensor_split(max(1, min(count, R // self.fewest)))) if R else []
 

@@ -1,0 +1,185 @@
+"""Value and gradient of the regularised squared error of a stack of perceptrons, by hand, on flat parameters.
+
+    F(theta) = (1/N) sum_i ||f(x_i) - y_i||^2 + sum_l lam_l (||W_l||_F^2 + ||b_l||^2)       arXiv 2402.03991, equation 3
+
+Written as the paper writes it: no halves, 1/N, and lam of ||.||^2, so that a stationary point has 2 lam_l W_l =
+-grad_{W_l}.
+
+The parameters of a replica lie one after another in a row of (R, P), each matrix starting on a multiple of 64 bytes,
+and samples are columns, padded with columns of weight zero to a multiple of 64 bytes: a product's rounding depends on
+where its matrices start, and so a replica's numbers do not depend on its place in the stack.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ncbench.models.replica.perceptron import LEAK, Perceptron
+
+__all__ = ["Layout", "SquaredError"]
+
+ALIGNED = 64  # bytes
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+_leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
+
+
+class _Block(NamedTuple):
+    start: int
+    shape: tuple[int, ...]
+
+    def of(self, flat: Tensor) -> Tensor:
+        """This block of every row of (R, P), (R, *shape), a view."""
+        size = 1
+        for one in self.shape:
+            size *= one
+        return flat[:, self.start : self.start + size].view(len(flat), *self.shape)
+
+
+class Layout:
+    """Where W_1 ... W_L and b_1 ... b_L of a replica lie in its row of P numbers; what pads them stays zero."""
+
+    def __init__(self, network: Perceptron) -> None:
+        like = network.weights[0]
+        step = ALIGNED // like.element_size()
+        self.weights: list[_Block] = []
+        self.biases: list[_Block | None] = []
+        self.layer_of: list[tuple[int, int, int]] = []  # start, end, layer
+        place = 0
+        for l, (W, b) in enumerate(zip(network.weights, network.biases)):
+            for parameter, blocks in ((W, self.weights), (b, self.biases)):
+                if parameter is None:
+                    self.biases.append(None)
+                    continue
+                blocks.append(_Block(place, tuple(parameter.shape[1:])))
+                end = place + parameter[0].numel()
+                self.layer_of.append((place, end, l))
+                place = -(-end // step) * step
+        self.size = place
+
+    def gather(self, network: Perceptron) -> Tensor:
+        """The network's parameters as a new (R, P)."""
+        flat = network.weights[0].detach().new_zeros(network.replicas, self.size)
+        for block, parameter in self._pairs(network):
+            block.of(flat).copy_(parameter.detach())
+        return flat
+
+    def scatter(self, flat: Tensor, network: Perceptron) -> None:
+        """Write (R, P) into the network's parameters."""
+        with torch.no_grad():
+            for block, parameter in self._pairs(network):
+                parameter.copy_(block.of(flat))
+
+    def per_entry(self, of_layers: Tensor) -> Tensor:
+        """(R, P) with the number of its layer, from (R, L), at every parameter, and 0 where nothing lies."""
+        flat = of_layers.new_zeros(len(of_layers), self.size)
+        for start, end, l in self.layer_of:
+            flat[:, start:end] = of_layers[:, l, None]
+        return flat
+
+    def _pairs(self, network: Perceptron) -> list[tuple[_Block, Tensor]]:
+        known = zip([*self.weights, *self.biases], [*network.weights, *network.biases])
+        return [(block, parameter) for block, parameter in known if block is not None and parameter is not None]
+
+
+class SquaredError:
+    """F and its gradient for the replicas `index` of a stack, as a function of their flat parameters (r, P).
+
+    `inputs` (R or 1, N, d), `targets` (R or 1, N, c); `decays` (R, L) are the lam_l; all is computed in `dtype`
+    (default: the network's). Buffers are made once.
+    """
+
+    def __init__(
+        self,
+        network: Perceptron,
+        layout: Layout,
+        inputs: Tensor,
+        targets: Tensor,
+        decays: Tensor,
+        index: Tensor,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.layout, self.index = layout, index
+        self.kinds = [layer.kind for layer in network.layers]
+        self.residual = [layer.residual for layer in network.layers]
+        like = network.weights[0].detach().to(dtype or network.weights[0].dtype)
+        self.decay = layout.per_entry(decays.to(like)[index])
+        self.decayed = torch.empty_like(self.decay)
+        self.Z: list[Tensor] = [_columns(inputs.to(like), index)]
+        self.Y = _columns(targets.to(like), index)
+        N, width = inputs.shape[1], self.Y.shape[2]
+        self.weight = like.new_zeros(width)
+        self.weight[:N] = 2 / N
+        R = len(index)
+        shapes = [(R, block.shape[0], width) for block in layout.weights]
+        self.act = [like.new_empty(shape) for shape in shapes]  # act(W z + b)
+        self.Z += [like.new_empty(s) if skip else a for s, skip, a in zip(shapes, self.residual, self.act)]
+        self.D = [like.new_empty(shape) for shape in shapes]  # gradients of the pre-activations
+        self.below = [like.new_empty(shape) for shape in shapes]  # gradients of the z^l, where a skip keeps both
+
+    @torch.no_grad()
+    def __call__(self, flat: Tensor, gradient: Tensor) -> Tensor:
+        """F (r,) at `flat`; its gradient is written into `gradient` (r, P)."""
+        layout = self.layout
+        W = [block.of(flat) for block in layout.weights]
+        fit = self._forward(flat, W)
+        carried = self.D[-1]  # the gradient of z^l
+        for l in range(len(W) - 1, -1, -1):
+            D = self._through(l, carried)
+            torch.bmm(D, self.Z[l].mT, out=layout.weights[l].of(gradient))
+            block = layout.biases[l]
+            if block is not None:
+                block.of(gradient).copy_(D.sum(2))
+            if l:
+                below = torch.bmm(W[l].mT, D, out=self.below[l - 1])
+                carried = below.add_(carried) if self.residual[l] else below
+        decayed = torch.mul(self.decay, flat, out=self.decayed)
+        gradient.add_(decayed, alpha=2.0)
+        total: Tensor = fit + torch.linalg.vecdot(decayed, flat)
+        return total
+
+    def _forward(self, flat: Tensor, W: Sequence[Tensor]) -> Tensor:
+        """The fit (r,); leaves all z^l, and its gradient 2 (f - y)/N in the last of `D`."""
+        for l, matrix in enumerate(W):
+            block = self.layout.biases[l]
+            pre = torch.bmm(matrix, self.Z[l], out=self.act[l])
+            if block is not None:
+                pre.add_(block.of(flat)[:, :, None])
+            _activate(pre, self.kinds[l])
+            if self.residual[l]:
+                torch.add(self.Z[l], pre, out=self.Z[l + 1])
+        error = torch.sub(self.Z[-1], self.Y, out=self.below[-1])
+        top = torch.mul(error, self.weight, out=self.D[-1])
+        fit: Tensor = torch.linalg.vecdot(error.flatten(1), top.flatten(1)) / 2
+        return fit
+
+    def _through(self, l: int, carried: Tensor) -> Tensor:
+        """The gradient of layer l's pre-activation from that of its output."""
+        kind, act, D = self.kinds[l], self.act[l], self.D[l]
+        if kind == "linear":
+            return carried
+        if kind == "tanh":
+            _tanh_backward(carried, act, grad_input=D)
+        else:  # leaky: the activation is positive where its argument is
+            _leaky_relu_backward(carried, act, LEAK if kind == "leaky_relu" else 0.0, True, grad_input=D)
+        return D
+
+
+def _activate(x: Tensor, kind: str) -> None:
+    if kind == "tanh":
+        x.tanh_()
+    elif kind == "relu":
+        x.clamp_min_(0.0)
+    elif kind == "leaky_relu":
+        torch.nn.functional.leaky_relu_(x, LEAK)
+
+
+def _columns(rows: Tensor, index: Tensor) -> Tensor:
+    """(R or 1, N, d) of some replicas as (r, d, N'), N' a multiple of 64 bytes, contiguous."""
+    step = ALIGNED // rows.element_size()
+    shared = len(rows) == 1
+    chosen = rows if shared else rows[index]
+    out = rows.new_zeros(len(chosen), rows.shape[2], -(-rows.shape[1] // step) * step)
+    out[:, :, : rows.shape[1]] = chosen.mT
+    return out.expand(len(index), *out.shape[1:]) if shared else out
