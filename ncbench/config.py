@@ -54,7 +54,7 @@ class Config:
         self._check_references()
         self._check_replicate()
         self._check_length()
-        if self.references and self.optimizer._target_.rsplit(".", 1)[-1] == "AdamW":
+        if self.references and self._has("AdamW"):
             raise ValueError(
                 "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
                 "may be drawn; use optimizer=sgd, or references=[] to train without the lines"
@@ -68,6 +68,9 @@ class Config:
             rule = "the standard regulariser has one decay for every parameter"
             require(self.objective.regulariser != "standard", "objective.weight_decay", list(decay), rule)
 
+    def _has(self, optimizer: str) -> bool:
+        return self.optimizer._target_.rsplit(".", 1)[-1] == optimizer
+
     def _check_width(self) -> None:
         classes = self.dataset.num_classes
         if classes is not None and not self.model.on_inputs:
@@ -79,13 +82,16 @@ class Config:
     def _check_perceptron(self) -> None:
         """What only fully connected networks on the data have, and what they have not."""
         stack, objective, schedule = self.model.on_inputs, self.objective, self.schedule
-        lbfgs = self.optimizer._target_.rsplit(".", 1)[-1] == "LBFGS"
+        lbfgs = self._has("LBFGS")
         if not stack:
             rule = "is for model=perceptron"
             require(objective.loss != "squared", "objective.loss", objective.loss, rule)
             require(not lbfgs, "optimizer", "lbfgs", rule)
             require(schedule.stationary is None, "schedule.stationary", schedule.stationary, rule)
             require(schedule.annealing is None, "schedule.annealing", schedule.annealing, rule)
+            require(schedule.warm_steps is None, "schedule.warm_steps", schedule.warm_steps, rule)
+            require(objective.warm_decay is None, "objective.warm_decay", objective.warm_decay, rule)
+            require(objective.delta == 1.0, "objective.delta", objective.delta, rule)
             require(not self.measure.kmeans, "measure.kmeans", self.measure.kmeans, rule)
             return
         require(objective.loss == "squared", "objective.loss", objective.loss, "model=perceptron needs squared")
@@ -97,6 +103,8 @@ class Config:
         require(schedule.tolerance is None, "schedule.tolerance", schedule.tolerance, "use schedule.stationary")
         both = (objective.warm_decay is None) == (schedule.warm_steps is None)
         require(both, "objective.warm_decay", objective.warm_decay, "and schedule.warm_steps: both, or neither")
+        rule = "decays once more what the objective decays already; use adam"
+        require(not self._has("AdamW"), "optimizer", "adamw", rule)
         rule = "L-BFGS has no rate to anneal"
         require(not lbfgs or schedule.annealing is None, "schedule.annealing", schedule.annealing, rule)
         require(self.measure.per_class is None, "measure.per_class", self.measure.per_class, "is measured whole; null")

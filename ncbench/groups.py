@@ -105,7 +105,7 @@ class Measure:
     splits: list[str] = field(default_factory=lambda: ["train"])
     per_class: int | None = None  # measure on so many samples of each class; null: all
     batch_size: int = 250
-    kmeans: bool = False  # total cluster variation by k-means too, at the first and the last point of a perceptron
+    kmeans: bool = False  # total cluster variation by k-means too, at the last point of a perceptron's run
     gram_every: int = 8  # Gram matrices at every so-many-th point, and at the last
     moments: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of ClassMoments
     matrices: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of a matrix

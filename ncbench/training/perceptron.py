@@ -78,7 +78,7 @@ class PerceptronModule(BlockModule):
         ]
         self.objective = SquaredObjective(decayed, points.targets)
         self.states = ReplicaStates(R)
-        self.measures = StackMeasures(network, points, self.decays, self.objective, twins=twins, kmeans=kmeans)
+        self.measures = StackMeasures(network, points, self.decays, twins=twins, kmeans=kmeans)
         self.layout = Layout(network)
         self.lbfgs: LBFGSState | None = None
         if isinstance(optimizer, partial) and optimizer.func is LBFGS:

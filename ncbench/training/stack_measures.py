@@ -6,6 +6,7 @@ on all samples and on the class means (Section 5). Names and formulas: docs/meas
 """
 
 import copy
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,6 @@ from ncbench.core.spectrum import DEAD_NORM_SQUARED
 from ncbench.data import PointSet
 from ncbench.measure import Measurement, kmeans_cluster_variation
 from ncbench.models.replica import Layout, Perceptron, SquaredError
-from ncbench.training.objectives import SquaredObjective
 
 __all__ = ["StackMeasures"]
 
@@ -35,12 +35,11 @@ class StackMeasures:
         network: Perceptron,
         points: PointSet,
         decays: Tensor,
-        objective: SquaredObjective,
         *,
         twins: Sequence[tuple[int, int]],
         kmeans: bool,
     ) -> None:
-        self.network, self.points, self.decays, self.objective = network, points, decays, objective
+        self.network, self.points, self.decays = network, points, decays
         self.twins, self.kmeans = list(twins), kmeans
 
     @torch.no_grad()
@@ -98,8 +97,8 @@ class StackMeasures:
         points = self.points
         for layer, stage, z in self._features():
             different = z[:1] if layer == "features" and points.replicas == 1 else z
-            best = [kmeans_cluster_variation(one, points.num_classes, labels=points.labels) for one in different]
-            for name, values in (("", [one.value for one in best]), ("_relative", [one.relative for one in best])):
+            best = [_by_kmeans(one, points) for one in different]
+            for name, values in zip(("", "_relative"), zip(*best)):
                 of_replicas = torch.tensor(values, dtype=torch.float64).expand(len(z)).clone()
                 found.values["train", layer, stage, f"tcv_kmeans{name}"] = of_replicas
 
@@ -127,3 +126,11 @@ class StackMeasures:
             plain = layer.kind == "linear" and not layer.residual
             found.append((f"head.{l}", "pre" if plain else "post", z))
         return found
+
+
+def _by_kmeans(z: Tensor, points: PointSet) -> tuple[float, float]:
+    """TCV and TCV over the variance of one replica; NaN where it has diverged."""
+    if not bool(z.isfinite().all()):
+        return math.nan, math.nan
+    found = kmeans_cluster_variation(z, points.num_classes, labels=points.labels)
+    return found.value, found.relative
