@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -19,6 +20,7 @@ ELSEWHERE = ("loss", "spectra", "curve", "noise")  # measures whose lines have a
 PREFERRED = ("delta", "noise", "weight_decay")
 NAMES = ["line", "measure", "formula"]
 MOST_GROUPS = 12
+LOWEST = 1e-8  # of a logarithmic axis: below is what an optimiser leaves of a zero
 
 
 @styled
@@ -27,10 +29,12 @@ def predicted(dir: Dir) -> Plot:
 
     Dots: the mean over the layers that the line is about (the whole network where it names none), median and range
     over replicas; line: theory. The axis is delta, noise or weight decay where one of them varies. Replicas that differ
-    in further values have a colour of their own. A panel for each measure, at most six. A zero stands at the left.
+    in further values have a colour of their own; where the line does not exist the dots are joined by a dotted one. A
+    panel for each measure, at most six. A zero stands at the left; on a logarithmic axis values below 1e-8 stand there.
     """
     references = load_references(dir)
-    references = references[~references["measure"].isin(ELSEWHERE) & references["value"].notna()]
+    known = references[~references["measure"].isin(ELSEWHERE) & references["value"].notna()]
+    references = references[references["name"].isin(known["name"]) & references["measure"].isin(known["measure"])]
     if references.empty:
         raise NoRecordsError("no theory line of another measure than the loss")
     replicas = load_replicas(dir)
@@ -110,16 +114,20 @@ def _looks(table: pd.DataFrame, groups: list[str]) -> dict[tuple[str, str], dict
 
 
 def _one(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
-    theory = rows.groupby("x")["theory"].median()
+    theory = rows.dropna(subset="theory").groupby("x")["theory"].median()
     ax.plot(theory.index, theory, color=look["color"], ls=look["ls"], lw=1.4)
-    found = rows.groupby("x")["value"].agg(["median", "min", "max"])
+    found = rows.assign(value=rows["value"].where(~(rows["value"] > 0), rows["value"].clip(LOWEST)))
+    found = found.groupby("x")["value"].agg(["median", "min", "max"])
     median, low, high = (found[column].to_numpy(dtype=float) for column in ("median", "min", "max"))
     dots = {"color": look["color"], "marker": look["marker"], "ls": "", "ms": 5, "mec": "black", "mew": 0.5}
+    if theory.empty:
+        ax.plot(found.index, median, color=look["color"], ls=":", lw=1.0)  # no theory: only to guide the eye
     ax.errorbar(found.index, median, yerr=[median - low, high - median], capsize=2, lw=1, **dots)
 
 
 def _scales(ax: Axes, part: pd.DataFrame, name: str) -> None:
-    x, y = part["x"], part[["value", "theory"]].to_numpy()
+    x, y = part["x"], part[["value", "theory"]].to_numpy(dtype=float).ravel()
+    y = y[np.isfinite(y)]
     positive = x[x > 0]
     if len(positive) == len(x):
         ax.set_xscale("log")
@@ -128,8 +136,9 @@ def _scales(ax: Axes, part: pd.DataFrame, name: str) -> None:
         ax.set_xlim(left=-0.1 * positive.min())
     if (y > 0).all():
         ax.set_yscale("log")
-        style.log_axis(ax.yaxis, float(y.min()), float(y.max()))
-        if y.max() < 5 * y.min():  # the digits 1 to 9 alone would leave half of such an axis empty
+        low, high = (max(float(end), LOWEST) for end in (y.min(), y.max()))
+        style.log_axis(ax.yaxis, low, high)
+        if high < 5 * low:  # the digits 1 to 9 alone would leave half of such an axis empty
             ax.yaxis.set_major_locator(MaxNLocator(6))
     ax.set_xlabel(style.literal(name))
 
@@ -142,10 +151,12 @@ def _legend(
     for line, rows in table.groupby("line", sort=False):
         look = dict(looks[str(line), groups[0]])
         look["color"] = look["color"] if len(groups) == 1 else "black"
-        label = line_label(str(line), list(rows["theory"]), formulas[str(line)], letters)
+        label = line_label(str(line), list(rows["theory"].dropna()), formulas[str(line)], letters)
         handles.append(Line2D([], [], ms=5, mec="black", mew=0.5, label=label, **look))
     for group in groups[:MOST_GROUPS] if len(groups) > 1 else []:
         tint = looks[str(table["line"].iloc[0]), group]["color"]
         handles.append(Line2D([], [], color=tint, lw=4, label=style.literal(group)))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * max(0, len(handles) - 5))  # the legend takes a row for each
     figure.legend(handles=handles, loc="outside lower center", handlelength=2.8)
     figure.suptitle("lines: theory; markers: recorded, median and range over replicas", fontsize=8)

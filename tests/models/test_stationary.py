@@ -145,3 +145,22 @@ def test_an_error_in_a_thread_is_raised_and_the_thread_number_restored(threads, 
     with pytest.raises(ZeroDivisionError):
         engine.advance(10)
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_same_minimum_on_a_gpu():
+    """Linear networks of one layer: ridge regression, which has one minimum."""
+    ends = []
+    for device in ("cpu", "cuda"):
+        model = Perceptron(depth=1, width=3, activation="tanh", inputs=INPUTS, num_outputs=2, seeds=range(R)).to(device)
+        layout = Layout(model)
+        state = LBFGSState(R, layout.size, 8, torch.float64).to(device)
+        state.restart(layout.gather(model))
+        engine = stationary.PerceptronLBFGS(
+            model, layout, INPUTS.to(device), TARGETS.to(device), DECAYS[:, None], state, LBFGS(), 1e-9
+        )
+        engine.advance(200)
+        assert state.code.tolist() == [CONVERGED] * R
+        ends.append(state.get_buffer("x").cpu())
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-7)

@@ -239,6 +239,16 @@ def test_predictions_of_a_zero_and_of_further_values(tmp_path):
     assert len(fig.axes[0].containers) == 2
 
 
+def test_where_the_line_does_not_exist_dots_are_joined_by_a_dotted_one(tmp_path):
+    points = grid(1, weight_decay=[1e-2, 1.0], noise=[0.1, 1.0])
+    lines = [line("gap", "ratio", v, [i], why=None) for i, v in enumerate((0.1, 1.0, None, None))]
+    run = write_stack(tmp_path / "run", points, {"ratio": [0.1, 1.0, 1e-30, 1.0]}, lines=lines)
+    (ax,) = figure.predicted(run).axes
+    drawn = [(one.get_linestyle(), list(one.get_ydata())) for one in ax.lines if one.get_linestyle() in ("-", ":")]
+    assert ("-", [0.1, 1.0]) in drawn
+    assert (":", [1e-8, 1.0]) in drawn  # what an optimiser leaves of a zero stands at the foot of the axis
+
+
 def test_predictions_need_a_line_a_record_and_an_axis(tmp_path):
     with pytest.raises(figure.NoRecordsError, match="no theory line of another measure than the loss"):
         figure.predicted(write_run(tmp_path / "a", [0]))

@@ -50,7 +50,7 @@ class PerceptronLBFGS:
     ) -> None:
         self.problem = (network, layout, inputs, targets, decays)
         self.state, self.settings, self.tolerance = state, settings, tolerance
-        on_cpu = inputs.device.type == "cpu"
+        on_cpu = network.weights[0].device.type == "cpu"
         self.threads = (threads or torch.get_num_threads()) if on_cpu else 1
         self._workers = Workers(self.threads if on_cpu else None)
 
