@@ -15,6 +15,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from ncbench.compose import experiments
 from ncbench.report.index import write_index, write_record_page
 from ncbench.report.page import write_report
@@ -62,7 +64,7 @@ def record(directory: Path, name: str | None) -> str:
     for file in OF_REPORT:
         _copy(directory / file, target / file)
     for figure in sorted((directory / "figures").glob("*.png")):
-        shutil.copy(figure, target / "figures" / figure.name)
+        _picture(figure, target / "figures" / figure.name)
     write_record_page(target)
     hashes = ", ".join(info["config_hash"][:10] for info in infos)
     return f"{target.relative_to(RESULTS.parent.parent)}: {hashes}, {sum(info['wall_seconds'] for info in infos):.0f} s"
@@ -71,6 +73,12 @@ def record(directory: Path, name: str | None) -> str:
 def _copy(source: Path, target: Path) -> None:
     """Copies a text without the folders of this machine in which data and runs lay."""
     target.write_text(re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", source.read_text()))
+
+
+def _picture(source: Path, target: Path) -> None:
+    """Copies a drawing in at most 256 colours, which is a third of its size."""
+    with Image.open(source) as image:
+        image.convert("RGB").quantize(256).save(target, optimize=True)
 
 
 def _experiment(names: set[str]) -> str:
