@@ -91,6 +91,13 @@ FIGURES = (
         "one representation.",
     ),
     Entry(
+        "shadows",
+        "Range over initialisations",
+        figure.shadows,
+        "What training makes of many initial values of the same network: where the shadow is narrow, all end alike.",
+        STACKED,
+    ),
+    Entry(
         "spectra",
         "Singular values at the end",
         figure.spectra,
@@ -146,7 +153,7 @@ FIGURES = (
 # Drawn only where there is something to compare or to follow: their absence needs no sentence in the page.
 OPTIONAL = (
     *(figure.summary, figure.ratio, figure.dnc_share, figure.heatmap, figure.means),
-    *(figure.transition, figure.predicted, figure.trend, figure.tails, figure.bounds, figure.blocks),
+    *(figure.transition, figure.predicted, figure.trend, figure.tails, figure.bounds, figure.blocks, figure.shadows),
 )
 GRAM_FRAMES = Entry(
     "gram_frames",

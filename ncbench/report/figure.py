@@ -14,6 +14,7 @@ from ncbench.report.loss_curves import loss
 from ncbench.report.predictions import predicted
 from ncbench.report.ranks import rank
 from ncbench.report.sample_blocks import blocks
+from ncbench.report.shadows import shadows
 from ncbench.report.size_trends import trend
 from ncbench.report.spectral import spectra
 from ncbench.report.style import NoRecordsError
@@ -35,6 +36,7 @@ __all__ = [
     "predicted",
     "rank",
     "ratio",
+    "shadows",
     "spectra",
     "summary",
     "tails",
