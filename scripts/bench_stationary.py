@@ -9,7 +9,7 @@ All start at the same parameters in float64 and stop at max |gradient| <= --tole
 given, and started again from where it stopped until the gradient is there. A network that has not arrived after
 --evaluations is given up by every side; the table says how many, and compares the losses at the end.
 
-python scripts/bench_stationary.py                       # as in docs/performance.md, about 45 minutes
+python scripts/bench_stationary.py                       # as in docs/performance.md, a quarter of an hour
 python scripts/bench_stationary.py --rounds 1 --every 9  # a ninth of the networks, for a look
 """
 
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ncbench.build import build
@@ -65,7 +66,7 @@ class Outcome:
 def main() -> None:
     """Run the sides in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1, help="turns of a scipy side; the stack goes before and after")
     parser.add_argument("--tolerance", type=float, default=1e-6)
     parser.add_argument("--evaluations", type=int, default=30_000)
     parser.add_argument("--maxcor", type=int, default=MEMORY, help="of scipy; the stack has 20")
@@ -73,13 +74,15 @@ def main() -> None:
     arguments = parser.parse_args()
     grid = load(arguments.every)
     found: dict[str, list[Outcome]] = {"stack": [], "autograd": [], "by hand": []}
+    found["stack"].append(stack(grid, arguments.tolerance, arguments.evaluations))
     for _ in range(arguments.rounds):
-        torch.set_num_threads(CORES)
-        found["stack"].append(stack(grid, arguments.tolerance, arguments.evaluations))
-        torch.set_num_threads(1)
         for name in ("autograd", "by hand"):
-            found[name].append(one_by_one(grid, name == "autograd", arguments))
-        report(found, arguments)
+            torch.set_num_threads(1)
+            with threadpool_limits(1, user_api="blas"):  # scipy's own: a second thread only waits
+                found[name].append(one_by_one(grid, name == "autograd", arguments))
+            torch.set_num_threads(CORES)
+            found["stack"].append(stack(grid, arguments.tolerance, arguments.evaluations))
+    report(found, arguments)
 
 
 def load(every: int) -> Grid:
@@ -180,22 +183,26 @@ def at_the_end(grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def report(found: dict[str, list[Outcome]], arguments: argparse.Namespace) -> None:
-    """The table of the rounds so far."""
+    """The table: medians over the turns of a side."""
     base = found["stack"]
-    print(f"{len(base[0].loss)} networks, max |gradient| <= {arguments.tolerance:g}, median of {len(base)} rounds")
     print(
-        "            s (CPU s)            over stack   arrived   evaluations, mean   loss - stack's, median [min, max]"
+        f"{len(base[0].loss)} networks, max |gradient| <= {arguments.tolerance:g}, "
+        f"{CORES} cores, torch {torch.__version__}"
+    )
+    typical = statistics.median(one.seconds for one in base)
+    print(
+        "            s (CPU s)     turns   over stack   arrived   evaluations, mean   loss - stack's, median [min, max]"
     )
     for name, rounds in found.items():
         seconds, cpu = (statistics.median(getattr(one, key) for one in rounds) for key in ("seconds", "cpu"))
-        ratio = statistics.median(one.seconds / own.seconds for one, own in zip(rounds, base))
         last = rounds[-1]
         arrived = int((last.gradient <= arguments.tolerance).sum())
         apart = last.loss - base[-1].loss
         mean = f"{statistics.mean(last.evaluations):.0f}" if last.evaluations else "-"
         middle, low, high = float(apart.median()), float(apart.min()), float(apart.max())
         print(
-            f"  {name:9} {seconds:8.1f} ({cpu:6.1f})   {ratio:10.2f}   {arrived:7d}   {mean:>17}   "
+            f"  {name:9} {seconds:8.1f} ({cpu:6.1f})   {len(rounds):3d}   "
+            f"{seconds / typical:10.2f}   {arrived:7d}   {mean:>17}   "
             f"{middle:.1e} [{low:.1e}, {high:.1e}]",
             flush=True,
         )

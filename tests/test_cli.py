@@ -28,6 +28,14 @@ def test_list_names_paper_and_cost(capsys):
     out = capsys.readouterr().out
     assert "dufm_k10\n    paper   arXiv 2405.14468" in out
     assert "cost" in out
+    assert "untested/fig5_depth" in out
+
+
+def test_what_was_never_run_at_its_size_has_no_form(capsys):
+    assert run("--list", "paper", "zangrando24", "--names") == 0
+    names = capsys.readouterr().out.split()
+    assert "zangrando24/fig4_width" in names
+    assert "untested/fig5_depth" not in names
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ FIGURES = (
         "Rank against the size of the network",
         figure.trend,
         "Stable and numerical rank of the hidden weights and within-class variability against width or depth; only "
-        "networks that are stationary count.",
+        "networks whose gradient is below 1e-3 count.",
         STACKED,
     ),
     Entry(

@@ -17,6 +17,7 @@ DECAYS = torch.linspace(0.01, 0.05, R, dtype=torch.float64)
 def stacked(chosen=range(R), threads=1, dtype=torch.float64, spoil=None, tolerance=1e-9, kind=stationary, lr=1.0):
     """Those of the R tanh networks, their engine and its state."""
     chosen = list(chosen)
+    kind.WORK = stationary.WORK  # a module with a planted bug has constants of its own
     options = dict(inputs=INPUTS[chosen], seeds=[10 + i for i in chosen], dtype=dtype)
     model = Perceptron(depth=2, width=3, activation="tanh", num_outputs=2, **options)
     if spoil is not None:
@@ -41,6 +42,24 @@ def same(one, two, of_one=slice(None), of_two=slice(None)):
     return known[0].keys() == known[1].keys() and all(
         torch.equal(known[0][name][of_one], known[1][name][of_two]) for name in LBFGSState.NAMES
     )
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+    """These networks are too small for a second thread, which is what is tested."""
+    monkeypatch.setattr(stationary, "WORK", 1)
+
+
+def test_small_stacks_are_one_chunk_and_large_ones_have_one_per_thread(monkeypatch):
+    """A chunk for each WORK products of samples and parameters, at most one per thread."""
+    engine, state = stacked(threads=3)
+    whole = R * INPUTS.shape[1] * state.get_buffer("x").shape[1]
+    chunks = []
+    monkeypatch.setattr(engine._workers, "each", lambda pieces, work: chunks.append(len(pieces)))
+    for work in (1, whole // 3, whole // 2, whole + 1):
+        monkeypatch.setattr(stationary, "WORK", work)
+        engine.advance(1)
+    assert chunks == [3, 3, 2, 1]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
