@@ -147,7 +147,7 @@ class RandomPoints(_Drawn):
 
 def _at_least(**bounds: tuple[int, int]) -> None:
     for key, (value, low) in bounds.items():
-        if value < low:
+        if not isinstance(value, int) or value < low:
             raise ValueError(f"dataset.{key}={value}: must be at least {low}")
 
 

@@ -196,6 +196,8 @@ def test_the_configuration_groups_make_them(name, shape):
         (lambda: mixture(num_samples=201), r"dataset.num_samples=201: must be a multiple of dataset.classes \(5\)"),
         (lambda: mixture(num_samples=0), r"dataset.num_samples=0: must be at least 1"),
         (lambda: mixture(classes=1), r"dataset.classes=1: must be at least 2"),
+        (lambda: mixture(classes=None), r"dataset.classes=None: must be at least 2"),
+        (lambda: mixture(classes=[0, 1]), r"dataset.classes=\[0, 1\]: must be at least 2"),
         (lambda: mixture(dimension=0), r"dataset.dimension=0: must be at least 1"),
         (lambda: mixture(noise=-0.1), r"dataset.noise=-0.1: must be >= 0"),
         (lambda: mixture(noise=float("nan")), r"dataset.noise=nan: must be >= 0"),

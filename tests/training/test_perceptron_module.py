@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 import torch
+from stackruns import column, states, weights
 
 from ncbench import job
 from ncbench.build import build
@@ -41,20 +42,6 @@ def composed(*overrides):
 def execute(overrides, folder):
     assert job.execute(composed(*overrides).values, folder, command="test") == 0
     return folder
-
-
-def weights(folder):
-    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-
-
-def states(folder):
-    return json.loads((folder / "run.json").read_text())["replica_states"]
-
-
-def column(folder, measure, step):
-    found = load_measures(folder, measures=[measure], layers=[""], steps=[step])
-    return found.sort_values("replica").value.tolist()
 
 
 def built(overrides):

@@ -6,6 +6,7 @@ from functools import cache
 import pandas as pd
 import pytest
 import torch
+from stackruns import checkpoint, column, states, weights
 
 from ncbench import fit, job
 from ncbench.build import build
@@ -49,24 +50,6 @@ def status_of(overrides, folder):
 def execute(overrides, folder):
     assert status_of(overrides, folder) == 0
     return folder
-
-
-def checkpoint(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def weights(folder):
-    state = checkpoint(folder)["state_dict"]
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-
-
-def states(folder):
-    return json.loads((folder / "run.json").read_text())["replica_states"]
-
-
-def column(folder, measure, step):
-    found = load_measures(folder, measures=[measure], layers=[""], steps=[step])
-    return found.sort_values("replica").value.tolist()
 
 
 def built(overrides):
