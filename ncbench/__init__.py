@@ -9,14 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ncbench.build import load_run as load_run
     from ncbench.measure import MeasureCollapse as MeasureCollapse
     from ncbench.measure import measure_network as measure_network
+    from ncbench.run.build import load_run as load_run
 
 _HOME = {
     "MeasureCollapse": "ncbench.measure",
     "measure_network": "ncbench.measure",
-    "load_run": "ncbench.build",
+    "load_run": "ncbench.run.build",
 }
 
 __all__ = ["MeasureCollapse", "__version__", "load_run", "measure_network"]

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(words: list[str]) -> int:
-    from ncbench.listing import list_experiments
+    from ncbench.run.listing import list_experiments
 
     print(list_experiments([w for w in words if w != "--names"], names_only="--names" in words), end="")
     return 0
@@ -54,7 +54,7 @@ def _list(words: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
-    from ncbench.compose import compose_jobs, experiment_grid, register_resolvers
+    from ncbench.run.compose import compose_jobs, experiment_grid, register_resolvers
 
     parser: Any = get_args_parser()
     parser.error = _refuse
@@ -100,8 +100,9 @@ def _run(arguments: list[str]) -> int:
 
 def _settled(job: Any) -> int | None:
     """The exit status of a run that needs no training (done already), or None; ValueError where it may not start."""
-    from ncbench.sweep import RunFolder, RunState, config_hash
-    from ncbench.sweep.claimed import update_claims
+    from ncbench.records.folder import RunFolder, RunState
+    from ncbench.records.identity import config_hash
+    from ncbench.records.sync_claims import update_claims
 
     if RunFolder(job.folder).state(config_hash(job.values)) is not RunState.DONE:
         return None
@@ -115,15 +116,15 @@ def _hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from ncbench._conf import CONF_DIR
+    from ncbench.run.conf_dir import CONF_DIR
 
     command = shlex.join(["python", "-m", "ncbench.train", *arguments])
 
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def task(composed: Any) -> None:
-        from ncbench.compose import plain_values
-        from ncbench.job import execute
-        from ncbench.sweep import RunFolder
+        from ncbench.records.folder import RunFolder
+        from ncbench.run.compose import plain_values
+        from ncbench.run.execute import execute
 
         own = HydraConfig.get()
         folder = own.runtime.output_dir

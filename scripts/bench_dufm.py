@@ -32,10 +32,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ncbench import job
-from ncbench.compose import compose_jobs
 from ncbench.models.replica import DUFM, FullBatchDescent
-from ncbench.sweep import RunFolder
+from ncbench.records.folder import RunFolder
+from ncbench.run import execute as job
+from ncbench.run.compose import compose_jobs
 from ncbench.training import FullBatchModule
 
 CORES = len(os.sched_getaffinity(0))

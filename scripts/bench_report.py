@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ncbench.measure import Measurement
-from ncbench.training.records import RecordWriter
+from ncbench.records.writer import RecordWriter
 
 K, L = 10, 4
 SECONDS, GIB = 60.0, 4.0

@@ -27,9 +27,9 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ncbench.build import build
-from ncbench.compose import compose_jobs
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS, SquaredError
+from ncbench.run.build import build
+from ncbench.run.compose import compose_jobs
 
 Value = Callable[[np.ndarray], tuple[float, np.ndarray]]
 

@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from ncbench.records.folder import RunFolder
 from ncbench.report import load_grams, load_measures, load_spectra
-from ncbench.sweep import RunFolder
 
 KEYS = {
     "measures": ["replica", "step", "split", "layer", "stage", "source_layer", "measure"],

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from ncbench.compose import experiments
-from ncbench.report.index import write_index, write_record_page
-from ncbench.report.page import write_report
-from ncbench.report.runs import find_runs
+from ncbench.records.runs import find_runs
+from ncbench.report.pages.index import write_index, write_record_page
+from ncbench.report.pages.report import write_report
+from ncbench.run.compose import experiments
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 OF_RUN = ("run.json", "config.yaml", "references.json")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ncbench.compose import compose_jobs, experiments
-from ncbench.report.index import write_index
+from ncbench.report.pages.index import write_index
+from ncbench.run.compose import compose_jobs, experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"

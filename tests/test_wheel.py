@@ -20,7 +20,7 @@ def test_the_wheel_runs_from_elsewhere(tmp_path):
         archive.extractall(site)
     assert "ncbench/conf/experiment/digits_mlp.yaml" in names
     assert "ncbench/py.typed" in names
-    assert "ncbench/report/templates/page.html.jinja" in names
+    assert "ncbench/report/pages/templates/page.html.jinja" in names
     command = [sys.executable, "-m", "ncbench.train", "+experiment=dufm_k10", "schedule.steps=10", "replicate.seed=1"]
     code = f"import sys; sys.path.insert(0, {str(site)!r}); import ncbench; print(ncbench.__file__)"
     where = subprocess.run(

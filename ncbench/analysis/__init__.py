@@ -1,5 +1,6 @@
 """Measurements that theorems prescribe for a given network or objective: rank bounds, modes, the shape of minima."""
 
+from ncbench.analysis.ensemble_bounds import EnsembleRankBounds, ensemble_rank_bounds
 from ncbench.analysis.landscape import gradient_norm, hessian_nullity, is_local_minimum, smallest_eigenvalues
 from ncbench.analysis.linear_modes import ModeValues, end_to_end, mode_error, mode_values, modes_alive
 from ncbench.analysis.rank_bound import (
@@ -10,14 +11,14 @@ from ncbench.analysis.rank_bound import (
     rank_distance_bound,
     stationarity_residual,
 )
-from ncbench.analysis.stack_bounds import StackedRankBounds, stacked_rank_bounds
 
 __all__ = [
+    "EnsembleRankBounds",
     "ModeValues",
     "RankBound",
-    "StackedRankBounds",
     "centroid_gradient_gap",
     "end_to_end",
+    "ensemble_rank_bounds",
     "gradient_batch_rank",
     "gradient_norm",
     "hessian_nullity",
@@ -28,6 +29,5 @@ __all__ = [
     "modes_alive",
     "rank_distance_bound",
     "smallest_eigenvalues",
-    "stacked_rank_bounds",
     "stationarity_residual",
 ]

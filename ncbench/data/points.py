@@ -100,7 +100,7 @@ class PointSet:
         replaced = torch.tensor(list(chosen), dtype=torch.bool, device=member.device)[:, None, None]
 
         def exchange(points: Tensor) -> Tensor:
-            # Sums first: the mean of one-hot targets is then exactly one-hot.
+            # FirstPass first: the mean of one-hot targets is then exactly one-hot.
             means = member.mT @ points / counts
             return torch.where(replaced, means[:, self.labels], points)
 

@@ -1,24 +1,24 @@
 """Measuring collapse and rank, layer by layer, on any network."""
 
-from ncbench.measure.cluster import ClusterVariation, kmeans_cluster_variation
-from ncbench.measure.collapse import MeasureCollapse
+from ncbench.measure.callback import MeasureCollapse
+from ncbench.measure.first_pass import Objective
+from ncbench.measure.hooks import LayerHooks
+from ncbench.measure.kmeans import ClusterVariation, kmeans_cluster_variation
 from ncbench.measure.layers import list_layers
+from ncbench.measure.measure_pass import measure_once
 from ncbench.measure.measures import Measurement
 from ncbench.measure.metric import CollapseMetric
 from ncbench.measure.network import measure_network
-from ncbench.measure.passes import measure_once
 from ncbench.measure.schedule import log_spaced
-from ncbench.measure.second import nc1_streaming
-from ncbench.measure.sums import Objective
-from ncbench.measure.taps import Taps
+from ncbench.measure.second_pass import nc1_streaming
 
 __all__ = [
     "ClusterVariation",
     "CollapseMetric",
+    "LayerHooks",
     "MeasureCollapse",
     "Measurement",
     "Objective",
-    "Taps",
     "kmeans_cluster_variation",
     "list_layers",
     "log_spaced",

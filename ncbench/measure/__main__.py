@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench.command_line import Parser, UsageError
+from ncbench._cli import Parser, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
-    from ncbench.build import load_run, measured_layers
+    from ncbench.measure.measure_pass import measure_once
     from ncbench.measure.network import table
-    from ncbench.measure.passes import measure_once
+    from ncbench.run.build import load_run, measured_layers
 
     path: Path = arguments.path
     if not path.exists():

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncbench.measure.taps import first_tensor
+from ncbench.measure.hooks import first_tensor
 
 __all__ = ["LABELS", "Batches", "Unpack", "call", "logits", "unpacked"]
 

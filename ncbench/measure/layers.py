@@ -63,7 +63,7 @@ def resolve(model: nn.Module, layers: Iterable[str]) -> list[Layer]:
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside the wrappers of torch.compile and of (Distributed)DataParallel, or itself.
 
-    The measuring pass calls this one: DDP's own forward exchanges buffers, and waits for ranks that have
+    The evaluation pass calls this one: DDP's own forward exchanges buffers, and waits for ranks that have
     fewer batches.
     """
     while True:

@@ -35,10 +35,10 @@ import torch
 from torch import Tensor
 
 from ncbench import core
-from ncbench.measure.second import SECOND_PASSES
+from ncbench.measure.second_pass import SECOND_PASSES
 
 __all__ = [
-    "WIDER",
+    "ON_REQUEST",
     "MatrixMeasure",
     "Measurement",
     "MomentMeasure",
@@ -66,7 +66,7 @@ OF_SINGULAR_VALUES: Mapping[str, Callable[[Tensor], Tensor]] = {
     "stable_rank": lambda s: core.stable_rank(s=s),
     "effective_rank": lambda s: core.effective_rank(s=s),
 }
-WIDER: Mapping[str, Callable[[core.ClassMoments, torch.dtype], Tensor]] = {
+ON_REQUEST: Mapping[str, Callable[[core.ClassMoments, torch.dtype], Tensor]] = {
     "cdnv": lambda moments, dtype: core.cdnv(moments),
     "etf_error": lambda moments, dtype: core.etf_error(moments.means),
     "orthogonal_frame_error": lambda moments, dtype: core.orthogonal_frame_error(moments.means),
@@ -99,15 +99,15 @@ class Measurement:
 
 def check_names(measures: Sequence[str]) -> None:
     """ValueError for a name that is not one of those on request."""
-    unknown = [name for name in measures if name not in WIDER and name not in SECOND_PASSES]
+    unknown = [name for name in measures if name not in ON_REQUEST and name not in SECOND_PASSES]
     if unknown:
-        known = ", ".join([*WIDER, *SECOND_PASSES])
+        known = ", ".join([*ON_REQUEST, *SECOND_PASSES])
         raise ValueError(f"measures={', '.join(unknown)}: must be among {known}; add others with moments= or matrices=")
 
 
 def of_dtype(name: str, dtype: torch.dtype) -> MomentMeasure:
     """The measure on request of that name, for features that had this dtype."""
-    return lambda moments: WIDER[name](moments, dtype)
+    return lambda moments: ON_REQUEST[name](moments, dtype)
 
 
 def of_features(

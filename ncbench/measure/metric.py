@@ -8,7 +8,7 @@ from torchmetrics import Metric
 from typing_extensions import override
 
 from ncbench.core import ClassMoments
-from ncbench.measure.measures import OF_MOMENTS, WIDER
+from ncbench.measure.measures import OF_MOMENTS, ON_REQUEST
 from ncbench.measure.packing import merged, pack, unpack
 
 __all__ = ["CollapseMetric"]
@@ -71,7 +71,7 @@ class CollapseMetric(Metric):
         """Every measure of the samples seen since the last reset, on all ranks."""
         moments = self.moments().finalise()
         values = {name: measure(moments) for name, measure in OF_MOMENTS.items()}
-        wider = {name: measure(moments, torch.float64) for name, measure in WIDER.items() if name != "tcv_floor"}
+        wider = {name: measure(moments, torch.float64) for name, measure in ON_REQUEST.items() if name != "tcv_floor"}
         return {**values, **wider}
 
     def moments(self) -> ClassMoments:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ncbench.measure.batches import Unpack
+from ncbench.measure.measure_pass import BatchNorm, measure_once
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure
-from ncbench.measure.passes import BatchNorm, measure_once
 from ncbench.measure.reductions import Reduction
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def measure_network(
         measures: measures on request, ["cdnv", "nc1"]; the list is in `ncbench.measure.measures`.
         moments, matrices: your own, {"name": function}.
         batch_norm: "eval", or "reestimate" for statistics estimated anew from the first split.
-        distributed, sharded: see `ncbench.measure.ranks`; by default every process measures everything itself.
+        distributed, sharded: see `ncbench.measure.distributed`; by default every process measures everything itself.
 
     Returns:
         DataFrame with columns replica, split, layer, stage, measure, value, index. Singular values are rows too

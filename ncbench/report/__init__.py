@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ncbench.report import figure as figure
-    from ncbench.report.load import load_grams as load_grams
-    from ncbench.report.load import load_means as load_means
-    from ncbench.report.load import load_measures as load_measures
-    from ncbench.report.load import load_references as load_references
-    from ncbench.report.load import load_replicas as load_replicas
-    from ncbench.report.load import load_run_info as load_run_info
-    from ncbench.report.load import load_sample_grams as load_sample_grams
-    from ncbench.report.load import load_spectra as load_spectra
-    from ncbench.report.runs import find_runs as find_runs
+    from ncbench.records.load import load_grams as load_grams
+    from ncbench.records.load import load_means as load_means
+    from ncbench.records.load import load_measures as load_measures
+    from ncbench.records.load import load_references as load_references
+    from ncbench.records.load import load_replicas as load_replicas
+    from ncbench.records.load import load_run_info as load_run_info
+    from ncbench.records.load import load_sample_grams as load_sample_grams
+    from ncbench.records.load import load_spectra as load_spectra
+    from ncbench.records.runs import find_runs as find_runs
+    from ncbench.report import figures as figure
 
 __all__ = [
     "figure",
@@ -34,7 +34,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "figure":
-        return import_module("ncbench.report.figure")
+        return import_module("ncbench.report.figures")
     if name in __all__:
-        return getattr(import_module("ncbench.report.load"), name)
+        return getattr(import_module("ncbench.records.load"), name)
     raise AttributeError(f"module 'ncbench.report' has no attribute {name!r}")

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench.command_line import Parser, UsageError
+from ncbench._cli import Parser, UsageError
 
 if TYPE_CHECKING:
-    from ncbench.report.claims import Judgement
-    from ncbench.report.runs import Dir
+    from ncbench.records.runs import Dir
+    from ncbench.report.verdicts.judge import Judgement
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
     # Imported after parsing: --help and a wrong option answer at once.
-    from ncbench.report.index import write_index
-    from ncbench.report.once import one_report
-    from ncbench.report.runs import BadRecordsError, as_paths, common_root
+    from ncbench.records.cache import one_report
+    from ncbench.records.runs import BadRecordsError, as_paths, common_root
+    from ncbench.report.pages.index import write_index
 
     try:
         directories = as_paths(arguments.directories)
@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement]]":
-    from ncbench.report.claims import judge
-    from ncbench.report.page import write_report
+    from ncbench.report.pages.report import write_report
+    from ncbench.report.verdicts.judge import judge
 
     judgements = judge(dir)
     return write_report(dir, out, judgements), judgements

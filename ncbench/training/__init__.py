@@ -1,4 +1,4 @@
-"""Lightning modules, the papers' objectives, records, checkpoints, provenance. Names resolve on first use."""
+"""Lightning modules, the papers' objectives, checkpoints. Names resolve on first use."""
 
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,6 @@ _HOME = {
     "AtomicCheckpointIO": "ncbench.training.checkpoints",
     "PaperObjective": "ncbench.training.objectives",
     "PerceptronModule": "ncbench.training.perceptron",
-    "RecordWriter": "ncbench.training.records",
 }
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "FullBatchModule",
     "PaperObjective",
     "PerceptronModule",
-    "RecordWriter",
 ]
 
 

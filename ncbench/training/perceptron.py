@@ -16,11 +16,11 @@ from typing_extensions import override
 from ncbench.data import PointSet
 from ncbench.measure import Measurement
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS, SquaredError
-from ncbench.models.replica.lbfgs import CONVERGED, STALLED
+from ncbench.models.replica.optim.lbfgs import CONVERGED, STALLED
 from ncbench.training.blocks import BlockModule
+from ncbench.training.ensemble_measures import EnsembleMeasures
 from ncbench.training.objectives import Decayed, SquaredObjective
 from ncbench.training.replica_states import ReplicaStates
-from ncbench.training.stack_measures import StackMeasures
 
 __all__ = ["PerceptronModule"]
 
@@ -34,7 +34,8 @@ class PerceptronModule(BlockModule):
     holds all parameters; with `annealing` its rate falls as (1 + cos(pi step/steps))/2. `replicated` maps weight_decay
     and delta to one number per replica. For the first `warm_steps` the weight decay is `warm_decay`; then L-BFGS starts
     anew. A replica stands still from max |gradient| <= `stationary` on (None: it does not); torch optimisers are looked
-    at after each block only. `twins` pairs replicas (on the samples, on their class means) that are equal otherwise.
+    at after each block only. `matched_pairs` pairs replicas (on the samples, on their class means) that are equal
+    otherwise.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class PerceptronModule(BlockModule):
         warm_steps: int | None = None,
         annealing: str | None = None,
         replicated: Mapping[str, Sequence[float]] | None = None,
-        twins: Sequence[tuple[int, int]] = (),
+        matched_pairs: Sequence[tuple[int, int]] = (),
         kmeans: bool = False,
     ) -> None:
         super().__init__(steps, [*measure_steps, warm_steps or steps])
@@ -78,7 +79,7 @@ class PerceptronModule(BlockModule):
         ]
         self.objective = SquaredObjective(decayed, points.targets)
         self.states = ReplicaStates(R)
-        self.measures = StackMeasures(network, points, self.decays, twins=twins, kmeans=kmeans)
+        self.measures = EnsembleMeasures(network, points, self.decays, matched_pairs=matched_pairs, kmeans=kmeans)
         self.layout = Layout(network)
         self.lbfgs: LBFGSState | None = None
         if isinstance(optimizer, partial) and optimizer.func is LBFGS:

@@ -53,7 +53,7 @@ def _decay(decay: float | Tensor) -> str:
 
 
 class ProgressLine(pl.Callback):
-    """Share done, time left, and the median over replicas of the loss and of the headline measure, when measured."""
+    """Shard done, time left, and the median over replicas of the loss and of the headline measure, when measured."""
 
     def __init__(self, console: Console, latest: Callable[[], Measurement | None], headline: tuple[str, str]) -> None:
         self.latest, self.headline = latest, headline

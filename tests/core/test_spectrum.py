@@ -27,7 +27,7 @@ from ncbench.core import (
 
 # Singular values 4, 2, 1 (signs and order are of no matter), so sum 7 and sum of squares 21.
 W = torch.tensor([[0.0, 2, 0, 0], [-4, 0, 0, 0], [0, 0, 0, 1]])
-KERNEL = torch.tensor([[[[1.0, 2.0]]]])  # one channel, 1 x 2 taps
+KERNEL = torch.tensor([[[[1.0, 2.0]]]])  # one channel, 1 x 2 hooks
 CASES = {
     "singular values": (lambda m: m.singular_values(W), [4, 2, 1]),
     "relative_tail": (lambda m: m.relative_tail(W, 1), 5 / 21),

@@ -27,7 +27,7 @@ def moments_of(features, labels, K=None, scatter="full"):
 
 
 # Class 0: (0,0), (2,0); class 1: (5,0), (5,4), (5,2). K = 2, N = 5, mu_0 = (1,0), mu_1 = (5,2), mu_G = (3,1).
-# Sums of squares within: 2 and 8, so v = (1, 8/3); Sigma_W = diag(2, 8)/5 = diag(.4, 1.6), trace 2.
+# FirstPass of squares within: 2 and 8, so v = (1, 8/3); Sigma_W = diag(2, 8)/5 = diag(.4, 1.6), trace 2.
 # mu_c - mu_G = -+(2,1): Sigma_B = (2,1)(2,1)^T, trace 5, pseudo-inverse (2,1)(2,1)^T / 25.
 HAND = moments_of([[0.0, 0.0], [5.0, 0.0], [5.0, 4.0], [2.0, 0.0], [5.0, 2.0]], [0, 1, 1, 0, 1])
 FUZZINESS = torch.tensor([8.0, 4.0, 1.0])

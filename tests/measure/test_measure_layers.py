@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DataParallel
 
-from ncbench.measure import Taps, layers, list_layers, measure_network
+from ncbench.measure import LayerHooks, layers, list_layers, measure_network
 from ncbench.measure.layers import unwrap
 
 K = 3
@@ -62,7 +62,7 @@ def test_printed_names_of_a_wrapped_network_are_understood():
     model = DataParallel(compiled(Net()))
     printed = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     assert printed == ["module._orig_mod.module.0", "module._orig_mod.fc"]
-    assert [layer.name for layer in Taps(model, printed).layers] == ["module.0", "fc"]
+    assert [layer.name for layer in LayerHooks(model, printed).layers] == ["module.0", "fc"]
 
 
 def test_unwrap_gives_the_network_itself():
@@ -81,7 +81,7 @@ def test_weights_as_matrices():
     conv, transposed = nn.Conv2d(1, 2, (1, 2)), nn.ConvTranspose2d(1, 2, (1, 2))
     conv.weight.data = torch.tensor([[[[1.0, 2.0]]], [[[3.0, 4.0]]]])
     transposed.weight.data = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
-    weights = Taps(nn.Sequential(conv, transposed), ["*"]).weights()
+    weights = LayerHooks(nn.Sequential(conv, transposed), ["*"]).weights()
     assert weights["0"].tolist() == [[1.0, 2.0], [3.0, 4.0]]
     assert weights["1"].tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
@@ -89,13 +89,13 @@ def test_weights_as_matrices():
 def test_grouped_and_parametrised_weights():
     grouped = nn.Conv1d(4, 6, 3, groups=2)
     norm = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
-    weights = Taps(nn.Sequential(grouped, norm), ["0", "1"]).weights()
+    weights = LayerHooks(nn.Sequential(grouped, norm), ["0", "1"]).weights()
     assert weights["0"].shape == (6, 2 * 3)
     assert torch.equal(weights["1"], norm.weight)
 
 
 def test_an_embedding_has_outputs_and_no_weight():
-    taps = Taps(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, K)), ["0", "1"])
-    assert list(taps.weights()) == ["1"]
-    found = measure_network(taps.model, [(torch.arange(3), torch.arange(K))], layers=["0"], num_classes=K)
+    hooks = LayerHooks(nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, K)), ["0", "1"])
+    assert list(hooks.weights()) == ["1"]
+    found = measure_network(hooks.model, [(torch.arange(3), torch.arange(K))], layers=["0"], num_classes=K)
     assert set(found.stage) == {"", "post"}

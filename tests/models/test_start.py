@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from ncbench import job
-from ncbench.compose import compose_jobs
 from ncbench.models.replica import DUFM, start_at
 from ncbench.report import load_means, load_measures, load_replicas
+from ncbench.run import execute as job
+from ncbench.run.compose import compose_jobs
 from ncbench.theory import dufm_mse
 
 

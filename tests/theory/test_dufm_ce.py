@@ -1,4 +1,4 @@
-"""Cross-entropy closed forms: reference tables, twins, thresholds, theory lines, refusals."""
+"""Cross-entropy closed forms: reference tables, matched_pairs, thresholds, theory lines, refusals."""
 
 import math
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ncbench.core import frames
+from ncbench.run.references import evaluate_references
 from ncbench.theory import dufm_ce
 from ncbench.theory.dufm_ce import (
     APPLIES,
@@ -34,7 +35,6 @@ from ncbench.theory.dufm_ce import (
     softmax_code_cost,
     structures,
 )
-from ncbench.training.references import evaluate_references
 
 
 def rows(table):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ncbench.run.references import evaluate_references
 from ncbench.theory.dufm_mse import dnc_solution, dnc_spectra, spectra, srg_solution, srg_spectra
-from ncbench.training.references import evaluate_references
 
 
 def unequal(L):

@@ -6,13 +6,13 @@ from functools import cache
 
 import pytest
 import torch
-from stackruns import column, states, weights
 
-from ncbench import job
-from ncbench.build import build
-from ncbench.compose import compose_jobs
 from ncbench.report import load_measures, load_sample_grams
+from ncbench.run import execute as job
+from ncbench.run.build import build
+from ncbench.run.compose import compose_jobs
 from ncbench.training import PerceptronModule, blocks, perceptron
+from tests.helpers.ensemble_runs import column, states, weights
 
 BASE = ["dataset=mixture", "dataset.num_samples=15", "dataset.dimension=3", "dataset.noise=0.3", "model=perceptron"]
 BASE += ["model.depth=2", "model.width=4", "objective=squared", "objective.weight_decay=0.02"]

@@ -6,15 +6,16 @@ from functools import cache
 import pandas as pd
 import pytest
 import torch
-from stackruns import checkpoint, column, states, weights
 
-from ncbench import fit, job
-from ncbench.build import build
-from ncbench.compose import compose_jobs
 from ncbench.data import GaussianMixture
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS
 from ncbench.report import load_measures, load_sample_grams, load_spectra
+from ncbench.run import execute as job
+from ncbench.run import session as fit
+from ncbench.run.build import build
+from ncbench.run.compose import compose_jobs
 from ncbench.training import blocks, perceptron
+from tests.helpers.ensemble_runs import checkpoint, column, states, weights
 
 BASE = ["dataset=mixture", "dataset.num_samples=15", "dataset.dimension=3", "dataset.noise=0.3", "model=perceptron"]
 BASE += ["model.depth=2", "model.width=4", "objective=squared", "objective.weight_decay=0.02", "objective.delta=0.1"]
@@ -121,7 +122,7 @@ def stopped(overrides, folder, monkeypatch, at):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Training, "_record", stops)
+        patch.setattr(fit.RunSession, "_record", stops)
         assert status_of(overrides, folder) == 1
     return execute(overrides, folder)
 
@@ -180,7 +181,7 @@ def test_the_axes_are_columns_and_every_replica_has_its_own_problem(tmp_path):
             x = torch.stack([x[label == mixture.labels].mean(0) for label in mixture.labels])
         for of_module in (one.module.points.inputs, one.module.points.targets, one.network.features.value):
             assert torch.allclose(of_module[i], x, rtol=1e-13, atol=1e-14)
-    assert one.module.measures.twins == [(i, i + 1) for i in range(0, 32, 2)]
+    assert one.module.measures.matched_pairs == [(i, i + 1) for i in range(0, 32, 2)]
     decayed = {entry.name: entry.decay for entry in one.module.objective.decayed}
     assert set(decayed) == {f"head.{l}.linear.{kind}" for l in (1, 2) for kind in ("weight", "bias")}
     for name, decay in decayed.items():

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from ncbench import fit, job
-from ncbench.compose import compose_jobs
+from ncbench.records.folder import RunFolder
 from ncbench.report import load_measures
-from ncbench.sweep import RunFolder
+from ncbench.run import execute as job
+from ncbench.run import session as fit
+from ncbench.run.compose import compose_jobs
 from ncbench.training import blocks
 from ncbench.training.replica_states import ReplicaStates
 
@@ -127,7 +128,7 @@ def test_frozen_replicas_and_momentum_survive_a_stop(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.Training, "_record", stops)
+        patch.setattr(fit.RunSession, "_record", stops)
         assert execute(overrides, tmp_path / "stopped") == 1
     assert execute(overrides, tmp_path / "stopped") == 0
     assert states(tmp_path / "stopped") == states(tmp_path / "whole")

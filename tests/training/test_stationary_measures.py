@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from ncbench.analysis import stack_bounds
+from ncbench.analysis import ensemble_bounds
 from ncbench.data import GaussianMixture, PointSet
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS
-from ncbench.training import stack_measures
+from ncbench.training import ensemble_measures as stack_measures
 
 NAN = math.nan
 
 
-def measured(network, points, decays, *, twins=(), kmeans=False, grams=False, kind=stack_measures):
-    measures = kind.StackMeasures(network, points, decays, twins=twins, kmeans=kmeans)
+def measured(network, points, decays, *, matched_pairs=(), kmeans=False, grams=False, kind=stack_measures):
+    measures = kind.EnsembleMeasures(network, points, decays, matched_pairs=matched_pairs, kmeans=kmeans)
     return measures.measure(ends=True, last=True, grams=grams)
 
 
@@ -65,8 +65,8 @@ DECAYS = [[1.0, 1.0], [0.5, 2.0], [0.0, 1.0]]
 
 
 def of_products(kind=stack_measures):
-    """mode_error and centroid_distance of p = 1/2, .85 and .7; the first two are twins."""
-    found = measured(*one_dimension([1.0, 0.5, 1.0], [0.5, 1.7, 0.7], DECAYS), twins=[(0, 1)], kind=kind).values
+    """mode_error and centroid_distance of p = 1/2, .85 and .7; the first two are matched_pairs."""
+    found = measured(*one_dimension([1.0, 0.5, 1.0], [0.5, 1.7, 0.7], DECAYS), matched_pairs=[(0, 1)], kind=kind).values
     return [found["train", "", "", name].tolist() for name in ("mode_error", "centroid_distance")]
 
 
@@ -136,6 +136,6 @@ def test_the_bound_holds_and_a_smaller_one_is_found_out(mutant, monkeypatch):
     assert found.values["", "head.1", "weight", "distance"].item() == pytest.approx(W_22, rel=1e-8)
     assert found.of_sources["", "head.1", "weight", "rank_bound", "features"].item() == pytest.approx(W_22, rel=1e-8)
     assert found.of_sources[key].item() == pytest.approx(1.0, rel=1e-8)
-    half = mutant(stack_bounds, "gap / twice[l - 1]", "gap / (2 * twice[l - 1])")
-    monkeypatch.setattr(stack_measures, "stacked_rank_bounds", half.stacked_rank_bounds)
+    half = mutant(ensemble_bounds, "gap / twice[l - 1]", "gap / (2 * twice[l - 1])")
+    monkeypatch.setattr(stack_measures, "ensemble_rank_bounds", half.ensemble_rank_bounds)
     assert measured(*arguments).of_sources[key].item() == pytest.approx(2.0, rel=1e-8)

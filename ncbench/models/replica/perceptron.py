@@ -45,7 +45,7 @@ class FixedFeatures(nn.Module):
         return chosen.expand(self.replicas, *chosen.shape[1:])
 
 
-class StackedLinear(nn.Module):
+class EnsembleLinear(nn.Module):
     """R affine maps: weight (R, d_out, d_in), bias (R, d_out) or None, (R, B, d_in) -> (R, B, d_out)."""
 
     def __init__(self, weight: Tensor, biased: bool) -> None:
@@ -63,7 +63,7 @@ class PerceptronLayer(nn.Module):
 
     def __init__(self, weight: Tensor, activation: str, *, biased: bool, residual: bool) -> None:
         super().__init__()
-        self.linear = StackedLinear(weight, biased)
+        self.linear = EnsembleLinear(weight, biased)
         self.kind, self.residual = activation, residual
         self.activation = ACTIVATIONS[activation]()
 

@@ -1,0 +1,125 @@
+"""The rank bound for a stack of R networks at once: every layer from the collapse of every layer below it.
+
+Source and letters as in `ncbench.analysis.rank_bound` (arXiv 2402.03991, Theorem 3.4), with R replicas in front: z^j
+(R, N, n_j), W_l (R, n_l, n_{l-1}). The loss is the squared one, and each layer may have a decay of its own,
+
+    (1/N) sum_i ||f(x_i) - y_i||^2 + sum_l lam_l ||Theta_l||_F^2,
+
+so that for every l and every j < l
+
+    dist(W_l, rank <= K) <= gap_{l,j} / (2 lam_l) + ||grad_{W_l} L + 2 lam_l W_l||_F / (2 lam_l),
+
+gap_{l,j} = ||grad_{W_l} L - grad_{W_l} L_centroids,j||_F, where L_centroids,j replaces z^j and y by their class means.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ncbench.analysis.rank_bound import Network
+from ncbench.core import ClassMoments, rank_distance
+from ncbench.core.spectrum import DEAD_NORM_SQUARED
+
+__all__ = ["EnsembleRankBounds", "ensemble_rank_bounds"]
+
+
+class EnsembleRankBounds(NamedTuple):
+    """distance[l-1] <= rank_bound[l, j] + residual[l-1] for each of the R networks; float64.
+
+    distance: (L, R), sqrt(sum_{i>K} s_i(W_l)^2), 0 for K >= min(n_l, n_{l-1}).
+    residual: (L, R), ||grad_{W_l} L + 2 lam_l W_l||_F / (2 lam_l), 0 at a stationary point.
+    rank_bound: {(l, j): (R,)} for 0 <= j < l <= L, gap_{l,j} / (2 lam_l): bound (i) of `rank_distance_bound`.
+    tightness: {(l, j): (R,)}, distance / (rank_bound + residual), at most 1 up to rounding; NaN for a dead layer,
+        ||W_l||_F^2 < 1e-8.
+    """
+
+    distance: Tensor
+    residual: Tensor
+    rank_bound: dict[tuple[int, int], Tensor]
+    tightness: dict[tuple[int, int], Tensor]
+
+
+def ensemble_rank_bounds(layers: Network, x: Tensor, y: Tensor, labels: Tensor, decays: Tensor) -> EnsembleRankBounds:
+    """Both sides of Theorem 3.4 for all layers l and all source layers j < l of R networks; see `EnsembleRankBounds`.
+
+    Computed in float64 on a copy of the layers, in L + 1 passes forward and backward. A replica that is not finite
+    gives NaN and leaves the others alone.
+
+    Args:
+        layers: layers 1..L in order, modules (R, N, n_{l-1}) -> (R, N, n_l), each with exactly one parameter of three
+            dimensions, W_l. No layer may mix samples or replicas.
+        x: (R or 1, N, n_0). y: (R or 1, N, c).
+        labels: (N,) integers, the partition; K is the number of different ones. The bounds hold for any partition.
+        decays: (R, L), lam_l >= 0. Without decay there is no bound: residual, rank_bound and tightness are NaN.
+
+    Raises:
+        ValueError: no unique weight matrix in a layer, shapes that do not fit, a negative decay.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        stack = [copy.deepcopy(layer).double() for layer in layers]
+        weights = [_weight(layer, number) for number, layer in enumerate(stack, 1)]
+        R, L = len(weights[0]), len(stack)
+        x, y, twice = _checked(x, y, decays, R, L)
+        cluster = torch.unique(labels, return_inverse=True)[1]
+        K = int(cluster.max()) + 1
+        targets = ClassMoments.from_batch(y, cluster, K, scatter="none")
+        shares = targets.counts.to(torch.float64) / targets.counts.sum()
+        full = _gradients(stack, weights, x, y, torch.full_like(x[0, :, 0], 1 / x.shape[1]))
+        z, gaps = x, {}
+        for j, layer in enumerate(stack):
+            centroids = ClassMoments.from_batch(z, cluster, K, scatter="none").means
+            of_centroids = _gradients(stack[j:], weights[j:], centroids, targets.means, shares)
+            for l, gradient in enumerate(of_centroids, j + 1):
+                gaps[l, j] = _norm(full[l - 1] - gradient)
+            with torch.no_grad():
+                z = layer(z)
+        W = [weight.detach() for weight in weights]
+    distance = torch.stack([rank_distance(w, K) for w in W])
+    residual = torch.stack([_norm(g + lam[:, None, None] * w) / lam for g, w, lam in zip(full, W, twice)])
+    dead = torch.stack([_norm(w).square() < DEAD_NORM_SQUARED for w in W])
+    rank_bound = {(l, j): gap / twice[l - 1] for (l, j), gap in sorted(gaps.items())}
+    tightness = {
+        (l, j): (distance[l - 1] / (bound + residual[l - 1])).masked_fill(dead[l - 1], torch.nan)
+        for (l, j), bound in rank_bound.items()
+    }
+    return EnsembleRankBounds(distance, residual, rank_bound, tightness)
+
+
+def _weight(layer: nn.Module, number: int) -> Tensor:
+    """W_l, the only parameter of the copied layer that will have a gradient."""
+    layer.requires_grad_(False)
+    matrices = [p for p in layer.parameters() if p.ndim == 3]
+    if len(matrices) != 1:
+        raise ValueError(f"layer {number}: needs exactly one stack of weight matrices, has {len(matrices)}")
+    return matrices[0].requires_grad_()
+
+
+def _checked(x: Tensor, y: Tensor, decays: Tensor, R: int, L: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x (R, N, n_0) and y in float64, and 2 lam_l (L, R) with NaN for no decay."""
+    for name, value in (("x", x), ("y", y)):
+        if value.ndim != 3 or len(value) not in (1, R) or value.shape[1] != x.shape[1]:
+            raise ValueError(f"{name}: (R or 1, N, features) with R={R} is needed, got {tuple(value.shape)}")
+    if decays.shape != (R, L) or not bool((decays >= 0).all()):
+        raise ValueError(
+            f"decays: (R, L) = {R, L} numbers >= 0 are needed, got {tuple(decays.shape)}, min {decays.min()}"
+        )
+    x, y, lam = (value.detach().to(torch.float64, copy=True) for value in (x, y, decays))  # no inference tensors
+    return x.expand(R, -1, -1), y, 2 * torch.where(lam > 0, lam, torch.nan).to(x.device).mT
+
+
+def _gradients(
+    layers: Sequence[nn.Module], weights: Sequence[Tensor], z: Tensor, y: Tensor, shares: Tensor
+) -> Sequence[Tensor]:
+    """Gradients of sum_i shares_i ||f(z_i) - y_i||^2 with respect to every weight, replica by replica."""
+    for layer in layers:
+        z = layer(z)
+    # The sum over replicas: each term knows the weights of its own replica only.
+    return torch.autograd.grad((shares * (z - y).square().sum(-1)).sum(), weights)
+
+
+def _norm(A: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.matrix_norm(A)
+    return norm

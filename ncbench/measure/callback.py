@@ -1,0 +1,168 @@
+"""`MeasureCollapse`, a Lightning callback for any network."""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from typing_extensions import override
+
+from ncbench.measure.batches import call, unpacked
+from ncbench.measure.evaluation_mode import evaluation
+from ncbench.measure.first_pass import Objective
+from ncbench.measure.hooks import LayerHooks
+from ncbench.measure.measure_pass import measure_once
+from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, check_names
+from ncbench.measure.network import rows
+from ncbench.measure.reductions import check_output
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MeasureCollapse"]
+
+_log = logging.getLogger(__name__)
+
+OPTIONS = ("reduction", "measures", "batch_norm", "unpack", "sharded", "threads")
+Loader = Iterable[Any]
+Sink = Callable[[int, float, Measurement], None]
+Clock = Callable[[pl.Trainer], tuple[int, float]]
+
+
+class MeasureCollapse(pl.Callback):
+    """Measures the named layers before training and at the end of epochs; training itself is not affected.
+
+    `layers` are names of modules (or globs); `dataloader` yields (inputs, labels) or mappings, every sample once and
+    without augmentation, or is a mapping {"train": ..., "test": ...}, the first of which gives spectra and Gram
+    matrices. `epochs` says after how many finished epochs to measure (0: before training); None means before training
+    and after every epoch.
+
+    Each measurement goes to `sink(step, epoch, measurement)`; without a sink the values are sent to the trainer's
+    loggers under `layer.stage.measure` (those of other splits than the first under `split.layer.stage.measure`) and
+    kept in `table()`. `module` picks the network inside the LightningModule (default: the LightningModule itself),
+    `clock` reads the step and epoch of problems that count their own.
+
+    `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures`, `batch_norm`, `unpack`, `sharded` and
+    `threads`, are those of `measure_once`. Under DDP the ranks divide the samples among them (see `ranks`); rank 0
+    alone has sink, loggers and table.
+
+    What is wrong with the arguments is raised as ValueError before the first epoch, by evaluation or by a rehearsal on
+    one batch. Later a measurement that fails is logged and left out: it does not end the training.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        dataloader: Loader | Mapping[str, Loader],
+        num_classes: int,
+        *,
+        epochs: Collection[int] | None = None,
+        objective: Objective | None = None,
+        moments: Mapping[str, MomentMeasure] | None = None,
+        matrices: Mapping[str, MatrixMeasure] | None = None,
+        gram_every: int = 8,
+        sink: Sink | None = None,
+        module: nn.Module | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> None:
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}: at least 2 classes are needed")
+        unknown = [name for name in options if name not in OPTIONS]
+        if unknown:
+            raise TypeError(f"MeasureCollapse got an unexpected argument {unknown[0]}; it takes {', '.join(OPTIONS)}")
+        check_names(options.get("measures", ()))
+        self.layers, self.num_classes = list(layers), num_classes
+        self.loaders = dataloader if isinstance(dataloader, Mapping) else {"train": dataloader}
+        self.due = None if epochs is None else sorted(epochs)
+        self.options = {"objective": objective, "moments": moments, "matrices": matrices, **options}
+        self.reduction, self.unpack = options.get("reduction", "flatten"), options.get("unpack")
+        self.gram_every, self.sink, self.module = gram_every, sink, module
+        self.clock = clock or (lambda trainer: (trainer.global_step, float(_finished(trainer))))
+        self.latest: Measurement | None = None
+        self._rows: list[dict[str, Any]] = []
+        if module is not None:
+            LayerHooks(
+                module, self.layers, reduction=self.reduction
+            )  # an unknown layer is refused before the first epoch
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0 and self._is_due(0):
+            self._hand_over(trainer, self._measure(trainer, pl_module, finished=0))
+        else:
+            self._rehearse(self.module or pl_module)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        finished = _finished(trainer)
+        if not self._is_due(finished):
+            return
+        try:
+            found = self._measure(trainer, pl_module, finished)
+        except Exception as error:
+            _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
+            return
+        self._hand_over(trainer, found)  # a record that cannot be written is the run's failure, not a measure's
+
+    def _is_due(self, finished: int) -> bool:
+        return self.due is None or finished in self.due
+
+    def _rehearse(self, model: nn.Module) -> None:
+        """One batch of every split through the hooks, whose errors are the user's to mend before training."""
+        hooks = LayerHooks(model, self.layers, reduction=self.reduction)
+        samples = 0
+
+        def sink(layer: str, stage: str, x: Tensor) -> None:
+            check_output(layer, stage, x, samples, hooks.stacked)
+
+        with evaluation(hooks.model), hooks.open(sink):
+            for loader in self.loaders.values():
+                for inputs, labels in islice(unpacked(loader, hooks.model, self.unpack), 1):
+                    samples = len(labels)
+                    call(hooks.model, inputs)
+
+    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> Measurement:
+        position = finished if self.due is None else self.due.index(finished)
+        last = finished == trainer.max_epochs or (self.due is not None and finished == self.due[-1])
+        return measure_once(
+            self.module or pl_module,
+            self.loaders,
+            layers=self.layers,
+            num_classes=self.num_classes,
+            grams=last or position % self.gram_every == 0,
+            means=last or position == 0,
+            distributed=trainer.world_size > 1,
+            **self.options,
+        )
+
+    def _hand_over(self, trainer: pl.Trainer, found: Measurement) -> None:
+        self.latest = found
+        if not trainer.is_global_zero:
+            return
+        step, epoch = self.clock(trainer)
+        if self.sink is not None:
+            self.sink(step, epoch, found)
+            return
+        self._rows += [{"step": step, "epoch": epoch, **row} for row in rows(found)]
+        logged = {self._key(*key): float(x.nanmedian()) for key, x in found.values.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(logged, step=step)
+
+    def _key(self, split: str, layer: str, stage: str, measure: str) -> str:
+        other = split and split != next(iter(self.loaders))
+        return ".".join(part for part in (split if other else "", layer, stage, measure) if part)
+
+    def table(self) -> "pd.DataFrame":
+        """Every value measured so far, one row each (empty where a sink takes them)."""
+        import pandas as pd
+
+        return pd.DataFrame(self._rows)
+
+
+def _finished(trainer: pl.Trainer) -> int:
+    """Epochs finished, also inside on_train_epoch_end, where Lightning has not counted the present one yet."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(max(progress.processed, progress.completed))

@@ -1,0 +1,111 @@
+"""The state of a network while it is measured, and everything as it was afterwards."""
+
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ncbench.measure.batches import Batches, call
+from ncbench.measure.distributed import ProcessGroup
+
+__all__ = ["evaluation", "one_network", "reestimated"]
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, no compiled code; modes and random generators are restored afterwards.
+
+    Python's, numpy's and torch's generators (of the CPU and of the model's GPUs) are restored because an ordinary
+    DataLoader draws from them on every pass, and transforms may. What torch.compile made runs uncompiled here: hooks
+    that are registered after the compilation would silently never be called.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    gpus = sorted(
+        {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
+    )
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is what others draw from
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=gpus))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_uncompiled())
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def reestimated(model: nn.Module, batches: Batches, group: ProcessGroup) -> Iterator[None]:
+    """The running statistics of every batch normalisation estimated anew from `batches`, and restored afterwards.
+
+    As `torch.optim.swa_utils.update_bn`: one pass in which batch normalisation alone is in training mode; the
+    statistics are the averages over batches, weighted by their samples. They are exact for one batch; with more the
+    variance misses that between the batches' means, so use large ones. Batches of one sample are left out.
+
+    Raises ValueError where SyncBatchNorm would wait for ranks that have fewer batches.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if group.size > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in norms):
+        raise ValueError('batch_norm="reestimate": SyncBatchNorm cannot be estimated anew under several processes')
+    saved = [({k: v.clone() for k, v in m._buffers.items() if v is not None}, m.momentum) for m in norms]
+    try:
+        for m in norms:
+            m.train()
+        seen = 0
+        for inputs, labels in batches:
+            if len(labels) > 1:
+                seen += len(labels)
+                for m in norms:
+                    m.momentum = len(labels) / seen  # the average over all samples so far
+                call(model, inputs)
+        for m in norms:
+            m.eval()
+            for buffer in (m.running_mean, m.running_var):
+                assert buffer is not None
+                count = group.total(torch.tensor([float(seen)], dtype=torch.float64, device=buffer.device))
+                buffer.copy_(group.total(buffer.double() * seen) / count)
+        yield
+    finally:
+        for m, (buffers, momentum) in zip(norms, saved):
+            m.momentum = momentum
+            m.eval()
+            for name, value in buffers.items():
+                buffer = m._buffers[name]
+                assert buffer is not None
+                buffer.copy_(value)
+
+
+@contextmanager
+def one_network(model: nn.Module, group: ProcessGroup) -> Iterator[None]:
+    """The buffers of rank 0 on every rank, restored afterwards.
+
+    DDP keeps parameters equal, but the running statistics of batch normalisation are each rank's own until the next
+    training step overwrites them with rank 0's, which are also those of a checkpoint: without this the ranks would
+    measure different networks.
+    """
+    saved = [(buffer, buffer.clone()) for buffer in model.buffers()] if group.size > 1 else []
+    try:
+        for buffer, _ in saved:
+            group.from_first(buffer)
+        yield
+    finally:
+        for buffer, value in saved:
+            buffer.copy_(value)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled in this process, and the import takes seconds
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance

@@ -1,0 +1,165 @@
+"""Outputs of named layers of any module, before and after their activation.
+
+A layer is named as in `named_modules()`, or by a glob over those names (see `layers`). Its stages:
+
+    pre     the output of its one weight module (a module that owns a `weight` with at least two axes) ...
+    post    the output of the layer itself, where that is not the same tensor,
+    weight  the matrix of that weight module.
+
+A layer that holds several weight modules (a block, a backbone) has only its output, stage post; a bare linear or
+convolution only its own, stage pre. An activation that is a function and not a module (F.relu(self.fc1(x))) belongs
+to no layer: `fc1` has stage pre only, and the log says so once.
+
+A layer that is called more than once in one forward pass is `layer` at its first call, then `layer@2`, `layer@3`.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from ncbench.measure.layers import list_layers, resolve, unwrap, weight_matrix
+from ncbench.measure.reductions import Reduction, choose, reducer
+
+__all__ = ["LayerHooks", "list_layers"]
+
+_log = logging.getLogger(__name__)
+
+Sink = Callable[[str, str, Tensor], None]
+
+ACTIVATION = re.compile("relu6?|gelu|silu|mish|c?elu|selu|leaky_relu|tanh|sigmoid|softplus|hard(swish|tanh|sigmoid)")
+
+
+class LayerHooks:
+    """A context in which every forward pass of `model` hands the outputs of its layers to `sink(layer, stage, x)`.
+
+    The sink is called inside the forward pass, before any later module can change the tensor in place. x is (N, D),
+    or (R, N, D) where the model declares `replicas` (an int); `reduction` (see `reductions`; a name, a function, or a
+    mapping from globs over layer names to them) makes one vector per sample of anything longer. Of an output that is
+    a tuple, list or mapping the first tensor is taken. With `maps` what would be flattened is handed over as it is.
+
+    Raises ValueError for a layer that the model does not have and for an unknown reduction.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        *,
+        reduction: Reduction | Mapping[str, Reduction] = "flatten",
+        maps: bool = False,
+    ) -> None:
+        self.model = unwrap(model)
+        self.layers = resolve(model, layers)
+        self.stacked = isinstance(getattr(self.model, "replicas", None), int)
+        self._reduce = {
+            layer.name: reducer(choose(reduction, layer.name), layer.module, layer.name, maps) for layer in self.layers
+        }
+        self._calls: Counter[tuple[str, str]] = Counter()
+        self._watched: dict[int, tuple[str, Tensor]] | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weight of every layer that has one, as matrices (..., d_out, d_in); see `layers.weight_matrix`."""
+        owners = {layer.name: layer.weighted for layer in self.layers if layer.weighted is not None}
+        return {name: weight_matrix(owner, self.stacked) for name, owner in owners.items()}
+
+    def open(self, sink: Sink) -> "LayerHooks":
+        """Register the hooks; use as `with hooks.open(sink): ...`."""
+        self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._calls.clear()))
+        for layer in self.layers:
+            before: list[tuple[Tensor, int]] = []
+            if layer.weighted is not None:
+                self._hook(layer.weighted, layer.name, "pre", sink, before, bare=layer.output is None)
+            if layer.output is not None:
+                self._hook(layer.output, layer.name, "post", sink, before, bare=False)
+        return self
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Say in the log, once per layer, which bare layers of this forward pass are followed by an activation."""
+        kind = type(self.model).__qualname__
+        fresh = {layer.name for layer in self.layers if layer.output is None and (kind, layer.name) not in _looked_at}
+        if not fresh:
+            yield
+            return
+        self._watched = {}
+        try:
+            with _Activations(self._watched, set(fresh)):
+                yield
+        finally:
+            self._watched = None
+            _looked_at.update((kind, name) for name in fresh)
+
+    def _hook(
+        self, module: nn.Module, name: str, stage: str, sink: Sink, before: list[tuple[Tensor, int]], bare: bool
+    ) -> None:
+        def hand_over(_: nn.Module, __: Any, output: Any) -> None:
+            x = first_tensor(output)
+            if x is None:
+                raise ValueError(f"layer {name} ({stage}): its output {type(output).__name__} holds no tensor")
+            if stage == "pre":
+                before[:] = [(x, x._version)]
+            elif before:
+                y, version = before.pop()
+                if y is x and x._version == version:  # no activation, not even in place: the same output
+                    return
+            if bare and self._watched is not None:
+                self._watched[id(x)] = (name, x)  # the tensor is kept alive, so that its id stays its own
+            self._calls[name, stage] += 1
+            call = self._calls[name, stage]
+            sink(name if call == 1 else f"{name}@{call}", stage, x if self.stacked else self._reduce[name](x))
+
+        self._handles.append(module.register_forward_hook(hand_over))
+
+    def __enter__(self) -> "LayerHooks":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._calls.clear()
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The first tensor of a nested output: tuples and lists in order, mappings by their values."""
+    if isinstance(value, Tensor):
+        return value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return next((x for x in map(first_tensor, inner) if x is not None), None)
+
+
+_looked_at: set[tuple[str, str]] = set()
+
+
+class _Activations(TorchFunctionMode):
+    """Sees every torch function that is applied to a watched output while it is on."""
+
+    def __init__(self, watched: dict[int, tuple[str, Tensor]], fresh: set[str]) -> None:
+        super().__init__()
+        self.watched, self.fresh = watched, fresh
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "").rstrip("_")
+        layer, _ = self.watched.get(id(args[0]), ("", None)) if args else ("", None)
+        if layer in self.fresh and ACTIVATION.fullmatch(name):
+            self.fresh.discard(layer)
+            _log.warning(
+                "layer %s: %s is applied to its output from outside; only stage pre is measured "
+                "(name a module that contains both for stage post)",
+                layer,
+                name,
+            )
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,105 @@
+"""Figure of the bound on the distance of the weights to rank K: how far below the bound they stay."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+from ncbench.records.load import layer_key, load_final
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, panels, styled
+from ncbench.report.selectors import NoRecordsError
+
+OF_PAIR, OF_LAYER = ("rank_bound", "tightness"), ("distance", "residual")
+
+
+@styled
+def bounds(dir: Dir) -> Plot:
+    """Distance of W_l to rank K against its bound gap_{l,j} / (2 lam_l) + residual, and their ratio, at the end.
+
+    Left: all replicas and pairs of a layer l and a source layer j < l, coloured by l - j; on the diagonal the bound is
+    an equality. Right: the median of the ratio (tightness) over replicas, with the quantiles of 5 % and 95 %. Dead
+    layers, which have no ratio, are left out. Raises NoRecordsError where no bound is recorded.
+    """
+    table = _pairs(dir)
+    if table.empty:
+        raise NoRecordsError("no bound of the distance to rank K recorded")
+    alive = table[table["tightness"].notna()]
+    if alive.empty:
+        raise NoRecordsError("every layer with a bound is dead")
+    layers = sorted(alive["layer"].unique(), key=layer_key)
+    sources = sorted(alive["source_layer"].unique(), key=layer_key)
+    figure, axes = panels(1, 2, 3.8, 3.6)
+    width = 1.6 + 0.92 * len(sources)
+    figure.set_size_inches(3.8 + width, max(3.6, 1.2 + 0.45 * len(layers)))
+    axes[0, 0].get_gridspec().set_width_ratios([3.8, width])
+    _distances(axes[0, 0], alive)
+    image = _ratios(axes[0, 1], alive, layers, sources)
+    figure.colorbar(image, ax=axes[0, 1], label="median tightness")
+    dead = len(table) - len(alive)
+    if dead:
+        figure.supxlabel(f"{dead} of {len(table)} pairs left out: the layer is dead", fontsize=8)
+    return figure
+
+
+def _pairs(dir: Dir) -> pd.DataFrame:
+    """One row per replica, layer and source layer, with a column for each of the four measures."""
+    frame = load_final(dir)
+    frame = frame[(frame["stage"] == "weight") & frame["measure"].isin([*OF_PAIR, *OF_LAYER])]
+    frame = frame.astype(dict.fromkeys(("run", "layer", "source_layer", "measure"), str))
+    place = ["run", "replica", "layer"]
+    both = _wide(frame, OF_PAIR, [*place, "source_layer"])
+    return both.merge(_wide(frame, OF_LAYER, place), on=place)
+
+
+def _wide(frame: pd.DataFrame, measures: tuple[str, ...], place: list[str]) -> pd.DataFrame:
+    rows = frame[frame["measure"].isin(measures)]
+    table = rows.set_index([*place, "measure"])["value"].unstack().reindex(columns=list(measures))
+    return table.reset_index()
+
+
+def _number(layer: str) -> int:
+    """l of head.l, 0 of the features."""
+    return int(layer.removeprefix("head.")) if layer.startswith("head.") else 0
+
+
+def _distances(ax: Axes, table: pd.DataFrame) -> None:
+    bound, _ = style.clip(table["rank_bound"] + table["residual"])
+    distance, _ = style.clip(table["distance"])
+    apart = np.array([_number(l) - _number(j) for l, j in zip(table["layer"], table["source_layer"])])
+    tints = dict(zip(sorted(set(apart)), style.colours(len(set(apart)))))
+    for steps, tint in reversed(tints.items()):
+        here = apart == steps
+        look: dict[str, Any] = {"color": tint, "label": f"{steps}", "rasterized": True}
+        ax.plot(bound[here], distance[here], ls="", marker="o", ms=3, mew=0, alpha=0.7, **look)
+    low, high = np.nanmin([bound, distance]) / 2, np.nanmax([bound, distance]) * 2
+    ax.plot([low, high], [low, high], color="black", lw=1.0, label="distance = bound")
+    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
+    ax.set(xlabel="bound: gap / (2λ) + residual", ylabel="distance of $W_l$ to rank K")
+    above = int((table["tightness"] > 1).sum())
+    ax.set_title(f"{above} of {len(table)} pairs above the bound")
+    handles, labels = ax.get_legend_handles_labels()
+    # The diagonal names itself; the others share the head of the legend.
+    ax.legend(handles[-2::-1], labels[-2::-1], title="l - j", loc="upper left", handletextpad=0.1, borderpad=0.1)
+
+
+def _ratios(ax: Axes, table: pd.DataFrame, layers: list[str], sources: list[str]) -> Any:
+    quantiles = table.groupby(["layer", "source_layer"])["tightness"].quantile(np.array([0.05, 0.5, 0.95])).unstack()
+    medians = quantiles[0.5].unstack().reindex(index=layers, columns=sources).to_numpy(dtype=float)
+    low, high = np.nanmin(medians), np.nanmax(medians)
+    scale = LogNorm(max(low, style.FLOOR), max(high, 2 * low, 2 * style.FLOOR))
+    image = ax.imshow(medians, aspect="auto", cmap="viridis", norm=scale, interpolation="nearest")
+    for key, (least, median, most) in zip(quantiles.index, quantiles.to_numpy()):
+        layer, source = key
+        text = f"{median:.2g}\n[{least:.2g}, {most:.2g}]"
+        colour = "white" if median > 0 and float(scale(median)) < 0.6 else "black"
+        place = (sources.index(source), layers.index(layer))
+        ax.text(*place, text, ha="center", va="center", fontsize=6.5, color=colour)
+    ax.grid(visible=False)
+    ax.set_xticks(range(len(sources)), [style.literal(name) for name in sources], rotation=40, ha="right")
+    ax.set_yticks(range(len(layers)), [style.literal(name) for name in layers])
+    ax.set(xlabel="source layer j", ylabel="layer l", title="distance / bound: median [5 %, 95 %]")
+    return image

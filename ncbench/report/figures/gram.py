@@ -1,0 +1,115 @@
+"""Figures of the Gram matrices of the class means, at the end and over time.
+
+The identity for neural collapse, a strongly regular graph for the low-rank solution.
+"""
+
+import numpy as np
+import pandas as pd
+
+from ncbench.records.load import load_grams
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, Values, panels, styled
+from ncbench.report.selectors import NoRecordsError
+from ncbench.report.settings import best_replicas, find_settings, with_setting
+
+MOST_CELLS = 3
+Row = tuple[str, dict[str, Values]]  # a label, and a matrix for every layer
+
+
+@styled
+def gram(dir: Dir) -> Plot:
+    """Cosines of the class means (not centred) per layer and stage at the end, of the best replica.
+
+    The best replica is the one with the lowest final loss; its number stands beside its matrices. All
+    matrices share one colour scale: 0 to 1, or -1 to 1 where a cosine is negative. A class mean that is
+    zero has no cosines (grey). At most three settings are drawn.
+    """
+    settings = find_settings(dir)
+    frame = with_setting(load_grams(dir, steps="last"), settings)
+    if frame.empty:
+        raise NoRecordsError("no Gram matrices recorded yet")
+    best = best_replicas(dir)
+    shown = sorted(frame["setting"].unique())[:MOST_CELLS]
+    rows = []
+    for setting in shown:
+        here = frame[frame["setting"] == setting]
+        replica = best.get(setting, here["replica"].min())
+        label = style.wrapped(settings[setting].label, 20)
+        rows += _rows(here[here["replica"] == replica], f"{label}\nreplica {replica}, step ")
+    if not rows:
+        raise NoRecordsError("no Gram matrices recorded for the best replica")
+    figure = _draw(rows, list(frame["layer"].cat.categories), _lowest(rows))
+    style.note_missing(figure, frame["setting"].nunique() - len(shown))
+    return figure
+
+
+@styled
+def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
+    """The matrices of `gram` at every recorded step, ascending, for the best replica of the first setting.
+
+    Returns pairs of step and figure; all figures have one size, one arrangement and one colour scale, so that they
+    can be shown in turn. Raises NoRecordsError where no Gram matrix is recorded.
+    """
+    settings = find_settings(dir)
+    frame = with_setting(load_grams(dir), settings)
+    best = best_replicas(dir)
+    chosen = sorted(setting for setting in frame["setting"].unique() if setting in best)[:1]
+    frame = frame[frame["setting"].isin(chosen)]
+    frame = frame[frame["replica"] == frame["setting"].map(best)]
+    if frame.empty:
+        raise NoRecordsError("no Gram matrices recorded for the best replica")
+    frames = {
+        step: _rows(frame[frame["step"] == step], f"replica {best[chosen[0]]}, step ")
+        for step in sorted(map(int, frame["step"].unique()))
+    }
+    order = list(frame["layer"].cat.categories)
+    low = min(map(_lowest, frames.values()))
+    return [(step, _draw(rows, order, low, "none")) for step, rows in frames.items()]
+
+
+def _rows(frame: pd.DataFrame, head: str) -> list[Row]:
+    """The matrices of one replica at one step: a row before the activation and one after it."""
+    rows = []
+    for stage in ("pre", "post"):
+        part = frame[frame["stage"] == stage].sort_values("layer")
+        if len(part):
+            label = f"{head}{part['step'].iloc[0]}\n{stage}-activation"
+            rows.append((label, dict(zip(part["layer"], map(cosines, part["gram"])))))
+    return rows
+
+
+def _lowest(rows: list[Row]) -> float:
+    """Lower end of the colour scale: -1 where any cosine is negative, else 0."""
+    lowest = min(np.nanmin(matrix, initial=0.0) for _, matrices in rows for matrix in matrices.values())
+    return -1.0 if lowest < -1e-3 else 0.0
+
+
+def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "nearest") -> Plot:
+    layers = [layer for layer in order if any(layer in matrices for _, matrices in rows)]
+    colours = "RdBu_r" if low < 0 else "viridis"
+    figure, axes = panels(len(rows), len(layers), 1.75, 1.75)
+    for row, (label, matrices) in zip(axes, rows):
+        for ax, layer in zip(row, layers):
+            present = layer in matrices
+            ax.set(xticks=[], yticks=[], facecolor="#B0B0B0" if present else "none")
+            ax.grid(visible=False)
+            ax.spines[:].set_visible(present)
+            if present:
+                image = ax.imshow(matrices[layer], interpolation=interpolation, cmap=colours, vmin=low, vmax=1)
+                ax.set_title(style.literal(layer))
+        row[0].set_ylabel(label, fontsize=8)
+    figure.colorbar(image, ax=axes, label="cosine of class means", shrink=min(0.8, 3 / len(rows)), aspect=20)
+    return figure
+
+
+def cosines(gram: Values) -> Values:
+    """Cosines G_ij / sqrt(G_ii G_jj) of a K x K Gram matrix; NaN in the row and column of a zero vector.
+
+    >>> cosines(np.array([[4.0, 2.0], [2.0, 1.0]])).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+    length = np.sqrt(np.clip(np.diag(gram).astype(float), 0.0, None))
+    length[length == 0] = np.nan
+    cosine: Values = np.clip(gram / np.outer(length, length), -1.0, 1.0)
+    return cosine

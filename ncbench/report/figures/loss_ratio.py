@@ -1,0 +1,67 @@
+"""Figures of what was reached, as a multiple of the loss of deep neural collapse: Figure 3 of arXiv 2405.14468."""
+
+import math
+
+from ncbench.records.load import load_references
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, panels, styled
+from ncbench.report.selectors import NoRecordsError, loss_over_dnc
+
+HIGHEST = 1.3  # of the axis: runs that lost directions end at several times the DNC loss and would flatten the rest
+NEAR = 0.01  # a replica whose loss is within this part of the DNC loss has found a DNC solution
+
+
+@styled
+def loss_ratio(dir: Dir) -> Plot:
+    """Loss over DNC loss against the vertices r of the graph, K = r(r-1)/2 classes: closed form and training.
+
+    Lines: the ratio of the closed forms, recorded as a theory line with `measure: curve`, one per depth. Dots: the best
+    replica of each run; bars: the median and the quartiles. Raises NoRecordsError where no such curve is recorded.
+    """
+    references = load_references(dir)
+    curves = references[(references["measure"] == "curve") & references["values"].notna()]
+    if curves.empty:
+        raise NoRecordsError("no curve of closed forms recorded")
+    arguments = {str(run): given for run, given in zip(curves["run"], curves["arguments"])}
+    lines = {int(given["depth"]): values for given, values in zip(curves["arguments"], curves["values"])}
+    points = loss_over_dnc(dir)
+    for column, argument in (("depth", "depth"), ("classes", "num_classes")):
+        points[column] = points["run"].map({run: given[argument] for run, given in arguments.items()})
+    tints = dict(zip(sorted(lines), style.colours(len(lines))))
+    figure, axes = panels(1, 1, 5.6, 3.8)
+    ax = axes[0, 0]
+    for place, (depth, curve) in enumerate(sorted(lines.items())):
+        ax.plot(curve["r"], curve["ratio"], color=tints[depth], label=f"SRG / DNC, L = {depth} (closed form)")
+        here = points[points["depth"] == depth]
+        for classes, part in here.groupby("classes"):
+            x = vertices(int(str(classes))) + 0.07 * (place - (len(lines) - 1) / 2)
+            low, median, high = part["value"].quantile([0.25, 0.5, 0.75])
+            ax.errorbar(x, median, [[median - low], [high - median]], color=tints[depth], capsize=2, marker="_", lw=1)
+            ax.plot(
+                x,
+                part["value"].min(),
+                color=tints[depth],
+                marker=style.MARKERS[place],
+                ls="",
+                ms=5,
+                mec="black",
+                mew=0.5,
+            )
+    ax.plot([], [], color="black", marker="o", ls="", ms=5, label="best trained replica")
+    ax.errorbar([], [], [], color="black", capsize=2, marker="_", lw=1, label="median and quartiles of replicas")
+    ax.axhline(1.0, color=style.VERMILLION, ls="--", lw=1)
+    ax.set(xlabel="vertices r;  K = r(r-1)/2 classes", ylabel="loss / DNC loss")
+    ax.set_ylim(top=min(ax.get_ylim()[1], HIGHEST))
+    ax.set_ylim(bottom=min(0.5, *(min(curve["ratio"]) for curve in lines.values())) - 0.05)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def vertices(classes: int) -> float:
+    """r with r(r-1)/2 = K.
+
+    >>> vertices(10), vertices(15)
+    (5.0, 6.0)
+    """
+    return (1 + math.sqrt(1 + 8 * classes)) / 2

@@ -1,0 +1,136 @@
+"""Figure of rank: per layer and stage over time, and at the end beside the weights' ranks."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ncbench.records.load import load_measures
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, Values, panels, styled
+from ncbench.report.selectors import NoRecordsError
+from ncbench.report.settings import Setting, find_settings, quartiles, with_setting
+
+OVER_TIME = {"rank": "numerical rank over time", "effective_rank": "effective rank over time"}
+AT_END = {"pre": (style.BLUE, "o"), "post": (style.ORANGE, "s"), "weight": (style.GREEN, "^")}
+MOST_STEPS = 120
+
+
+@styled
+def rank(dir: Dir, split: str = "train") -> Plot:
+    """Rank per layer: of the class means over time in colour, and at the end with the weights beside them.
+
+    The numerical rank counts sigma_i > 1e-2 sigma_1, the effective rank is exp(entropy of sigma / sum
+    sigma); medians over replicas, at the end with the range. One row of panels per setting; more than six
+    settings become one table of final numerical ranks in colour.
+    """
+    settings = find_settings(dir)
+    frame = load_measures(dir, measures=list(OVER_TIME))
+    frame = with_setting(frame[(frame["split"] == split) | (frame["stage"] == "weight")], settings)
+    if frame.empty:
+        raise NoRecordsError("no rank recorded yet")
+    table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])
+    shown = sorted(table["setting"].unique())
+    if len(shown) > style.MAX_PANELS:
+        return _ranks_at_end(table, settings, shown)
+    series = _series(table[table["stage"] != "weight"])
+    highest = table[table["stage"] != "weight"]["median"].max()
+    height = 1.3 + 0.22 * len(series)
+    figure, axes = panels(len(shown), 3, 3.5, max(height, 2.6))
+    for row, setting in enumerate(shown):
+        here = table[table["setting"] == setting]
+        for ax, (measure, title) in zip(axes[row], OVER_TIME.items()):
+            means = here[(here["measure"] == measure) & (here["stage"] != "weight")]
+            image = _over_time(ax, means, series, highest)
+            ax.set_title(title if row == 0 else "")
+        axes[row, 1].set_yticklabels([])
+        last = here[(here["measure"] == "rank") & (here["step"] == here["step"].max())]
+        _at_end(axes[row, 2], last, list(dict.fromkeys(layer for layer, _ in series)))
+        axes[row, 2].set_title("numerical rank at the end" if row == 0 else "")
+        if row < len(shown) - 1:
+            for ax in axes[row]:
+                ax.set_xlabel("")
+            axes[row, 2].set_xticklabels([])
+        if len(shown) > 1:
+            axes[row, 0].set_ylabel(style.wrapped(settings[setting].label))
+    ticks, short = MaxNLocator(integer=True), min(1.0, 2 / len(shown))
+    figure.colorbar(image, ax=axes[:, 1], label="rank of class means, median", ticks=ticks, shrink=short)
+    axes[0, 2].legend(loc="best", handletextpad=0.2)
+    return figure
+
+
+def _series(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of layer and stage from input to output."""
+    pairs = table[["layer", "stage"]].drop_duplicates().sort_values(["layer", "stage"])
+    return list(zip(pairs["layer"], pairs["stage"]))
+
+
+def _over_time(ax: Axes, table: pd.DataFrame, series: list[tuple[str, str]], highest: float) -> Any:
+    steps = np.sort(table["step"].unique())
+    if len(steps) > MOST_STEPS:
+        wanted = np.linspace(0, np.log1p(steps[-1]), MOST_STEPS)
+        steps = steps[np.unique(np.searchsorted(np.log1p(steps[:-1]), wanted))]
+    grid = np.full((len(series), len(steps)), np.nan)
+    for place, (layer, stage) in enumerate(series):
+        part = table[(table["layer"] == layer) & (table["stage"] == stage)].set_index("step")
+        grid[place] = part["median"].reindex(steps)
+    image = ax.pcolormesh(
+        _edges(steps),
+        np.arange(len(series) + 1) - 0.5,
+        grid,
+        cmap="viridis",
+        vmin=0,
+        vmax=highest,
+        rasterized=True,
+    )
+    ax.grid(visible=False)
+    ax.set_yticks(range(len(series)), [style.literal(f"{layer} {stage}") for layer, stage in series])
+    ax.invert_yaxis()
+    style.step_axis(ax)
+    ax.set_xlim(right=steps[-1] if len(steps) > 1 else None)
+    return image
+
+
+def _edges(steps: Values) -> Values:
+    """Borders between recorded steps, halfway on the logarithmic axis, the outermost steps included."""
+    drawn = np.log1p(steps.astype(float))
+    middle = (drawn[1:] + drawn[:-1]) / 2
+    edges: Values = np.expm1(np.concatenate([drawn[:1], middle, drawn[-1:] + (len(drawn) == 1)]))
+    return edges
+
+
+def _at_end(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
+    for place, (stage, (colour, marker)) in enumerate(AT_END.items()):
+        part = table[(table["stage"] == stage) & table["layer"].isin(layers)]
+        if len(part):
+            x = np.array([layers.index(layer) for layer in part["layer"]]) + (place - 1) * 0.22
+            ax.vlines(x, part["min"], part["max"], color=colour, lw=1.2, alpha=0.6)
+            ax.plot(x, part["median"], color=colour, marker=marker, ms=4.5, ls="", label=stage)
+    ax.set_xticks(range(len(layers)), [style.literal(name) for name in layers], rotation=40, ha="right")
+    ax.set_xlim(-0.6, len(layers) - 0.4)
+    ax.set_ylim(bottom=0)
+    ax.margins(y=0.25)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(visible=False, axis="x")
+
+
+def _ranks_at_end(table: pd.DataFrame, settings: list[Setting], shown: list[int]) -> Plot:
+    table = table[table["measure"] == "rank"]
+    table = table[table["step"] == table.groupby("setting")["step"].transform("max")]
+    series = sorted(_series(table), key=lambda pair: pair[1] == "weight")
+    grid = np.full((len(shown), len(series)), np.nan)
+    for setting, layer, stage, median in zip(table["setting"], table["layer"], table["stage"], table["median"]):
+        grid[shown.index(setting), series.index((layer, stage))] = median
+    figure, axes = panels(1, 1, 3.4 + 0.4 * len(series), 1.6 + 0.2 * len(shown))
+    ax = axes[0, 0]
+    image = ax.imshow(grid, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+    ax.grid(visible=False)
+    names = [style.literal(f"{layer} {stage}") for layer, stage in series]
+    ax.set_xticks(range(len(series)), names, rotation=40, ha="right")
+    ax.set_yticks(range(len(shown)), [style.literal(settings[setting].label) for setting in shown])
+    label = "numerical rank at the end, median"
+    figure.colorbar(image, ax=ax, label=label, ticks=MaxNLocator(integer=True))
+    return figure

@@ -1,0 +1,75 @@
+"""Figure of training from many initialisations: the median and the whole range of a few quantities over steps."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from ncbench.records.load import load_measures
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
+from ncbench.report.selectors import NoRecordsError
+from ncbench.report.settings import find_settings, quartiles, with_setting
+
+MANY = 10  # replicas from which on their range says something
+QUANTITIES = {
+    "loss": ("", "loss"),
+    "tcv": ("post", "TCV, mean of the hidden layers"),
+    "tail": ("weight", "tail $r_K$, mean of the inner matrices"),
+    "stable_rank": ("weight", "stable rank, mean of the inner matrices"),
+}
+
+
+@styled
+def seed_range(dir: Dir) -> Plot:
+    """Loss, TCV, tail and stable rank against the step: the median over replicas, its shadow from least to largest.
+
+    TCV: the mean over the activations of the hidden layers; tail and stable rank: over head.2 ... head.L-1. A colour
+    for each combination of swept values, at most six. Zeros stand at 1e-16. Raises NoRecordsError where no combination
+    has 10 replicas.
+    """
+    settings = find_settings(dir)
+    frame = with_setting(load_measures(dir, measures=list(QUANTITIES)), settings)
+    frame = frame[frame["split"].isin(["train", ""])]
+    shown = [code for code, setting in enumerate(settings) if len(setting.replicas) >= MANY][: style.MAX_PANELS]
+    frame = frame[frame["setting"].isin(shown)]
+    if frame.empty:
+        raise NoRecordsError(f"no {MANY} replicas of the same settings")
+    tints = dict(zip(shown, style.colours(len(shown))))
+    figure, axes = panels(2, 2, 4.0, 2.9)
+    for ax, (measure, (stage, label)) in zip(axes.flat, QUANTITIES.items()):
+        means = _means(frame[frame["measure"] == measure], stage)
+        table = quartiles(means, ["setting", "step"])
+        for code, rows in table.groupby("setting"):
+            _shadow(ax, rows, tints[int(str(code))])
+        ax.set_ylabel(label)
+        style.step_axis(ax)
+        if measure in ("loss", "tcv", "tail"):
+            log_if_positive(ax)
+    handles: list[Any] = [
+        Line2D([], [], color=tint, lw=2, label=style.literal(settings[code].label)) for code, tint in tints.items()
+    ]
+    handles += [Patch(color="#808080", alpha=0.3, lw=0, label="from least to largest")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _means(frame: pd.DataFrame, stage: str) -> pd.DataFrame:
+    """One value per setting, replica and step: of the whole network, or the mean over its hidden layers or matrices."""
+    if stage:
+        number = pd.to_numeric(frame["layer"].astype(str).str.removeprefix("head."), errors="coerce")
+        last = number.groupby(frame["setting"]).transform("max") + (stage == "post")  # the output has no activation
+        frame = frame[(frame["stage"] == stage) & (number >= (2 if stage == "weight" else 1)) & (number < last)]
+    else:
+        frame = frame[frame["layer"].astype(str) == ""]
+    return frame.groupby(["setting", "replica", "step"], observed=True)["value"].mean().reset_index()
+
+
+def _shadow(ax: Axes, rows: pd.DataFrame, tint: Any) -> None:
+    steps = rows["step"].to_numpy(dtype=float)
+    median, low, high = (style.clip(rows[column])[0] for column in ("median", "min", "max"))
+    ax.fill_between(steps, low, high, color=tint, alpha=0.25, lw=0)
+    ax.plot(steps, median, color=tint, lw=1.5)

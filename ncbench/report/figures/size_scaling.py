@@ -1,0 +1,121 @@
+"""Figure of the rank of the hidden weights against the size of the network."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from ncbench.records.load import load_final
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
+from ncbench.report.selectors import NoRecordsError
+from ncbench.report.settings import describe, find_settings, sort_key, with_setting
+
+SIZES = ("width", "depth")
+STATIONARY = 1e-3  # of grad_max: a network with a larger gradient has not arrived anywhere
+MEASURES = {
+    "stable_rank": ("weight", "stable rank, hidden weights"),
+    "rank": ("weight", "numerical rank, hidden weights"),
+    "tcv_relative": ("post", "TCV / total variance, hidden layers"),
+}
+MOST_GROUPS = 12
+
+
+@styled
+def size_scaling(dir: Dir) -> Plot:
+    """Stable rank and numerical rank of the hidden weights, and scale-free TCV, against width or depth.
+
+    Weights: the mean over head.2 ... head.L-1 (head.2 where L = 2); TCV: over the activations of the hidden layers.
+    Lines: the median over seeds with the range, a colour for each combination of the other swept values. Replicas
+    whose gradient is 1e-3 or more anywhere are not counted: they stand as open markers. Raises NoRecordsError where
+    neither width nor depth has two values.
+    """
+    settings = find_settings(dir)
+    numbers = {
+        name: {code: _number(setting.values.get(name)) for code, setting in enumerate(settings)} for name in SIZES
+    }
+    swept = [name for name in SIZES if len({x for x in numbers[name].values() if x is not None}) > 1]
+    if not swept:
+        raise NoRecordsError("neither width nor depth has two values")
+    size, place = swept[0], numbers[swept[0]]
+    frame = with_setting(load_final(dir), settings)
+    frame = frame[frame["setting"].map(place).notna() & frame["split"].isin(["train", ""])]
+    moving = _moving(frame)
+    others = {
+        code: {name: value for name, value in setting.values.items() if name != size}
+        for code, setting in enumerate(settings)
+    }
+    order = sorted({describe(values): list(map(sort_key, values.values())) for values in others.values()}.items())
+    groups = [name for name, _ in sorted(order, key=lambda group: group[1])]
+    tints = dict(zip(groups, style.colours(len(groups))))
+    figure, axes = panels(1, len(MEASURES), 3.3, 3.2)
+    known, left_out = 0, 0
+    for ax, (measure, (stage, label)) in zip(axes[0], MEASURES.items()):
+        table = _hidden_means(frame, measure, stage)
+        known += len(table)
+        table = table.assign(x=table["setting"].map(place), group=[describe(others[i]) for i in table["setting"]])
+        still = np.array([key not in moving for key in zip(table["setting"], table["replica"])], dtype=bool)
+        left_out = max(left_out, int((~still).sum()))
+        for group in groups:
+            _line(ax, table[still & (table["group"] == group)], tints[group])
+        lost = table[~still]
+        ax.plot(lost["x"], lost["value"], ls="", marker="o", ms=4.5, mfc="none", mec="#808080", zorder=3)
+        ax.set_ylabel(label)
+        if stage == "weight" and len(table):
+            ax.set_ylim(0, 1.05 * ax.dataLim.y1)
+        _x_axis(ax, size, sorted({x for x in place.values() if x is not None}))
+    if not known:
+        raise NoRecordsError("no rank of hidden weights recorded")
+    log_if_positive(axes[0, 2])
+    handles = [
+        Line2D([], [], color=tint, marker="o", ms=4, label=style.literal(group or "median"))
+        for group, tint in list(tints.items())[:MOST_GROUPS]
+    ]
+    if left_out:
+        label = f"not counted: gradient ≥ {STATIONARY:g} ({left_out} replicas)"
+        handles.append(Line2D([], [], ls="", marker="o", ms=4.5, mfc="none", mec="#808080", label=label))
+    fitting = style.legend_columns(figure, [handle.get_label() for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
+    return figure
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _moving(frame: pd.DataFrame) -> set[tuple[int, int]]:
+    """Setting and replica of the networks that are not stationary; a gradient that is not recorded counts as none."""
+    gradients = frame[frame["measure"] == "grad_max"]
+    far = gradients[~(gradients["value"] < STATIONARY)]
+    return set(zip(far["setting"], far["replica"]))
+
+
+def _hidden_means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
+    """The mean over the hidden layers, one row per setting and replica: of weights head.2 ... head.L-1, else head.2."""
+    number = pd.to_numeric(frame["layer"].astype(str).str.removeprefix("head."), errors="coerce")
+    last = number.groupby(frame["setting"]).transform("max")
+    hidden = (number < last) & (number > 1) if stage == "weight" else number < last
+    if stage == "weight":
+        hidden |= (last == 2) & (number == 2)
+    rows = frame[hidden & (frame["measure"] == measure) & (frame["stage"] == stage)]
+    return rows.groupby(["setting", "replica"], observed=True)["value"].mean().reset_index()
+
+
+def _line(ax: Axes, table: pd.DataFrame, tint: Any) -> None:
+    found = table.dropna().groupby("x")["value"].agg(["median", "min", "max"])
+    if len(found):
+        median = found["median"].to_numpy(dtype=float)
+        ranges = [median - found["min"].to_numpy(dtype=float), found["max"].to_numpy(dtype=float) - median]
+        ax.errorbar(found.index, median, yerr=ranges, color=tint, marker="o", ms=4, lw=1.3, capsize=2)
+
+
+def _x_axis(ax: Axes, size: str, values: list[float]) -> None:
+    if size == "width":
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(values, [f"{x:g}" for x in values])
+    ax.set_xlabel(size)

@@ -1,0 +1,223 @@
+"""The look of all figures, and how they are written: print-ready, colour-blind safe, reproducible bytes."""
+
+import functools
+import io
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
+
+# Okabe and Ito's palette, distinguishable under the common colour-vision deficiencies.
+ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
+VERMILLION, PURPLE = "#D55E00", "#CC79A7"
+REFERENCE_STYLES = [(VERMILLION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, (0, (5, 1, 1, 1, 1, 1)))]
+MARKERS = ["o", "s", "^", "D", "v", "P"]
+FLOOR = 1e-16  # below: rounding of float64, drawn at the floor so that exact zeros stay visible on log axes
+MAX_PANELS = 6
+KINDS = ("png", "svg", "pdf")
+_RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.5,
+    "figure.facecolor": "white",
+    "text.usetex": False,
+    "svg.hashsalt": "ncbench",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # TrueType, embedded: journals refuse the Type 3 fonts of the default
+}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Values = npt.NDArray[np.float64]
+
+
+class Plot(Figure):
+    """A matplotlib Figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return to_png(self)
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Runs a drawing function under the style of this file, leaving the caller's settings alone."""
+
+    @functools.wraps(draw)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        with mpl.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Plot, Any]:
+    """A figure with rows x columns axes (always a 2-d array), `width` x `height` inches each."""
+    figure = Plot(figsize=(width * columns, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+@styled
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG at 200 dots per inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@styled
+def to_svg(figure: Figure, glyphs: bool = True) -> str:
+    """The figure as SVG, without dates or program names in it.
+
+    `glyphs` draws text as outlines, the same everywhere; without, it is text in the reader's font and the file
+    half as long, for pages that hold many pictures.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "path" if glyphs else "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+@styled
+def to_pdf(figure: Figure) -> bytes:
+    """The figure as PDF with embedded fonts, without dates or program names in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return buffer.getvalue()
+
+
+def inline_svg(svg: str, prefix: str, alt: str) -> str:
+    """An SVG document as an element of an HTML page: no prolog, no metadata, ids unique through `prefix`."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Writes `name`.png, `name`.svg and `name`.pdf into `folder`; returns the SVG."""
+    svg = to_svg(figure)
+    figure.set_layout_engine("none")  # found once, a third of the time of drawing, and the same in all three
+    (folder / f"{name}.pdf").write_bytes(to_pdf(figure))
+    (folder / f"{name}.png").write_bytes(to_png(figure))
+    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    return svg
+
+
+def colours(count: int) -> list[Any]:
+    """`count` colours in an order that the eye reads as one (viridis without its palest end)."""
+    return [mpl.colormaps["viridis"](x) for x in np.linspace(0.0, 0.9, max(count, 1))]
+
+
+def literal(text: object) -> str:
+    """Text from data, protected from being read as mathematics.
+
+    >>> literal("a$b")
+    'a\\\\$b'
+    """
+    return str(text).replace("$", r"\$")
+
+
+def wrapped(text: str, width: int = 28) -> str:
+    """A label from data on lines of about `width` characters, for the side of a small panel."""
+    return literal("\n".join(textwrap.wrap(text, width)))
+
+
+def legend_columns(figure: Figure, labels: Iterable[object], most: int = 3) -> int:
+    """In how many columns the labels fit below a figure: a letter of a legend is about 1/14 inch wide."""
+    letters = max((len(str(label)) for label in labels), default=0) + 8  # with the sample of the line
+    return max(1, min(most, int(14 * figure.get_figwidth() / letters)))
+
+
+def note_missing(figure: Figure, settings: int) -> None:
+    """Says at the foot of a figure how many runs have no place in it."""
+    if settings:
+        figure.supxlabel(f"{settings} more not drawn", fontsize=8)
+
+
+def step_axis(axes: Axes) -> None:
+    """Steps on a logarithmic axis that also holds step 0."""
+    axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10.0, linthresh=1.0))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: "0" if x == 0 else _power(x)))
+    axes.set_xlim(left=0.0)
+    axes.set_xlabel("gradient step")
+
+
+def _power(x: float) -> str:
+    return f"$\\mathregular{{10^{{{round(np.log10(x))}}}}}$" if x >= 1000 else f"{x:g}"
+
+
+def log_axis(axis: Any, low: float, high: float) -> None:
+    """Logarithmic ticks, as plain numbers and denser where the axis spans less than two decades."""
+    decades = np.log10(high / low)
+    if decades < 2:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.7 else tuple(range(1, 10))))
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    else:
+        axis.set_major_locator(LogLocator(numticks=8))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def clip(values: Iterable[float]) -> tuple[Values, bool]:
+    """Values raised to the floor of the log axes (infinite ones become NaN), and whether any was below it."""
+    array = np.asarray(values, dtype=float)
+    array = np.where(np.isfinite(array), array, np.nan)
+    low = array < FLOOR
+    return np.where(low, FLOOR, array), bool(low.any())
+
+
+def thin(steps: Values, *curves: Values, bins: int = 300) -> npt.NDArray[np.intp]:
+    """Places to keep so that a drawing has few points and still shows every extreme.
+
+    The step axis is cut into `bins` equal parts of its drawn (logarithmic) length; of each part the first and
+    the last point and the lowest and highest of every curve are kept.
+    """
+    if len(steps) <= 4 * bins:
+        return np.arange(len(steps))
+    drawn = np.log1p(steps)
+    parts = np.floor((drawn - drawn[0]) / max(drawn[-1] - drawn[0], 1e-300) * bins).astype(int)
+    starts = np.flatnonzero(np.diff(parts, prepend=-1))
+    keep = {0, len(steps) - 1}
+    for start, end in zip(starts, [*starts[1:], len(steps)]):
+        keep |= {int(start), int(end) - 1}
+        for curve in curves:
+            part = np.where(np.isnan(curve[start:end]), curve[start], curve[start:end])
+            keep |= {int(start + np.argmin(part)), int(start + np.argmax(part))}
+    return np.array(sorted(keep), dtype=np.intp)
+
+
+def log_if_positive(ax: Axes) -> None:
+    """A logarithmic y axis, where everything drawn is positive and not all the same."""
+    low, high = ax.dataLim.intervaly
+    if 0 < low < high:
+        ax.set_yscale("log")
+        log_axis(ax.yaxis, low, high)
+
+
+def spread(values: list[Any]) -> list[Any]:
+    """Six of the values, evenly spread from the first to the last; all where there are no more.
+
+    >>> spread(list(range(11)))
+    [0, 2, 4, 6, 8, 10]
+    """
+    places = np.linspace(0, len(values) - 1, min(len(values), MAX_PANELS)).round().astype(int)
+    return [values[place] for place in places]

@@ -1,0 +1,86 @@
+"""Figure of the tails of the weights' spectra: what rank k leaves out of each matrix, at the start and at the end."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ncbench.records.load import layer_key, load_spectra
+from ncbench.records.runs import Dir
+from ncbench.report.figures import style
+from ncbench.report.figures.style import Plot, Values, panels, styled
+from ncbench.report.selectors import NoRecordsError, num_classes
+from ncbench.report.settings import find_settings, with_setting
+
+AT = {"first": ("--", "start"), "last": ("-", "end")}
+
+
+@styled
+def tails(dir: Dir) -> Plot:
+    """Tails r_k = sum_{j>k} s_j^2 / sum_j s_j^2 of every weight matrix against k, medians over replicas.
+
+    Solid at the end, dashed at the start of training, a colour for each setting. The dotted line stands at k = K, the
+    number of classes, where it is known. Values below 1e-16 are drawn there. At most six settings and six
+    layers, evenly spread over what there is.
+    """
+    settings = find_settings(dir)
+    frames = {at: with_setting(load_spectra(dir, steps=at), settings) for at in ("first", "last")}
+    last = frames["last"][frames["last"]["stage"] == "weight"]
+    if last.empty:
+        raise NoRecordsError("no singular values of weights recorded")
+    present = sorted(last["setting"].unique())
+    shown = style.spread(present)
+    recorded = sorted(map(str, last["layer"].unique()), key=layer_key)
+    layers = style.spread(recorded)
+    tints = dict(zip(shown, style.colours(len(shown))))
+    columns = 2 if len(layers) == 4 else min(len(layers), 3)
+    figure, axes = panels(-(-len(layers) // columns), columns, 3.5, 2.9)
+    classes = {num_classes(dir).get(settings[setting].run) for setting in shown} - {None}
+    clipped = False
+    for place, ax in enumerate(axes.flat):
+        if place >= len(layers):
+            ax.set_axis_off()
+            continue
+        for at, frame in frames.items():
+            part = frame[(frame["stage"] == "weight") & (frame["layer"] == layers[place])]
+            for setting, rows in part[part["setting"].isin(shown)].groupby("setting"):
+                clipped |= _curve(ax, rows, tints[int(str(setting))], AT[at][0])
+        for K in classes:
+            ax.axvline(K, color="black", lw=1.0, ls=":")
+        ax.set(yscale="log", xlim=(0, None), title=style.literal(layers[place]))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_xlabel("k" if place + columns >= len(layers) else "")
+        ax.set_ylabel("tail $r_k$" if place % columns == 0 else "")
+    handles = [
+        Line2D([], [], color=tint, lw=2, label=style.literal(settings[setting].label))
+        for setting, tint in tints.items()
+    ]
+    handles += [Line2D([], [], color="black", ls=dashes, label=label) for dashes, label in AT.values()]
+    handles += [Line2D([], [], color="black", lw=1.0, ls=":", label="k = K")] if classes else []
+    fitting = style.legend_columns(figure, [handle.get_label() for handle in handles])
+    figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
+    more = [(len(present) - len(shown), "settings"), (len(recorded) - len(layers), "layers")]
+    notes = ["median over replicas", *(f"{number} more {what} not drawn" for number, what in more if number)]
+    notes += [f"values below {style.FLOOR:g} (zeros too) drawn at {style.FLOOR:g}"] if clipped else []
+    figure.suptitle("; ".join(notes), fontsize=8)
+    return figure
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, tint: Any, dashes: str) -> bool:
+    """The median of the replicas' tails; whether any was below the floor."""
+    found = np.array([_tail(one.sort_values("index")["singular_value"]) for _, one in rows.groupby("replica")])
+    if np.isnan(found).all():
+        return False
+    median, clipped = style.clip(np.nanmedian(found[~np.isnan(found).any(axis=1)], axis=0))
+    ax.plot(np.arange(len(median)), median, color=tint, ls=dashes, lw=1.4)
+    return clipped
+
+
+def _tail(singular_values: "pd.Series[float]") -> Values:
+    """r_0 = 1, r_1 ... r_{p-1} of one matrix; NaN for a zero matrix. From behind: no digits are lost to differences."""
+    squares = singular_values.to_numpy(dtype=np.float64) ** 2
+    behind = np.cumsum(squares[::-1])[::-1]
+    return np.asarray(behind / (behind[0] or np.nan), dtype=np.float64)

@@ -1,0 +1,151 @@
+"""Verdicts as a reader meets them: marks, badges and the rows of the tables on the page and in the index."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ncbench.claims.papers import PAPERS, figure_numbers
+from ncbench.report.verdicts.judge import Judgement
+
+# Text first: the mark and its colour (Okabe and Ito's) only repeat it.
+MARKS = {"reproduced": "✓", "conditional": "◐", "not reproduced": "✗", "not enough data": "○"}
+NOT_YET = "not yet"
+CHANGED = "changed"  # a run with other settings than its experiment: its claims are not the experiment's
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A verdict with its mark; `css` names its colour."""
+
+    text: str
+    mark: str
+    css: str
+
+
+def badge(verdict: str) -> Badge:
+    """The badge of a verdict, or of `not yet` for a figure without an experiment.
+
+    >>> badge("not reproduced")
+    Badge(text='not reproduced', mark='✗', css='not-reproduced')
+    """
+    return Badge(verdict, MARKS.get(verdict, "≈" if verdict == CHANGED else "·"), verdict.replace(" ", "-"))
+
+
+def overall(verdicts: Iterable[str]) -> str:
+    """One verdict for several claims: the least favourable of those that were decided.
+
+    >>> overall(["reproduced", "conditional"]), overall(["reproduced", "not enough data"]), overall([])
+    ('conditional', 'reproduced', 'not enough data')
+    """
+    found = set(verdicts)
+    for verdict in ("not reproduced", "conditional", "reproduced"):
+        if verdict in found:
+            return verdict
+    return "not enough data"
+
+
+def tally(verdicts: Iterable[str]) -> str:
+    """How many claims have which verdict.
+
+    >>> tally(["reproduced", "reproduced", "conditional"])
+    '2 reproduced, 1 conditional'
+    """
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if counts[verdict]) or "no claims"
+
+
+def figure_of(reproduces: Mapping[str, Any] | None) -> str:
+    """The figure an experiment belongs to, in words.
+
+    >>> figure_of({"paper": "sukenik24", "figure": "2 top", "forms": ["quick"], "variation": "n = 5"})
+    'arXiv 2405.14468, Figure 2 top (n = 5)'
+    """
+    if not reproduces:
+        return ""
+    arxiv = {paper.key: paper.arxiv for paper in PAPERS}.get(str(reproduces.get("paper")), "")
+    variation = f" ({reproduces['variation']})" if reproduces.get("variation") else ""
+    numbers = figure_numbers(reproduces.get("figure"))
+    return f"arXiv {arxiv}, Figure{'s' * (len(numbers) > 1)} {' and '.join(numbers)}{variation}"
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim in the table of a page."""
+
+    says: str
+    measured: str
+    sample_size: int
+    check: str
+    facts: list["Fact"]
+    badge: Badge
+    expect: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class ExperimentClaims:
+    """The claims of one experiment in a page."""
+
+    experiment: str
+    figure: str
+    overrides: list[str]
+    rows: list[ClaimRow]
+
+
+def claims_of(judgement: Judgement) -> ExperimentClaims:
+    """A judgement as rows."""
+    rows = [
+        ClaimRow(
+            says=verdict.claim.says,
+            measured=verdict.measured,
+            sample_size=verdict.sample_size,
+            check=verdict.claim.check,
+            facts=facts(verdict.evidence),
+            badge=badge(verdict.verdict),
+            expect=verdict.claim.expect,
+            agrees=verdict.agrees,
+        )
+        for verdict in judgement.verdicts
+    ]
+    return ExperimentClaims(judgement.experiment, figure_of(judgement.reproduces), judgement.overrides, rows)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of a claim's evidence: a text, or a table where it is a list of records."""
+
+    name: str
+    text: str
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    caption: str = ""
+
+
+def facts(evidence: Mapping[str, Any]) -> list[Fact]:
+    """Evidence in the order it was given, empty entries left out."""
+    found = []
+    for name, value in evidence.items():
+        label = name.replace("_", " ")
+        if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+            header = list(dict.fromkeys(key for entry in value for key in entry))
+            rows = [[plain_text(entry.get(key)) for key in header] for entry in value]
+            found.append(Fact(label, "", [key.replace("_", " ") for key in header], rows))
+        elif value not in (None, [], {}):
+            found.append(Fact(label, plain_text(value)))
+    return found
+
+
+def plain_text(value: Any) -> str:
+    """A value of JSON as a reader writes it; NaN and null are empty.
+
+    >>> plain_text({"python": "3.11", "threads": [1, 0.25]})
+    'python 3.11, threads [1, 0.25]'
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plain_text(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return f"[{', '.join(map(plain_text, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,115 @@
+"""The numbers at the top of the page: final values beside the theory lines, and a table per layer."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ncbench.records.load import load_final
+from ncbench.records.runs import Dir
+from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1
+from ncbench.report.settings import Setting, find_settings, load_setting_references, quartiles, with_setting
+
+MOST_LAYER_TABLES = 6
+LAYER_COLUMNS = [
+    "dnc1",
+    "tcv_relative",
+    "tcv",
+    "dnc2",
+    "rank",
+    "stable_rank",
+    "effective_rank",
+    "tail",
+    "norm",
+    "distance",
+    "residual",
+    "gram_block",
+]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: column names, rows, and a caption."""
+
+    header: list[str]
+    rows: list[list[str]]
+    caption: str = ""
+
+
+def headline(dir: Dir) -> Table:
+    """One row per setting: final loss against the theory lines, accuracies, rank of hidden layers, DNC1."""
+    settings = find_settings(dir)
+    final = with_setting(load_final(dir), settings)
+    train = final[final["split"] != "test"]
+    references = load_setting_references(dir, settings)
+    lines = list(dict.fromkeys(name for known in references for name in known))
+    header = ["", "replicas", "step", "final loss", "lowest loss"]
+    for name in lines:
+        header += [name.upper(), f"below {name.upper()}"]
+    header += ["accuracy", "test accuracy", "rank, intermediate layers", "DNC1, last hidden layer"]
+    rows = []
+    for code, setting in enumerate(settings):
+        here, whole = train[train["setting"] == code], final[final["setting"] == code]
+        losses = final_loss(here)["value"].dropna()
+        row = [setting.label, str(len(setting.replicas)), str(here["step"].max()) if len(here) else "none recorded"]
+        row += [spread(losses, 6), f"{losses.min():.6g}" if len(losses) else ""]
+        for name in lines:
+            value = references[code].get(name)
+            known = value is not None and len(losses) > 0
+            row += ["" if value is None else f"{value:.7g}"]
+            row += [f"{int((losses < value).sum())} of {len(losses)}" if known else ""]
+        for split in ("train", "test"):
+            row.append(spread(whole[(whole["measure"] == "accuracy") & (whole["split"] == split)]["value"]))
+        row += [spread(intermediate_rank(here)["value"]), spread(last_dnc1(here)["value"])]
+        rows.append(row)
+    return _without_empty_columns(
+        Table(
+            header, rows, "Final values: median over replicas, lower and upper quartile in brackets where they differ."
+        )
+    )
+
+
+def spread(values: "pd.Series[float]", digits: int = 4) -> str:
+    """Median and quartiles as text; the median alone where they agree.
+
+    >>> spread(pd.Series([1.0, 2.0, 3.0]))
+    '2 [1.5, 2.5]'
+    """
+    values = values.dropna()
+    if values.empty:
+        return ""
+    low, median, high = (f"{values.quantile(q):.{digits}g}" for q in (0.25, 0.5, 0.75))
+    return median if low == high else f"{median} [{low}, {high}]"
+
+
+def layer_tables(dir: Dir) -> list[Table]:
+    """For each of the first six settings the final measures of every layer and stage."""
+    settings = find_settings(dir)
+    frame = with_setting(load_final(dir), settings)
+    frame = frame[(frame["layer"] != "") & (frame["split"] != "test") & frame["measure"].isin(LAYER_COLUMNS)]
+    values = quartiles(frame, ["setting", "layer", "stage", "measure"])
+    return [
+        _layer_table(values[values["setting"] == code], settings[code])
+        for code in sorted(values["setting"].unique())[:MOST_LAYER_TABLES]
+    ]
+
+
+def _layer_table(values: pd.DataFrame, setting: Setting) -> Table:
+    rows = []
+    for (layer, stage), part in values.groupby(["layer", "stage"], observed=True):
+        entries = part.set_index("measure")
+        rows.append([str(layer), str(stage), *(_entry(entries, name) for name in LAYER_COLUMNS)])
+    return _without_empty_columns(Table(["layer", "stage", *LAYER_COLUMNS], rows, setting.label))
+
+
+def _entry(entries: pd.DataFrame, name: str) -> str:
+    if name not in entries.index or not entries.loc[name, "replicas"]:
+        return ""
+    row = entries.loc[name]
+    median, low, high = (f"{row[column]:.3g}" for column in ("median", "q25", "q75"))
+    return median if low == high else f"{median} [{low}, {high}]"
+
+
+def _without_empty_columns(table: Table) -> Table:
+    keep = [i for i in range(len(table.header)) if i == 0 or any(row[i] for row in table.rows)]
+    rows = [[row[i] for i in keep] for row in table.rows]
+    return Table([table.header[i] for i in keep], rows, table.caption)

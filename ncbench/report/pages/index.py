@@ -1,0 +1,154 @@
+"""The index of results: every figure of the papers with the verdicts of the experiments that reproduce it.
+
+Read from the `claims.json` and `run.json` files below a directory: run folders, or the records kept in docs/results.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ncbench.claims.papers import PAPERS, Paper, PaperFigure, figure_numbers
+from ncbench.records.runs import BadRecordsError, Dir, as_paths, find_runs, read_json
+from ncbench.report.pages.badges import CHANGED, MARKS, NOT_YET, Badge, badge, figure_of, overall, tally
+from ncbench.report.pages.templating import environment
+
+__all__ = ["write_index", "write_record_page"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An experiment with a record: where it lies, what it reproduces, its claims and its cost."""
+
+    name: str
+    link: str
+    paper: str
+    figures: list[str]
+    forms: str
+    variation: str
+    claims: list[dict[str, Any]]
+    overrides: str
+    command: str
+    runs: str
+    hashes: str
+    wall: str
+
+    @property
+    def figure(self) -> str:
+        """The figures of the paper in words."""
+        named = {"paper": self.paper, "figure": self.figures, "variation": self.variation}
+        return figure_of(named) if self.paper else ""
+
+    @property
+    def verdict(self) -> Badge:
+        """The least favourable of its verdicts, or `changed` for a run with other settings than the experiment."""
+        return badge(CHANGED if self.overrides else overall(self._verdicts()))
+
+    @property
+    def tally(self) -> str:
+        """How many claims have which verdict, or what was changed."""
+        return f"run with {self.overrides}" if self.overrides else tally(self._verdicts())
+
+    @property
+    def deviating(self) -> int:
+        """How many verdicts differ from what the experiment expects."""
+        return 0 if self.overrides else sum(not claim["agrees"] for claim in self.claims)
+
+    def _verdicts(self) -> list[str]:
+        return [claim["verdict"] for claim in self.claims]
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """A figure of a paper and the experiments that have a record."""
+
+    figure: PaperFigure
+    entries: list[Entry]
+
+    @property
+    def badges(self) -> list[Badge]:
+        """One badge per experiment as its file has it, or `not yet`."""
+        return [entry.verdict for entry in self.entries if not entry.overrides] or [badge(NOT_YET)]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """A paper and all its figures."""
+
+    paper: Paper
+    rows: list[FigureRow]
+
+
+def write_index(dir: Dir, out: Path) -> Path:
+    """Writes index.html and README.md (the same table in Markdown) into `out`; returns the page's path.
+
+    Raises ValueError where a directory holds no claims.json, or one that is not readable as claims.
+    """
+    entries = sorted((entry for one in as_paths(dir) for entry in _entries(one, out)), key=lambda entry: entry.name)
+    tables = [_paper_table(paper, entries) for paper in PAPERS]
+    others = [entry for entry in entries if not entry.paper]
+    shown: dict[str, Any] = {
+        "papers": tables,
+        "others": others,
+        "legend": [badge(v) for v in [*MARKS, CHANGED, NOT_YET]],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for template, target in (("index.html.jinja", "index.html"), ("index.md.jinja", "README.md")):
+        (out / target).write_text(environment().get_template(template).render(shown), encoding="utf-8")
+    return out / "index.html"
+
+
+def write_record_page(folder: Path) -> Path:
+    """Writes README.md into a folder with claims.json and figures/: claims, verdicts, pictures, the command."""
+    (entry,) = _entries(folder, folder)
+    figures = sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    text = environment().get_template("record.md.jinja").render(entry=entry, figures=figures)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return folder / "README.md"
+
+
+def _paper_table(paper: Paper, entries: list[Entry]) -> PaperTable:
+    here = [entry for entry in entries if entry.paper == paper.key]
+    return PaperTable(paper, [FigureRow(f, [e for e in here if f.number in e.figures]) for f in paper.figures])
+
+
+def _entries(dir: Path, out: Path) -> Iterator[Entry]:
+    if not dir.is_dir():
+        raise FileNotFoundError(f"dir={str(dir)!r}: no such directory")
+    found = [p for p in dir.rglob("claims.json") if not any(s.startswith(".") for s in p.relative_to(dir).parts)]
+    if not found:
+        raise BadRecordsError(f"dir={str(dir)!r} holds no claims.json; make the reports of its runs first")
+    for path in sorted(found):
+        content = read_json(path)
+        experiments = content.get("experiments") if isinstance(content, dict) else None
+        if not isinstance(experiments, list):
+            raise BadRecordsError(f"{path}: has to hold the claims of experiments")
+        infos = [read_json(run / "run.json") for run in find_runs(path.parent)]
+        for experiment in experiments:
+            yield _entry(experiment, path.parent, out, [i for i in infos if i.get("name") == experiment["experiment"]])
+
+
+def _entry(experiment: dict[str, Any], folder: Path, out: Path, infos: list[dict[str, Any]]) -> Entry:
+    reproduces = experiment.get("reproduces") or {}
+    page = folder / "report.html"
+    target = page if page.is_file() else folder
+    statuses = [str(info.get("status")) for info in infos]
+    unfinished = [status for status in statuses if status != "done"]
+    walls = [info.get("wall_seconds") or 0.0 for info in infos]
+    hashes = [str(digest)[:10] for digest in experiment.get("hashes") or []]
+    return Entry(
+        name=str(experiment["experiment"]),
+        link=f"./{quote(Path(os.path.relpath(target, out)).as_posix())}",  # no name can pose as another scheme
+        paper=str(reproduces.get("paper") or ""),
+        figures=figure_numbers(reproduces.get("figure")),
+        forms=" and ".join(reproduces.get("forms") or []),
+        variation=str(reproduces.get("variation") or ""),
+        claims=list(experiment["claims"]),
+        overrides=" ".join(map(str, experiment.get("overrides") or [])),
+        command=str(infos[0].get("command") or "") if infos else "",
+        runs=f"{len(infos)}" + (f" ({', '.join(unfinished)})" if unfinished else ""),
+        hashes=", ".join(hashes[:2]) + (f" and {len(hashes) - 2} more" if len(hashes) > 2 else ""),
+        wall=f"{sum(walls):.0f} s",
+    )

@@ -1,0 +1,105 @@
+"""Writes the report of a directory of runs: a self-contained page, its figures as files, and a table."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ncbench.records.cache import one_report
+from ncbench.records.load import load_references, load_run_info
+from ncbench.records.runs import Dir, common_root, frozen
+from ncbench.report.pages.badges import claims_of, plain_text
+from ncbench.report.pages.catalogue import draw_all
+from ncbench.report.pages.headline import Table, headline, layer_tables
+from ncbench.report.pages.templating import environment
+from ncbench.report.settings import final_table
+from ncbench.report.verdicts.judge import Judgement, judge, write_claims
+
+
+@one_report
+def write_report(dir: Dir, out: Path, judgements: list[Judgement] | None = None) -> Path:
+    """Writes report.html, table.csv, claims.json and figures/NAME.png, .svg, .pdf into `out`; returns its path.
+
+    `judgements` are those of `judge(dir)` where they are known already. Figures for which nothing is recorded yet
+    are left out, with the reason in the page.
+    """
+    infos = load_run_info(dir)
+    judgements = judge(dir) if judgements is None else judgements
+    out.mkdir(parents=True, exist_ok=True)
+    final_table(dir).to_csv(out / "table.csv", index=False)
+    write_claims(judgements, out / "claims.json")
+    page = environment().get_template("page.html.jinja")
+    text = page.render(
+        title=_title(dir, infos),
+        judgements=[claims_of(judgement) for judgement in judgements],
+        headline=headline(dir),
+        layers=layer_tables(dir),
+        drawings=draw_all(dir, out),
+        references=_references(dir),
+        statuses=_statuses(infos),
+        details=[(run, _details(info)) for run, info in infos.items()],
+    )
+    (out / "report.html").write_text(text, encoding="utf-8")
+    return out / "report.html"
+
+
+def _title(dir: Dir, infos: dict[str, dict[str, Any]]) -> str:
+    names = sorted({str(info["name"]) for info in infos.values() if info.get("name")})
+    name = names[0] if len(names) == 1 else common_root(dir).name
+    return name if len(infos) == 1 else f"{name}: {len(infos)} runs"
+
+
+def _references(dir: Dir) -> Table:
+    """Theory lines with formula and arguments; lines that many runs share stand once."""
+    frame = load_references(dir)
+    frame = frame[frame["measure"] != "spectra"]  # many numbers: the figure of singular values draws them
+    frame = frame.assign(
+        arguments=[plain_text(arguments) for arguments in frame["arguments"]],
+        replicas=["all" if who is None else ", ".join(map(str, who)) for who in frame["replicas"]],
+    )
+    several = frame["run"].nunique() > 1
+    other = not frame["measure"].isin(["loss", "curve"]).all()
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for row in frame.to_dict("records"):
+        value = f"{row['value']:.8g}" if pd.notna(row["value"]) else f"none: {row['why'] or 'not stated'}"
+        of = [_measured(row)] if other else []
+        key = (str(row["name"]).upper(), *of, value, plain_text(row["formula"]), row["arguments"], row["replicas"])
+        rows.setdefault(key, []).append(str(row["run"]))
+    header = ["line", *(["of"] if other else []), "value", "formula", "arguments", "replicas"]
+    header += ["runs"] if several else []
+    return Table(header, [[*key, *([", ".join(runs)] if several else [])] for key, runs in rows.items()])
+
+
+def _measured(line: dict[Any, Any]) -> str:
+    """What a theory line is compared with: `norm (head.2, head.3, weight)`."""
+    places = [*(line["layers"] or []), *([line["stage"]] if line["stage"] else [])]
+    return str(line["measure"]) + (f" ({', '.join(map(str, places))})" if places else "")
+
+
+def _statuses(infos: dict[str, dict[str, Any]]) -> Table:
+    header = ["run", "status", "replicas", "frozen", "steps", "wall time", "replica steps/s", "device", "error"]
+    rows = []
+    for run, info in infos.items():
+        wall, speed = info.get("wall_seconds"), info.get("replica_steps_per_second")
+        cost = ["" if wall is None else f"{wall:.1f} s", "" if speed is None else f"{speed:.4g}"]
+        kinds = {kind: set(frozen(info, kind)) for kind in ("converged", "diverged", "dead", "stalled")}
+        stopped = ", ".join(f"{len(which)} {kind}" for kind, which in kinds.items() if which)
+        left = (info.get("replicas") or 0) - len(set().union(*kinds.values()))
+        if info.get("status") == "done" and (kinds["converged"] or kinds["stalled"]) and left:
+            stopped += f"; {left} ran out of steps"
+        status, replicas, steps, device, error = (
+            plain_text(info.get(name)) for name in ("status", "replicas", "steps", "device", "error")
+        )
+        rows.append([run, status, replicas, stopped, steps, *cost, device, error])
+    return Table(header, rows)
+
+
+def _details(info: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is needed to run it again: command, seed, versions."""
+    command = info.get("command")
+    shown = {
+        "command": shlex.join(map(str, command)) if isinstance(command, list) else command,
+        **{name: info.get(name) for name in ("name", "seed", "config_hash", "git", "started", "finished", "versions")},
+    }
+    return [(name.replace("_", " "), plain_text(value)) for name, value in shown.items() if value not in (None, "", {})]

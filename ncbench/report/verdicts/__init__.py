@@ -1,0 +1,1 @@
+"""Judges claims on recorded numbers."""

@@ -1,0 +1,114 @@
+"""What a check of a claim found, and how an interval decides it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncbench.claims.types import Claim
+from ncbench.report.statistics import FEWEST, wilson
+
+__all__ = ["Decision", "Interval", "decide", "failing_share", "lost", "not_finite", "replicas", "shown", "too_few"]
+
+MOST_FAILING = 10
+Interval = tuple[float, float] | None
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a claim holds (None: the records cannot decide, `reason` says why), in words and in numbers."""
+
+    holds: bool | None
+    measured: str
+    size: int
+    evidence: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+def decide(
+    claim: Claim,
+    measured: str,
+    size: int,
+    estimate: float,
+    interval: Interval,
+    allowed: Bounds,
+    evidence: Mapping[str, Any],
+    exact: bool = False,
+    units: str = "replicas",
+) -> Decision:
+    """The finding for a quantity that must lie in `allowed`, ends included (None: no bound there).
+
+    By interval: it holds if all of the interval is allowed and fails if none of it is. `by: estimate`, and a quantity
+    that is `exact` (has no interval), are decided by the estimate; the interval is then evidence only. `units` are
+    what is resampled for it.
+    """
+    low, high = interval or (None, None)
+    numbers = {"estimate": estimate, "low": low, "high": high, **evidence}
+    if claim.by == "estimate" or exact:
+        return Decision(_inside(estimate, estimate, allowed), measured, size, numbers)
+    if interval is None:
+        reason = f"no interval from fewer than {FEWEST} {units}"
+        return Decision(None, measured, size, numbers, reason)
+    holds = _inside(*interval, allowed)
+    reason = "" if holds is not None else f"the interval reaches both sides of the threshold, more {units} decide"
+    return Decision(holds, measured, size, numbers, reason)
+
+
+def failing_share(claim: Claim, met: "pd.Series[bool]", table: pd.DataFrame, evidence: Mapping[str, Any]) -> Decision:
+    """The finding for the share of replicas that meet a condition, with Wilson's interval and those that do not."""
+    hits, size = int(met.sum()), len(table)
+    if not size:
+        return Decision(None, "0 replicas", 0, reason="no replica is left")
+    interval = wilson(hits, size)
+    low, high = (f"{100 * end:.1f}".removesuffix(".0") for end in interval)
+    text = f"{hits} of {replicas(size)} ({100 * hits / size:.3g} %; 95 % interval {low} to {high} %){lost(table)}"
+    failing = [
+        {"run": row["run"], "replica": int(row["replica"]), "value": row["value"]}
+        for row in table[~met].head(MOST_FAILING).to_dict("records")
+    ]
+    numbers = {"hits": hits, "at_least": claim.at_least, **evidence, **not_finite(table), "failing": failing}
+    return decide(claim, text, size, hits / size, interval, (claim.at_least, None), numbers)
+
+
+def shown(interval: Interval) -> str:
+    """An interval as it stands behind its estimate."""
+    return f" (95 % interval {interval[0]:.4g} to {interval[1]:.4g})" if interval else ""
+
+
+def replicas(number: int) -> str:
+    """A number of replicas.
+
+    >>> replicas(1)
+    '1 replica'
+    """
+    return "1 replica" if number == 1 else f"{number} replicas"
+
+
+def not_finite(table: pd.DataFrame) -> dict[str, int]:
+    """How many values are not finite, as evidence."""
+    return {"not_finite": int((~np.isfinite(table["value"])).sum())}
+
+
+def lost(table: pd.DataFrame) -> str:
+    """The same for the reader, where there are any."""
+    number = not_finite(table)["not_finite"]
+    return f", {number} not finite" if number else ""
+
+
+def too_few(claim: Claim, finding: Decision) -> Decision:
+    """Undecided, where fewer replicas were looked at than the claim asks for."""
+    if finding.size >= claim.min_replicas:
+        return finding
+    return replace(finding, holds=None, reason=f"min_replicas={claim.min_replicas}, and there are {finding.size}")
+
+
+def _inside(low: float, high: float, allowed: Bounds) -> bool | None:
+    least = -math.inf if allowed[0] is None else allowed[0]
+    most = math.inf if allowed[1] is None else allowed[1]
+    if least <= low and high <= most:
+        return True
+    return False if high < least or low > most else None

@@ -1,0 +1,40 @@
+"""How selections and conditions of claims are named to a reader."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ncbench.claims.types import Condition, Selection
+
+__all__ = ["describe", "describe_condition", "describe_where"]
+
+
+def describe(selection: Selection) -> str:
+    """A selection as a reader names it.
+
+    >>> describe(Selection("rank", layers=("intermediate",), stage="pre", over_layers="max"))
+    'max rank (intermediate, pre)'
+    """
+    name = f"sigma_{selection.index}/sigma_1" if selection.index else selection.measure
+    name += f"/{selection.relative_to}" if selection.relative_to else ""
+    name += "/first" if selection.relative_to_first else ""
+    places = [*selection.layers, *([selection.stage] if selection.stage else [])]
+    places += [f"from {selection.source}"] if selection.source else []
+    places += [] if selection.split == "train" else [selection.split]
+    places += [] if selection.at == "last" else [f"step {selection.at}"]
+    name += f" ({', '.join(places)})" if places else ""
+    name = f"{selection.over_layers} {name}" if selection.over_layers else name
+    return f"{name}, given {describe_condition(selection.meeting)}" if selection.meeting else name
+
+
+def describe_condition(condition: Condition) -> str:
+    """A condition as a reader states it: `max rank (intermediate, pre) in 5 to 5`."""
+    what = describe(condition.selection)
+    if condition.between is not None:
+        low, high = condition.between
+        return f"{what} = {low:g}" if low == high else f"{what} in {low:g} to {high:g}"
+    return f"{what} < {condition.below:g}" if condition.below is not None else f"{what} > {condition.above:g}"
+
+
+def describe_where(where: Mapping[str, Any]) -> str:
+    """The replicas that `where` keeps, as the end of a sentence."""
+    return f" with {', '.join(f'{name}={value}' for name, value in where.items())}" if where else ""

@@ -1,0 +1,61 @@
+"""Which recorded rows the `layers` of a selection mean, in every run."""
+
+import fnmatch
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ncbench.claims.types import Selection
+from ncbench.records.load import layer_key
+from ncbench.records.runs import read_yaml
+from ncbench.report.verdicts.describe import describe
+
+__all__ = ["NotEnoughDataError", "in_layers"]
+
+
+class NotEnoughDataError(Exception):
+    """Why a claim cannot be judged on these records, in one sentence."""
+
+
+def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, Path]) -> pd.DataFrame:
+    """The rows of the chosen layers, stage and source layer; column `place` counts the layers from 1."""
+    frame = frame[frame["run"].isin(list(folders)) & (frame["layer"] != "")]
+    staged = frame if selection.stage is None else frame[frame["stage"] == selection.stage]
+    if selection.source is not None:
+        staged = staged[staged["source_layer"] == selection.source]
+    places: dict[tuple[str, str], int] = {}
+    for run, layers in staged.groupby("run")["layer"]:
+        recorded = sorted(map(str, layers.unique()), key=layer_key)
+        patterns = _patterns(selection, str(run), folders[str(run)])
+        for pattern in patterns:
+            # Of the intermediate layers those behind a source have a value from it.
+            behind = selection.source is not None and selection.layers[0] in ("intermediate", "inner")
+            if not behind and not fnmatch.filter(recorded, pattern):
+                raise NotEnoughDataError(f"{describe(selection)} is not recorded in {pattern} of run {run}")
+        names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+        places |= {(str(run), name): place for place, name in enumerate(names, start=1)}
+    place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"])]
+    return staged.assign(place=place)[np.array(place, dtype=int) > 0]
+
+
+def _patterns(selection: Selection, run: str, folder: Path) -> list[str]:
+    words: dict[str, list[str]] = {"all": ["*"], "head": ["head.*"]}
+    first = {"intermediate": 1, "inner": 2}.get(selection.layers[0])
+    if first is not None:
+        depth = _depth(run, folder)
+        if depth <= first:
+            raise NotEnoughDataError(f"run {run} has no {selection.layers[0]} layer (model.depth={depth})")
+        return [f"head.{layer}" for layer in range(first, depth)]
+    return words.get(selection.layers[0], list(selection.layers))
+
+
+def _depth(run: str, folder: Path) -> int:
+    path = folder / "config.yaml"
+    config = read_yaml(path) if path.is_file() else None
+    model = config.get("model") if isinstance(config, dict) else None
+    depth = model.get("depth") if isinstance(model, dict) else None
+    if not isinstance(depth, int):
+        raise NotEnoughDataError(f"the config.yaml of run {run} says no model.depth")
+    return depth

@@ -1,0 +1,237 @@
+"""Chooses recorded values for a claim: one per replica, or one per replica and place on an axis."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ncbench.claims.types import Condition, Selection
+from ncbench.records.load import layer_key, load_final, load_measures, load_references, load_spectra
+from ncbench.records.runs import frozen, load_replicas, load_run_info
+from ncbench.report.verdicts.describe import describe, describe_condition, describe_where
+from ncbench.report.verdicts.layers import NotEnoughDataError, in_layers
+
+__all__ = ["NotEnoughDataError", "Sample", "within"]
+
+REPLICA = ["run", "replica"]
+PLACE = [*REPLICA, "split", "layer", "stage", "source_layer"]
+QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
+NO_LINES = ("spectra", "curve")  # many numbers under the name of a line
+LINE = "line:"  # in front of a theory line's name: its value as if every replica had recorded it
+
+
+class Sample:
+    """Replicas of the runs of one experiment, and their values; `only` (run, replica) keeps some of them."""
+
+    def __init__(self, runs: list[Path], only: pd.MultiIndex | None = None) -> None:
+        self.runs, self.only = runs, only
+        self.infos = load_run_info(runs)
+        self.diverged = [(run, i) for run, info in self.infos.items() for i in frozen(info, "diverged")]
+        self.replicas = self._replicas()
+        self._folders = dict(zip(self.infos, runs))
+        self._loaded: dict[tuple[Any, ...], pd.DataFrame] = {}
+
+    def meeting(self, condition: Condition) -> "Sample":
+        """The same runs with the replicas that meet a condition; a value that is not finite meets none."""
+        table = self.values(condition.selection)
+        met = table[within(table["value"], condition.below, condition.above, condition.between)]
+        part = Sample.__new__(Sample)
+        part.__dict__.update(self.__dict__)  # what is loaded is shared
+        part.only = _index(met)
+        return part
+
+    def values(self, selection: Selection, axis: str = "") -> pd.DataFrame:
+        """Columns run, replica, value, parts (how many layers' values it joins), and `axis` where one is asked for.
+
+        The axis is a column of the replicas, `layer` (the chosen ones, counted from 1) or `step`. A value is NaN
+        where it is not finite: a diverged replica, or an undefined measure.
+        """
+        chosen = self._chosen(selection)
+        theory = selection.measure.startswith(LINE)
+        table = self._theory(selection, chosen) if theory else self._recorded(selection, chosen, axis)
+        if selection.relative_to is not None:
+            table["value"] /= self.lines(selection.relative_to, table)
+        if axis and "axis" not in table:
+            table["axis"] = self.column(axis, table)
+        return table
+
+    def pairs(self, selection: Selection) -> list[dict[str, Any]]:
+        """Quantiles over replicas for every layer and source layer; nothing where no layer has several of these."""
+        if not selection.layers or selection.index is not None or selection.measure.startswith(LINE):
+            return []
+        frame = self._selected(selection, self._chosen(selection))
+        series = ["run", "layer", "stage"]
+        if not (frame.groupby(series, observed=True)["source_layer"].nunique() > 1).any():
+            return []
+        if selection.relative_to is not None:
+            frame = frame.assign(value=frame["value"] / self.lines(selection.relative_to, frame))
+        kept = frame[np.isfinite(frame["value"]) & ~_index(frame).isin(self.diverged)]
+        found = [
+            {"layer": str(layer), "source": str(source), **dict(zip(QUANTILES, values.quantile([*QUANTILES.values()])))}
+            for (layer, source), values in kept.groupby(["layer", "source_layer"], observed=True)["value"]
+        ]
+        return sorted(found, key=lambda pair: (layer_key(pair["layer"]), layer_key(pair["source"])))
+
+    def _theory(self, selection: Selection, chosen: pd.DataFrame) -> pd.DataFrame:
+        """The theory line `line:NAME` of each replica, as if it had been recorded."""
+        table = chosen[REPLICA].assign(parts=1)
+        return table.assign(value=self.lines(selection.measure.removeprefix(LINE), table)).reset_index(drop=True)
+
+    def _recorded(self, selection: Selection, chosen: pd.DataFrame, axis: str) -> pd.DataFrame:
+        frame = self._selected(selection, chosen, every_step=axis == "step")
+        by = [*REPLICA, *(["axis"] if axis in ("layer", "step") else [])]
+        if axis == "layer":
+            frame = frame.assign(axis=frame["place"])
+        elif axis == "step":
+            frame = frame.assign(axis=frame["step"])
+        table = joined(frame, by, selection.over_layers)
+        missing = chosen.loc[~_index(chosen).isin(_index(table)), "run"]
+        if len(missing):
+            raise NotEnoughDataError(f"{describe(selection)} is not recorded in run {missing.iloc[0]}")
+        # A diverged replica was frozen at its last finite values, which are no result of the training.
+        table.loc[_index(table).isin(self.diverged), "value"] = math.nan
+        return table
+
+    def _selected(self, selection: Selection, chosen: pd.DataFrame, every_step: bool = False) -> pd.DataFrame:
+        """The rows of the chosen replicas, layers, stage and source, before any are joined."""
+        frame = self._rows(selection, every_step)
+        if selection.layers:
+            runs = set(chosen["run"])
+            frame = in_layers(frame, selection, {run: path for run, path in self._folders.items() if run in runs})
+        frame = frame[_index(frame).isin(_index(chosen))]
+        return self._over_first(frame, selection) if selection.relative_to_first else frame
+
+    def _over_first(self, frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+        """The rows, each divided by its own value at the first measurement."""
+        first = self._rows(replace(selection, at="first"), every_step=False)
+        place = [name for name in PLACE if name in frame]
+        columns = dict.fromkeys(place, object)  # categories of two tables need not agree
+        starts = first[[*place, "value"]].rename(columns={"value": "start"}).astype(columns)
+        both = frame.astype(columns).merge(starts, on=place, how="left", indicator="found")
+        lacking = both.loc[both["found"] != "both", "run"]
+        if len(lacking):
+            raise NotEnoughDataError(f"{describe(selection)}: no value at the first step of run {lacking.iloc[0]}")
+        return both.assign(value=both["value"] / both["start"])
+
+    def lines(self, name: str, table: pd.DataFrame) -> pd.Series:
+        """The theory line of that name of each row's replica."""
+        references = load_references(self.runs)
+        references = references[~references["measure"].isin(NO_LINES)]
+        values: dict[tuple[str, int], float] = {}
+        for row in references[references["name"] == name].to_dict("records"):
+            run = str(row["run"])
+            known = self.replicas.loc[self.replicas["run"] == run, "replica"]
+            values |= {(run, int(who)): row["value"] for who in (row["replicas"] or known)}
+        lines = pd.Series([values.get(key, math.nan) for key in zip(table["run"], table["replica"])], table.index)
+        if lines.isna().any():
+            where = table.loc[lines.isna(), "run"].iloc[0]
+            raise NotEnoughDataError(f"the theory line {name} has no value for replicas of run {where}")
+        return lines
+
+    def _replicas(self) -> pd.DataFrame:
+        frame = load_replicas(self.runs)
+        frame["run"] = frame["run"].astype(str)
+        listed = set(frame["run"])
+        unlisted = [
+            {"run": run, "replica": replica}
+            for run, info in self.infos.items()
+            if run not in listed
+            for replica in range(info.get("replicas") or 0)
+        ]
+        if unlisted:
+            frame = pd.DataFrame([*frame.to_dict("records"), *unlisted], columns=frame.columns)
+        return frame.astype({"replica": int}).drop_duplicates(REPLICA)
+
+    def _chosen(self, selection: Selection) -> pd.DataFrame:
+        """The replicas that `where`, `meeting` and `only` keep, of runs that are all done."""
+        where, condition = selection.where, selection.meeting
+        chosen = self.replicas
+        for name, wanted in where.items():
+            known = self.column(name, chosen)
+            several = wanted if isinstance(wanted, list | tuple) else [wanted]
+            chosen = chosen[[any(_same(value, one) for one in several) for value in known]]
+        if chosen.empty:
+            raise NotEnoughDataError(f"no replica{describe_where(where)}")
+        listed = set(self.replicas["run"])
+        for run, info in self.infos.items():
+            if info.get("status") != "done" and (run in set(chosen["run"]) or run not in listed):
+                raise NotEnoughDataError(f"run {run} is {info.get('status')}, not done")
+        if self.only is not None:
+            chosen = chosen[_index(chosen).isin(self.only)]
+        if condition is None:
+            return chosen
+        # Looked at in the chosen replicas alone: other runs need not have recorded it.
+        asked = replace(condition.selection, where={**where, **condition.selection.where})
+        met = self.meeting(replace(condition, selection=asked))
+        assert met.only is not None
+        chosen = chosen[_index(chosen).isin(met.only)]
+        if chosen.empty:
+            raise NotEnoughDataError(f"no replica{describe_where(where)} meets {describe_condition(condition)}")
+        return chosen
+
+    def column(self, name: str, table: pd.DataFrame) -> pd.Series:
+        """A replicated or swept value of each row's replica."""
+        if name not in self.replicas or name in REPLICA:
+            known = ", ".join(column for column in self.replicas.columns if column not in REPLICA)
+            raise NotEnoughDataError(f"{name} is neither replicated nor swept in these runs (they have: {known})")
+        return pd.Series(self.replicas.set_index(REPLICA)[name].reindex(_index(table)).to_numpy(), table.index)
+
+    def _rows(self, selection: Selection, every_step: bool) -> pd.DataFrame:
+        """The rows of the measure at the step asked for, of the chosen split; whole-network rows without layers."""
+        at: Any = None if every_step else selection.at
+        layers = None if selection.layers else [""]
+        key = (selection.measure, selection.index, at, layers is None, selection.split)
+        if key not in self._loaded:
+            if selection.index is not None:
+                frame = self._ratios(selection.index, at)
+            elif at == "last":
+                frame = load_final(self.runs, measures=selection.measure, layers=layers)
+            else:
+                frame = load_measures(self.runs, measures=selection.measure, layers=layers, steps=at)
+            if selection.index is None:  # what is no function of the data has no split
+                frame = frame[frame["split"].isin([selection.split, ""])]
+            self._loaded[key] = frame.assign(run=frame["run"].astype(str))
+        return self._loaded[key]
+
+    def _ratios(self, index: int, at: Any) -> pd.DataFrame:
+        frame = load_spectra(self.runs, steps=at, indices=[0, index - 1])
+        place = ["run", "replica", "step", "layer", "stage"]
+        first = frame[frame["index"] == 0].set_index(place)["singular_value"]
+        own = frame[frame["index"] == index - 1].set_index(place)["singular_value"]
+        return (own / first).rename("value").reset_index()
+
+
+def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:
+    """One value per group of `by`: the rows' maximum, minimum or mean; NaN where one of them is not finite."""
+    finite = frame.assign(value=frame["value"].where(np.isfinite(frame["value"])))
+    groups = finite.groupby(by, sort=True)["value"]
+    if how is None and len(frame) and groups.size().max() > 1:
+        raise NotEnoughDataError("several layers, stages or source layers are recorded where one was chosen")
+    values = groups.agg(how or "mean").where(groups.count() == groups.size())
+    return pd.DataFrame({"value": values, "parts": groups.size()}).reset_index()
+
+
+def within(
+    values: pd.Series, below: Any = None, above: Any = None, between: tuple[float, float] | None = None
+) -> pd.Series:
+    """Whether each value lies below, above or, ends included, between; False where it is not finite."""
+    met = pd.Series(np.isfinite(values), values.index)
+    if below is not None:
+        met &= values < below
+    if above is not None:
+        met &= values > above
+    if between is not None:
+        met &= (values >= between[0]) & (values <= between[1])
+    return met
+
+
+def _index(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[REPLICA])
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    numbers = all(isinstance(x, int | float | np.number) and not isinstance(x, bool) for x in (value, wanted))
+    return math.isclose(value, wanted, rel_tol=1e-9) if numbers else bool(value == wanted)

@@ -1,0 +1,172 @@
+"""From a command line to validated configurations, without torch and before Hydra's own main.
+
+Composing every job of a command first means that a misspelt key in the last of a hundred costs a second, not a night.
+"""
+
+import difflib
+import itertools
+import json
+import netrc
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ncbench.config.root import Config
+from ncbench.config.validate import unknown_key, validate
+from ncbench.records.identity import run_id
+from ncbench.run.conf_dir import CONF_DIR
+
+__all__ = [
+    "Job",
+    "check_logger",
+    "compose_jobs",
+    "experiment_grid",
+    "experiments",
+    "plain_values",
+    "register_resolvers",
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a command: its overrides, its plain resolved values, the same as dataclasses, its folder."""
+
+    overrides: list[str]
+    values: dict[str, Any]
+    config: Config
+    folder: Path
+
+
+def register_resolvers() -> None:
+    """`${run_id:}`: the hash that names a run's folder, in hydra.run.dir and hydra.sweep.subdir."""
+    OmegaConf.register_new_resolver("run_id", _resolve_run_id, replace=True)
+
+
+def _resolve_run_id(*, _root_: Any) -> str:
+    return run_id(plain_values(_root_))
+
+
+def plain_values(composed: Any) -> dict[str, Any]:
+    """A composed configuration as plain, resolved values, without Hydra's own part."""
+    keys = [key for key in composed if key != "hydra"]
+    values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> list[Job]:
+    """Every job of a command line, composed and validated; ValueError of one line where one cannot be.
+
+    With `multirun`, comma-separated values and Hydra's sweep functions make the product grid.
+    """
+    with _hydra(config_dirs) as search:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        return [_job(point, search, multirun) for point in _grid(parsed, multirun)]
+
+
+def experiment_grid(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
+    """The sweep that an experiment file carries as `grid: {key: [value, ...]}`, as overrides `key=value,value`.
+
+    A key that the command line sets is left to it. ValueError where several experiments are swept and one has a grid.
+    """
+    with _hydra(config_dirs) as search:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        chosen = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment"]
+        first = [point[0] for point in [_points(o) for o in parsed if o not in chosen]]
+        names = _points(chosen[0]) if chosen else []
+        grids = [plain_values(compose("config", overrides=[name, *first, *search])).get("grid") or {} for name in names]
+        if len(grids) > 1 and any(grids):
+            raise ValueError(f"{chosen[0].input_line}: one of them has a grid of its own; run it by itself")
+        given = {o.get_key_element().lstrip("+~") for o in parsed}
+        axes = grids[0].items() if grids else ()
+        return [f"{key}={','.join(map(_written, values))}" for key, values in axes if key not in given]
+
+
+@contextmanager
+def _hydra(config_dirs: Sequence[str]) -> Iterator[list[str]]:
+    """Hydra ready to compose, with its errors in one line; yields the override that adds the search path."""
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    folders = ",".join(f"file://{Path(folder).resolve()}" for folder in config_dirs)
+    try:
+        with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
+            yield [f"hydra.searchpath=[{folders}]"] if config_dirs else []
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ValueError(_one_line(error)) from error
+
+
+def _points(override: Override) -> list[str]:
+    assert override.input_line is not None
+    if not override.is_sweep_override():
+        return [override.input_line]
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+def _written(value: Any) -> str:
+    """A value in the grammar of overrides."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+
+
+def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
+    for override in parsed:
+        if override.is_sweep_override() and not multirun:
+            raise ValueError(f"{override.input_line}: several values make several jobs; add -m")
+    return [list(point) for point in itertools.product(*map(_points, parsed))]
+
+
+def _job(overrides: list[str], search: list[str], multirun: bool) -> Job:
+    composed = compose("config", overrides=[*overrides, *search], return_hydra_config=True)
+    values = plain_values(composed)
+    config = validate(values)
+    check_logger(config)
+    where = composed.hydra
+    folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
+    return Job(overrides, values, config, folder)
+
+
+def check_logger(config: Config) -> None:
+    """W&B online needs a key, and asking for it in the middle of a sweep would hang it: refuse at the start."""
+    if config.logger.kind != "wandb" or os.environ.get("WANDB_API_KEY"):
+        return
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    try:
+        known = netrc.netrc(path).authenticators(host) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        known = False
+    if not known:
+        raise ValueError("logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`, or use logger=wandb_offline")
+
+
+def experiments(folder: Path = CONF_DIR / "experiment") -> dict[str, Path]:
+    """Name (as after `+experiment=`) -> file of every experiment."""
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
+    text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
+    refused = re.match(r"Could not override '([^']+)'", text)
+    if refused and refused[1] != "experiment":
+        return f"{refused[1]}: {unknown_key(refused[1])}"
+    missing = re.search(r"Could not find 'experiment/([^']+)'", text)
+    if missing:
+        known = experiments()
+        near = difflib.get_close_matches(missing[1], [*known, *(name.rsplit("/", 1)[-1] for name in known)], n=1)
+        meant = next((name for name in known if near and name.endswith(near[0])), None)
+        hint = f" (did you mean {meant}?)" if meant else ""
+        return f"unknown experiment '{missing[1]}'{hint}; --list names them, --config-dir adds your own"
+    return text

@@ -1,0 +1,70 @@
+"""What `python -m ncbench.train --list` prints: the experiments, their papers, costs and records."""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ncbench.claims.papers import FORMS, PAPERS
+from ncbench.run.compose import compose_jobs, experiments
+from ncbench.run.conf_dir import CONF_DIR
+
+__all__ = ["list_experiments"]
+
+
+def list_experiments(words: Sequence[str], *, names_only: bool = False) -> str:
+    """The experiments as text, a paragraph each or with `names_only` a name per line.
+
+    `words` keep those that have a form (quick, paper) or belong to a paper (sukenik24, ...). Raises ValueError for
+    another word. What lies in `untested/` was never run at its size: it has no form, and is listed without words only.
+    """
+    known = [*FORMS, *(paper.key for paper in PAPERS)]
+    for word in words:
+        if word not in known:
+            raise ValueError(f"--list {word}: must be among {', '.join(known)}")
+    lines = []
+    for name, path in experiments().items():
+        if words and (name.startswith("untested/") or not set(words) <= set(_labels(name))):
+            continue
+        if names_only:
+            lines.append(name)
+            continue
+        header = _header(path.read_text())
+        lines += [
+            name,
+            f"    paper   {header['Paper']}",
+            f"    cost    {header['Cost']}",
+            f"    record  {_record(name)}",
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _labels(name: str) -> Iterator[str]:
+    """The forms and the paper of an experiment, from its composed configuration."""
+    found: Any = compose_jobs([f"+experiment={name}"], multirun=False)[0].config.reproduces
+    if found is not None:
+        yield from found["forms"]
+        yield found["paper"]
+
+
+def _record(name: str) -> str:
+    folder = Path("docs", "results", name)
+    infos = [json.loads(path.read_text()) for path in sorted((CONF_DIR.parent / folder).rglob("run.json"))]
+    if not infos:
+        return "none"
+    hashes = ", ".join(info["config_hash"][:10] for info in infos[:3]) + (", ..." if len(infos) > 3 else "")
+    return f"{folder.as_posix()} ({hashes}; {sum(info['wall_seconds'] for info in infos):.0f} s)"
+
+
+def _header(text: str) -> dict[str, str]:
+    """The labelled paragraphs of the comment an experiment file opens with."""
+    found: dict[str, str] = {"Paper": "-", "Cost": "-"}
+    label = ""
+    for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()[1:]):
+        word, _, rest = line[2:].partition(" ")
+        if word in ("Paper", "Command", "Expected", "Cost"):
+            label, found[word] = word, rest.strip()
+        elif label:
+            found[label] += f" {line[2:].strip()}"
+    return found

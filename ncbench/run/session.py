@@ -1,0 +1,169 @@
+"""The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from ncbench.config.root import Config
+from ncbench.measure import MeasureCollapse
+from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.identity import run_id
+from ncbench.records.writer import RecordWriter
+from ncbench.run.build import build, measured_layers, one_line_errors
+from ncbench.run.ensembles import reference_arguments
+from ncbench.run.references import check_references, evaluate_references
+from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
+from ncbench.training.progress import ProgressLine, decay_table
+from ncbench.training.wandb_logger import WandbRun
+
+__all__ = ["RunSession"]
+
+
+class RunSession:
+    """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong."""
+
+    def __init__(self, values: Mapping[str, Any], config: Config, run: RunFolder, console: Console) -> None:
+        self.values, self.config, self.run = values, config, run
+        check_references(config.references)
+        self.built = build(values, config)
+        self.wandb_run: WandbRun | None = None
+        self.resumed_at = 0
+        module: Any = self.built.module
+        data = self.built.data
+        with one_line_errors():
+            loaders = {
+                split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
+                for split in config.measure.splits
+            }
+            extra = {
+                kind: {
+                    name: instantiate({**spec, "_partial_": True})
+                    for name, spec in getattr(config.measure, kind).items()
+                }
+                for kind in ("moments", "matrices")
+            }
+            self.records = RecordWriter(run.path, [row["seed"] for row in self.built.replicas])
+            self.collapse = MeasureCollapse(
+                measured_layers(config),
+                loaders,
+                data.num_classes,
+                epochs=self.built.due,
+                objective=module.objective,
+                gram_every=config.measure.gram_every,
+                sink=self._record,
+                module=self.built.network,
+                clock=self._clock,
+                threads=torch.get_num_threads() if len(self.built.replicas) > 1 else 1,
+                **extra,
+            )
+            callbacks: list[pl.Callback] = [
+                self.collapse,
+                SaveLast(run.path / "checkpoints", config.trainer.checkpoint_seconds),
+            ]
+            if config.trainer.progress:
+                headline = (f"head.{max(config.model.depth - 1, 1)}", "post")
+                callbacks.append(ProgressLine(console, lambda: self.collapse.latest, headline))
+            self.trainer = self._trainer(callbacks)
+        if config.trainer.progress:
+            console.print(decay_table(module.objective, getattr(module, "free", ())))
+
+    def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
+        config = self.config
+        try:
+            return pl.Trainer(
+                accelerator=config.trainer.accelerator,
+                devices=1,
+                precision="64-true" if config.trainer.dtype == "float64" else "32-true",
+                max_epochs=self.built.max_epochs,
+                logger=False,
+                callbacks=callbacks,
+                plugins=[AtomicCheckpointIO()],
+                enable_checkpointing=True,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                default_root_dir=self.run.path,
+            )
+        except (RuntimeError, MisconfigurationException) as error:  # an accelerator that this machine lacks
+            raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {error}") from error
+
+    def _clock(self, trainer: pl.Trainer) -> tuple[int, float]:
+        step = current_step(trainer)
+        progress: Any = trainer.fit_loop.epoch_progress.current
+        return step, float(step if self.config.schedule.steps is not None else progress.processed)
+
+    def _record(self, step: int, epoch: float, found: Any) -> None:
+        further = getattr(self.built.module, "further_measures", None)
+        if further is not None:
+            found.update(further(found))
+        self.records.write(step, epoch, found)
+        if self.wandb_run is not None:
+            self.wandb_run.send(step)
+
+    def write_inputs(self, overrides: Sequence[str]) -> None:
+        """config.yaml, .hydra/, references.json, replicas.json."""
+        path, built, config = self.run.path, self.built, self.config
+        OmegaConf.save(OmegaConf.create(dict(self.values)), path / "config.yaml")
+        (path / ".hydra").mkdir(exist_ok=True)
+        OmegaConf.save(OmegaConf.create(dict(self.values)), path / ".hydra" / "config.yaml")
+        OmegaConf.save(OmegaConf.create(list(overrides)), path / ".hydra" / "overrides.yaml")
+        swept = _swept(overrides)
+        write_json(path / "replicas.json", [{**swept, **row} for row in built.replicas])
+        write_json(
+            path / "references.json",
+            evaluate_references(
+                config.references,
+                loss=config.objective.loss,
+                activation=config.model.activation,
+                facts=reference_arguments(built, config),
+            ),
+        )
+
+    def fit(self) -> None:
+        """Train from the last usable checkpoint, or from the start."""
+        found = usable_checkpoint(self.run.path / "checkpoints")
+        path, self.resumed_at = found or (None, 0)
+        self.records.keep_until(self.resumed_at if path else None)
+        logger = self.config.logger
+        if logger.kind != "local":
+            self.wandb_run = WandbRun(
+                self.run.path,
+                offline=logger.kind == "wandb_offline",
+                run_id=run_id(self.values),
+                group=self.config.name,
+                config=self.values,
+                project=logger.project,
+                entity=logger.entity,
+                tags=logger.tags,
+            )
+            self.trainer.loggers = [self.wandb_run.logger]
+        data = None if self.config.schedule.steps is not None else self.built.data
+        self.trainer.fit(self.built.module, datamodule=data, ckpt_path=path, weights_only=True)
+
+    def replica_states(self) -> dict[str, Any]:
+        """For run.json: the replicas of a stack that stood still at the end, by why; nothing for one network."""
+        states = getattr(self.built.module, "states", None)
+        return {} if states is None else {"replica_states": states.summary()}
+
+    def close(self, exit_code: int) -> None:
+        """End the W&B run, so that the next job of this process starts its own."""
+        if self.wandb_run is not None:
+            self.wandb_run.finish(exit_code)
+
+
+def _swept(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values given on the command line, under the last part of their key, as columns of the replica table."""
+    swept: dict[str, Any] = {}
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        if key != "experiment" and not key.startswith("hydra"):
+            parsed = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
+            assert isinstance(parsed, dict)
+            swept[key.rsplit(".", 1)[-1]] = parsed["value"]
+    return swept

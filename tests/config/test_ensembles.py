@@ -1,0 +1,160 @@
+"""What configurations of perceptrons, of their data and training may hold, and what is said about mistakes."""
+
+import copy
+
+import pytest
+
+from ncbench.config.validate import validate
+from ncbench.run.build import build
+from ncbench.run.compose import compose_jobs
+
+PERCEPTRON = ["dataset=mixture", "model=perceptron", "objective=squared", "optimizer=lbfgs", "schedule=stationary"]
+
+
+def changed(values, changes):
+    """A copy with other values under dotted keys."""
+    values = copy.deepcopy(values)
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        group = values
+        for part in path:
+            group = group[part]
+        group[last] = value
+    return values
+
+
+@pytest.fixture(scope="module")
+def stacks():
+    """Values of a stack of perceptrons to stationarity, of free features, and of a network with a backbone."""
+    overrides = {"perceptron": PERCEPTRON, "dufm": ["+experiment=dufm_k10"], "resnet": ["+experiment=cifar_resnet20"]}
+    return {name: compose_jobs(given, multirun=False)[0].values for name, given in overrides.items()}
+
+
+LINES = [{"name": "exists", "measure": "noise", "_target_": "ncbench.theory.rank_collapse.noise_exists"}]
+ADAM, ADAMW = ({"_target_": f"torch.optim.{name}", "_partial_": True, "lr": 1e-3} for name in ("Adam", "AdamW"))
+LBFGS = {"_target_": "ncbench.models.replica.LBFGS", "_partial_": True, "lr": 1.0}
+WRONG = [
+    # What only a perceptron has.
+    ("dufm", {"schedule.stationary": 1e-8}, "schedule.stationary=1e-08: is for model=perceptron"),
+    ("dufm", {"schedule.annealing": "cosine"}, "schedule.annealing=cosine: is for model=perceptron"),
+    ("dufm", {"objective.loss": "squared"}, "objective.loss=squared: is for model=perceptron"),
+    ("dufm", {"optimizer": LBFGS}, "optimizer=lbfgs: is for model=perceptron"),
+    ("dufm", {"measure.kmeans": True}, "measure.kmeans=True: is for model=perceptron"),
+    ("dufm", {"model.activation": "tanh"}, "model.activation=tanh: must be relu or linear"),
+    ("resnet", {"optimizer": LBFGS}, "optimizer=lbfgs: is for model=perceptron"),
+    ("resnet", {"measure.kmeans": True}, "measure.kmeans=True: is for model=perceptron"),
+    ("resnet", {"objective.loss": "squared"}, "objective.loss=squared: is for model=perceptron"),
+    ("resnet", {"schedule.warm_steps": 5}, r"schedule.warm_steps=5: must be in \[1, schedule.steps=None\)"),
+    *(
+        ("dufm", {"replicate": {axis: [0.1]}}, f"replicate={axis}: unknown axis, must be one of seed, weight_decay")
+        for axis in ("delta", "noise", "noise_ratio", "centroids")
+    ),
+    # What a perceptron has not.
+    ("perceptron", {"objective.loss": "mse"}, "objective.loss=mse: model=perceptron needs squared"),
+    (
+        "perceptron",
+        {"objective.weight_decay": [1e-3] * 4},
+        r"objective.weight_decay=\[0.001, 0.001, 0.001, 0.001\]: one number; delta is the first layer's",
+    ),
+    ("perceptron", {"schedule.tolerance": 1e-8}, "schedule.tolerance=1e-08: use schedule.stationary"),
+    ("perceptron", {"schedule.steps": None, "trainer.max_epochs": 3}, "schedule.steps=None: model=perceptron needs"),
+    ("perceptron", {"measure.per_class": 3}, "measure.per_class=3: is measured whole; null"),
+    ("perceptron", {"measure.splits": ["train", "test"]}, "full-batch problems have a training split only"),
+    ("perceptron", {"schedule.annealing": "cosine"}, "schedule.annealing=cosine: L-BFGS has no rate to anneal"),
+    ("perceptron", {"replicate": {"lr": [0.1]}}, "replicate=lr: unknown axis, must be one of seed, weight_decay"),
+    ("perceptron", {"replicate": {"feature_decay": [0.1]}}, "replicate=feature_decay: unknown axis"),
+    ("perceptron", {"model.start": "dnc"}, "model.start=dnc: the solutions are those of loss=mse"),
+    ("perceptron", {"optimizer": ADAMW, "references": LINES}, "optimizer=adamw: decoupled decay has other stationary"),
+    ("perceptron", {"optimizer": ADAMW}, "optimizer=adamw: decays once more what the objective decays already"),
+    ("dufm", {"objective.warm_decay": 1e-3}, "objective.warm_decay=0.001: is for model=perceptron"),
+    ("dufm", {"objective.delta": 0.5}, "objective.delta=0.5: is for model=perceptron"),
+    ("dufm", {"schedule.warm_steps": 5}, "schedule.warm_steps=5: is for model=perceptron"),
+    # Ranges.
+    ("perceptron", {"schedule.stationary": 0.0}, "schedule.stationary=0.0: must be > 0 or null"),
+    ("perceptron", {"schedule.annealing": "linear"}, "schedule.annealing=linear: must be cosine or null"),
+    (
+        "perceptron",
+        {"objective.warm_decay": 1e-3},
+        "objective.warm_decay=0.001: and schedule.warm_steps: both, or neither",
+    ),
+    ("perceptron", {"schedule.warm_steps": 5}, "objective.warm_decay=None: and schedule.warm_steps: both, or neither"),
+    (
+        "perceptron",
+        {"schedule.warm_steps": 20000},
+        r"schedule.warm_steps=20000: must be in \[1, schedule.steps=20000\)",
+    ),
+    ("perceptron", {"objective.warm_decay": 0.0}, "objective.warm_decay=0.0: must be > 0 or null"),
+    ("perceptron", {"objective.delta": -1.0}, "objective.delta=-1.0: must be a number >= 0"),
+    ("perceptron", {"objective.delta": [1.0, 2.0]}, "objective.delta: "),
+    ("perceptron", {"optimizer.memory": 0}, "optimizer.memory=0: must be >= 1"),
+    ("perceptron", {"model.activation": "gelu"}, "model.activation=gelu: must be relu, linear, tanh or leaky_relu"),
+    ("perceptron", {"model.first_activation": "gelu"}, "model.first_activation=gelu: must be relu, linear, tanh or"),
+    ("perceptron", {"model.width": [16] * 4}, r"one width, or one for each hidden layer \(3\)"),
+    (
+        "perceptron",
+        {"model.width": [16, 12, 16], "model.residual": True},
+        r"model.width=\[16, 12, 16\]: residual layers need equal widths",
+    ),
+    ("perceptron", {"dataset.classes": 1}, "dataset.classes=1: must be null, a number >= 2"),
+    ("perceptron", {"dataset.num_samples": 1}, "dataset.num_samples=1: must be >= 2"),
+    ("perceptron", {"dataset.dimension": 0}, "dataset.dimension=0: must be >= 1"),
+    ("perceptron", {"dataset.noise": -0.1}, "dataset.noise=-0.1: must be >= 0"),
+    ("perceptron", {"dataset.radius": 0.0}, "dataset.radius=0.0: must be > 0"),
+    ("perceptron", {"dataset.targets": "means"}, "dataset.targets=means: must be inputs or labels"),
+    # Axes.
+    (
+        "perceptron",
+        {"replicate": {"noise": [0.1], "noise_ratio": [1.0]}},
+        r"replicate.noise_ratio=\[1.0\]: and noise: one of them",
+    ),
+    ("perceptron", {"replicate": {"centroids": [0, 1]}}, r"replicate.centroids=\[0, 1\]: must be a list of false and"),
+    ("perceptron", {"replicate": {"centroids": True}}, "replicate.centroids=True: must be a list"),
+    ("perceptron", {"replicate": {"delta": []}}, r"replicate.delta=\[\]: must be a list"),
+    ("perceptron", {"replicate": {"noise": [0.1, -0.1]}}, "replicate.noise=-0.1: must be a number >= 0"),
+    ("perceptron", {"replicate": {"init_scale": [1.0, 0.0]}}, "replicate.init_scale=.*: must be numbers > 0"),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "message"), WRONG)
+def test_one_line_per_mistake_with_stacks_of_perceptrons(stacks, kind, changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        validate(changed(stacks[kind], changes))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": ADAM, "schedule.annealing": "cosine"},
+        {"schedule.warm_steps": 5, "objective.warm_decay": 1e-3},
+        {"model.width": [16, 12, 8]},
+        {"model.depth": 1, "model.width": []},
+        {"model.width": [16] * 3, "model.residual": True},
+        {"dataset.classes": 20, "model.width": 4},  # a bottleneck is no mistake here
+        {"measure.kmeans": True, "schedule.stationary": None},
+        {"replicate": {"seed": 2, "delta": [0.0, 1.0], "noise_ratio": [1.0], "centroids": [False, True]}},
+    ],
+)
+def test_what_a_stack_of_perceptrons_may_have(stacks, changes):
+    assert validate(changed(stacks["perceptron"], changes)).model.on_inputs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["dataset=labels"], "model=perceptron: needs a dataset with inputs, such as mixture"),
+        (["dataset.num_samples=201"], r"dataset.num_samples=201: must be a multiple of dataset.classes \(5\)"),
+        (
+            ["dataset=random_points", "dataset.dimension=19"],
+            "dataset.dimension=19: 20 orthonormal inputs need at least",
+        ),
+        (["dataset=random_points", "+replicate.noise=[0.1]"], r"replicate.noise=\[0.1\]: this dataset has no noise"),
+        (["+objective.regulariser=standard"], "PerceptronModule.*unexpected keyword argument 'regulariser'"),
+        (["+dataset.orthonormal=true"], "GaussianMixture.*unexpected keyword argument 'orthonormal'"),
+    ],
+)
+def test_one_line_where_the_data_do_not_fit(overrides, message):
+    (job,) = compose_jobs([*PERCEPTRON, *overrides], multirun=False)
+    with pytest.raises(ValueError, match=message) as caught:
+        build(job.values, job.config)
+    assert "\n" not in str(caught.value)

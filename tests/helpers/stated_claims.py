@@ -1,0 +1,20 @@
+"""Claims of runs made by hand, for the tests of checks and of judgements."""
+
+from ncbench.report.verdicts.judge import judge
+from tests.helpers.run_folders import write_values
+
+
+def claim(check, expect="reproduced", **keys):
+    return {"says": f"{check} of the paper", "check": check, "expect": expect, **keys}
+
+
+def verdict(tmp_path, stated, values, **record):
+    """The verdict on one claim of one run."""
+    write_values(tmp_path / "run", values, [stated], **record)
+    ((found,),) = (judgement.verdicts for judgement in judge(tmp_path))
+    return found
+
+
+BELOW = claim("share_below", reference="dnc", at_least=0.9)
+MONOTONE = claim("monotone", axis="weight_decay", direction="increasing", at_least=0.7)
+EQUAL = claim("equal_ranks", layers="intermediate", stage="pre", at_least=0.8)

@@ -1,0 +1,122 @@
+"""The state of a network while it is measured: statistics of batch normalisation, generators, compiled code."""
+
+# ruff: noqa: NPY002 - the global generator is what must stay as it was
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ncbench.measure import evaluation_mode as modes
+from ncbench.measure import measure_network
+
+K = 3
+Y = torch.arange(K).repeat(8)
+X = 2 + 3 * torch.randn(24, 5, generator=torch.Generator().manual_seed(0))
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, K))
+
+
+def tcv(model, loader, **options):
+    found = measure_network(model, loader, layers=["1"], num_classes=K, **options)
+    return found[(found.measure == "tcv")].value.item()
+
+
+def naive_tcv(H):
+    H = H.detach().double()
+    return sum((H[c == Y] - H[c == Y].mean(0)).square().sum().item() for c in range(K)) / len(H)
+
+
+def test_reestimated_statistics_of_one_batch_are_those_of_the_data():
+    net = network()
+    z = net[0](X).detach()
+    expected = (z - z.mean(0)) / (z.var(0, unbiased=True) + net[1].eps).sqrt()
+    assert tcv(net, [(X, Y)], batch_norm="reestimate") == pytest.approx(naive_tcv(expected), rel=1e-5)
+    assert tcv(net, [(X, Y)]) == pytest.approx(naive_tcv(z / (1 + net[1].eps) ** 0.5), rel=1e-5)
+
+
+def test_batches_are_weighted_by_their_samples_and_single_samples_left_out():
+    net = network()
+    z = net[0](X).detach()
+    parts = [z[:20], z[20:23]]
+    mean = (20 * parts[0].mean(0) + 3 * parts[1].mean(0)) / 23
+    var = (20 * parts[0].var(0) + 3 * parts[1].var(0)) / 23
+    expected = (z - mean) / (var + net[1].eps).sqrt()
+    loader = [(X[:20], Y[:20]), (X[20:23], Y[20:23]), (X[23:], Y[23:])]
+    assert tcv(net, loader, batch_norm="reestimate") == pytest.approx(naive_tcv(expected), rel=1e-5)
+
+
+def test_everything_is_restored_also_after_an_error():
+    net = network()
+    net[1].momentum = 0.3
+    net[3].eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    states = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy())
+
+    def loader(fail):
+        for _ in range(2):
+            yield X + torch.randn(1) + random.random() + np.random.rand(), Y
+        if fail:
+            raise RuntimeError("planted")
+
+    class Repeated:
+        fail = False
+
+        def __iter__(self):
+            return loader(self.fail)
+
+    data = Repeated()
+    tcv(net, data, batch_norm="reestimate")
+    data.fail = True
+    with pytest.raises(RuntimeError, match="planted"):
+        tcv(net, data, batch_norm="reestimate")
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net[1].momentum == 0.3
+    assert [m.training for m in net] == [True, True, True, False]
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.array_equal(np.random.get_state()[1], states[2])
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_a_loader_that_can_be_read_once_is_refused_where_two_passes_are_needed():
+    with pytest.raises(ValueError, match="batch_norm=reestimate: needs another pass, but the loader of train"):
+        tcv(network(), iter([(X, Y)]), batch_norm="reestimate")
+    with pytest.raises(ValueError, match="measures=nc1: needs another pass"):
+        tcv(network(), iter([(X, Y)]), measures=["nc1"])
+    assert tcv(network(), iter([(X, Y)])) > 0
+    with pytest.raises(ValueError, match="batch_norm=train: must be eval or reestimate"):
+        tcv(network(), [(X, Y)], batch_norm="train")
+
+
+def test_measuring_inside_inference_mode_sees_an_in_place_activation():
+    net = nn.Sequential(nn.Sequential(nn.Linear(5, 6), nn.ReLU(inplace=True)))
+    with torch.inference_mode():
+        found = measure_network(net, [(X, Y)], layers=["0"], num_classes=K)
+    assert set(found.stage) == {"pre", "post", "weight"}
+
+
+def test_dropout_and_gradients_are_off():
+    net = nn.Sequential(nn.Linear(5, 6), nn.Dropout(0.9))
+    found = measure_network(net, [(X, Y)], layers=["1"], num_classes=K)
+    assert found[found.measure == "tcv"].value.item() == pytest.approx(naive_tcv(net[0](X)), rel=1e-5)
+    assert net[0].weight.grad is None
+
+
+def test_a_planted_bug_that_weights_all_batches_alike_is_seen(mutant):
+    bug = mutant(modes, "len(labels) / seen", "1 / (seen / len(labels) + 1)")
+    net = network()
+    from ncbench.measure.distributed import ProcessGroup
+
+    batches = [(X[:20], Y[:20]), (X[20:], Y[20:])]
+    means = []
+    for module in (modes, bug):
+        with module.evaluation(net), module.reestimated(net, iter(batches), ProcessGroup(distributed=False)):
+            means.append(net[1].running_mean.clone())
+    expected = net[0](X).detach().mean(0)
+    assert torch.allclose(means[0], expected, atol=1e-5)
+    assert not torch.allclose(means[1], expected, atol=1e-5)

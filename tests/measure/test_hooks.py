@@ -1,0 +1,142 @@
+"""Which tensors a layer's name stands for."""
+
+import pytest
+import torch
+from torch import nn
+
+from ncbench.measure import LayerHooks, list_layers
+from ncbench.measure import hooks as hooks
+from ncbench.models.heads import mlp_head
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4))
+        self.head = mlp_head(4, 4, 2, depth=2)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def collected(model, layers, inputs, **options):
+    found = {}
+    with LayerHooks(model, layers, **options).open(lambda layer, stage, x: found.update({(layer, stage): x.clone()})):
+        model(inputs)
+    return found
+
+
+def test_stages_of_features_head_and_logits():
+    net, x = Net(), torch.randn(7, 3)
+    found = collected(net, ["features", "head.1", "head.2"], x)
+    H = net.features(x)
+    Z = H @ net.head[0].linear.weight.T
+    assert list(found) == [("features", "post"), ("head.1", "pre"), ("head.1", "post"), ("head.2", "pre")]
+    assert torch.equal(found["features", "post"], H)
+    assert torch.allclose(found["head.1", "pre"], Z)
+    assert torch.equal(found["head.1", "post"], found["head.1", "pre"].relu())
+    assert torch.equal(found["head.2", "pre"], net(x))
+
+
+def test_a_pre_activation_is_seen_before_an_in_place_relu_changes_it():
+    net = nn.Sequential()
+    net.add_module("layer", nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True)))
+    found = collected(net, ["layer"], torch.randn(50, 3))
+    assert (found["layer", "pre"] < 0).any()
+    assert (found["layer", "post"] >= 0).all()
+
+
+def test_hooks_are_gone_afterwards():
+    net = Net()
+    collected(net, ["features", "head.*"], torch.randn(2, 3))
+    assert not any(m._forward_hooks for m in net.modules())
+
+
+def test_reductions_of_convolutions_and_tokens():
+    conv = nn.Sequential(nn.Conv2d(1, 2, 1))
+    x = torch.randn(3, 1, 4, 4)
+    assert torch.equal(collected(conv, ["0"], x)["0", "pre"], conv(x).flatten(1))
+    assert torch.allclose(collected(conv, ["0"], x, reduction="mean")["0", "pre"], conv(x).mean((2, 3)))
+    tokens = nn.Sequential(nn.Linear(2, 2))
+    t = torch.randn(3, 5, 2)
+    assert torch.equal(collected(tokens, ["0"], t, reduction="cls")["0", "pre"], tokens(t)[:, 0])
+
+
+def test_names_and_globs():
+    net = Net()
+    assert "head.1.linear" in list_layers(net)
+    assert [layer.name for layer in LayerHooks(net, ["head.?"]).layers] == ["head.1", "head.2"]
+    with pytest.raises(ValueError, match=r"measure.layers=head.9: no such layer; the network has features"):
+        LayerHooks(net, ["head.9"])
+    with pytest.raises(ValueError, match="reduction=max: must be one of flatten, mean, cls"):
+        LayerHooks(net, ["head.1"], reduction="max")
+
+
+class Functional(nn.Module):
+    """Activations that are functions, one linear map called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(3, 4)
+        self.fc2 = nn.Linear(4, 4)
+        self.block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    def forward(self, x):
+        x = nn.functional.relu(self.fc1(x))
+        return self.block(self.block(self.fc2(x)))
+
+
+def test_a_functional_activation_leaves_stage_pre_and_is_said_once(caplog):
+    net, x = Functional(), torch.randn(7, 3)
+    found = {}
+    for _ in range(2):
+        tapped = LayerHooks(net, ["fc1", "fc2"])
+        with tapped.open(lambda layer, stage, x: found.update({(layer, stage): x})), tapped.noticing():
+            net(x)
+    assert list(found) == [("fc1", "pre"), ("fc2", "pre")]
+    assert torch.equal(found["fc1", "pre"], net.fc1(x))
+    assert caplog.text.count("layer fc1: relu is applied to its output from outside; only stage pre") == 1
+    assert "fc2" not in caplog.text
+
+
+def test_a_layer_called_twice_has_a_name_for_each_call():
+    net, x = Functional(), torch.randn(7, 3)
+    names, values = [], {}
+    with LayerHooks(net, ["block"]).open(
+        lambda layer, stage, x: (names.append((layer, stage)), values.update({layer: x}))
+    ):
+        net(x)
+        net(x)
+    once = [("block", "pre"), ("block", "post"), ("block@2", "pre"), ("block@2", "post")]
+    assert names == [*once, *once]  # counted anew in every forward pass
+    assert torch.equal(values["block@2"], net.block(values["block"]))
+
+
+def test_the_first_tensor_of_a_nested_output():
+    found = collected(nn.Sequential(nn.LSTM(3, 4, batch_first=True)), ["0"], torch.randn(2, 5, 3), reduction="mean")
+    assert found["0", "post"].shape == (2, 4)
+
+
+def test_hooks_are_called_where_torch_has_a_fused_fast_path():
+    net = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True).eval()
+    with torch.no_grad():
+        found = collected(net, ["linear1", "norm2"], torch.randn(2, 5, 4), reduction="mean")
+    assert found["linear1", "pre"].shape == (2, 8)
+    assert found["norm2", "post"].shape == (2, 4)
+
+
+def test_an_output_without_a_tensor_is_refused():
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return None
+
+    with pytest.raises(ValueError, match="layer 0 .post.: its output NoneType holds no tensor"):
+        collected(nn.Sequential(Nothing()), ["0"], torch.randn(2, 3))
+
+
+def test_a_planted_bug_that_counts_calls_over_all_batches_is_seen(mutant):
+    bug, net, names = mutant(hooks, "lambda *_: self._calls.clear()", "lambda *_: None"), Functional(), []
+    with bug.LayerHooks(net, ["block"]).open(lambda layer, stage, x: names.append(layer)):
+        net(torch.randn(7, 3))
+        net(torch.randn(7, 3))
+    assert "block@4" in names

@@ -1,0 +1,133 @@
+"""Figures of loss over DNC loss, of how often DNC is found, of class means: what is drawn is what was recorded."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ncbench.report import figures as figure
+from ncbench.report import load_means
+from ncbench.report.figures.means import arranged
+from ncbench.report.settings import find_settings
+from ncbench.report.statistics import wilson
+from tests.helpers.run_folders import TEXT, write_part, write_values
+
+CURVE = {"r": [4.0, 5.0, 6.0], "ratio": [0.95, 0.82, 0.78]}
+
+
+def write(run, classes, losses, depth=4):
+    write_values(run, {"loss": losses}, [], lines={"dnc": 0.1}, swept=[{"classes": classes}] * len(losses))
+    references = json.loads((run / "references.json").read_text())
+    arguments = {"num_classes": classes, "depth": depth}
+    curve = {**references[0], "name": "ratio", "measure": "curve", "value": None, "values": CURVE}
+    lines = [{**line, "arguments": arguments} for line in [*references, curve]]
+    (run / "references.json").write_text(json.dumps(lines))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    write(tmp_path / "a", 6, [0.1, 0.1005, 0.09, 0.2])
+    write(tmp_path / "b", 10, [0.08, 0.09, 0.085, 0.1])
+    return tmp_path
+
+
+def test_ratio_draws_the_curve_and_the_best_replica_of_each_run(sweep):
+    (ax,) = figure.loss_ratio(sweep).axes
+    curve = next(line for line in ax.lines if "closed form" in str(line.get_label()))
+    assert list(curve.get_xdata()) == CURVE["r"]
+    assert list(curve.get_ydata()) == CURVE["ratio"]
+    points = {
+        (float(x), float(y)) for line in ax.lines if len(line.get_xdata()) == 1 for x, y in [line.get_xydata()[0]]
+    }
+    assert {(4.0, 0.9), (5.0, 0.8)} <= {(round(x, 9), round(y, 9)) for x, y in points}
+
+
+def test_ratio_needs_a_curve(tmp_path):
+    write_values(tmp_path / "a", {"loss": [0.1]}, [], lines={"dnc": 0.1})
+    with pytest.raises(figure.NoRecordsError, match="no curve of closed forms recorded"):
+        figure.loss_ratio(tmp_path)
+
+
+def test_share_of_dnc_with_wilson_intervals(sweep):
+    """At K = 6 two of four losses are within 1 % of 0.1 and one is below; at K = 10 one and three."""
+    (ax,) = figure.dnc_share(sweep).axes
+    found, below = ax.containers
+    assert list(found.lines[0].get_xdata()) == [6.0, 10.0]
+    assert list(found.lines[0].get_ydata()) == [0.5, 0.25]
+    assert list(below.lines[0].get_ydata()) == [0.25, 0.75]
+    segments = found.lines[2][0].get_segments()
+    assert segments[0][:, 1] == pytest.approx(wilson(2, 4))
+
+
+def test_share_needs_two_runs_with_a_dnc_line(tmp_path):
+    write(tmp_path / "a", 6, [0.1, 0.2])
+    with pytest.raises(figure.NoRecordsError, match="fewer than two runs"):
+        figure.dnc_share(tmp_path)
+    write_values(tmp_path / "a", {"loss": [0.1]}, [])
+    with pytest.raises(figure.NoRecordsError, match="no run with a DNC line"):
+        figure.dnc_share(tmp_path)
+
+
+MEANS = pa.schema(
+    {
+        "replica": pa.int32(),
+        "step": pa.int64(),
+        "layer": TEXT,
+        "stage": TEXT,
+        "size": pa.int16(),
+        "mean": pa.list_(pa.float32()),
+    }
+)
+
+
+def test_class_means_of_the_best_replica_as_neurons_by_classes(tmp_path):
+    write_values(tmp_path / "a", {"loss": [0.2, 0.1]}, [])
+    M = np.array([[0.0, 0.0, 3.0], [2.0, 0.0, 0.0]])  # two classes, three neurons of which the second is silent
+    rows = [
+        (replica, 1000, f"head.{l}", stage, 2, ((1 + replica) * M).ravel().tolist())
+        for replica in (0, 1)
+        for l, stage in ((1, "pre"), (1, "post"), (2, "pre"))
+    ]
+    write_part(tmp_path / "a" / "means" / "part-000000001000.parquet", MEANS, rows)
+    loaded = load_means(tmp_path / "a")
+    np.testing.assert_array_equal(loaded["mean"].iloc[0], M)
+    drawn = figure.means(tmp_path / "a")
+    titles = [ax.get_title().splitlines()[0] for ax in drawn.axes]
+    assert titles == ["head.1.pre", "head.1.post"]  # head.2 is the output
+    np.testing.assert_array_equal(drawn.axes[0].images[0].get_array(), [[6.0, 0.0], [0.0, 4.0]])
+
+
+def test_arranging_keeps_every_neuron_that_answers():
+    rng = np.random.default_rng(0)
+    M = np.where(rng.random((30, 6)) < 0.4, rng.random((30, 6)) + 0.1, 0.0)
+    kept = arranged(M)
+    answering = M[np.abs(M).max(axis=1) > 0]
+    assert sorted(map(tuple, kept)) == sorted(map(tuple, answering))
+    first = [int(np.flatnonzero(row)[0]) for row in kept]
+    assert first == sorted(first)
+    assert arranged(np.zeros((3, 2))).shape == (1, 2)
+
+
+def test_class_means_have_to_be_recorded(tmp_path):
+    write_values(tmp_path / "a", {"loss": [0.2]}, [])
+    with pytest.raises(figure.NoRecordsError, match="no class means recorded"):
+        figure.means(tmp_path / "a")
+
+
+def test_share_of_dnc_is_drawn_against_one_value_only(tmp_path):
+    for job, (classes, depth) in enumerate([(6, 3), (6, 4), (10, 3), (10, 4)]):
+        swept = [{"classes": classes, "depth": depth}] * 2
+        write_values(tmp_path / str(job), {"loss": [0.1, 0.2]}, [], lines={"dnc": 0.1}, swept=swept)
+    with pytest.raises(figure.NoRecordsError, match="classes, depth vary; the share is drawn against one"):
+        figure.dnc_share(tmp_path)
+
+
+def test_cells_come_in_the_order_of_their_values_and_axes_that_never_meet_make_no_heat_map(tmp_path):
+    for job, width in enumerate([30, 9, 12]):
+        write_values(tmp_path / "a" / str(job), {"loss": [0.1]}, [], swept=[{"width": width, "depth": job}])
+    assert [setting.values["width"] for setting in find_settings(tmp_path / "a")] == [9, 12, 30]
+    write_values(tmp_path / "b" / "0", {f"head.{l}.pre.rank": [5.0] for l in (1, 2)}, [], swept=[{"width": 3}])
+    write_values(tmp_path / "b" / "1", {f"head.{l}.pre.rank": [5.0] for l in (1, 2)}, [], swept=[{"decay": 4}])
+    with pytest.raises(figure.NoRecordsError, match="no replica has both"):
+        figure.heatmap(tmp_path / "b")

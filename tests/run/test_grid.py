@@ -1,0 +1,95 @@
+"""An experiment file that carries its own grid: one job per point, in one command."""
+
+import pytest
+
+from ncbench import train
+from ncbench.report import load_replicas
+from ncbench.run.compose import compose_jobs, experiment_grid
+
+MINE = """# @package _global_
+defaults:
+  - dufm_k10
+  - _self_
+name: mine
+replicate: {seed: 2}
+schedule: {steps: 10}
+measure: {points: 2}
+trainer: {progress: false}
+grid: {model.width: [12, 16], model.depth: [3, 4]}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(MINE)
+    return str(tmp_path / "mine")
+
+
+def test_grid_as_overrides_and_the_command_line_wins(mine):
+    assert experiment_grid(["+experiment=dufm_k10"]) == []
+    assert experiment_grid(["+experiment=mine"], config_dirs=[mine]) == ["model.width=12,16", "model.depth=3,4"]
+    left = experiment_grid(["+experiment=mine", "model.width=20"], config_dirs=[mine])
+    assert left == ["model.depth=3,4"]
+    assert experiment_grid(["+experiment=mine", "model.width=20", "model.depth=3"], config_dirs=[mine]) == []
+
+
+def test_lists_are_written_so_that_hydra_reads_them_as_one_value(mine, tmp_path):
+    file = tmp_path / "mine" / "experiment" / "mine.yaml"
+    file.write_text(MINE.replace("model.width: [12, 16]", "objective.weight_decay: [[1e-3, 2e-3, 1e-3], 5e-3]"))
+    grid = experiment_grid(["+experiment=mine", "model.depth=3"], config_dirs=[mine])
+    jobs = compose_jobs(["+experiment=mine", "model.depth=3", *grid], multirun=True, config_dirs=[mine])
+    assert [job.config.objective.weight_decay for job in jobs] == [[1e-3, 2e-3, 1e-3], 5e-3]
+
+
+def test_a_sweep_over_experiments_may_not_swallow_a_grid(mine):
+    with pytest.raises(ValueError, match=r"has a grid of its own; run it by itself"):
+        experiment_grid(["+experiment=mine,dufm_k10"], config_dirs=[mine])
+    assert experiment_grid(["+experiment=digits_mlp,dufm_k10"]) == []
+
+
+def test_one_command_trains_every_point_and_continues(mine, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["--config-dir", mine, "+experiment=mine", "hydra.sweep.dir=sweep", "hydra.run.dir=sweep"]
+    assert train.main(command) == 0
+    table = load_replicas(tmp_path / "sweep")
+    assert sorted(set(zip(table.width, table.depth))) == [(12, 3), (12, 4), (16, 3), (16, 4)]
+    capsys.readouterr()
+    assert train.main(command) == 0
+    assert capsys.readouterr().out.count("already done") == 4
+
+
+def test_a_bad_point_is_refused_before_any_job_starts(mine, tmp_path, capsys):
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(MINE.replace("[12, 16]", "[12, 5]"))
+    assert train.main(["--config-dir", mine, "+experiment=mine", f"hydra.sweep.dir={tmp_path}/sweep"]) == 2
+    assert capsys.readouterr().err.startswith("ncbench: model.width=5: ")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_grid_has_to_list_values():
+    with pytest.raises(ValueError, match=r"grid.model.width=3: must be a list of values"):
+        compose_jobs(["+experiment=dufm_k10", "+grid={model.width: 3}"], multirun=False)
+
+
+@pytest.mark.parametrize(
+    "arranged",
+    [
+        lambda mine: ["--config-dir", mine, "+experiment=mine"],
+        lambda mine: ["+experiment=mine", f"--config-dir={mine}", "seed=1"],
+        lambda mine: ["+experiment=mine", "-m", "seed=1", "--config-dir", mine],
+    ],
+)
+def test_options_and_overrides_in_any_order_and_the_default_folder(mine, tmp_path, monkeypatch, capsys, arranged):
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*arranged(mine), "model.depth=3"]) == 0
+    (sweep,) = (tmp_path / "outputs" / "mine").iterdir()
+    assert sweep.name.startswith("sweep-")
+    assert len(load_replicas(sweep)) == 4
+    assert f"outputs/mine/{sweep.name}\n" in capsys.readouterr().out
+
+
+def test_unknown_experiments_are_answered_with_the_nearest_name(capsys):
+    assert train.main(["+experiment=fig2_dufn"]) == 2
+    assert "unknown experiment 'fig2_dufn' (did you mean sukenik24/fig2_dufm?)" in capsys.readouterr().err
+    assert train.main(["+experiment=zzz"]) == 2
+    assert "unknown experiment 'zzz'; --list names them, --config-dir adds your own" in capsys.readouterr().err

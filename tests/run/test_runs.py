@@ -1,0 +1,200 @@
+"""Whole runs, tiny ones: the same numbers as a hand-written loop, and after every kind of stop."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from ncbench import load_run
+from ncbench.measure import MeasureCollapse
+from ncbench.records.folder import RunFolder
+from ncbench.report import load_grams, load_measures, load_replicas, load_spectra
+from ncbench.run import execute as job
+from ncbench.run import session as fit
+from ncbench.run.compose import compose_jobs
+
+DUFM = ["+experiment=dufm_k10", "replicate.seed=3", "schedule.steps=40", "measure.points=6"]
+DIGITS = ["+experiment=digits_mlp", "dataset.per_class=20", "dataset.batch_size=50", "trainer.max_epochs=4"]
+DIGITS += ["dataset.augment=true", "measure.points=3", "trainer.threads=1"]
+QUIET = ["trainer.progress=false", "trainer.checkpoint_seconds=0"]
+
+
+def execute(overrides, folder):
+    (composed,) = compose_jobs([*overrides, *QUIET], multirun=False)
+    return job.execute(composed.values, folder, command="test", overrides=overrides)
+
+
+def final_state(folder):
+    return torch.load(Path(folder) / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same_run(a, b):
+    one, two = final_state(a)["state_dict"], final_state(b)["state_dict"]
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    for load in (load_measures, load_spectra, load_grams):
+        tables = [load(folder).drop(columns="run") for folder in (a, b)]
+        keys = [c for c in tables[0].columns if c not in ("value", "singular_value", "gram")]
+        tables = [t.sort_values(keys, ignore_index=True) for t in tables]
+        assert not tables[1].duplicated(keys).any()
+        pd.testing.assert_frame_equal(*tables, check_exact=True, check_categorical=False)
+
+
+@pytest.mark.parametrize("loss", ["mse", "ce"])
+def test_a_run_equals_autograd_and_torch_optim(loss, tmp_path):
+    overrides = [*DUFM, "trainer.dtype=float64", "schedule.steps=200", f"objective.loss={loss}", "optimizer.lr=0.1"]
+    assert execute(overrides, tmp_path / "run") == 0
+    state = final_state(tmp_path / "run")["state_dict"]
+    labels = torch.arange(50) // 5
+    for replica in range(3):
+        generator = torch.Generator().manual_seed(replica)
+        sizes = [(50, 20), (20, 20), (20, 20), (20, 20), (10, 20)]
+        start = [torch.randn(s, generator=generator, dtype=torch.float64) * 0.7 / 20**0.5 for s in sizes]
+        H, *Ws = (torch.nn.Parameter(x) for x in start)
+        optimizer = torch.optim.SGD([H, *Ws], lr=0.1, momentum=0.9, weight_decay=2e-3)
+        for _ in range(200):
+            x = H
+            for W in Ws[:-1]:
+                x = torch.relu(x @ W.T)
+            outputs = x @ Ws[-1].T
+            if loss == "mse":
+                fit = (outputs - torch.eye(10, dtype=torch.float64)[labels]).square().sum() / 100
+            else:
+                fit = torch.nn.functional.cross_entropy(outputs, labels)
+            optimizer.zero_grad()
+            fit.backward()
+            optimizer.step()
+        for l, W in enumerate(Ws, 1):
+            ours = state[f"network.head.{l}.linear.weight"][replica]
+            assert torch.linalg.norm(ours - W) <= 1e-11 * torch.linalg.norm(W)
+
+
+@pytest.mark.parametrize("overrides", [DUFM, DIGITS], ids=["dufm", "digits"])
+def test_measuring_does_not_change_training(overrides, tmp_path, monkeypatch):
+    assert execute(overrides, tmp_path / "measured") == 0
+    for hook in ("on_train_start", "on_train_epoch_end"):
+        monkeypatch.setattr(MeasureCollapse, hook, lambda *_: None)
+    assert execute(overrides, tmp_path / "bare") == 0
+    one, two = (final_state(tmp_path / name)["state_dict"] for name in ("measured", "bare"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(("overrides", "at"), [(DUFM, 3), (DIGITS, 2)], ids=["dufm", "digits"])
+def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop, tmp_path, monkeypatch, capsys):
+    assert execute(overrides, tmp_path / "whole") == 0
+    real, calls = fit.Training._record, []
+
+    def stops(self, step, epoch, found):
+        real(self, step, epoch, found)  # recorded, but no checkpoint follows: these rows must not be there twice
+        calls.append(step)
+        if len(calls) == at:
+            raise stop("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.RunSession, "_record", stops)
+        assert execute(overrides, tmp_path / "stopped") == 1
+    info = RunFolder(tmp_path / "stopped").info()
+    assert info["status"] == ("interrupted" if stop is KeyboardInterrupt else "failed")
+    capsys.readouterr()
+    assert execute(overrides, tmp_path / "stopped") == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    assert RunFolder(tmp_path / "stopped").info()["error"] is None
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch):
+    assert execute(DUFM, tmp_path / "whole") == 0
+    assert execute(DUFM, tmp_path / "damaged") == 0
+    RunFolder(tmp_path / "damaged").update(status="running")  # as a kill leaves it
+    last = tmp_path / "damaged" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    (last.parent / ".last.ckpt.tmp").write_bytes(b"left by a kill")
+    (tmp_path / "damaged" / "measures" / ".part-000000000040.parquet.tmp").write_bytes(b"left by a kill")
+    assert execute(DUFM, tmp_path / "damaged") == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "damaged")
+    assert not list((tmp_path / "damaged").rglob(".*.tmp"))
+
+
+def test_what_a_run_folder_holds(tmp_path):
+    folder = tmp_path / "run"
+    assert execute([*DUFM, "+replicate.weight_decay=[1e-3,2e-3]"], folder) == 0
+    info = json.loads((folder / "run.json").read_text())
+    assert info["schema_version"] == 1
+    expected = {"status": "done", "seed": 0, "replicas": 6, "steps": 40, "name": "dufm_k10"}
+    assert {key: info[key] for key in expected} == expected
+    assert set(info["final"]["loss"]) == {"median", "q25", "q75"}
+    assert info["final"]["head.2.pre.dnc1"]["median"] > 0
+    assert info["versions"]["torch"] == torch.__version__.split("+")[0] or info["versions"]["torch"]
+    replicas = load_replicas(folder)
+    assert list(replicas.seed) == [0, 0, 1, 1, 2, 2]
+    assert list(replicas.weight_decay) == [1e-3, 2e-3] * 3
+    references = json.loads((folder / "references.json").read_text())
+    dnc = {
+        tuple(r["arguments"]["weight_decays"]): r for r in references if (r["name"], r["measure"]) == ("dnc", "loss")
+    }
+    assert dnc[(2e-3,) * 4]["value"] == pytest.approx(0.0685992431, abs=1e-10)
+    assert dnc[(2e-3,) * 4]["replicas"] == [1, 3, 5]
+    (srg,) = (r for r in references if (r["name"], r["measure"]) == ("srg", "spectra") and r["replicas"] == [1, 3, 5])
+    assert (srg["value"], srg["why"]) == (None, None)
+    assert srg["values"]["head.2.pre"] == pytest.approx([1.0] + [(3 / 8) ** 0.5] * 4 + [0.0] * 5)
+    measures = load_measures(folder)
+    assert list(measures.columns) == (
+        ["run", "replica", "seed", "step", "epoch", "split", "layer", "stage", "source_layer", "measure", "value"]
+    )
+    assert set(measures.step) == {0, 1, 3, 6, 16, 40}
+    loss = measures[(measures.measure == "loss") & (measures.step == 40)].set_index("replica").value
+    parts = {
+        m: measures[(measures.measure == m) & (measures.step == 40)].set_index("replica").value
+        for m in ("fit", "regulariser")
+    }
+    assert (loss - parts["fit"] - parts["regulariser"]).abs().max() < 1e-15
+    assert {p.name for p in (folder / ".hydra").iterdir()} == {"config.yaml", "overrides.yaml"}
+
+
+def test_replicas_of_a_grid_equal_their_own_runs(tmp_path):
+    overrides = ["+experiment=dufm_k10", "schedule.steps=40", "measure.points=6", "trainer.threads=1"]
+    assert execute([*overrides, "replicate.seed=2", "+replicate.weight_decay=[1e-3,2e-3]"], tmp_path / "stack") == 0
+    alone = ["replicate.seed=1", "seed=1", "objective.weight_decay=1e-3"]
+    assert execute([*overrides, *alone], tmp_path / "alone") == 0
+    one, two = (final_state(tmp_path / name)["state_dict"] for name in ("stack", "alone"))
+    for name in one:
+        if name.startswith("network."):
+            assert torch.equal(one[name][2], two[name][0]), name
+
+
+def test_load_run_gives_ordinary_modules(tmp_path):
+    assert execute(DIGITS, tmp_path / "digits") == 0
+    module, data, config = load_run(tmp_path / "digits")
+    x, y = next(iter(data.measure_loader("train")))
+    assert module(x).shape == (len(y), 10)
+    assert config.model.depth == 4
+    assert execute([*DUFM, "replicate.seed=1"], tmp_path / "dufm") == 0
+    module, data, _ = load_run(tmp_path / "dufm")
+    assert isinstance(module.network.head[0].linear, torch.nn.Linear)
+    loss = load_measures(tmp_path / "dufm", measures=["fit"], steps=[40]).value.item()
+    indices, labels = data.train_dataloader()[0]
+    outputs = module.network(indices).detach()
+    assert float(module.objective.sample_losses(outputs, labels).mean()) == pytest.approx(loss, rel=1e-5)
+    with pytest.raises(ValueError, match="holds no run"):
+        load_run(tmp_path)
+
+
+def test_diverged_replicas_are_recorded_as_such(tmp_path):
+    assert execute([*DUFM, "optimizer.lr=500", "schedule.steps=60"], tmp_path / "run") == 0
+    loss = load_measures(tmp_path / "run", measures=["loss"], steps=[60]).value
+    assert loss.isna().all() or (loss > 1e3).any()
+    assert RunFolder(tmp_path / "run").info()["status"] == "done"
+
+
+def test_checkpoint_writes_survive_a_temporary_folder_on_another_file_system(tmp_path, monkeypatch):
+    if not os.path.isdir("/dev/shm"):
+        pytest.skip("no second file system")
+    monkeypatch.setenv("TMPDIR", "/dev/shm")
+    opened = []
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (opened.append((Path(a).parent, Path(b).parent)), real(a, b))[1])
+    assert execute(DUFM, tmp_path / "run") == 0
+    assert opened
+    assert all(source == target for source, target in opened)
