@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ncbench.records.load import load_sample_grams as load_sample_grams
     from ncbench.records.load import load_spectra as load_spectra
     from ncbench.records.runs import find_runs as find_runs
-    from ncbench.report import figures as figure
+    from ncbench.report import figure
 
 __all__ = [
     "figure",
@@ -34,7 +34,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "figure":
-        return import_module("ncbench.report.figures")
+        return import_module("ncbench.report.figure")
     if name in __all__:
         return getattr(import_module("ncbench.records.load"), name)
     raise AttributeError(f"module 'ncbench.report' has no attribute {name!r}")

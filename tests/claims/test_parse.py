@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ncbench import claims
+from ncbench.claims import types as claims
 from ncbench.claims.types import CHECKS, Condition, Selection, parse_claims
 from ncbench.config.validate import validate
 from ncbench.records.identity import config_hash

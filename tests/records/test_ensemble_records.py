@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ncbench.records.load import load_final
-from ncbench.report import figures as figure
-from ncbench.report import load_references, load_sample_grams
+from ncbench.report import figure, load_references, load_sample_grams
 from ncbench.report import settings as settings
 from ncbench.report.pages.headline import headline
 from ncbench.report.pages.report import write_report

@@ -12,8 +12,7 @@ import pytest
 from ncbench.records import tables
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_final
-from ncbench.report import figures as figure
-from ncbench.report import load_measures, load_spectra
+from ncbench.report import figure, load_measures, load_spectra
 from ncbench.report.pages import report as page
 from tests.helpers.run_folders import MEASURES, write_part, write_run
 

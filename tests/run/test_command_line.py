@@ -134,16 +134,16 @@ def test_a_done_run_takes_over_the_present_claims(tmp_path, capsys):
 
 
 def test_a_grid_reports_every_failure_and_goes_on(tmp_path, capsys, monkeypatch):
-    from ncbench.run import session as fit
+    from ncbench.run import session
 
-    real = fit.Training.fit
+    real = session.RunSession.fit
 
     def fails_at_depth_2(self):
         if self.config.model.depth == 2:
             raise RuntimeError("planted")
         real(self)
 
-    monkeypatch.setattr(fit.RunSession, "fit", fails_at_depth_2)
+    monkeypatch.setattr(session.RunSession, "fit", fails_at_depth_2)
     where = f"hydra.sweep.dir={tmp_path}"
     assert run("-m", *TINY, "model.depth=2,3", "seed=0,1", where) == 1
     error = capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 
 from ncbench.report import load_measures
 from ncbench.report.__main__ import main as report
-from ncbench.run import execute as job
+from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs, experiments
 
 NAMES = sorted(experiments())
@@ -34,7 +34,7 @@ def test_composes_and_a_tiny_version_trains(name, tmp_path):
     else:
         tiny += ["trainer.max_epochs=1", "dataset=digits", "dataset.per_class=12", "dataset.batch_size=60"]
     (composed,) = compose_jobs([f"+experiment={name}", *tiny], multirun=False)
-    assert job.execute(composed.values, tmp_path / "run", command="test") == 0
+    assert run_execute.execute(composed.values, tmp_path / "run", command="test") == 0
     measures = load_measures(tmp_path / "run")
     assert measures.value.notna().any()
     assert {"loss", "fit", "regulariser", "tcv", "tcv_relative", "dnc1", "dnc2"} <= set(measures.measure)

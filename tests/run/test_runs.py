@@ -12,8 +12,8 @@ from ncbench import load_run
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder
 from ncbench.report import load_grams, load_measures, load_replicas, load_spectra
-from ncbench.run import execute as job
-from ncbench.run import session as fit
+from ncbench.run import execute as run_execute
+from ncbench.run import session
 from ncbench.run.compose import compose_jobs
 
 DUFM = ["+experiment=dufm_k10", "replicate.seed=3", "schedule.steps=40", "measure.points=6"]
@@ -24,7 +24,7 @@ QUIET = ["trainer.progress=false", "trainer.checkpoint_seconds=0"]
 
 def execute(overrides, folder):
     (composed,) = compose_jobs([*overrides, *QUIET], multirun=False)
-    return job.execute(composed.values, folder, command="test", overrides=overrides)
+    return run_execute.execute(composed.values, folder, command="test", overrides=overrides)
 
 
 def final_state(folder):
@@ -85,7 +85,7 @@ def test_measuring_does_not_change_training(overrides, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("overrides", "at"), [(DUFM, 3), (DIGITS, 2)], ids=["dufm", "digits"])
 def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop, tmp_path, monkeypatch, capsys):
     assert execute(overrides, tmp_path / "whole") == 0
-    real, calls = fit.Training._record, []
+    real, calls = session.RunSession._record, []
 
     def stops(self, step, epoch, found):
         real(self, step, epoch, found)  # recorded, but no checkpoint follows: these rows must not be there twice
@@ -94,7 +94,7 @@ def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop,
             raise stop("planted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.RunSession, "_record", stops)
+        patch.setattr(session.RunSession, "_record", stops)
         assert execute(overrides, tmp_path / "stopped") == 1
     info = RunFolder(tmp_path / "stopped").info()
     assert info["status"] == ("interrupted" if stop is KeyboardInterrupt else "failed")

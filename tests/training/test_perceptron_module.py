@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ncbench.report import load_measures, load_sample_grams
-from ncbench.run import execute as job
+from ncbench.run import execute as run_execute
 from ncbench.run.build import build
 from ncbench.run.compose import compose_jobs
 from ncbench.training import PerceptronModule, blocks, perceptron
@@ -40,7 +40,7 @@ def composed(*overrides):
 
 
 def execute(overrides, folder):
-    assert job.execute(composed(*overrides).values, folder, command="test") == 0
+    assert run_execute.execute(composed(*overrides).values, folder, command="test") == 0
     return folder
 
 

@@ -10,8 +10,8 @@ import torch
 from ncbench.data import GaussianMixture
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS
 from ncbench.report import load_measures, load_sample_grams, load_spectra
-from ncbench.run import execute as job
-from ncbench.run import session as fit
+from ncbench.run import execute as run_execute
+from ncbench.run import session
 from ncbench.run.build import build
 from ncbench.run.compose import compose_jobs
 from ncbench.training import blocks, perceptron
@@ -45,7 +45,7 @@ def composed(*overrides):
 
 
 def status_of(overrides, folder):
-    return job.execute(composed(*overrides).values, folder, command="test")
+    return run_execute.execute(composed(*overrides).values, folder, command="test")
 
 
 def execute(overrides, folder):
@@ -114,7 +114,7 @@ def assert_same_run(a, b):
 
 def stopped(overrides, folder, monkeypatch, at):
     """A run that is killed once it has recorded the step `at`, before its checkpoint, and goes on after that."""
-    real = fit.Training._record
+    real = session.RunSession._record
 
     def stops(self, step, epoch, found):
         real(self, step, epoch, found)
@@ -122,7 +122,7 @@ def stopped(overrides, folder, monkeypatch, at):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.RunSession, "_record", stops)
+        patch.setattr(session.RunSession, "_record", stops)
         assert status_of(overrides, folder) == 1
     return execute(overrides, folder)
 

@@ -5,8 +5,8 @@ import torch
 
 from ncbench.records.folder import RunFolder
 from ncbench.report import load_measures
-from ncbench.run import execute as job
-from ncbench.run import session as fit
+from ncbench.run import execute as run_execute
+from ncbench.run import session
 from ncbench.run.compose import compose_jobs
 from ncbench.training import blocks
 from ncbench.training.replica_states import ReplicaStates
@@ -24,7 +24,7 @@ def _short_blocks(monkeypatch):
 
 def execute(overrides, folder):
     (composed,) = compose_jobs([*BASE, *overrides], multirun=False)
-    return job.execute(composed.values, folder, command="test")
+    return run_execute.execute(composed.values, folder, command="test")
 
 
 def network(folder):
@@ -119,7 +119,7 @@ def test_what_counts_as_diverged(bad):
 def test_frozen_replicas_and_momentum_survive_a_stop(tmp_path, monkeypatch):
     overrides = ["replicate.seed=2", "+replicate.lr=[0.5,3000]"]
     assert execute(overrides, tmp_path / "whole") == 0
-    real, calls = fit.Training._record, []
+    real, calls = session.RunSession._record, []
 
     def stops(self, step, epoch, found):
         real(self, step, epoch, found)
@@ -128,7 +128,7 @@ def test_frozen_replicas_and_momentum_survive_a_stop(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.RunSession, "_record", stops)
+        patch.setattr(session.RunSession, "_record", stops)
         assert execute(overrides, tmp_path / "stopped") == 1
     assert execute(overrides, tmp_path / "stopped") == 0
     assert states(tmp_path / "stopped") == states(tmp_path / "whole")

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from ncbench.report import load_measures
-from ncbench.run import execute as job
-from ncbench.run import session as fit
+from ncbench.run import execute as run_execute
+from ncbench.run import session
 from ncbench.run.compose import compose_jobs
 
 # wandb's own models warn on import with this pydantic.
@@ -20,7 +20,7 @@ OVERRIDES += ["logger=wandb_offline", "trainer.progress=false", "trainer.checkpo
 
 def execute(folder):
     (composed,) = compose_jobs(OVERRIDES, multirun=False)
-    return job.execute(composed.values, folder, command="test")
+    return run_execute.execute(composed.values, folder, command="test")
 
 
 def history(folder):
@@ -34,7 +34,7 @@ def history(folder):
 
 def test_history_after_a_stop_and_a_resume(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    real, seen = fit.Training._record, []
+    real, seen = session.RunSession._record, []
 
     def stops(self, step, epoch, found):
         real(self, step, epoch, found)
@@ -43,7 +43,7 @@ def test_history_after_a_stop_and_a_resume(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit.RunSession, "_record", stops)
+        patch.setattr(session.RunSession, "_record", stops)
         assert execute(tmp_path) == 1
     assert execute(tmp_path) == 0
     segments, rows = history(tmp_path)

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
-from ncbench.report import figures as figure
+from ncbench.report import figure
 from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ncbench.report import figures as figure
-from ncbench.report import load_means
+from ncbench.report import figure, load_means
 from ncbench.report.figures.means import arranged
 from ncbench.report.settings import find_settings
 from ncbench.report.statistics import wilson

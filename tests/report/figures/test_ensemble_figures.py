@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from ncbench.report import figures as figure
+from ncbench.report import figure
 from ncbench.report.figures import blocks as sample_blocks
 from ncbench.report.figures import bounds, style, tails
 from ncbench.report.figures import predicted as predictions
 from ncbench.report.figures import size_scaling as size_trends
 from ncbench.report.pages import catalogue as drawings
 from ncbench.report.pages.report import write_report
+from ncbench.report.selectors import num_classes
 from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_stack
 from tests.helpers.run_folders import write_run
 
@@ -97,7 +98,7 @@ def test_tails_of_many_cells_and_layers_are_spread(tmp_path):
     assert "5 more settings not drawn; 5 more layers not drawn" in fig.get_suptitle()
     assert legend(fig)[:6] == [f"weight_decay={10.0**-i:g}" for i in (10, 8, 6, 4, 2, 0)]
     assert legend(fig)[6:] == ["start", "end", "k = K"]
-    assert tails.num_classes(run) == {"run": 1}
+    assert num_classes(run) == {"run": 1}
     with pytest.raises(figure.NoRecordsError, match="no singular values of weights recorded"):
         figure.tails(write_stack(tmp_path / "none", points, {"loss": [0.1] * 11}))
 
@@ -138,9 +139,9 @@ def test_trend_against_width(tmp_path, mutant):
     np.testing.assert_allclose(tcv.containers[0].lines[0].get_ydata(), [0.111 / 3] * 3)
     assert legend(fig) == ["weight_decay=0.001", "weight_decay=0.01", "not counted: gradient ≥ 0.001 (3 replicas)"]
     everyone = mutant(size_trends, "STATIONARY = 1e-3", "STATIONARY = 1e9")
-    assert len(legend(everyone.trend(run))) == 2
+    assert len(legend(everyone.size_scaling(run))) == 2
     outer = mutant(size_trends, "(number < last) & (number > 1)", "(number < last)")
-    assert outer.trend(run).axes[0].containers[0].lines[0].get_ydata()[0] == pytest.approx(2 + 3)
+    assert outer.size_scaling(run).axes[0].containers[0].lines[0].get_ydata()[0] == pytest.approx(2 + 3)
 
 
 def test_trend_against_depth(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ncbench.records.load import load_final, load_measures
-from ncbench.report import figures as figure
+from ncbench.report import figure
 from ncbench.report.figures import style
 from ncbench.report.figures.collapse import COLLAPSE
 from ncbench.report.figures.gram import cosines

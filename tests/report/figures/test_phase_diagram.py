@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ncbench.report import figures as figure
+from ncbench.report import figure
 from ncbench.report.figures import phase_diagram as transition
 from ncbench.report.statistics import crossing
 from tests.helpers.ensemble_folders import grid, line, write_stack
@@ -83,7 +83,7 @@ def test_transition_takes_the_largest_layer_the_median_and_marks_the_dead(tmp_pa
     assert values[1].tolist() == [[False, False, True], [False] * 3, [False] * 3]
     assert legend(fig)[-1] == "no tail: dead or diverged (4 of 27 replicas)"
     lenient = mutant(transition, "tails.max(skipna=False)", "tails.min(skipna=False)")
-    np.testing.assert_allclose(lenient.transition(run).axes[0].collections[0].get_array()[2], 0.1)
+    np.testing.assert_allclose(lenient.phase_diagram(run).axes[0].collections[0].get_array()[2], 0.1)
 
 
 def test_transition_of_points_that_are_no_grid_and_of_further_values(tmp_path):

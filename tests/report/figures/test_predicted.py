@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ncbench.report import figures as figure
-from ncbench.report import load_grams, load_measures, load_references
+from ncbench.report import figure, load_grams, load_measures, load_references
 from ncbench.report.figures import style
 from ncbench.report.figures.formulas import as_mathematics, line_label
 from ncbench.report.pages.headline import headline

@@ -1,0 +1,46 @@
+"""One function per figure: `figure.loss(dir)` draws what the runs in `dir` recorded.
+
+Each returns a matplotlib Figure: in a notebook it shows itself, `fig.savefig("loss.pdf")` writes it. A
+directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError.
+"""
+
+from ncbench.report.figures.blocks import blocks
+from ncbench.report.figures.bounds import bounds
+from ncbench.report.figures.collapse import collapse
+from ncbench.report.figures.dnc_share import dnc_share
+from ncbench.report.figures.gram import gram, gram_frames
+from ncbench.report.figures.heatmap import heatmap
+from ncbench.report.figures.loss import loss
+from ncbench.report.figures.loss_ratio import loss_ratio
+from ncbench.report.figures.means import means
+from ncbench.report.figures.phase_diagram import phase_diagram
+from ncbench.report.figures.predicted import predicted
+from ncbench.report.figures.rank import rank
+from ncbench.report.figures.seed_range import seed_range
+from ncbench.report.figures.size_scaling import size_scaling
+from ncbench.report.figures.spectra import spectra
+from ncbench.report.figures.summary import summary
+from ncbench.report.figures.tails import tails
+from ncbench.report.selectors import NoRecordsError
+
+__all__ = [
+    "NoRecordsError",
+    "blocks",
+    "bounds",
+    "collapse",
+    "dnc_share",
+    "gram",
+    "gram_frames",
+    "heatmap",
+    "loss",
+    "loss_ratio",
+    "means",
+    "phase_diagram",
+    "predicted",
+    "rank",
+    "seed_range",
+    "size_scaling",
+    "spectra",
+    "summary",
+    "tails",
+]
