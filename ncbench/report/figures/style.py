@@ -75,10 +75,10 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Plot, 
 
 
 @styled
-def to_png(figure: Figure) -> bytes:
-    """The figure as PNG at 200 dots per inch."""
+def to_png(figure: Figure, dpi: int = 200) -> bytes:
+    """The figure as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 

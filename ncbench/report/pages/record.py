@@ -1,0 +1,164 @@
+"""The light record of an experiment: what `docs/results` keeps of finished runs, a few ten kilobytes each.
+
+    README.md     claims, verdicts, the paper's own figure, the command
+    claims.json   verdicts with evidence
+    run.json      of each run (below runs/ where there are several): versions, cost, machine, final values
+    config.yaml   the configuration (of the first run where there are several)
+    summary.csv   the series that the claims and the figure use, to six digits
+    figure.png    the figure that corresponds to the paper's, 120 dots per inch
+
+The whole report, with every figure, the columnar records and the weights, belongs into the archive of a release
+(scripts/archive.py).
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ncbench.records.cache import one_report
+from ncbench.records.load import load_measures, load_references, load_spectra
+from ncbench.records.runs import BadRecordsError, find_runs, read_json, read_yaml
+from ncbench.report import figure
+from ncbench.report.figures.style import to_png
+from ncbench.report.pages.index import write_record_page
+from ncbench.report.pages.report import write_report
+from ncbench.report.settings import final_table, find_settings, quartiles, with_setting
+
+__all__ = ["summary_table", "write_record"]
+
+DPI = 120
+ALWAYS = frozenset({"loss", "accuracy"})  # what a reader looks for first, whatever is claimed
+DRAWN = {  # the measures that a figure draws, where they are more than the claims name
+    "seed_range": {"tcv_relative", "rank"},
+    "size_scaling": {"stable_rank", "rank", "tcv_relative"},
+    "predicted": {"norm", "distance"},
+    "summary": {"rank", "dnc1"},
+    "tails": {"tail"},
+    "phase_diagram": {"tail"},
+    "gram": {"rank", "dnc1"},
+    "blocks": {"gram_block"},
+}
+OVER_STEPS = {"loss": {"loss"}, "seed_range": {"loss", "tcv_relative"}, "collapse": {"dnc1"}}
+MOST_STEPS = 20
+MOST_SINGULAR_VALUES = 20
+
+
+@one_report
+def write_record(directory: Path, target: Path) -> Path:
+    """Draws the report of the finished runs in `directory` and writes their light record into `target`.
+
+    Returns `target`, which is replaced as a whole. Raises BadRecordsError where a run is not done, where the runs are
+    of several experiments, or where the experiment does not say which figure corresponds to the paper's
+    (`reproduces.picture`; `loss` without it).
+    """
+    runs = find_runs(directory)
+    infos = [read_json(run / "run.json") for run in runs]
+    for run, info in zip(runs, infos, strict=True):
+        if info["status"] != "done":
+            raise BadRecordsError(f"run={run}: its status is {info['status']}; only finished runs are recorded")
+    names = sorted({str(info["name"]) for info in infos})
+    if len(names) > 1:
+        raise BadRecordsError(f"runs of several experiments ({', '.join(names)}) need a record each")
+    write_report(directory, directory)
+    (experiment,) = read_json(directory / "claims.json")["experiments"]
+    picture = str((experiment.get("reproduces") or {}).get("picture") or "loss")
+    draw = getattr(figure, picture, None) if picture in figure.__all__ else None
+    if draw is None:
+        raise BadRecordsError(f"reproduces.picture={picture}: the report has no such figure")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for run in runs:
+        inside = target if run == directory else target / "runs" / run.relative_to(directory)
+        inside.mkdir(parents=True, exist_ok=True)
+        _copy(run / "run.json", inside / "run.json")
+    _copy(runs[0] / "config.yaml", target / "config.yaml")
+    _copy(directory / "claims.json", target / "claims.json")
+    table = summary_table(directory, read_yaml(runs[0] / "config.yaml").get("claims") or {}, picture)
+    table.to_csv(target / "summary.csv", index=False, float_format="%.6g")
+    (target / "figure.png").write_bytes(to_png(draw(directory), DPI))
+    write_record_page(target)
+    return target
+
+
+def summary_table(directory: Path, claims: Mapping[str, Any], picture: str) -> pd.DataFrame:
+    """Medians, quartiles and extremes over the replicas of a setting, of what the claims and the figure use.
+
+    The rows of `table.csv` (`ncbench.report.settings.final_table`) with those measures, the same of earlier steps where
+    the figure draws a measure over steps (20 of them), singular values (measure `singular_value`, with their `index`
+    from 1) where a claim or the figure is about spectra, and the theory lines as measure `line:NAME`.
+    """
+    named = set(_named(claims, "measure"))
+    table = final_table(directory)
+    over_steps = OVER_STEPS.get(picture, set())
+    used = table["measure"].isin(named | ALWAYS | DRAWN.get(picture, set()) | over_steps)
+    parts = [table[used], _over_steps(directory, over_steps)]
+    indices = {int(index) for index in _named(claims, "index")}
+    if picture in ("spectra", "tails"):
+        indices |= set(range(1, MOST_SINGULAR_VALUES + 1))
+    if indices:
+        parts.append(_singular_values(directory, sorted(indices | {1})))
+    parts.append(_lines(directory))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else table[:0]
+
+
+def _named(claims: Any, key: str) -> Iterable[Any]:
+    """Every value under a key of the claims, at any depth."""
+    if isinstance(claims, Mapping):
+        for name, value in claims.items():
+            if name == key and not isinstance(value, Mapping):
+                yield value
+            yield from _named(value, key)
+    elif isinstance(claims, list):
+        for value in claims:
+            yield from _named(value, key)
+
+
+def _over_steps(directory: Path, measures: set[str]) -> pd.DataFrame:
+    """Quartiles of these measures at 20 of the recorded steps, but the last, which the table of final values has."""
+    if not measures:
+        return pd.DataFrame()
+    settings = find_settings(directory)
+    frame = load_measures(directory, measures=sorted(measures))
+    steps = sorted(frame["step"].unique())[:-1]
+    chosen = {steps[round(i * (len(steps) - 1) / (MOST_STEPS - 1))] for i in range(MOST_STEPS)} if steps else set()
+    frame = with_setting(frame[frame["step"].isin(chosen)], settings)
+    return _labelled(quartiles(frame, ["setting", "split", "layer", "stage", "measure", "step"]), settings)
+
+
+def _singular_values(directory: Path, indices: list[int]) -> pd.DataFrame:
+    settings = find_settings(directory)
+    frame = with_setting(load_spectra(directory, steps="last", indices=[i - 1 for i in indices]), settings)
+    table = quartiles(frame, ["setting", "layer", "stage", "index", "step"], column="singular_value")
+    return _labelled(table.assign(measure="singular_value", index=table["index"].astype(int) + 1), settings)
+
+
+def _labelled(table: pd.DataFrame, settings: list[Any]) -> pd.DataFrame:
+    """The columns run and swept values in place of the number of the setting."""
+    names = list(dict.fromkeys(name for setting in settings for name in setting.values))
+    table.insert(0, "run", [settings[code].run for code in table["setting"]])
+    for place, name in enumerate(names, start=1):
+        table.insert(place, name, [settings[code].values.get(name) for code in table["setting"]])
+    return table.drop(columns="setting")
+
+
+def _lines(directory: Path) -> pd.DataFrame:
+    """The theory lines that have one value, once for each run and value."""
+    references = load_references(directory)
+    rows = references[references["value"].notna()]
+    measures = [f"line:{name}" for name in rows["name"]]
+    table = pd.DataFrame({"run": rows["run"].astype(str), "measure": measures, "median": rows["value"]})
+    return table.drop_duplicates(ignore_index=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a text without the folders of this machine in which data and runs lay."""
+    text = source.read_text(encoding="utf-8")
+    if source.suffix == ".json":
+        json.loads(text)
+    target.write_text(re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text), encoding="utf-8")

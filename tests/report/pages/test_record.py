@@ -1,0 +1,68 @@
+"""The light record of an experiment: small, complete, with the numbers of the whole report."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from ncbench.records.runs import BadRecordsError
+from ncbench.report import load_measures
+from ncbench.report.pages.record import summary_table, write_record
+from tests.helpers.run_folders import claims, write_run
+
+
+def test_a_record_is_light_and_has_what_was_claimed(tmp_path):
+    run = write_run(tmp_path / "run", list(range(8)), claims=claims())
+    target = write_record(run, tmp_path / "record")
+    files = {path.relative_to(target).as_posix() for path in target.rglob("*")}
+    assert files == {"README.md", "claims.json", "config.yaml", "figure.png", "run.json", "summary.csv"}
+    assert sum(path.stat().st_size for path in target.iterdir()) < 250_000
+    table = pd.read_csv(target / "summary.csv", keep_default_na=False)
+    (final,) = table[(table["measure"] == "loss") & (table["step"] == "1000")].to_dict("records")
+    # Replica i ends at 0.1 + i / 100 (run_folders.loss_of): the median of eight is 0.135.
+    assert float(final["median"]) == pytest.approx(0.135)
+    assert final["replicas"] in ("8", "8.0")
+    steps = sorted(float(step) for step in table.loc[table["measure"] == "loss", "step"])
+    assert steps == [0, 1, 10, 100, 1000]
+    assert float(table.loc[table["measure"] == "line:dnc", "median"].iloc[0]) == 0.12
+    assert "tcv" not in set(table["measure"])
+    assert json.loads((target / "claims.json").read_text()) == json.loads((run / "claims.json").read_text())
+
+
+def test_six_digits_and_no_folder_of_this_machine(tmp_path):
+    run = write_run(tmp_path / "run", [0, 1, 2], scale=1 / 3, claims=claims())
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"command": f"train hydra.run.dir={run} dataset.root=/data/a"}))
+    target = write_record(run, tmp_path / "record")
+    assert json.loads((target / "run.json").read_text())["command"] == "train hydra.run.dir=DIR dataset.root=DIR"
+    shown = pd.read_csv(target / "summary.csv")
+    loss = shown[(shown["measure"] == "loss") & (shown["step"] == 1000)]["median"].iloc[0]
+    exact = load_measures(run, measures=["loss"], steps="last")["value"].median()
+    assert loss == float(f"{exact:.6g}") != exact
+
+
+def test_spectra_are_kept_where_a_claim_is_about_them(tmp_path):
+    run = write_run(tmp_path / "run", [0, 1], claims=claims())
+    found = summary_table(run, {"ratio": {"measure": "sigma", "index": 2}}, "collapse")
+    rows = found[(found["measure"] == "singular_value") & (found["layer"] == "head.1") & (found["stage"] == "pre")]
+    assert rows[["index", "median"]].values.tolist() == [[1, 2.0], [2, pytest.approx(1.005)]]
+    assert found.loc[found["measure"] == "dnc1", "step"].nunique() == 5
+    assert "singular_value" not in set(summary_table(run, {}, "loss")["measure"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"status": "failed"}, "its status is failed"), ({}, "no such figure")]
+)
+def test_what_cannot_be_a_record_is_refused_and_leaves_the_old_one(tmp_path, change, message):
+    run = write_run(tmp_path / "run", [0, 1], claims=claims())
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | change))
+    if not change:
+        config = json.loads((run / "config.yaml").read_text())
+        config["reproduces"]["picture"] = "photograph"
+        (run / "config.yaml").write_text(json.dumps(config))
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "README.md").write_text("before")
+    with pytest.raises(BadRecordsError, match=message):
+        write_record(run, tmp_path / "record")
+    assert (tmp_path / "record" / "README.md").read_text() == "before"
