@@ -5,7 +5,7 @@ from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.kmeans import ClusterVariation, kmeans_cluster_variation
 from ncbench.measure.layers import list_layers
-from ncbench.measure.measure_pass import measure_once
+from ncbench.measure.measure_pass import measure
 from ncbench.measure.measures import Measurement
 from ncbench.measure.metric import CollapseMetric
 from ncbench.measure.network import measure_network
@@ -23,6 +23,6 @@ __all__ = [
     "list_layers",
     "log_spaced",
     "measure_network",
-    "measure_once",
+    "measure",
     "nc1_streaming",
 ]

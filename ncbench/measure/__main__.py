@@ -38,28 +38,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ncbench measure: {error}", file=sys.stderr)
         return 2
     try:  # --help and a wrong option answer before anything is imported
-        found = _measured(arguments)
+        values = _measured(arguments)
         if arguments.csv is not None:
-            found.to_csv(arguments.csv, index=False)
+            values.to_csv(arguments.csv, index=False)
     except (ValueError, OSError) as error:
         print(f"ncbench measure: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(_wide(found))
+    print(_wide(values))
     return 0
 
 
 def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
-    from ncbench.measure.measure_pass import measure_once
+    from ncbench.measure.measure_pass import measure
     from ncbench.measure.network import table
     from ncbench.run.build import load_run, measured_layers
 
     path: Path = arguments.path
     if not path.exists():
-        raise ValueError(f"{path}: no such run folder or checkpoint")
+        raise ValueError(f"{path} does not exist; give a run folder, or a checkpoint inside one")
     module: Any
     module, data, config = load_run(path)
     loader = data.measure_loader(arguments.split, arguments.batch_size, arguments.per_class)
-    found = measure_once(
+    measurement = measure(
         module.network,
         {arguments.split: loader},
         layers=arguments.layers or measured_layers(config),
@@ -67,19 +67,19 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         objective=module.objective if arguments.split == "train" else None,
         measures=arguments.measures,
     )
-    return table(found, first_split=arguments.split)
+    return table(measurement, first_split=arguments.split)
 
 
-def _wide(found: "pd.DataFrame") -> str:
+def _wide(rows: "pd.DataFrame") -> str:
     """One line per (layer, stage), one column per measure; the whole network's values above."""
-    values = found[found["measure"] != "singular_value"]
-    order = list(dict.fromkeys(zip(values["layer"], values["stage"])))
+    values = rows[rows["measure"] != "singular_value"]
+    order = list(dict.fromkeys(zip(values["layer"], values["stage"], strict=True)))
     columns = list(dict.fromkeys(values.loc[values["layer"] != "", "measure"]))
     medians = values.groupby(["layer", "stage", "measure"])["value"].median()
     whole = [f"{m} {medians['', '', m]:.6g}" for m in dict.fromkeys(values.loc[values["layer"] == "", "measure"])]
     lines = medians.unstack("measure")
-    shown = lines.loc[[key for key in order if key[0]], columns].reset_index()
-    table = shown.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
+    per_layer = lines.loc[[key for key in order if key[0]], columns].reset_index()
+    table = per_layer.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
     return "\n".join([", ".join(whole), table] if whole else [table])
 
 

@@ -31,14 +31,14 @@ def unpacked(
     `skip(labels)` is asked before anything is moved. Raises ValueError for a batch the rules do not cover, or labels
     that are not one integer per sample.
     """
-    device, dtype = _home(model)
+    device, dtype = _place(model)
     for batch in loader:
         inputs, labels = (unpack or split)(batch)
         labels = torch.as_tensor(labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels.squeeze(1)
         if labels.ndim != 1 or labels.is_floating_point():
-            raise ValueError(f"labels must be one integer per sample, got {labels.dtype} {tuple(labels.shape)}")
+            raise ValueError(f"labels must be one integer per sample, not {labels.dtype} {tuple(labels.shape)}")
         if skip is None or not skip(labels):
             yield _placed(inputs, device, dtype), _placed(labels.long(), device, None)
 
@@ -48,12 +48,18 @@ def split(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, Mapping):
         key = next((name for name in LABELS if name in batch), None)
         if key is None:
-            raise ValueError(f"a batch with keys {list(batch)} has none of {', '.join(LABELS)}: give unpack=")
+            raise ValueError(
+                f"a batch that is a mapping must have its labels under one of {', '.join(LABELS)}, and this one has "
+                f"the keys {list(batch)}; give unpack for batches of another form"
+            )
         rest = {name: value for name, value in batch.items() if name != key}
         return (next(iter(rest.values())) if len(rest) == 1 else rest), batch[key]
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return batch[0], batch[1]
-    raise ValueError(f"a batch must be (inputs, labels, ...) or a mapping, got {type(batch).__name__}: give unpack=")
+    raise ValueError(
+        f"a batch must be (inputs, labels, ...) or a mapping, and this one is a {type(batch).__name__}; give unpack "
+        "for batches of another form"
+    )
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -70,13 +76,13 @@ def logits(outputs: Any, samples: int, num_classes: int) -> Tensor | None:
 
     None where that is not (N, K), or (R, N, K): the network's accuracy is not defined then.
     """
-    found = outputs.get("logits") if isinstance(outputs, Mapping) else None
-    x = first_tensor(outputs) if found is None else found
-    known = isinstance(x, Tensor) and x.ndim in (2, 3) and x.shape[-2:] == (samples, num_classes)
-    return x if known else None
+    named = outputs.get("logits") if isinstance(outputs, Mapping) else None
+    x = first_tensor(outputs) if named is None else named
+    fits = isinstance(x, Tensor) and x.ndim in (2, 3) and x.shape[-2:] == (samples, num_classes)
+    return x if fits else None
 
 
-def _home(model: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:
+def _place(model: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:
     """Where the parameters (or buffers) live, and their first floating dtype."""
     tensors = [*model.parameters(), *model.buffers()]
     dtype = next((x.dtype for x in tensors if x.is_floating_point()), None)

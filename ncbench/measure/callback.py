@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from ncbench.measure.batches import call, unpacked
+from ncbench.measure.check_functions import check_functions
 from ncbench.measure.evaluation_mode import evaluation
 from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
-from ncbench.measure.measure_pass import measure_once
+from ncbench.measure.measure_pass import measure
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, check_names
 from ncbench.measure.network import rows
+from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import check_output
 
 if TYPE_CHECKING:
@@ -45,11 +47,12 @@ class MeasureCollapse(pl.Callback):
     `clock` reads the step and epoch of problems that count their own.
 
     `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures`, `batch_norm`, `unpack`, `sharded` and
-    `threads`, are those of `measure_once`. Under DDP the ranks divide the samples among them (see `ranks`); rank 0
-    alone has sink, loggers and table.
+    `threads`, are those of `measure`. Under DDP the processes divide the samples among them (see `distributed`);
+    process 0 alone has sink, loggers and table.
 
-    What is wrong with the arguments is raised as ValueError before the first epoch, by evaluation or by a rehearsal on
-    one batch. Later a measurement that fails is logged and left out: it does not end the training.
+    What is wrong with the arguments is raised as ValueError before the first epoch: `moments` and `matrices` are tried
+    on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal on one
+    batch. Later a measurement that fails is logged and left out: it does not end the training.
     """
 
     def __init__(
@@ -69,10 +72,10 @@ class MeasureCollapse(pl.Callback):
         **options: Any,
     ) -> None:
         if num_classes < 2:
-            raise ValueError(f"num_classes={num_classes}: at least 2 classes are needed")
+            raise ValueError(f"num_classes={num_classes} must be at least 2")
         unknown = [name for name in options if name not in OPTIONS]
         if unknown:
-            raise TypeError(f"MeasureCollapse got an unexpected argument {unknown[0]}; it takes {', '.join(OPTIONS)}")
+            raise TypeError(f"MeasureCollapse got the unexpected argument {unknown[0]}; it takes {', '.join(OPTIONS)}")
         check_names(options.get("measures", ()))
         self.layers, self.num_classes = list(layers), num_classes
         self.loaders = dataloader if isinstance(dataloader, Mapping) else {"train": dataloader}
@@ -83,10 +86,11 @@ class MeasureCollapse(pl.Callback):
         self.clock = clock or (lambda trainer: (trainer.global_step, float(_finished(trainer))))
         self.latest: Measurement | None = None
         self._rows: list[dict[str, Any]] = []
-        if module is not None:
-            LayerHooks(
-                module, self.layers, reduction=self.reduction
-            )  # an unknown layer is refused before the first epoch
+        self.notices = Notices()
+        has_replica_axis = False
+        if module is not None:  # an unknown layer is refused at once
+            has_replica_axis = LayerHooks(module, self.layers, reduction=self.reduction).has_replica_axis
+        check_functions(moments or {}, matrices or {}, num_classes, has_replica_axis=has_replica_axis)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -101,11 +105,11 @@ class MeasureCollapse(pl.Callback):
         if not self._is_due(finished):
             return
         try:
-            found = self._measure(trainer, pl_module, finished)
+            measurement = self._measure(trainer, pl_module, finished)
         except Exception as error:
             _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
             return
-        self._hand_over(trainer, found)  # a record that cannot be written is the run's failure, not a measure's
+        self._hand_over(trainer, measurement)  # a record that cannot be written is the run's failure, not a measure's
 
     def _is_due(self, finished: int) -> bool:
         return self.due is None or finished in self.due
@@ -116,7 +120,7 @@ class MeasureCollapse(pl.Callback):
         samples = 0
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
-            check_output(layer, stage, x, samples, hooks.stacked)
+            check_output(layer, stage, x, samples, hooks.has_replica_axis)
 
         with evaluation(hooks.model), hooks.open(sink):
             for loader in self.loaders.values():
@@ -127,7 +131,7 @@ class MeasureCollapse(pl.Callback):
     def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> Measurement:
         position = finished if self.due is None else self.due.index(finished)
         last = finished == trainer.max_epochs or (self.due is not None and finished == self.due[-1])
-        return measure_once(
+        return measure(
             self.module or pl_module,
             self.loaders,
             layers=self.layers,
@@ -135,25 +139,27 @@ class MeasureCollapse(pl.Callback):
             grams=last or position % self.gram_every == 0,
             means=last or position == 0,
             distributed=trainer.world_size > 1,
+            notices=self.notices,
             **self.options,
         )
 
-    def _hand_over(self, trainer: pl.Trainer, found: Measurement) -> None:
-        self.latest = found
+    def _hand_over(self, trainer: pl.Trainer, measurement: Measurement) -> None:
+        self.latest = measurement
         if not trainer.is_global_zero:
             return
         step, epoch = self.clock(trainer)
         if self.sink is not None:
-            self.sink(step, epoch, found)
+            self.sink(step, epoch, measurement)
             return
-        self._rows += [{"step": step, "epoch": epoch, **row} for row in rows(found)]
-        logged = {self._key(*key): float(x.nanmedian()) for key, x in found.values.items()}
+        self._rows += [{"step": step, "epoch": epoch, **row} for row in rows(measurement)]
+        logged = {self._key(*key): float(x.nanmedian()) for key, x in measurement.values.items()}
         for logger in trainer.loggers:
             logger.log_metrics(logged, step=step)
 
-    def _key(self, split: str, layer: str, stage: str, measure: str) -> str:
+    def _key(self, split: str, layer: str, stage: str, name: str) -> str:
+        """The name under which a value is logged: the first split's goes without saying."""
         other = split and split != next(iter(self.loaders))
-        return ".".join(part for part in (split if other else "", layer, stage, measure) if part)
+        return ".".join(part for part in (split if other else "", layer, stage, name) if part)
 
     def table(self) -> "pd.DataFrame":
         """Every value measured so far, one row each (empty where a sink takes them)."""

@@ -1,13 +1,13 @@
 """Measuring with several processes: every sample on exactly one of them, no padding, and the sums of all.
 
-Lightning's DistributedSampler repeats samples until every rank has as many as the others, which moves class means.
+Lightning's DistributedSampler repeats samples until every process has as many as the others, which moves class means.
 So a loader is divided here:
 
     - a DataLoader over a dataset with a length, in any of torch's own orders (sequential, shuffled, distributed):
-      rank r of P loads the samples r, r + P, r + 2P, ... of the dataset;
-    - any other iterable: every rank iterates it and measures the batches r, r + P, ...; it must yield the same
-      batches on every rank, which is checked by their labels;
-    - sharded=True: the loader gives each rank its own samples already, and is used as it is.
+      process r of P loads the samples r, r + P, r + 2P, ... of the dataset;
+    - any other iterable: every process iterates it and measures the batches r, r + P, ...; it must yield the same
+      batches in every process, which is checked by their labels;
+    - sharded=True: the loader gives each process its own samples already, and is used as it is.
 """
 
 import zlib
@@ -31,11 +31,11 @@ class ProcessGroup:
     """The processes that measure together; alone unless `distributed` and torch.distributed is initialised."""
 
     def __init__(self, distributed: bool) -> None:
-        together = distributed and dist.is_available() and dist.is_initialized()
-        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
+        several = distributed and dist.is_available() and dist.is_initialized()
+        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if several else (0, 1)
 
     def total(self, x: Tensor) -> Tensor:
-        """The sum over the ranks, in a new tensor."""
+        """The sum over the processes, in a new tensor."""
         if self.size == 1:
             return x
         x = x.clone()
@@ -43,19 +43,19 @@ class ProcessGroup:
         return x
 
     def from_first(self, x: Tensor) -> None:
-        """Overwrite x with rank 0's."""
+        """Overwrite x with that of process 0."""
         dist.broadcast(x, src=0)
 
     def gathered(self, value: Any) -> list[Any]:
-        """A small object of every rank, in the order of the ranks."""
+        """A small object of every process, in their order."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def together(self, run: Callable[[], None]) -> None:
-        """Run what each rank does by itself; where one fails, all raise, and none waits for it in vain."""
+        """Run what each process does by itself; where one fails, all raise, and none waits for it in vain."""
         failure: Exception | None = None
         try:
             run()
@@ -68,39 +68,43 @@ class ProcessGroup:
         reasons = self.gathered(None if failure is None else f"{type(failure).__name__}: {failure}")
         if failure is not None:
             raise failure
-        failed = [f"rank {rank}: {reason}" for rank, reason in enumerate(reasons) if reason is not None]
+        failed = [f"process {rank} failed with {reason}" for rank, reason in enumerate(reasons) if reason is not None]
         if failed:
             raise RuntimeError("; ".join(failed))
 
     def sums(self, values: Mapping[str, Tensor | float | None]) -> dict[str, Any]:
-        """The sum over the ranks of every value, on the CPU, leaving out ranks that have None; None where all have."""
-        own = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in values.items()}
-        of_ranks = self.gathered(own)
-        found: dict[str, Any] = {}
+        """The sum of every value over the processes, on the CPU; a process that has None is left out.
+
+        None where all processes have None.
+        """
+        on_cpu = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in values.items()}
+        gathered = self.gathered(on_cpu)
+        totals: dict[str, Any] = {}
         for name in values:
-            known = [of_rank[name] for of_rank in of_ranks if of_rank[name] is not None]
-            found[name] = sum(known[1:], known[0]) if known else None
-        return found
+            terms = [values_of_one[name] for values_of_one in gathered if values_of_one[name] is not None]
+            totals[name] = sum(terms[1:], terms[0]) if terms else None
+        return totals
 
     def merge(
         self, moments: Mapping[Key, ClassMoments], num_classes: int, device: torch.device
     ) -> dict[Key, ClassMoments]:
-        """The moments of all the ranks' samples, the same on every rank; a rank may have seen none."""
+        """The moments of the samples of all processes, the same on every one; a process may have seen none."""
         if self.size == 1:
             return dict(moments)
         shapes: dict[Key, tuple[int, ...]] = {}
-        for of_rank in self.gathered({key: tuple(m.offset.shape) for key, m in moments.items()}):
-            shapes = {**of_rank, **shapes}
-        found: dict[Key, ClassMoments] = {}
+        for seen in self.gathered({key: tuple(m.offset.shape) for key, m in moments.items()}):
+            shapes = {**seen, **shapes}
+        union: dict[Key, ClassMoments] = {}
         for key, (*leading, _, width) in shapes.items():
-            own = moments.get(key)
-            if own is None:
+            of_this_process = moments.get(key)
+            if of_this_process is None:
                 nothing = torch.zeros(*leading, 0, width, device=device)
-                own = ClassMoments.from_batch(nothing, torch.zeros(0, dtype=torch.int64), num_classes)
-            found[key] = merged(*(self._stacked(x) for x in pack(own)))
-        return found
+                of_this_process = ClassMoments.from_batch(nothing, torch.zeros(0, dtype=torch.int64), num_classes)
+            union[key] = merged(*(self._of_all_processes(x) for x in pack(of_this_process)))
+        return union
 
-    def _stacked(self, x: Tensor) -> Tensor:
+    def _of_all_processes(self, x: Tensor) -> Tensor:
+        """(P, ...) from the x (...) of every process."""
         x = x.contiguous()
         parts = [torch.empty_like(x) for _ in range(self.size)]
         dist.all_gather(parts, x)
@@ -108,7 +112,7 @@ class ProcessGroup:
 
 
 class Shard:
-    """One rank's part of a loader, and the number of samples that all parts must add up to (None: not known).
+    """One process's part of a loader, and the number of samples that all parts must add up to (None: not known).
 
     `skip(labels)` is to be asked for every batch that `loader` yields.
     """
@@ -120,7 +124,7 @@ class Shard:
         self._batches, self._samples, self._trace = 0, 0, 0
         if group.size > 1 and sharded:
             if self.expected is not None and not isinstance(loader.sampler, DistributedSampler):  # type: ignore[attr-defined]
-                self.expected = sum(group.gathered(self.expected))  # every rank has a dataset of its own
+                self.expected = sum(group.gathered(self.expected))  # every process has a dataset of its own
         elif group.size > 1:
             if isinstance(loader, DataLoader) and self.expected is not None:
                 self.loader = _slice(loader, group, self.expected)
@@ -128,7 +132,7 @@ class Shard:
                 self._divides = True
 
     def skip(self, labels: Tensor) -> bool:
-        """Whether this batch belongs to another rank."""
+        """Whether this batch belongs to another process."""
         if not self._divides:
             return False
         turn = self._batches
@@ -137,19 +141,19 @@ class Shard:
         return turn % self.group.size != self.group.rank
 
     def check(self, counted: int) -> None:
-        """ValueError unless all ranks together saw every sample once; `counted` is their sum."""
+        """ValueError unless all processes together saw every sample once; `counted` is their sum."""
         if self._divides:
             seen = self.group.gathered((self._samples, self._trace))
-            if any(of_rank != seen[0] for of_rank in seen):
+            if any(trace != seen[0] for trace in seen):
                 raise ValueError(
-                    "the loader yields other batches on each rank, so that they cannot be divided: give all ranks the "
-                    "same order, or each its own samples with sharded=True"
+                    "the loader yields other batches in each process, so they cannot be divided; give all processes "
+                    "the same order, or each its own samples with sharded=True"
                 )
             self.expected = self._samples
         if self.expected is not None and counted != self.expected:
             raise ValueError(
-                f"measured {counted} samples of a dataset of {self.expected}: every sample must be seen exactly once "
-                "(a DistributedSampler pads; use drop_last=False, or a loader without one)"
+                f"every sample must be measured exactly once, but the loader gave {counted} samples of a dataset of "
+                f"{self.expected} (a DistributedSampler pads; use drop_last=False, or a loader without one)"
             )
 
 
@@ -166,6 +170,7 @@ def _covered(loader: Iterable[Any]) -> int | None:
 
 
 def _slice(loader: "DataLoader[Any]", group: ProcessGroup, size: int) -> Iterable[Any]:
+    """The same loader over the samples of this process."""
     return DataLoader(
         loader.dataset,
         batch_size=loader.batch_size,

@@ -25,21 +25,21 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     DataLoader draws from them on every pass, and transforms may. What torch.compile made runs uncompiled here: hooks
     that are registered after the compilation would silently never be called.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    training_flags = [(module, module.training) for module in model.modules()]
     gpus = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is what others draw from
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=gpus))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(_uncompiled())
+    with ExitStack() as contexts:
+        contexts.enter_context(torch.random.fork_rng(devices=gpus))
+        contexts.enter_context(torch.inference_mode(False))
+        contexts.enter_context(torch.no_grad())
+        contexts.enter_context(_uncompiled())
         try:
             model.eval()
             yield
         finally:
-            for module, training in modes:
+            for module, training in training_flags:
                 module.training = training
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
@@ -53,11 +53,11 @@ def reestimated(model: nn.Module, batches: Batches, group: ProcessGroup) -> Iter
     statistics are the averages over batches, weighted by their samples. They are exact for one batch; with more the
     variance misses that between the batches' means, so use large ones. Batches of one sample are left out.
 
-    Raises ValueError where SyncBatchNorm would wait for ranks that have fewer batches.
+    Raises ValueError where SyncBatchNorm would wait for processes that have fewer batches.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if group.size > 1 and any(isinstance(m, nn.SyncBatchNorm) for m in norms):
-        raise ValueError('batch_norm="reestimate": SyncBatchNorm cannot be estimated anew under several processes')
+        raise ValueError("batch_norm=reestimate does not work with SyncBatchNorm under several processes; use eval")
     saved = [({k: v.clone() for k, v in m._buffers.items() if v is not None}, m.momentum) for m in norms]
     try:
         for m in norms:
@@ -71,13 +71,14 @@ def reestimated(model: nn.Module, batches: Batches, group: ProcessGroup) -> Iter
                 call(model, inputs)
         for m in norms:
             m.eval()
+            # Each process has averaged over its own samples: the average of all, weighted by their numbers.
             for buffer in (m.running_mean, m.running_var):
                 assert buffer is not None
                 count = group.total(torch.tensor([float(seen)], dtype=torch.float64, device=buffer.device))
                 buffer.copy_(group.total(buffer.double() * seen) / count)
         yield
     finally:
-        for m, (buffers, momentum) in zip(norms, saved):
+        for m, (buffers, momentum) in zip(norms, saved, strict=True):
             m.momentum = momentum
             m.eval()
             for name, value in buffers.items():
@@ -88,11 +89,11 @@ def reestimated(model: nn.Module, batches: Batches, group: ProcessGroup) -> Iter
 
 @contextmanager
 def one_network(model: nn.Module, group: ProcessGroup) -> Iterator[None]:
-    """The buffers of rank 0 on every rank, restored afterwards.
+    """The buffers of process 0 on every process, restored afterwards.
 
-    DDP keeps parameters equal, but the running statistics of batch normalisation are each rank's own until the next
-    training step overwrites them with rank 0's, which are also those of a checkpoint: without this the ranks would
-    measure different networks.
+    DDP keeps parameters equal, but the running statistics of batch normalisation are each process's own until the next
+    training step overwrites them with those of process 0, which are also those of a checkpoint: without this the
+    processes would measure different networks.
     """
     saved = [(buffer, buffer.clone()) for buffer in model.buffers()] if group.size > 1 else []
     try:

@@ -8,12 +8,11 @@ A layer is named as in `named_modules()`, or by a glob over those names (see `la
 
 A layer that holds several weight modules (a block, a backbone) has only its output, stage post; a bare linear or
 convolution only its own, stage pre. An activation that is a function and not a module (F.relu(self.fc1(x))) belongs
-to no layer: `fc1` has stage pre only, and the log says so once.
+to no layer: `fc1` has stage pre only, and the log says so.
 
 A layer that is called more than once in one forward pass is `layer` at its first call, then `layer@2`, `layer@3`.
 """
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,11 +25,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from ncbench.measure.layers import list_layers, resolve, unwrap, weight_matrix
+from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import Reduction, choose, reducer
 
 __all__ = ["LayerHooks", "list_layers"]
-
-_log = logging.getLogger(__name__)
 
 Sink = Callable[[str, str, Tensor], None]
 
@@ -58,7 +56,7 @@ class LayerHooks:
     ) -> None:
         self.model = unwrap(model)
         self.layers = resolve(model, layers)
-        self.stacked = isinstance(getattr(self.model, "replicas", None), int)
+        self.has_replica_axis = isinstance(getattr(self.model, "replicas", None), int)
         self._reduce = {
             layer.name: reducer(choose(reduction, layer.name), layer.module, layer.name, maps) for layer in self.layers
         }
@@ -69,7 +67,7 @@ class LayerHooks:
     def weights(self) -> dict[str, Tensor]:
         """The weight of every layer that has one, as matrices (..., d_out, d_in); see `layers.weight_matrix`."""
         owners = {layer.name: layer.weighted for layer in self.layers if layer.weighted is not None}
-        return {name: weight_matrix(owner, self.stacked) for name, owner in owners.items()}
+        return {name: weight_matrix(owner, self.has_replica_axis) for name, owner in owners.items()}
 
     def open(self, sink: Sink) -> "LayerHooks":
         """Register the hooks; use as `with hooks.open(sink): ...`."""
@@ -83,20 +81,19 @@ class LayerHooks:
         return self
 
     @contextmanager
-    def noticing(self) -> Iterator[None]:
-        """Say in the log, once per layer, which bare layers of this forward pass are followed by an activation."""
-        kind = type(self.model).__qualname__
-        fresh = {layer.name for layer in self.layers if layer.output is None and (kind, layer.name) not in _looked_at}
-        if not fresh:
+    def watching_activations(self, notices: Notices) -> Iterator[None]:
+        """Warn of every bare layer that an activation from outside is applied to in this forward pass."""
+        bare = {layer.name for layer in self.layers if layer.output is None}
+        unwatched = {name for name in bare if notices.first_time("activation", name)}
+        if not unwatched:
             yield
             return
         self._watched = {}
         try:
-            with _Activations(self._watched, set(fresh)):
+            with _ActivationWatch(self._watched, unwatched, notices):
                 yield
         finally:
             self._watched = None
-            _looked_at.update((kind, name) for name in fresh)
 
     def _hook(
         self, module: nn.Module, name: str, stage: str, sink: Sink, before: list[tuple[Tensor, int]], bare: bool
@@ -104,7 +101,7 @@ class LayerHooks:
         def hand_over(_: nn.Module, __: Any, output: Any) -> None:
             x = first_tensor(output)
             if x is None:
-                raise ValueError(f"layer {name} ({stage}): its output {type(output).__name__} holds no tensor")
+                raise ValueError(f"the output of layer {name} ({stage}) is a {type(output).__name__} that holds no tensor")
             if stage == "pre":
                 before[:] = [(x, x._version)]
             elif before:
@@ -115,7 +112,7 @@ class LayerHooks:
                 self._watched[id(x)] = (name, x)  # the tensor is kept alive, so that its id stays its own
             self._calls[name, stage] += 1
             call = self._calls[name, stage]
-            sink(name if call == 1 else f"{name}@{call}", stage, x if self.stacked else self._reduce[name](x))
+            sink(name if call == 1 else f"{name}@{call}", stage, x if self.has_replica_axis else self._reduce[name](x))
 
         self._handles.append(module.register_forward_hook(hand_over))
 
@@ -139,26 +136,24 @@ def first_tensor(value: Any) -> Tensor | None:
     return next((x for x in map(first_tensor, inner) if x is not None), None)
 
 
-_looked_at: set[tuple[str, str]] = set()
-
-
-class _Activations(TorchFunctionMode):
+class _ActivationWatch(TorchFunctionMode):
     """Sees every torch function that is applied to a watched output while it is on."""
 
-    def __init__(self, watched: dict[int, tuple[str, Tensor]], fresh: set[str]) -> None:
+    def __init__(self, watched: dict[int, tuple[str, Tensor]], layers: set[str], notices: Notices) -> None:
         super().__init__()
-        self.watched, self.fresh = watched, fresh
+        self.watched, self.layers, self.notices = watched, layers, notices
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "").rstrip("_")
         layer, _ = self.watched.get(id(args[0]), ("", None)) if args else ("", None)
-        if layer in self.fresh and ACTIVATION.fullmatch(name):
-            self.fresh.discard(layer)
-            _log.warning(
-                "layer %s: %s is applied to its output from outside; only stage pre is measured "
-                "(name a module that contains both for stage post)",
+        if layer in self.layers and ACTIVATION.fullmatch(name):
+            self.notices.warn(
+                "outside activation",
+                layer,
+                "layer %s: %s is applied to its output from outside, so only stage pre is measured "
+                "(name a module that contains both to have stage post)",
                 layer,
                 name,
             )

@@ -68,27 +68,27 @@ def kmeans_cluster_variation(
     """
     H = _checked(features, targets)
     N = len(H)
-    known = None if labels is None else _codes(labels, N, num_clusters)
+    codes = None if labels is None else _codes(labels, N, num_clusters)
     if not 1 <= num_clusters <= N:
-        raise ValueError(f"num_clusters={num_clusters}: must lie in [1, {N}], the number of samples")
-    if n_init < (known is None):
-        raise ValueError(f"n_init={n_init}: at least one start is needed without labels")
+        raise ValueError(f"num_clusters={num_clusters} must lie in [1, {N}], where {N} is the number of samples")
+    if n_init < (codes is None):
+        raise ValueError(f"n_init={n_init} must be at least 1, or 0 where labels give a start")
     if max_samples is not None and max_samples < num_clusters:
-        raise ValueError(f"max_samples={max_samples}: must be at least num_clusters={num_clusters}")
+        raise ValueError(f"max_samples={max_samples} must be at least num_clusters={num_clusters}")
     subset = None
     if max_samples is not None and max_samples < N:
-        chosen = _subset(N, known, max_samples, seed)
+        chosen = _subset(N, codes, max_samples, seed)
         _log.info("k-means on %d of %d samples (max_samples=%d, seed=%d)", len(chosen), N, max_samples, seed)
         subset = torch.from_numpy(chosen)
-        H, known = H[chosen], None if known is None else known[chosen]
-    partitions = [] if known is None else [known]
-    partitions += _lloyd(H, num_clusters, known, seed, n_init)
+        H, codes = H[chosen], None if codes is None else codes[chosen]
+    partitions = [] if codes is None else [codes]
+    partitions += _lloyd(H, num_clusters, codes, seed, n_init)
     candidates = [(_variation(H, partition), partition) for partition in partitions]
     (value, relative), best = min(candidates, key=lambda candidate: candidate[0][0])
     return ClusterVariation(value, relative, torch.from_numpy(best), subset)
 
 
-def _lloyd(H: Array, K: int, known: NDArray[np.int64] | None, seed: int, n_init: int) -> list[NDArray[np.int64]]:
+def _lloyd(H: Array, K: int, codes: NDArray[np.int64] | None, seed: int, n_init: int) -> list[NDArray[np.int64]]:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -96,38 +96,38 @@ def _lloyd(H: Array, K: int, known: NDArray[np.int64] | None, seed: int, n_init:
     X = H - H.mean(0)
     X = X / (np.sqrt(np.mean(np.sum(X * X, 1))) or 1.0)
     starts: list[dict[str, Any]] = [{"init": "k-means++", "n_init": n_init}] if n_init else []
-    if known is not None:
-        starts.append({"init": _centres(X, known, K), "n_init": 1})
+    if codes is not None:
+        starts.append({"init": _centres(X, codes, K), "n_init": 1})
     partitions = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters: the value is 0
         for start in starts:
-            found = KMeans(K, random_state=seed, **start).fit(X)
-            partitions.append(found.labels_.astype(np.int64))
+            fitted = KMeans(K, random_state=seed, **start).fit(X)
+            partitions.append(fitted.labels_.astype(np.int64))
     return partitions
 
 
-def _centres(X: Array, known: NDArray[np.int64], K: int) -> Array:
-    means = np.stack([X[known == c].mean(0) for c in range(known.max() + 1)])
-    farthest = np.argsort(-np.sum((X - means[known]) ** 2, 1), kind="stable")[: K - len(means)]
+def _centres(X: Array, codes: NDArray[np.int64], K: int) -> Array:
+    means = np.stack([X[codes == c].mean(0) for c in range(codes.max() + 1)])
+    farthest = np.argsort(-np.sum((X - means[codes]) ** 2, 1), kind="stable")[: K - len(means)]
     return np.concatenate([means, X[farthest]])
 
 
 def _variation(H: Array, partition: NDArray[np.int64]) -> tuple[float, float]:
     """Value and value / total variance, in float64 from the partition."""
-    codes = np.unique(partition, return_inverse=True)[1]
-    moments = ClassMoments.from_batch(torch.from_numpy(H), torch.from_numpy(codes), int(codes.max()) + 1)
+    sets = np.unique(partition, return_inverse=True)[1]
+    moments = ClassMoments.from_batch(torch.from_numpy(H), torch.from_numpy(sets), int(sets.max()) + 1)
     value, relative = (total_cluster_variation(moments, scale_free=free) for free in (False, True))
     return float(value), float(relative)
 
 
 def _checked(features: Tensor, targets: Tensor | None) -> Array:
     if features.ndim != 2 or not features.is_floating_point() or features.numel() == 0:
-        raise ValueError(f"features must be floating (N, D), N, D >= 1, got {features.dtype} {tuple(features.shape)}")
+        raise ValueError(f"features must be floating (N, D), N, D >= 1, not {features.dtype} {tuple(features.shape)}")
     points = features.detach().double().cpu()
     if targets is not None:
         if targets.ndim != 2 or len(targets) != len(features):
-            raise ValueError(f"targets must be (N, T) with N={len(features)}, got {tuple(targets.shape)}")
+            raise ValueError(f"targets must be (N, T) with N={len(features)}, not {tuple(targets.shape)}")
         points = torch.cat([points, targets.detach().double().cpu()], 1)
     if not bool(points.isfinite().all()):
         raise ValueError("features and targets must be finite")
@@ -136,17 +136,17 @@ def _checked(features: Tensor, targets: Tensor | None) -> Array:
 
 def _codes(labels: Tensor, N: int, K: int) -> NDArray[np.int64]:
     if labels.shape != (N,) or labels.is_floating_point():
-        raise ValueError(f"labels must be integers of shape ({N},), got {labels.dtype} {tuple(labels.shape)}")
+        raise ValueError(f"labels must be integers of shape ({N},), not {labels.dtype} {tuple(labels.shape)}")
     distinct, codes = np.unique(labels.cpu().numpy(), return_inverse=True)
     if len(distinct) > K:
-        raise ValueError(f"labels take {len(distinct)} values, more than num_clusters={K}")
+        raise ValueError(f"labels must take at most num_clusters={K} values, and these take {len(distinct)}")
     return codes.astype(np.int64)
 
 
-def _subset(N: int, known: NDArray[np.int64] | None, size: int, seed: int) -> NDArray[np.int64]:
+def _subset(N: int, codes: NDArray[np.int64] | None, size: int, seed: int) -> NDArray[np.int64]:
     """`size` indices in order, or the share size / N of every class, rounded up."""
     rng = np.random.default_rng(seed)
-    if known is None:
+    if codes is None:
         return np.sort(rng.choice(N, size, replace=False))
-    classes = (np.flatnonzero(known == c) for c in range(known.max() + 1))
+    classes = (np.flatnonzero(codes == c) for c in range(codes.max() + 1))
     return np.sort(np.concatenate([rng.choice(c, -(-len(c) * size // N), replace=False) for c in classes]))

@@ -31,9 +31,9 @@ class Layer:
     @property
     def module(self) -> nn.Module:
         """The module that has the layer's name."""
-        found = self.output or self.weighted
-        assert found is not None
-        return found
+        module = self.output or self.weighted
+        assert module is not None
+        return module
 
 
 def list_layers(model: nn.Module) -> list[str]:
@@ -48,23 +48,23 @@ def list_layers(model: nn.Module) -> list[str]:
 def resolve(model: nn.Module, layers: Iterable[str]) -> list[Layer]:
     """The layers of those names or globs, in the order asked for; ValueError where one matches nothing."""
     modules = _named(model)
-    found: dict[str, Layer] = {}
+    layers_by_name: dict[str, Layer] = {}
     for asked in layers:
         pattern = _asked(model, asked)
         names = [pattern] if pattern in modules else fnmatch.filter(modules, pattern)
         if not names:
             top = ", ".join(name for name in modules if name.count(".") <= 1)
-            raise ValueError(f"measure.layers={asked}: no such layer; the network has {top}")
+            raise ValueError(f"layers={asked}: the network has no such layer; it has {top}")
         for name in names:
-            found.setdefault(name, _layer(name, modules[name]))
-    return list(found.values())
+            layers_by_name.setdefault(name, _layer(name, modules[name]))
+    return list(layers_by_name.values())
 
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside the wrappers of torch.compile and of (Distributed)DataParallel, or itself.
 
-    The evaluation pass calls this one: DDP's own forward exchanges buffers, and waits for ranks that have
-    fewer batches.
+    The evaluation pass calls this one: DDP's own forward exchanges buffers, and waits for processes that
+    have fewer batches.
     """
     while True:
         inner = model.module if isinstance(model, PARALLEL) else getattr(model, "_orig_mod", None)
@@ -73,16 +73,17 @@ def unwrap(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def weight_matrix(module: nn.Module, stacked: bool = False) -> Tensor:
+def weight_matrix(module: nn.Module, has_replica_axis: bool = False) -> Tensor:
     """The module's weight as matrices (..., d_out, d_in), detached.
 
     A convolution's kernel (out, in / groups, *k) becomes (out, in / groups * prod k), as `core.conv_matrix`; a
-    transposed one (in, out / groups, *k) becomes (out / groups, in * prod k). `stacked` keeps a leading replica axis.
+    transposed one (in, out / groups, *k) becomes (out / groups, in * prod k). With `has_replica_axis` the leading axis is the
+    replicas' and stays.
     """
     weight = module.weight
     assert isinstance(weight, Tensor)
     W = weight.detach()
-    if stacked or W.ndim == 2:
+    if has_replica_axis or W.ndim == 2:
         return W
     return (W.transpose(0, 1) if isinstance(module, TRANSPOSED) else W).flatten(1)
 
@@ -90,11 +91,12 @@ def weight_matrix(module: nn.Module, stacked: bool = False) -> Tensor:
 def _named(model: nn.Module) -> dict[str, nn.Module]:
     # The wrapper and what it wraps have one name; the later one, the wrapped, stays.
     root = unwrap(model)
-    named = ((_own_name(root, raw), module) for raw, module in root.named_modules(remove_duplicate=False))
+    named = ((_name_without_wrappers(root, raw), module) for raw, module in root.named_modules(remove_duplicate=False))
     return {name: module for name, module in named if name}
 
 
-def _own_name(root: nn.Module, raw: str) -> str:
+def _name_without_wrappers(root: nn.Module, raw: str) -> str:
+    """A name of `named_modules()` without the parts that wrappers put in, which are known by the module they sit in."""
     parts: list[str] = []
     module: nn.Module | None = root
     for part in raw.split(".") if raw else ():

@@ -1,7 +1,7 @@
-"""One pass over each split gives the moments of every tapped layer, and from them come all measures.
+"""One pass over each split gives the moments of every layer asked for, and from them come all measures.
 
-A second pass is made only for measures that declare it (see `second`). What is measured, and by which names, is the
-list in `measures`.
+A second pass is made only for measures that declare it (see `second_pass`). What is measured, and by which names, is
+the list in `measures`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,17 +26,18 @@ from ncbench.measure.measures import (
     of_dtype,
     of_features,
     of_weight,
-    stack,
+    with_replica_axis,
 )
+from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import Reduction
 from ncbench.measure.second_pass import SECOND_PASSES
 
-__all__ = ["Measurement", "Objective", "measure_once"]
+__all__ = ["Measurement", "Objective", "measure"]
 
 BatchNorm = Literal["eval", "reestimate"]
 
 
-def measure_once(
+def measure(
     model: nn.Module,
     loaders: Mapping[str, Iterable[Any]],
     *,
@@ -54,12 +55,13 @@ def measure_once(
     distributed: bool = False,
     sharded: bool = False,
     threads: int = 1,
+    notices: Notices | None = None,
 ) -> Measurement:
     """Measure `model` on every split of `loaders` ({"train": batches of (inputs, labels), ...}), in evaluation mode.
 
     The first split's class means also give the spectra and Gram matrices. Training is not affected: every random
     generator, every module's mode and the statistics of batch normalisation are as before. A measure that fails is
-    NaN and says so once in the log.
+    NaN, and the log has the reason.
 
     Args:
         model: any module; wrappers of torch.compile and DDP are looked through.
@@ -74,9 +76,10 @@ def measure_once(
         measures: names of measures on request, see `measures`.
         batch_norm: "eval" takes the running statistics as they are, "reestimate" those of the first split.
         unpack: function from a batch to (inputs, labels), for batches of another form.
-        distributed: called by all ranks of torch.distributed, which divide the samples; see `ranks`.
-        sharded: the loaders give each rank its own samples already.
-        threads: measure so many layers at once, for stacks of networks: LAPACK takes their matrices one by one.
+        distributed: called by all processes of torch.distributed, which divide the samples; see `distributed`.
+        sharded: the loaders give each process its own samples already.
+        threads: measure so many layers at once, for ensembles: LAPACK takes their matrices one by one.
+        notices: the warnings given before, which are not repeated; a new set by default.
 
     Raises:
         ValueError: an unknown layer, reduction or measure; a batch of unknown form; an output that is not one vector
@@ -84,76 +87,83 @@ def measure_once(
     """
     check_names(measures)
     if batch_norm not in ("eval", "reestimate"):
-        raise ValueError(f"batch_norm={batch_norm}: must be eval or reestimate")
-    second = [name for name in measures if name in SECOND_PASSES]
-    first = [name for name in measures if name in ON_REQUEST]
-    extra = [] if objective is None or objective.feature_layer is None else [objective.feature_layer]
-    _check_repeats(loaders, second, batch_norm)
-    hooks = LayerHooks(model, [*layers, *extra], reduction=reduction, maps=True)
-    asked = {layer.name for layer in LayerHooks(model, layers, reduction=reduction).layers} if extra else set()
+        raise ValueError(f"batch_norm={batch_norm} must be eval or reestimate")
+    notices = notices or Notices()
+    of_second_pass = [name for name in measures if name in SECOND_PASSES]
+    of_first_pass = [name for name in measures if name in ON_REQUEST]
+    _check_repeats(loaders, of_second_pass, batch_norm)
+    # The objective's feature penalty needs the output of its layer, also where that is not to be measured.
+    penalised = [] if objective is None or objective.feature_layer is None else [objective.feature_layer]
+    hooks = LayerHooks(model, [*layers, *penalised], reduction=reduction, maps=True)
+    asked = {layer.name for layer in LayerHooks(model, layers, reduction=reduction).layers} if penalised else set()
     asked = asked or {layer.name for layer in hooks.layers}
-    group, found = ProcessGroup(distributed), Measurement()
+    group, measurement = ProcessGroup(distributed), Measurement()
     with (
         evaluation(hooks.model),
         one_network(hooks.model, group),
         _statistics(hooks.model, loaders, batch_norm, unpack, group, sharded),
         _side_by_side(threads) as start,
     ):
-        of_weights = [
-            start(of_weight, stack(W, 2), layer, num_classes, matrices or {})
+        # The weights are measured on other threads while the batches go through the network.
+        weights_pending = [
+            start(of_weight, with_replica_axis(W, 2), layer, num_classes, matrices or {}, notices)
             for layer, W in hooks.weights().items()
             if layer in asked
         ]
         for position, (split, loader) in enumerate(loaders.items()):
-            sums = FirstPass(hooks, asked, num_classes, objective, group)
-            sums.run(loader, unpack, sharded)
-            sums.summarise(found, split, full_objective=position == 0)
-            of_layers = [
+            first_pass = FirstPass(hooks, asked, num_classes, objective, group, notices)
+            first_pass.run(loader, unpack, sharded)
+            first_pass.summarise(measurement, split, full_objective=position == 0)
+            layers_pending = [
                 start(
                     of_features,
-                    of_layer,
+                    layer_moments,
                     (split, layer, stage),
                     of_moments={
-                        **{name: of_dtype(name, sums.dtypes[layer, stage]) for name in first},
+                        **{name: of_dtype(name, first_pass.dtypes[layer, stage]) for name in of_first_pass},
                         **(moments or {}),
                     },
                     of_matrices=matrices or {},
                     first_split=position == 0,
                     grams=grams,
                     means=means,
+                    notices=notices,
                 )
-                for (layer, stage), of_layer in sums.moments.items()
+                for (layer, stage), layer_moments in first_pass.moments.items()
             ]
-            for finish in of_layers:
-                found.update(finish())
-            if second:
-                for (layer, stage), values in sums.again(loader, unpack, sharded, second).items():
-                    found.values.update({(split, layer, stage, name): stack(x, 0) for name, x in values.items()})
-        for finish in of_weights:
-            found.update(finish())
-    return found
+            for finish in layers_pending:
+                measurement.update(finish())
+            if of_second_pass:
+                values = first_pass.run_second_pass(loader, unpack, sharded, of_second_pass)
+                for (layer, stage), by_name in values.items():
+                    measurement.values.update(
+                        {(split, layer, stage, name): with_replica_axis(x, 0) for name, x in by_name.items()}
+                    )
+        for finish in weights_pending:
+            measurement.update(finish())
+    return measurement
 
 
 @contextmanager
 def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measurement]]]:
-    """start(measures, *args, **options) begins `measures(found, ...)` and returns what waits for it and gives `found`.
+    """start(fill, *args, **options) begins `fill(measurement, ...)` and returns what waits for it and its measurement.
 
     On one thread nothing happens before the waiting.
     """
 
-    def measured(measures: Callable[..., None], *args: Any, **options: Any) -> Measurement:
-        found = Measurement()
+    def filled(fill: Callable[..., None], *args: Any, **options: Any) -> Measurement:
+        measurement = Measurement()
         with torch.no_grad():  # every thread has its own mode
-            measures(found, *args, **options)
-        return found
+            fill(measurement, *args, **options)
+        return measurement
 
     if threads == 1:
-        yield lambda *args, **options: lambda: measured(*args, **options)
+        yield lambda *args, **options: lambda: filled(*args, **options)
         return
     before = torch.get_num_threads()
 
     def start(*args: Any, **options: Any) -> Callable[[], Measurement]:
-        future: Future[Measurement] = pool.submit(measured, *args, **options)
+        future: Future[Measurement] = pool.submit(filled, *args, **options)
         return future.result
 
     try:
@@ -163,11 +173,13 @@ def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measureme
         torch.set_num_threads(before)  # new threads of this process would start with the number set last
 
 
-def _check_repeats(loaders: Mapping[str, Iterable[Any]], second: Sequence[str], batch_norm: BatchNorm) -> None:
-    reasons = [f"measures={', '.join(second)}"] * bool(second) + ["batch_norm=reestimate"] * (batch_norm != "eval")
+def _check_repeats(loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm) -> None:
+    """ValueError where a loader that ends for good would have to be read again."""
+    reasons = [f"measures={', '.join(of_second_pass)}"] * bool(of_second_pass)
+    reasons += ["batch_norm=reestimate"] * (batch_norm != "eval")
     for split, loader in loaders.items():
         if reasons and isinstance(loader, Iterator):
-            raise ValueError(f"{reasons[0]}: needs another pass, but the loader of {split} can be read only once")
+            raise ValueError(f"{reasons[0]} needs another pass over the data, but the loader of {split} is read only once")
 
 
 def _statistics(

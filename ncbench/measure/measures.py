@@ -15,7 +15,7 @@ Always there (their names are public):
 
 On request, by name (`measures=["cdnv", "nc1"]`):
 
-    cdnv, etf_error, orthogonal_frame_error, equinorm, equiangularity  the functions of `ncbench.core`, which see
+    cdnv, etf_error, orthogonal_frame_error, equinorm, equiangularity  the functions of `ncbench.core`, see there
     tcv_floor      the tcv that rounding the layer's dtype can make: a smaller tcv cannot be told from 0
     nc1            with nc1_rank, the number of directions kept; second pass
     separation_fuzziness   with separation_rank; second pass
@@ -23,10 +23,9 @@ On request, by name (`measures=["cdnv", "nc1"]`):
 
 Anything else: `moments={"name": function of ClassMoments}` and `matrices={"name": function of a matrix}`, such as
 `matrices={"soft_rank": core.soft_rank}`; a matrix measure is applied to class means (R, K, d) and weights (R, d, d').
-The moments have scatter="trace": functions that need the D x D scatter are the second pass's.
+The moments have scatter="trace": a function that needs the D x D scatter fails; what it measures takes a second pass.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +34,7 @@ import torch
 from torch import Tensor
 
 from ncbench import core
+from ncbench.measure.notices import Notices
 from ncbench.measure.second_pass import SECOND_PASSES
 
 __all__ = [
@@ -46,10 +46,11 @@ __all__ = [
     "of_dtype",
     "of_features",
     "of_weight",
-    "stack",
+    "one_number",
+    "value_or_nan",
+    "warn_of_nan",
+    "with_replica_axis",
 ]
-
-_log = logging.getLogger(__name__)
 
 MOST_WIDE = 512  # class means of wider layers (feature maps) are not kept
 
@@ -78,7 +79,7 @@ ON_REQUEST: Mapping[str, Callable[[core.ClassMoments, torch.dtype], Tensor]] = {
 
 @dataclass
 class Measurement:
-    """What one call found: every tensor has the leading replica axis (R, ...), R = 1 for ordinary networks."""
+    """The results of one call: every tensor has the leading replica axis (R, ...), R = 1 for ordinary networks."""
 
     values: dict[tuple[str, str, str, str], Tensor] = field(default_factory=dict)  # split, layer, stage, measure
     of_sources: dict[tuple[str, str, str, str, str], Tensor] = field(default_factory=dict)  # and a source layer
@@ -88,7 +89,7 @@ class Measurement:
     sample_grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, N, N)
 
     def update(self, other: "Measurement") -> None:
-        """Take over everything that another measurement found."""
+        """Take over everything of another measurement."""
         self.values.update(other.values)
         self.of_sources.update(other.of_sources)
         self.spectra.update(other.spectra)
@@ -102,7 +103,9 @@ def check_names(measures: Sequence[str]) -> None:
     unknown = [name for name in measures if name not in ON_REQUEST and name not in SECOND_PASSES]
     if unknown:
         known = ", ".join([*ON_REQUEST, *SECOND_PASSES])
-        raise ValueError(f"measures={', '.join(unknown)}: must be among {known}; add others with moments= or matrices=")
+        raise ValueError(
+            f"measures={', '.join(unknown)} must be among {known}; give functions of your own as moments or matrices"
+        )
 
 
 def of_dtype(name: str, dtype: torch.dtype) -> MomentMeasure:
@@ -111,7 +114,7 @@ def of_dtype(name: str, dtype: torch.dtype) -> MomentMeasure:
 
 
 def of_features(
-    found: Measurement,
+    measurement: Measurement,
     moments: core.ClassMoments,
     key: tuple[str, str, str],
     *,
@@ -120,68 +123,96 @@ def of_features(
     first_split: bool,
     grams: bool,
     means: bool,
+    notices: Notices,
 ) -> None:
     """The measures of one layer's class moments, under (split, layer, stage, name)."""
     _, layer, stage = key
-    guarded(f"{layer}.{stage}", lambda checked: checked.finalise().counts, moments)  # says what is wrong, once
+    try:
+        moments.finalise()
+    except ValueError as error:  # the measures are NaN then, and the log has the reason
+        notices.warn("moments", f"{layer}.{stage}", "some measures of layer %s (%s) are NaN: %s", layer, stage, error)
+    leading = moments.means.shape[:-2]
     for name, measure in {**OF_MOMENTS, **of_moments}.items():
-        found.values[*key, name] = stack(guarded(name, measure, moments), 0)
-    M = stack(moments.means, 2)
+        value = value_or_nan(name, measure, moments, leading, notices)
+        measurement.values[*key, name] = with_replica_axis(value, 0)
+    M = with_replica_axis(moments.means, 2)
     s = core.singular_values(M)
+    # The K x d class means have min(K, d) singular values: with d < K the K-th is 0.
     last = s[..., M.shape[-2] - 1] if s.shape[-1] == M.shape[-2] else torch.zeros_like(s[..., 0])
-    found.values[*key, "dnc2"] = s[..., 0] / last
-    _of_matrix(found, key, M, s, of_matrices)
+    measurement.values[*key, "dnc2"] = s[..., 0] / last
+    _of_matrix(measurement, key, M, s, of_matrices, notices)
     if first_split:
-        found.spectra[layer, stage] = s
+        measurement.spectra[layer, stage] = s
         if grams:
-            found.grams[layer, stage] = M @ M.mT
+            measurement.grams[layer, stage] = M @ M.mT
         if means and M.shape[-1] <= MOST_WIDE:
-            found.means[layer, stage] = M
+            measurement.means[layer, stage] = M
 
 
 def of_weight(
-    found: Measurement, W: Tensor, layer: str, num_classes: int, of_matrices: Mapping[str, MatrixMeasure]
+    measurement: Measurement,
+    W: Tensor,
+    layer: str,
+    num_classes: int,
+    of_matrices: Mapping[str, MatrixMeasure],
+    notices: Notices,
 ) -> None:
     """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name)."""
     s = core.singular_values(W)
     key = ("", layer, "weight")
-    found.spectra[layer, "weight"] = s
-    found.values[*key, "norm"] = s.square().sum(-1).sqrt()
-    found.values[*key, "tail"] = guarded("tail", lambda s: core.relative_tail(s=s, k=num_classes), s)
-    _of_matrix(found, key, W, s, of_matrices)
+    measurement.spectra[layer, "weight"] = s
+    measurement.values[*key, "norm"] = s.square().sum(-1).sqrt()
+    measurement.values[*key, "tail"] = value_or_nan(
+        "tail", lambda s: core.relative_tail(s=s, k=num_classes), s, s.shape[:-1], notices
+    )
+    _of_matrix(measurement, key, W, s, of_matrices, notices)
 
 
-def stack(x: Tensor, own: int) -> Tensor:
-    """With a leading replica axis: `own` is the number of axes of one network's value."""
+def with_replica_axis(x: Tensor, axes: int) -> Tensor:
+    """x in float64 with a leading replica axis; `axes` is the number of axes that one network's value has."""
     x = x.detach().double()
-    return x.unsqueeze(0) if x.ndim == own else x
+    return x.unsqueeze(0) if x.ndim == axes else x
 
 
-_failed: set[str] = set()
-
-
-def guarded(name: str, measure: Callable[[Any], Tensor], argument: Any) -> Tensor:
-    """The measure's value, or NaN with its reason logged once: a run never ends because of a measure."""
+def value_or_nan(
+    name: str, measure: Callable[[Any], Any], argument: Any, leading: torch.Size, notices: Notices
+) -> Tensor:
+    """The measure's value (leading), or NaN with the reason in the log: a run never ends because of a measure."""
     try:
-        return measure(argument)
+        return one_number(measure(argument), leading)
     except Exception as error:
-        say_once(name, error)
-        shape = argument.shape[:-1] if isinstance(argument, Tensor) else argument.means.shape[:-2]
-        return torch.full(shape, torch.nan, dtype=torch.float64)
+        warn_of_nan(name, error, notices)
+        return torch.full(leading, torch.nan, dtype=torch.float64)
 
 
-def say_once(name: str, error: Exception) -> None:
-    """Log the reason for which a measure is NaN, the first time."""
-    if name not in _failed:
-        _failed.add(name)
-        _log.warning("measure %s failed and is NaN from here on: %s", name, error)
+def one_number(value: Any, leading: torch.Size) -> Tensor:
+    """A measure's result as (leading), one number per network; ValueError where it is something else."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"its result is a {type(value).__name__} and not a tensor")
+    if value.shape == leading:
+        return value
+    if value.numel() != 1 or leading.numel() != 1:
+        raise ValueError(f"its result has the shape {tuple(value.shape)} and not {tuple(leading)}")
+    return value.reshape(leading)
+
+
+def warn_of_nan(name: str, error: Exception, notices: Notices) -> None:
+    """Say in the log why a measure is NaN, the first time."""
+    notices.warn("measure", name, "the measure %s failed and is NaN: %s", name, error)
 
 
 def _of_matrix(
-    found: Measurement, key: tuple[str, str, str], M: Tensor, s: Tensor, of_matrices: Mapping[str, MatrixMeasure]
+    measurement: Measurement,
+    key: tuple[str, str, str],
+    M: Tensor,
+    s: Tensor,
+    of_matrices: Mapping[str, MatrixMeasure],
+    notices: Notices,
 ) -> None:
+    """The measures of a matrix M (R, d, d') with singular values s, which are NaN where a replica has diverged."""
     for name, of_values in OF_SINGULAR_VALUES.items():
-        value = guarded(name, of_values, s).double()
-        found.values[*key, name] = value.masked_fill(s[..., 0].isnan(), torch.nan)
+        value = value_or_nan(name, of_values, s, s.shape[:-1], notices).double()
+        measurement.values[*key, name] = value.masked_fill(s[..., 0].isnan(), torch.nan)
     for name, measure in of_matrices.items():
-        found.values[*key, name] = stack(guarded(name, measure, M), 0)
+        value = value_or_nan(name, measure, M, M.shape[:-2], notices)
+        measurement.values[*key, name] = with_replica_axis(value, 0)

@@ -1,4 +1,4 @@
-"""`CollapseMetric`: collapse of given features as a torchmetrics Metric, exact in float64 over batches and ranks."""
+"""`CollapseMetric`: collapse of given features as a torchmetrics Metric, exact in float64 over batches and processes."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class CollapseMetric(Metric):
     moments themselves, for any other function of `ncbench.core`.
 
     States, both tensors, no lists: `state` (K, 2D + 2) float64 (`ncbench.measure.packing`) and `label_range` (2,).
-    They do not add up; their dist_reduce_fx is Chan's merge of the ranks' moments, exact at any level of collapse,
+    They do not add up; their dist_reduce_fx is Chan's merge of the processes' moments, exact at any level of collapse,
     where sums of squares in float32 are not. Updates are out of place (processes of ddp_spawn share the memory of the
     defaults), and `set_dtype` is refused: float64 is the point. A Lightning DistributedSampler repeats samples; the
     metric cannot know, so give it a loader that does not.
@@ -49,9 +49,9 @@ class CollapseMetric(Metric):
     def __init__(self, num_classes: int, num_features: int, **options: Any) -> None:
         super().__init__(**options)
         if num_classes < 2:
-            raise ValueError(f"num_classes={num_classes}: at least 2 classes are needed")
+            raise ValueError(f"num_classes={num_classes} must be at least 2")
         if num_features < 1:
-            raise ValueError(f"num_features={num_features}: at least 1 is needed")
+            raise ValueError(f"num_features={num_features} must be at least 1")
         self.num_classes, self.num_features = num_classes, num_features
         nothing = ClassMoments.from_batch(torch.zeros(0, num_features), torch.zeros(0, dtype=torch.int64), num_classes)
         state, label_range = pack(nothing)
@@ -68,11 +68,11 @@ class CollapseMetric(Metric):
 
     @override
     def compute(self) -> dict[str, Tensor]:
-        """Every measure of the samples seen since the last reset, on all ranks."""
+        """Every measure of the samples seen since the last reset, on all processes."""
         moments = self.moments().finalise()
         values = {name: measure(moments) for name, measure in OF_MOMENTS.items()}
-        wider = {name: measure(moments, torch.float64) for name, measure in ON_REQUEST.items() if name != "tcv_floor"}
-        return {**values, **wider}
+        on_request = {name: measure(moments, torch.float64) for name, measure in ON_REQUEST.items() if name != "tcv_floor"}
+        return {**values, **on_request}
 
     def moments(self) -> ClassMoments:
         """The class moments of the samples seen since the last reset, unchecked."""
@@ -81,7 +81,7 @@ class CollapseMetric(Metric):
     @override
     def set_dtype(self, dst_type: str | torch.dtype) -> "CollapseMetric":
         if dst_type not in (torch.float64, "torch.float64", "torch.DoubleTensor"):
-            raise ValueError(f"dst_type={dst_type}: the states of a CollapseMetric are float64")
+            raise ValueError(f"dst_type={dst_type} must be torch.float64, the dtype of a CollapseMetric's states")
         return self
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ncbench.measure.batches import Unpack
-from ncbench.measure.measure_pass import BatchNorm, measure_once
+from ncbench.measure.measure_pass import BatchNorm, measure
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure
 from ncbench.measure.reductions import Reduction
 
@@ -53,21 +53,21 @@ def measure_network(
         the reason in the log; so an empty class makes its layer's values NaN.
 
     Raises:
-        ValueError: as `measure_once`, and for labels outside [0, K) and a K that cannot be inferred.
+        ValueError: as `measure`, and for labels outside [0, K) and a K that cannot be inferred.
 
     Examples:
-            >>> _ = torch.manual_seed(0)
+        >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> loader = [(torch.randn(20, 4), torch.arange(20) % 2)]
-        >>> found = measure_network(net, loader, layers=["1", "2"], num_classes=2)
-        >>> found[found.measure == "dnc1"][["layer", "stage"]].values.tolist()
+        >>> values = measure_network(net, loader, layers=["1", "2"], num_classes=2)
+        >>> values[values.measure == "dnc1"][["layer", "stage"]].values.tolist()
         [['1', 'post'], ['2', 'pre']]
     """
     loaders = loader if isinstance(loader, Mapping) else {"train": loader}
     K = infer_num_classes(loaders) if num_classes is None else num_classes
     if K < 2:
-        raise ValueError(f"num_classes={K}: at least 2 classes are needed")
-    found = measure_once(
+        raise ValueError(f"num_classes={K} must be at least 2")
+    measurement = measure(
         model,
         loaders,
         layers=layers,
@@ -81,7 +81,7 @@ def measure_network(
         distributed=distributed,
         sharded=sharded,
     )
-    return table(found, first_split=next(iter(loaders)))
+    return table(measurement, first_split=next(iter(loaders)))
 
 
 def infer_num_classes(loaders: Mapping[str, Iterable[Any]]) -> int:
@@ -93,29 +93,29 @@ def infer_num_classes(loaders: Mapping[str, Iterable[Any]]) -> int:
     targets = getattr(dataset, "targets", None)
     if targets is not None and len(targets):
         return int(torch.as_tensor(targets).max()) + 1
-    raise ValueError("num_classes=None: the loader's dataset has no classes or targets to take it from")
+    raise ValueError("num_classes=None needs a loader whose dataset has classes or targets; give num_classes")
 
 
-def rows(found: Measurement) -> list[dict[str, Any]]:
+def rows(measurement: Measurement) -> list[dict[str, Any]]:
     """One row per value: replica, split, layer, stage, measure, value."""
     return [
-        {"replica": r, "split": split, "layer": layer, "stage": stage, "measure": measure, "value": value}
-        for (split, layer, stage, measure), of_replicas in found.values.items()
-        for r, value in enumerate(of_replicas.tolist())
+        {"replica": r, "split": split, "layer": layer, "stage": stage, "measure": name, "value": value}
+        for (split, layer, stage, name), replica_values in measurement.values.items()
+        for r, value in enumerate(replica_values.tolist())
     ]
 
 
-def table(found: Measurement, first_split: str) -> "pd.DataFrame":
+def table(measurement: Measurement, first_split: str) -> "pd.DataFrame":
     """The table of `measure_network`."""
     import pandas as pd
 
-    listed = [{**row, "index": 0} for row in rows(found)]
-    for (layer, stage), s in found.spectra.items():
+    listed = [{**row, "index": 0} for row in rows(measurement)]
+    for (layer, stage), s in measurement.spectra.items():
         split = "" if stage == "weight" else first_split
         key = {"split": split, "layer": layer, "stage": stage, "measure": "singular_value"}
         listed += [
             {"replica": r, **key, "value": float(value), "index": i}
-            for r, of_replica in enumerate(s)
-            for i, value in enumerate(of_replica)
+            for r, singular_values in enumerate(s)
+            for i, value in enumerate(singular_values)
         ]
     return pd.DataFrame(listed)

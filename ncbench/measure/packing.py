@@ -34,8 +34,8 @@ def unpack(state: Tensor, label_range: Tensor) -> ClassMoments:
 
 
 def merged(states: Tensor, label_ranges: Tensor) -> ClassMoments:
-    """The moments of the union of disjoint samples, from stacked states (P, ..., K, 2D + 2) and ranges (P, 2)."""
-    first, *others = (unpack(state, label_range) for state, label_range in zip(states, label_ranges))
+    """The moments of the union of disjoint samples, from P states (P, ..., K, 2D + 2) and ranges (P, 2)."""
+    first, *others = (unpack(state, label_range) for state, label_range in zip(states, label_ranges, strict=True))
     for other in others:
         first = first.merge(other)
     return first

@@ -39,7 +39,7 @@ def reducer(reduction: Reduction, layer: nn.Module, name: str, maps: bool = Fals
     if not isinstance(reduction, str):
         return reduction
     if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction={reduction}: must be one of {', '.join(REDUCTIONS)}, or a function")
+        raise ValueError(f"reduction={reduction} must be one of {', '.join(REDUCTIONS)}, or a function")
 
     def reduce(x: Tensor) -> Tensor:
         if x.ndim <= 2:
@@ -51,7 +51,7 @@ def reducer(reduction: Reduction, layer: nn.Module, name: str, maps: bool = Fals
             return x.flatten(2).mean(-1) if first else x.flatten(1, -2).mean(1)
         if x.ndim != 3 or first:
             raise ValueError(
-                f"reduction=cls: layer {name} gives {tuple(x.shape)}, not a token sequence (N, T, D); "
+                f"reduction=cls needs a token sequence (N, T, D), but layer {name} gives {tuple(x.shape)}; "
                 "name token layers only, or give a function"
             )
         return x[:, 0]
@@ -89,16 +89,16 @@ def _width(module: nn.Module) -> int | None:
     return int(shape[-1]) if isinstance(shape, tuple) and shape else None
 
 
-def check_output(name: str, stage: str, x: Tensor, samples: int, stacked: bool) -> None:
-    """ValueError unless a reduced output is floating, (R, N, D) if stacked, else (N, ...), for N samples."""
-    axis = -2 if stacked else 0
+def check_output(name: str, stage: str, x: Tensor, samples: int, has_replica_axis: bool) -> None:
+    """ValueError unless a reduced output is floating, (R, N, D) or, without replica axis, (N, ...), for N samples."""
+    axis = -2 if has_replica_axis else 0
     if x.ndim < 2 or x.shape[axis] != samples:
         raise ValueError(
-            f"layer {name} ({stage}): {tuple(x.shape)} is not one vector for each of the {samples} samples of the "
-            "batch; a layer with another first axis needs a function as its reduction"
+            f"layer {name} ({stage}) gives {tuple(x.shape)}, which is not one vector for each of the {samples} samples "
+            "of the batch; a layer with another first axis needs a function as its reduction"
         )
     if not x.is_floating_point():
-        raise ValueError(f"layer {name} ({stage}): its output has dtype {x.dtype}, nothing to take moments of")
+        raise ValueError(f"layer {name} ({stage}) gives {x.dtype}, but only floating outputs have moments")
 
 
 def class_moments(x: Tensor, labels: Tensor, num_classes: int) -> ClassMoments:
@@ -109,18 +109,18 @@ def class_moments(x: Tensor, labels: Tensor, num_classes: int) -> ClassMoments:
     """
     order = sorted(range(1, x.ndim), key=lambda axis: x.stride(axis), reverse=True)
     moved = x.permute(0, *order)
-    found = ClassMoments.from_batch(moved.flatten(1), labels, num_classes)
+    moments = ClassMoments.from_batch(moved.flatten(1), labels, num_classes)
     if order == list(range(1, x.ndim)):
-        return found
+        return moments
     back = [0, *(1 + order.index(axis) for axis in range(1, x.ndim))]
     shift, offset = (
-        m.view(num_classes, *moved.shape[1:]).permute(back).flatten(1) for m in (found.shift, found.offset)
+        m.view(num_classes, *moved.shape[1:]).permute(back).flatten(1) for m in (moments.shift, moments.offset)
     )
-    return replace(found, shift=shift, offset=offset)
+    return replace(moments, shift=shift, offset=offset)
 
 
 def choose(reduction: Reduction | Mapping[str, Reduction], name: str) -> Reduction:
     """One reduction for all layers, or that of the first glob that the layer's name matches, else flatten."""
     if not isinstance(reduction, Mapping):
         return reduction
-    return next((of_glob for glob, of_glob in reduction.items() if fnmatch.fnmatch(name, glob)), "flatten")
+    return next((chosen for glob, chosen in reduction.items() if fnmatch.fnmatch(name, glob)), "flatten")

@@ -16,9 +16,9 @@ def log_spaced(last: int, points: int) -> list[int]:
     [0, 1, 2, 3]
     """
     if last < 1:
-        raise ValueError(f"last={last}: must be >= 1")
+        raise ValueError(f"last={last} must be at least 1")
     if points < 1:
-        raise ValueError(f"points={points}: must be >= 1")
+        raise ValueError(f"points={points} must be at least 1")
     inner = points - 2
     spaced = (round(math.exp(math.log(last) * i / max(inner, 1))) for i in range(inner + 1)) if inner > 0 else ()
     return sorted({0, last, *spaced})

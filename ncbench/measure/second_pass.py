@@ -4,7 +4,7 @@ Legend: h_n the features of sample n, mu_c class means, v_i the right singular v
 means, K classes, N samples, D features; leading axes are replicas.
 
 A measure declares its second pass by being a `SecondPass`: begun from the first pass's moments, fed with the same
-batches again, its `sums` added up over ranks, its `values` read at the end.
+batches again, its `sums` added up over processes, its `values` read at the end.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -59,13 +59,13 @@ def nc1_streaming(
     Raises:
         ValueError: bad rtol or convention; other samples than those of the moments (by their number and width).
     """
-    found = NC1(moments, rtol=rtol, convention=convention)
+    second_pass = NC1(moments, rtol=rtol, convention=convention)
     for features, labels in batches:
-        found.add(features, labels)
-    seen, expected = int(found.count), int(moments.counts.sum())
+        second_pass.add(features, labels)
+    seen, expected = int(second_pass.count), int(moments.counts.sum())
     if seen != expected:
-        raise ValueError(f"batches must hold the {expected} samples of the moments once more, got {seen}")
-    values = found.values()
+        raise ValueError(f"batches must hold the {expected} samples of the moments once more, but hold {seen}")
+    values = second_pass.values()
     return values["nc1"], values["nc1_rank"].long()
 
 
@@ -82,7 +82,7 @@ class NC1:
     ) -> None:
         self.names, self.samples = names, moments.counts.sum()
         self.means = moments.means
-        self.directions, self.weights, self.kept = core.nc1_directions(moments, rtol, convention)
+        self.directions, self.weights, self.kept_rank = core.nc1_directions(moments, rtol, convention)
         self.count = 0
         self.sums = torch.zeros_like(self.weights)
 
@@ -90,8 +90,9 @@ class NC1:
         """One batch: (..., N, D) and (N,)."""
         *_, samples, width = features.shape
         if width != self.means.shape[-1]:
-            raise ValueError(f"features must have the width {self.means.shape[-1]} of the moments, got {width}")
+            raise ValueError(f"features must have the width {self.means.shape[-1]} of the moments, not {width}")
         labels = labels.to(features.device).clamp(0, self.means.shape[-2] - 1)
+        # Rows at a time, so that the deviations stay in the cache and are never a second copy of the batch.
         block = CPU_BLOCK if features.device.type == "cpu" else DEVICE_BLOCK
         rows = max(1, block * samples // max(1, features.numel()))
         squares = torch.zeros_like(self.sums)
@@ -105,8 +106,8 @@ class NC1:
 
     def values(self) -> Mapping[str, Tensor]:
         """The value, NaN where no direction is kept, and the kept rank as a float64."""
-        value = torch.where(self.kept > 0, (self.weights * self.sums).sum(-1) / self.samples, torch.nan)
-        return dict(zip(self.names, (value, self.kept.to(value))))
+        value = torch.where(self.kept_rank > 0, (self.weights * self.sums).sum(-1) / self.samples, torch.nan)
+        return dict(zip(self.names, (value, self.kept_rank.to(value)), strict=True))
 
 
 class NearestCentre:

@@ -1,0 +1,77 @@
+"""A user's own measures, tried on random features before anything is trained.
+
+A measure that fails during a training is NaN, and the training goes on. A function that can never work is better
+refused at once: one that does not take what it is given, or whose result is not one number per network.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ncbench import core
+from ncbench.measure.measures import MatrixMeasure, MomentMeasure, one_number
+from ncbench.measure.second_pass import SECOND_PASSES
+
+__all__ = ["check_functions"]
+
+PER_CLASS = 3
+WIDTH = 64  # at least: functions that look at several singular values find them
+
+
+def check_functions(
+    moments: Mapping[str, MomentMeasure],
+    matrices: Mapping[str, MatrixMeasure],
+    num_classes: int,
+    *,
+    has_replica_axis: bool = False,
+) -> None:
+    """ValueError of one line unless every function takes its argument and gives one number per network.
+
+    Each is called once, on standard normal features of K classes (of two replicas where the network has a replica
+    axis) or on a standard normal matrix. What depends on the size of a layer is left to the measurement: errors of
+    torch, and for matrices every ValueError.
+    """
+    width = max(num_classes + 1, WIDTH)
+    generator = torch.Generator().manual_seed(0)
+    leading = (2,) if has_replica_axis else ()
+    labels = torch.arange(num_classes).repeat_interleave(PER_CLASS)
+    if moments:
+        features = torch.randn(*leading, len(labels), width, generator=generator, dtype=torch.float64)
+        class_moments = core.ClassMoments.from_batch(features, labels, num_classes)
+        for name, function in moments.items():
+            reason = _failure(function, class_moments, torch.Size(leading), (TypeError, AttributeError, ValueError))
+            if reason:
+                raise ValueError(
+                    f"moments={name} must be a function of ClassMoments (with scatter='trace') that gives one number "
+                    f"per network, but {reason}; {', '.join(SECOND_PASSES)} need a second pass over the data and are "
+                    "asked for by name, in measures"
+                )
+    if matrices:
+        leading = leading or (1,)
+        matrix = torch.randn(*leading, width, width, generator=generator, dtype=torch.float64)
+        for name, function in matrices.items():
+            reason = _failure(function, matrix, torch.Size(leading), (TypeError, AttributeError))
+            if reason:
+                raise ValueError(
+                    f"matrices={name} must be a function of a matrix (with leading axes) that gives one number per "
+                    f"network, but {reason}"
+                )
+
+
+def _failure(
+    function: Callable[[Any], Any], argument: Any, leading: torch.Size, refused: tuple[type[Exception], ...]
+) -> str | None:
+    """What is wrong with a function, as the end of a sentence; None where nothing is, or nothing can be said yet."""
+    try:
+        with torch.no_grad():
+            value = function(argument)
+    except refused as error:
+        return f"on random features it raises {type(error).__name__}: {' '.join(str(error).split())}"
+    except Exception:
+        return None  # it may work on the layers of this network
+    try:
+        one_number(value, leading)
+    except ValueError as error:
+        return str(error)
+    return None

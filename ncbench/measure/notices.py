@@ -1,0 +1,28 @@
+"""Warnings about a network that is measured again and again, each of them given once."""
+
+import logging
+
+__all__ = ["Notices"]
+
+_log = logging.getLogger(__name__)
+
+
+class Notices:
+    """The warnings that one series of measurements has given: each is logged the first time only.
+
+    A callback has one for all its measurements, `measure` makes one for each call. They are not the process's: the
+    second network of a notebook or a sweep is warned about as the first was.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[tuple[str, str], object] = {}
+
+    def first_time(self, topic: str, subject: str) -> bool:
+        """Whether nobody has asked about this topic and subject before, which threads may do side by side."""
+        mine = object()
+        return self._given.setdefault((topic, subject), mine) is mine
+
+    def warn(self, topic: str, subject: str, message: str, *values: object) -> None:
+        """Log a warning, with %-style `values`, unless there was one on this topic and subject."""
+        if self.first_time(topic, subject):
+            _log.warning(message, *values)
