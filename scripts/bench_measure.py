@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ncbench.core import ClassMoments, cdnv
-from ncbench.measure import measure_once, nc1_streaming
+from ncbench.measure import measure, nc1_streaming
 
 K = 10
 PARTS = ("nc1", "pass", "cdnv")
@@ -141,7 +141,7 @@ def _pass(options: argparse.Namespace) -> None:
                 model(x)
 
     def measuring(layers: list[str]) -> Callable[[], Any]:
-        return lambda: measure_once(model, {"train": loader}, layers=layers, num_classes=K)
+        return lambda: measure(model, {"train": loader}, layers=layers, num_classes=K)
 
     sides: dict[str, Callable[[], Any]] = {"bare": bare, **{name: measuring(of) for name, of in LAYERS.items()}}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}

@@ -54,9 +54,9 @@ class ImageData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"dataset.batch_size={batch_size}: must be at least 1")
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
         if per_class is not None and per_class < 1:
-            raise ValueError(f"dataset.per_class={per_class}: must be at least 1")
+            raise ValueError(f"per_class={per_class} must be at least 1")
         self.root = root
         self.seed = self.order_seed = seed
         self.classes = classes if classes is None or isinstance(classes, int) else list(classes)
@@ -87,7 +87,7 @@ class ImageData(pl.LightningDataModule):
     def train(self) -> ImageSet:
         """The training images, sorted by class."""
         if self._train is None:
-            raise RuntimeError(f"{type(self).__name__}: call prepare_data() and setup() first")
+            raise RuntimeError(f"{type(self).__name__} has no images yet; call prepare_data() and setup() first")
         return self._train
 
     @property
@@ -110,7 +110,7 @@ class ImageData(pl.LightningDataModule):
     def train_dataloader(self) -> EpochLoader:
         if self.trainer is not None and self.trainer.world_size > 1:
             raise ValueError(
-                f"trainer.devices={self.trainer.world_size}: the batches are not divided over processes; "
+                f"devices={self.trainer.world_size} must be 1, as the batches are not divided over processes; "
                 "run one job per device"
             )
         return EpochLoader(
@@ -159,13 +159,15 @@ class ImageData(pl.LightningDataModule):
     def _placed(self, split: str) -> ImageSet:
         """The split, moved (once) to the device of `setup`, of the trainer, or the CPU."""
         if split not in ("train", "test"):
-            raise ValueError(f"split={split!r}: must be 'train' or 'test'")
+            raise ValueError(f"split={split} must be train or test")
         device = self._device
         if device is None and self.trainer is not None:
             device = self.trainer.strategy.root_device
         data = self.train if split == "train" else self.test
         if data is None:
-            raise ValueError(f"split='test': every image is in the training set (dataset.per_class={self._per_class})")
+            raise ValueError(
+                f"split=test has no image, as every one is in the training set (per_class={self._per_class})"
+            )
         if device is not None and data.images.device != device:
             data = data.to(device)
         if split == "train":

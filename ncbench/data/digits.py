@@ -40,7 +40,7 @@ class Digits(ImageData):
         channels_last: bool = True,
     ) -> None:
         if root is not None:
-            raise ValueError(f"dataset.root={root}: the digits come with scikit-learn; leave dataset.root empty")
+            raise ValueError(f"root={root} must be None, as the digits come with scikit-learn")
         super().__init__(
             seed=seed,
             classes=classes,

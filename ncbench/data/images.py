@@ -26,16 +26,14 @@ class ImageSet:
     def __post_init__(self) -> None:
         N, K = len(self.labels), self.num_classes
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
-            found = f"{self.images.dtype} {tuple(self.images.shape)}"
-            raise ValueError(f"images={found}: must be uint8 of shape (N, C, H, W)")
+            raise ValueError(f"images must be uint8 of shape (N, C, H, W), not {_described(self.images)}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise ValueError(f"labels={found}: must be int64 of shape ({len(self.images)},)")
+            raise ValueError(f"labels must be int64 of shape ({len(self.images)},), not {_described(self.labels)}")
         low, high = (int(self.labels.min()), int(self.labels.max())) if N else (0, 0)
         if low < 0 or high >= K:
-            raise ValueError(f"labels={low}..{high}: must lie in 0..{K - 1}")
+            raise ValueError(f"labels must lie in 0..{K - 1}, not {low}..{high}")
         if self.class_names and len(self.class_names) != K:
-            raise ValueError(f"class_names has {len(self.class_names)} names for {K} classes")
+            raise ValueError(f"class_names must be {K} names, one for each class, not {len(self.class_names)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,7 +56,7 @@ class ImageSet:
     def head(self, per_class: int) -> "ImageSet":
         """At most the first `per_class` images of each class, in the same order."""
         if per_class < 1:
-            raise ValueError(f"per_class={per_class}: must be at least 1")
+            raise ValueError(f"per_class={per_class} must be at least 1")
         positions = [torch.nonzero(self.labels == c).flatten()[:per_class] for c in range(self.num_classes)]
         index = torch.cat(positions)
         return replace(self, images=self.images[index], labels=self.labels[index])
@@ -82,8 +80,14 @@ class ImageSet:
         return torch.stack(means), torch.stack(stds)
 
 
+def _described(x: Tensor) -> str:
+    return f"{x.dtype} {tuple(x.shape)}"
+
+
 def chosen_classes(classes: int | Sequence[int] | None, available: int) -> list[int]:
     """The original classes behind the new labels 0..k-1: all (None), the first k (an int), or those listed.
+
+    Raises ValueError for fewer than 2 classes, one that is not available, or one that is named twice.
 
     >>> chosen_classes(3, 10), chosen_classes([7, 2], 10)
     ([0, 1, 2], [7, 2])
@@ -92,11 +96,11 @@ def chosen_classes(classes: int | Sequence[int] | None, available: int) -> list[
         return list(range(available))
     if isinstance(classes, int):
         if not 2 <= classes <= available:
-            raise ValueError(f"dataset.classes={classes}: must be between 2 and {available}")
+            raise ValueError(f"classes={classes} must be between 2 and {available}")
         return list(range(classes))
     chosen = [int(c) for c in classes]
     if len(chosen) < 2 or len(set(chosen)) < len(chosen) or not all(0 <= c < available for c in chosen):
-        raise ValueError(f"dataset.classes={chosen}: must be at least 2 different classes out of 0..{available - 1}")
+        raise ValueError(f"classes={chosen} must be at least 2 different classes out of 0..{available - 1}")
     return chosen
 
 
@@ -110,9 +114,9 @@ def drawn(labels: Tensor, cls: int, per_class: int | None, seed: int) -> Tensor:
     if per_class is None:
         return members
     if per_class < 1:
-        raise ValueError(f"dataset.per_class={per_class}: must be at least 1")
+        raise ValueError(f"per_class={per_class} must be at least 1")
     if per_class > len(members):
-        raise ValueError(f"dataset.per_class={per_class}: class {cls} has only {len(members)} images")
+        raise ValueError(f"per_class={per_class} must be at most {len(members)}, the number of images of class {cls}")
     keys = hash64(seed, SELECT, cls, torch.arange(len(members)))
     return members[torch.argsort(keys)[:per_class].sort().values]
 
@@ -131,8 +135,7 @@ def select(
 
     Shapes: images (N, C, H, W) uint8, labels (N,) int64 with classes 0..max. The result is sorted by new
     label, then by original position; `seed` decides the draw; `rest=True` gives the images of the same
-    classes that were not drawn (possibly none). Raises ValueError naming dataset.classes or
-    dataset.per_class.
+    classes that were not drawn (possibly none). Raises ValueError as `chosen_classes` and `drawn`.
     """
     available = len(class_names) if class_names else int(labels.max()) + 1
     chosen = chosen_classes(classes, available)

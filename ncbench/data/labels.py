@@ -25,9 +25,9 @@ class BalancedLabels(pl.LightningDataModule):
     def __init__(self, *, classes: int, per_class: int) -> None:
         super().__init__()
         if classes < 2:
-            raise ValueError(f"dataset.classes={classes}: must be at least 2")
+            raise ValueError(f"classes={classes} must be at least 2")
         if per_class < 1:
-            raise ValueError(f"dataset.per_class={per_class}: must be at least 1")
+            raise ValueError(f"per_class={per_class} must be at least 1")
         self.num_classes = classes
         self.per_class = per_class
         self._device: torch.device | None = None
@@ -51,9 +51,9 @@ class BalancedLabels(pl.LightningDataModule):
     ) -> list[tuple[Tensor, Tensor]]:
         """The full batch, or with `per_class` the first samples of each class; `batch_size` is ignored."""
         if split != "train":
-            raise ValueError(f"split={split!r}: free features have a training split only")
+            raise ValueError(f"split={split} must be train, as free features have no other samples")
         if per_class is not None and per_class < 1:
-            raise ValueError(f"per_class={per_class}: must be at least 1")
+            raise ValueError(f"per_class={per_class} must be at least 1")
         labels = self.labels
         return self._full_batch(labels, min(per_class or self.per_class, self.per_class))
 

@@ -53,9 +53,9 @@ class EpochLoader:
         channels_last: bool = False,
     ) -> None:
         if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: must be at least 1")
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
         if len(data) == 0:
-            raise ValueError("data: there are no images to load")
+            raise ValueError("data must hold at least one image")
         self.data = data
         self.batch_size = len(data) if batch_size is None else batch_size
         self.seed = seed

@@ -80,13 +80,13 @@ class GaussianMixture(_Drawn):
     ) -> None:
         _at_least(classes=(classes, 2), num_samples=(num_samples, 1), dimension=(dimension, 1))
         if num_samples % classes:
-            raise ValueError(f"dataset.num_samples={num_samples}: must be a multiple of dataset.classes ({classes})")
+            raise ValueError(f"num_samples={num_samples} must be a multiple of the number of classes ({classes})")
         if not (math.isfinite(radius) and radius > 0):
-            raise ValueError(f"dataset.radius={radius}: must be > 0")
+            raise ValueError(f"radius={radius} must be positive and finite")
         if targets not in ("inputs", "labels"):
-            raise ValueError(f"dataset.targets={targets}: must be inputs or labels")
+            raise ValueError(f"targets={targets} must be inputs or labels")
         super().__init__(classes, num_samples // classes, dimension)
-        self.noise = _checked_noise("dataset.noise", noise)
+        self.noise = _checked_noise("noise", noise)
         self.targets = targets
         generator = _generator(seed)
         directions = torch.randn(classes, dimension, generator=generator, dtype=torch.float64)
@@ -98,9 +98,9 @@ class GaussianMixture(_Drawn):
 
         Raises ValueError for no noise level, or one that is negative or not finite.
         """
-        levels = [self.noise] if noises is None else [_checked_noise("replicate.noise", sigma) for sigma in noises]
+        levels = [self.noise] if noises is None else [_checked_noise("noises", sigma) for sigma in noises]
         if not levels:
-            raise ValueError("replicate.noise=[]: at least one noise level is needed")
+            raise ValueError("noises=[] must hold at least one noise level")
         sigma = torch.tensor(levels, dtype=torch.float64)[:, None, None]
         labels = self.labels
         inputs = self.means[labels] + sigma * self.eps
@@ -128,7 +128,7 @@ class RandomPoints(_Drawn):
         _at_least(classes=(classes, 2), per_class=(per_class, 1), dimension=(dimension, 1))
         N = classes * per_class
         if orthonormal and dimension < N:
-            raise ValueError(f"dataset.dimension={dimension}: {N} orthonormal inputs need at least {N} dimensions")
+            raise ValueError(f"dimension={dimension} must be at least {N}, as {N} inputs are to be orthonormal")
         super().__init__(classes, per_class, dimension)
         G = torch.randn(dimension, N, generator=_generator(seed), dtype=torch.float64)
         if orthonormal:
@@ -146,14 +146,14 @@ class RandomPoints(_Drawn):
 
 
 def _at_least(**bounds: tuple[int, int]) -> None:
-    for key, (value, low) in bounds.items():
+    for argument, (value, low) in bounds.items():
         if not isinstance(value, int) or value < low:
-            raise ValueError(f"dataset.{key}={value}: must be at least {low}")
+            raise ValueError(f"{argument}={value} must be an integer, at least {low}")
 
 
-def _checked_noise(key: str, sigma: float) -> float:
+def _checked_noise(argument: str, sigma: float) -> float:
     if not (math.isfinite(sigma) and sigma >= 0):
-        raise ValueError(f"{key}={sigma}: must be >= 0")
+        raise ValueError(f"{argument}={sigma} must be finite and at least 0")
     return float(sigma)
 
 

@@ -62,12 +62,15 @@ class _TorchvisionSet(ImageData):
         root = cache_folder() if self.root is None else Path(self.root).expanduser()
         fault = _first_fault(root, self.files())
         if fault:
-            where = f"dataset.root={self.root}" + (f" (the cache {root})" if self.root is None else "")
             if self.root is None:
-                cure = "set dataset.download=true, or dataset.root to a folder that has them"
-            else:
-                cure = "put the files there as torchvision does, or leave dataset.root empty to download"
-            raise ValueError(f"{where}: {fault}; {self.title} is not complete: {cure}")
+                raise ValueError(
+                    f"root=None needs the whole of {self.title} in the cache {root}, but {fault}; set download to "
+                    "true, or root to a folder that has the files"
+                )
+            raise ValueError(
+                f"root={self.root} must hold the whole of {self.title}, but {fault}; put the files there as "
+                "torchvision does, or leave root empty to download them"
+            )
         return root
 
     def _fetch(self, cache: Path) -> None:
@@ -86,8 +89,8 @@ class _TorchvisionSet(ImageData):
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(
-                f"dataset.root=None: {self.title} could not be downloaded into {cache} ({reason}); "
-                "set dataset.root to a folder that has the files"
+                f"root=None needs {self.title}, which could not be downloaded into {cache} ({reason}); "
+                "set root to a folder that has the files"
             ) from error
 
 
@@ -154,7 +157,7 @@ def _first_fault(root: Path, files: dict[str, str]) -> str | None:
         if not (root / path).is_file():
             return f"{path} is missing"
         with open(root / path, "rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        if found != expected:
-            return f"{path} is damaged (md5 {found}, not {expected})"
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if digest != expected:
+            return f"{path} is damaged (md5 {digest}, not {expected})"
     return None

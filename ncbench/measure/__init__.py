@@ -22,7 +22,7 @@ __all__ = [
     "kmeans_cluster_variation",
     "list_layers",
     "log_spaced",
-    "measure_network",
     "measure",
+    "measure_network",
     "nc1_streaming",
 ]

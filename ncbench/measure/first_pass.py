@@ -122,11 +122,7 @@ class FirstPass:
             for second_pass in layer_passes.values():
                 second_pass.sums = self.group.total(second_pass.sums)
         return {
-            key: {
-                name: value
-                for second_pass in layer_passes.values()
-                for name, value in second_pass.values().items()
-            }
+            key: {name: value for second_pass in layer_passes.values() for name, value in second_pass.values().items()}
             for key, layer_passes in passes.items()
         }
 

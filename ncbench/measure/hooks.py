@@ -101,7 +101,9 @@ class LayerHooks:
         def hand_over(_: nn.Module, __: Any, output: Any) -> None:
             x = first_tensor(output)
             if x is None:
-                raise ValueError(f"the output of layer {name} ({stage}) is a {type(output).__name__} that holds no tensor")
+                raise ValueError(
+                    f"the output of layer {name} ({stage}) is a {type(output).__name__} that holds no tensor"
+                )
             if stage == "pre":
                 before[:] = [(x, x._version)]
             elif before:

@@ -77,8 +77,8 @@ def weight_matrix(module: nn.Module, has_replica_axis: bool = False) -> Tensor:
     """The module's weight as matrices (..., d_out, d_in), detached.
 
     A convolution's kernel (out, in / groups, *k) becomes (out, in / groups * prod k), as `core.conv_matrix`; a
-    transposed one (in, out / groups, *k) becomes (out / groups, in * prod k). With `has_replica_axis` the leading axis is the
-    replicas' and stays.
+    transposed one (in, out / groups, *k) becomes (out / groups, in * prod k). With `has_replica_axis` the leading axis
+    is that of the replicas and stays.
     """
     weight = module.weight
     assert isinstance(weight, Tensor)

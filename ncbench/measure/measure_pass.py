@@ -179,7 +179,9 @@ def _check_repeats(loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequenc
     reasons += ["batch_norm=reestimate"] * (batch_norm != "eval")
     for split, loader in loaders.items():
         if reasons and isinstance(loader, Iterator):
-            raise ValueError(f"{reasons[0]} needs another pass over the data, but the loader of {split} is read only once")
+            raise ValueError(
+                f"{reasons[0]} needs another pass over the data, but the loader of {split} is read only once"
+            )
 
 
 def _statistics(

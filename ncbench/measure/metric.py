@@ -1,4 +1,4 @@
-"""`CollapseMetric`: collapse of given features as a torchmetrics Metric, exact in float64 over batches and processes."""
+"""`CollapseMetric`: collapse of given features as a torchmetrics Metric, exact over batches and processes."""
 
 from typing import Any
 
@@ -71,7 +71,9 @@ class CollapseMetric(Metric):
         """Every measure of the samples seen since the last reset, on all processes."""
         moments = self.moments().finalise()
         values = {name: measure(moments) for name, measure in OF_MOMENTS.items()}
-        on_request = {name: measure(moments, torch.float64) for name, measure in ON_REQUEST.items() if name != "tcv_floor"}
+        on_request = {
+            name: measure(moments, torch.float64) for name, measure in ON_REQUEST.items() if name != "tcv_floor"
+        }
         return {**values, **on_request}
 
     def moments(self) -> ClassMoments:

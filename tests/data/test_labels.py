@@ -32,11 +32,11 @@ def test_the_first_of_each_class():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"dataset.classes=1: must be at least 2"):
+    with pytest.raises(ValueError, match=r"^classes=1 must be at least 2"):
         BalancedLabels(classes=1, per_class=4)
-    with pytest.raises(ValueError, match=r"dataset.per_class=0: must be at least 1"):
+    with pytest.raises(ValueError, match=r"^per_class=0 must be at least 1"):
         BalancedLabels(classes=2, per_class=0)
-    with pytest.raises(ValueError, match=r"split='test': free features"):
+    with pytest.raises(ValueError, match=r"split=test must be train, as free features"):
         BalancedLabels(classes=2, per_class=1).measure_loader("test")
-    with pytest.raises(ValueError, match=r"per_class=0: must be at least 1"):
+    with pytest.raises(ValueError, match=r"^per_class=0 must be at least 1"):
         BalancedLabels(classes=2, per_class=1).measure_loader(per_class=0)

@@ -26,15 +26,15 @@ def random_set(replicas, counts=(3, 1, 6), targets=2, **options):
 
 def naive(values, labels, chosen):
     """Every sample of a chosen replica averaged over those of the same label, one number at a time."""
-    stack = []
+    replicas = []
     for r, replaced in enumerate(chosen):
         rows = values[r if len(values) > 1 else 0].tolist()
         out = []
         for i, row in enumerate(rows):
             mates = [rows[j] for j in range(len(rows)) if labels[j] == labels[i]]
             out.append([sum(column) / len(mates) for column in zip(*mates)] if replaced else row)
-        stack.append(out)
-    return torch.tensor(stack, dtype=torch.float64)
+        replicas.append(out)
+    return torch.tensor(replicas, dtype=torch.float64)
 
 
 def test_what_is_asked_of_data():
@@ -110,7 +110,7 @@ def test_digits_as_points():
     assert torch.equal(found.labels, torch.from_numpy(bundle.target)[order].long())
     assert torch.equal(found.targets[0], torch.eye(10, dtype=torch.float64)[found.labels])
     assert (found.replicas, found.dimension, found.per_class, found.autoencoder) == (1, 64, 179.7, False)
-    with pytest.raises(ValueError, match=r"^replicate.noise=\[0.1, 0.2\]: this dataset has no noise level$"):
+    with pytest.raises(ValueError, match=r"^noises=\[0.1, 0.2\] must be None, as this dataset has no noise level$"):
         data.points([0.1, 0.2])
 
 
@@ -120,26 +120,44 @@ NAN = torch.where(X == 6, torch.nan, X)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PointSet(X.float(), Y, LABELS, 2), r"inputs=torch.float32 \(1, 4, 2\): must be float64 of three"),
-        (lambda: PointSet(X[0], Y, LABELS, 2), r"inputs=torch.float64 \(4, 2\): must be float64 of three dimensions"),
-        (lambda: PointSet(X, Y[:, 1:], LABELS, 2), r"targets=torch.float64 \(1, 3, 1\): .* second of length 4"),
-        (lambda: PointSet(X, NAN, LABELS, 2), r"targets: must be finite, 1 values are not"),
-        (lambda: PointSet(X.expand(3, 4, 2), Y.expand(2, 4, 1), LABELS, 2), r"targets of 2 replicas: .* inputs of 3"),
-        (lambda: PointSet(X[:0], Y[:0], LABELS, 2), r"targets of 0 replicas: must fit inputs of 0"),
-        (lambda: PointSet(X, Y, LABELS.int(), 2), r"labels=torch.int32 \(4,\): must be int64 of shape \(N,\)"),
-        (lambda: PointSet(X, Y, LABELS, 1), r"labels=0..1: must lie in 0..0"),
-        (lambda: PointSet(X, Y, LABELS - 1, 2), r"labels=-1..0: must lie in 0..1"),
-        (lambda: PointSet(X, Y, LABELS.flip(0), 2), r"labels: must be sorted by class"),
-        (lambda: PointSet(X, Y, 2 * LABELS, 3), r"labels: class 1 of 3 has no sample"),
-        (lambda: PointSet(X[:, :0], Y[:, :0], LABELS[:0], 2), r"labels: class 0 of 2 has no sample"),
-        (lambda: PointSet(X, Y, LABELS, 2, autoencoder=True), r"targets: must be the inputs of an autoencoder"),
-        (lambda: random_set(1).measure_loader("test"), r"split='test': full-batch problems have a training split only"),
+        (
+            lambda: PointSet(X.float(), Y, LABELS, 2),
+            r"inputs must be float64 of three dimensions, .* not torch.float32 \(1, 4, 2\)",
+        ),
+        (
+            lambda: PointSet(X[0], Y, LABELS, 2),
+            r"inputs must be float64 of three dimensions, .* not torch.float64 \(4, 2\)",
+        ),
+        (
+            lambda: PointSet(X, Y[:, 1:], LABELS, 2),
+            r"targets must be .* second of length 4, not torch.float64 \(1, 3, 1\)",
+        ),
+        (lambda: PointSet(X, NAN, LABELS, 2), r"targets must be finite, and 1 values are not"),
+        (
+            lambda: PointSet(X.expand(3, 4, 2), Y.expand(2, 4, 1), LABELS, 2),
+            r"targets of 2 replicas do not fit inputs of 3",
+        ),
+        (lambda: PointSet(X[:0], Y[:0], LABELS, 2), r"targets of 0 replicas do not fit inputs of 0"),
+        (lambda: PointSet(X, Y, LABELS.int(), 2), r"labels must be int64 of shape \(N,\), not torch.int32 \(4,\)"),
+        (lambda: PointSet(X, Y, LABELS, 1), r"labels must lie in 0..0, not 0..1"),
+        (lambda: PointSet(X, Y, LABELS - 1, 2), r"labels must lie in 0..1, not -1..0"),
+        (lambda: PointSet(X, Y, LABELS.flip(0), 2), r"labels must be sorted by class"),
+        (lambda: PointSet(X, Y, 2 * LABELS, 3), r"labels must have a sample of every class, and class 1 of 3 has none"),
+        (
+            lambda: PointSet(X[:, :0], Y[:, :0], LABELS[:0], 2),
+            r"labels must have a sample of every class, and class 0 of 2 has none",
+        ),
+        (lambda: PointSet(X, Y, LABELS, 2, autoencoder=True), r"targets must be the inputs where autoencoder=True"),
+        (
+            lambda: random_set(1).measure_loader("test"),
+            r"split=test must be train, as full-batch problems have no other samples",
+        ),
         (
             lambda: random_set(1).measure_loader(per_class=2),
-            r"measure.per_class=2: a full-batch problem is measured whole; leave it null",
+            r"^per_class=2 must be None, as a full-batch problem is measured whole",
         ),
-        (lambda: random_set(3).with_centroids([True]), r"centroids=\[True\]: one choice per replica \(3\) is needed"),
-        (lambda: random_set(1).with_centroids([]), r"centroids=\[\]: one choice per replica \(1\) is needed"),
+        (lambda: random_set(3).with_centroids([True]), r"centroids=\[True\] must be one choice for each replica \(3\)"),
+        (lambda: random_set(1).with_centroids([]), r"centroids=\[\] must be one choice for each replica \(1\)"),
     ],
 )
 def test_errors(make, message):

@@ -89,7 +89,7 @@ def test_cifar(cifar_root):
 
 
 def test_too_few_images_of_a_class(cifar_root):
-    with pytest.raises(ValueError, match=r"dataset.per_class=7000: class 0 has only 5 images"):
+    with pytest.raises(ValueError, match=r"^per_class=7000 must be at most 5, the number of images of class 0"):
         ready(CIFAR10(root=str(cifar_root), per_class=7000))
 
 
@@ -105,7 +105,10 @@ def test_a_forged_pickle_is_never_opened(cifar_root, tmp_path, name):
     (cifar_root / "cifar-10-batches-py" / name).write_bytes(forged)
     data = CIFAR10(root=str(cifar_root))
     for step in (data.prepare_data, data.setup):
-        with pytest.raises(ValueError, match=rf"dataset.root=.*{name} is damaged \(md5 [0-9a-f]+, not ") as error:
+        with pytest.raises(
+            ValueError,
+            match=rf"^root=.* must hold the whole of CIFAR-10, but .*{name} is damaged \(md5 [0-9a-f]+, not ",
+        ) as error:
             step()
         assert "\n" not in str(error.value)
     assert not marker.exists()
@@ -116,17 +119,21 @@ def test_a_forged_pickle_is_never_opened(cifar_root, tmp_path, name):
 def test_damaged_and_missing_files(mnist_root):
     path = mnist_root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    message = rf"dataset.root={mnist_root}: MNIST/raw/{path.name} is damaged .*leave dataset.root empty to download"
+    message = (
+        rf"^root={mnist_root} must hold the whole of MNIST, but MNIST/raw/{path.name} is damaged .*leave root empty"
+    )
     with pytest.raises(ValueError, match=message):
         MNIST(root=str(mnist_root)).prepare_data()
     path.unlink()
-    with pytest.raises(ValueError, match=rf"dataset.root={mnist_root}: MNIST/raw/{path.name} is missing; MNIST is not"):
+    with pytest.raises(
+        ValueError, match=rf"^root={mnist_root} must .* but MNIST/raw/{path.name} is missing; put the files"
+    ):
         MNIST(root=str(mnist_root)).prepare_data()
 
 
 def test_a_given_root_is_never_written(tmp_path, monkeypatch):
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", lambda self: pytest.fail("tried to download"))
-    with pytest.raises(ValueError, match=r"dataset.root=.*absent: MNIST/raw/train-images-idx3-ubyte is missing"):
+    with pytest.raises(ValueError, match=r"^root=.*absent must .* but MNIST/raw/train-images-idx3-ubyte is missing"):
         MNIST(root=str(tmp_path / "absent")).prepare_data()
     assert not list(tmp_path.iterdir())
 
@@ -151,7 +158,9 @@ def test_the_cache_is_filled_once(mnist_root, tmp_path, monkeypatch):
         (Path(self.root) / "MNIST" / "raw" / "archive.gz").write_bytes(gzip.compress(b""))
 
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", download)
-    with pytest.raises(ValueError, match=r"dataset.root=None \(the cache .*\): .* missing; .*dataset.download=true"):
+    with pytest.raises(
+        ValueError, match=r"^root=None needs the whole of MNIST in the cache .* missing; set download to true"
+    ):
         MNIST(download=False).prepare_data()
     for _ in range(2):
         assert len(ready(MNIST()).train) == 40
@@ -171,7 +180,7 @@ def test_a_failed_download_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "download", download)
     with pytest.raises(
-        ValueError, match=r"dataset.root=None: CIFAR-10 could not be downloaded.*from every mirror"
+        ValueError, match=r"^root=None needs CIFAR-10, which could not be downloaded.*from every mirror"
     ) as error:
         CIFAR10().prepare_data()
     assert "\n" not in str(error.value)
@@ -185,7 +194,7 @@ def test_a_wrong_download_does_not_reach_the_cache(mnist_root, tmp_path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setattr(torchvision.datasets.MNIST, "download", download)
     monkeypatch.setattr(torchvision.datasets.MNIST, "_load_data", lambda self: (None, None))
-    with pytest.raises(ValueError, match=r"could not be downloaded into .*t10k-labels-idx1-ubyte is damaged"):
+    with pytest.raises(ValueError, match=r"which could not be downloaded into .*t10k-labels-idx1-ubyte is damaged"):
         MNIST().prepare_data()
     assert list(cache_folder().iterdir()) == []
 

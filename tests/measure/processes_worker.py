@@ -1,4 +1,4 @@
-"""One of two gloo processes of test_ranks: `python processes_worker.py STORE FOLDER RANK`."""
+"""One of two gloo processes of test_distributed: `python processes_worker.py STORE FOLDER RANK`."""
 
 import json
 import sys
@@ -25,8 +25,8 @@ def network():
 
 
 def values(found):
-    keys = zip(found["split"], found.layer, found.stage, found.measure, found["index"])
-    return {" ".join(map(str, key)): value for key, value in zip(keys, found.value)}
+    keys = zip(found["split"], found.layer, found.stage, found.measure, found["index"], strict=True)
+    return {" ".join(map(str, key)): value for key, value in zip(keys, found.value, strict=True)}
 
 
 def batches(order, size=20):
@@ -34,7 +34,7 @@ def batches(order, size=20):
 
 
 def measured(loader, **options):
-    """The values, and how many samples all ranks together counted."""
+    """The values, and how many samples all processes together counted."""
     counted = []
 
     def count(moments):
@@ -42,7 +42,9 @@ def measured(loader, **options):
         return torch.zeros(())
 
     model, rank = network(), dist.get_rank()
-    model[1].running_mean += rank  # after a step of DDP every rank has statistics of its own; rank 0's count
+    model[
+        1
+    ].running_mean += rank  # after a step of DDP every process has statistics of its own; those of process 0 count
     found = measure_network(model, loader, **OPTIONS, moments={"n": count}, distributed=True, **options)
     assert model[1].running_mean.tolist() == [rank] * 6
     return values(found[found.measure != "n"]), counted[0]
@@ -86,12 +88,12 @@ def everything(rank):
         "shuffled": measured(DataLoader(DATA, 20, shuffle=True)),
         "padded": measured(padded),
         "batches": measured(batches(torch.arange(N))),
-        "fewer batches than ranks": measured([(H, Y)]),
+        "fewer batches than processes": measured([(H, Y)]),
         "sharded": measured(batches(torch.arange(N)[rank::2], size=7), sharded=True),
         "reestimated": measured(DataLoader(DATA, N), batch_norm="reestimate"),
     }
     ways["callback"] = (by_callback(rank), N)
-    halves = [(H[r::2], Y[r::2]) for r in (0, 1)]  # the batches of the two ranks
+    halves = [(H[r::2], Y[r::2]) for r in (0, 1)]  # the batches of the two processes
     metric = CollapseMetric(K, D)
     metric.update(H[rank::2], Y[rank::2])
     local = CollapseMetric(K, D, sync_on_compute=False)
@@ -114,8 +116,8 @@ def errors(rank):
     broken = [(H, Y.double() if rank == 0 else Y)] * 2
     tried = {
         "padded and sharded": lambda: measured(padded, sharded=True),
-        "another order on each rank": lambda: measured(other_order),
-        "one rank fails": lambda: measured(broken, sharded=True),
+        "another order in each process": lambda: measured(other_order),
+        "one process fails": lambda: measured(broken, sharded=True),
     }
     found = {}
     for name, attempt in tried.items():
@@ -127,9 +129,9 @@ def errors(rank):
 
 
 if __name__ == "__main__":
-    store, folder, own = sys.argv[1:]
+    store, folder, rank = sys.argv[1:]
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(own), world_size=2)
-    result = {**everything(int(own)), "errors": errors(int(own))}
-    (Path(folder) / f"rank{own}.json").write_text(json.dumps(result))
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2)
+    result = {**everything(int(rank)), "errors": errors(int(rank))}
+    (Path(folder) / f"process{rank}.json").write_text(json.dumps(result))
     dist.destroy_process_group()

@@ -130,7 +130,7 @@ class Tokens(nn.Module):
 def test_another_order_of_axes_is_refused_by_name_and_measured_by_a_function():
     x = torch.randn(len(Y), 5, 4)
     measure = partial(ncbench.measure.measure_network, Tokens(), [(x, Y)], layers=["block"], num_classes=K)
-    with pytest.raises(ValueError, match=r"\(5, 6, 4\) is not one vector for each of the 6 samples"):
+    with pytest.raises(ValueError, match=r"\(5, 6, 4\), which is not one vector for each of the 6 samples"):
         measure()
     found = measure(reduction=lambda tokens: tokens[0])
     assert found[found.measure == "tcv"].value.item() > 0

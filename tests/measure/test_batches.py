@@ -65,11 +65,14 @@ def test_unpack_takes_the_place_of_the_rules():
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (X, "a batch must be .inputs, labels, .... or a mapping, got Tensor: give unpack="),
-        ({"pixels": X}, "has none of labels, label, targets, target, y"),
-        ((X, Y.double()), "labels must be one integer per sample, got torch.float64"),
-        ((X, torch.eye(4).long()), r"labels must be one integer per sample, got torch.int64 \(4, 4\)"),
-        ((X, Y + 1), r"num_classes=2: labels must lie in \[0, 1\], the data has labels in \[1, 2\]"),
+        (X, "a batch must be .inputs, labels, .... or a mapping, and this one is a Tensor; give unpack"),
+        (
+            {"pixels": X},
+            "must have its labels under one of labels, label, targets, target, y, and this one has the keys",
+        ),
+        ((X, Y.double()), "labels must be one integer per sample, not torch.float64"),
+        ((X, torch.eye(4).long()), r"labels must be one integer per sample, not torch.int64 \(4, 4\)"),
+        ((X, Y + 1), r"num_classes=2 needs labels in \[0, 1\], but the data has labels in \[1, 2\]"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(batch, message):
@@ -78,7 +81,7 @@ def test_what_cannot_be_understood_is_refused(batch, message):
 
 
 def test_a_loader_without_batches_is_refused():
-    with pytest.raises(ValueError, match="the loader gave no batch"):
+    with pytest.raises(ValueError, match="the loader gave no batch, so there is nothing to measure"):
         measure_network(Named(), [], layers=["body"], num_classes=K)
 
 
@@ -103,11 +106,11 @@ def test_logits_are_those_of_the_classes_or_none():
 def test_num_classes_from_the_dataset():
     data = torch.utils.data.TensorDataset(X, Y)
     loader = torch.utils.data.DataLoader(data, batch_size=3)
-    with pytest.raises(ValueError, match="num_classes=None: the loader's dataset has no classes or targets"):
+    with pytest.raises(ValueError, match="num_classes=None needs a loader whose dataset has classes or targets"):
         measure_network(Named(), loader, layers=["body"])
     data.targets = Y.tolist()
     found = measure_network(Named(), loader, layers=["body"])
     assert found[found.measure == "tcv"].value.item() == TCV
     data.classes = ["a"]
-    with pytest.raises(ValueError, match="num_classes=1: at least 2 classes are needed"):
+    with pytest.raises(ValueError, match="num_classes=1 must be at least 2"):
         measure_network(Named(), loader, layers=["body"])

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
 import ncbench
-from ncbench.measure import MeasureCollapse, measure_once
+from ncbench.measure import MeasureCollapse, measure
 from ncbench.measure.network import rows
 from ncbench.models.replica import DUFM
 from tests.helpers.foreign_module import Plain
@@ -30,7 +30,7 @@ def fit(callback, logger=False, epochs=3):
     return trainer
 
 
-class Kept(DummyLogger):
+class RecordingLogger(DummyLogger):
     def __init__(self):
         super().__init__()
         self.logged = []
@@ -40,7 +40,10 @@ class Kept(DummyLogger):
 
 
 def test_values_go_to_the_logger_under_names_that_do_not_collide():
-    callback, logger = MeasureCollapse(["body"], {"train": BATCHES, "test": BATCHES[:1]}, K, epochs=[0, 3]), Kept()
+    callback, logger = (
+        MeasureCollapse(["body"], {"train": BATCHES, "test": BATCHES[:1]}, K, epochs=[0, 3]),
+        RecordingLogger(),
+    )
     fit(callback, logger)
     (first, values), (last, _) = logger.logged
     assert (first, last) == (0, 6)
@@ -73,9 +76,9 @@ def test_a_measurement_that_fails_later_is_logged_and_the_training_goes_on(caplo
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layers": ["bodi"]}, "measure.layers=bodi: no such layer"),
-        ({"reduction": "max"}, "reduction=max: must be one of"),
-        ({"reduction": lambda x: x.flatten()}, "is not one vector for each of the 10 samples"),
+        ({"layers": ["bodi"]}, "layers=bodi: the network has no such layer"),
+        ({"reduction": "max"}, "reduction=max must be one of"),
+        ({"reduction": lambda x: x.flatten()}, "which is not one vector for each of the 10 samples"),
         ({"dataloader": [X]}, "a batch must be"),
         ({"dataloader": [(X, LABELS.double())]}, "labels must be one integer per sample"),
     ],
@@ -89,29 +92,27 @@ def test_wrong_arguments_are_refused_before_the_first_epoch(epochs, arguments, m
 
 
 def test_wrong_arguments_are_refused_at_once():
-    with pytest.raises(ValueError, match="num_classes=1: at least 2 classes"):
+    with pytest.raises(ValueError, match="num_classes=1 must be at least 2"):
         MeasureCollapse(["body"], BATCHES, 1)
-    with pytest.raises(ValueError, match="measures=nc9: must be among"):
+    with pytest.raises(ValueError, match="measures=nc9 must be among"):
         MeasureCollapse(["body"], BATCHES, K, measures=["nc9"])
-    with pytest.raises(TypeError, match="unexpected argument measure; it takes reduction, measures, batch_norm"):
+    with pytest.raises(TypeError, match="the unexpected argument measure; it takes reduction, measures, batch_norm"):
         MeasureCollapse(["body"], BATCHES, K, measure=["nc1"])
-    with pytest.raises(ValueError, match="no such layer"):
+    with pytest.raises(ValueError, match="the network has no such layer"):
         MeasureCollapse(["fcc"], BATCHES, K, module=Plain(BATCHES, K))
 
 
-def test_options_are_those_of_measure_once():
+def test_options_are_those_of_measure():
     callback = MeasureCollapse(["body", "fc"], BATCHES, K, epochs=[0], measures=["nc1"], reduction="mean")
     fit(callback, epochs=1)
-    expected = measure_once(
-        Plain(BATCHES, K), {"train": BATCHES}, layers=["body", "fc"], num_classes=K, measures=["nc1"]
-    )
+    expected = measure(Plain(BATCHES, K), {"train": BATCHES}, layers=["body", "fc"], num_classes=K, measures=["nc1"])
     found = callback.table().drop(columns=["step", "epoch"])
     assert found.to_dict("records") == rows(expected)
 
 
-def test_a_stack_of_replicas_has_a_row_for_each():
+def test_an_ensemble_of_replicas_has_a_row_for_each():
     model = DUFM(depth=2, width=4, activation="relu", init_scale=1.0, num_classes=K, num_samples=6, seeds=[0, 1])
-    found = measure_once(
+    found = measure(
         model,
         {"train": [(torch.arange(6), torch.arange(K).repeat_interleave(2))]},
         layers=["head.1"],

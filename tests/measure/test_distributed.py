@@ -11,8 +11,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, Subset, TensorDataset
 
 import ncbench
-from ncbench.measure import distributed as ranks_module
-from ncbench.measure import measure_network
+from ncbench.measure import distributed, measure_network
 from ncbench.measure.distributed import ProcessGroup, Shard
 
 WORKER = Path(__file__).parent / "processes_worker.py"
@@ -20,21 +19,21 @@ N = 101
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
+def workers(tmp_path_factory):
     """What two workers, run side by side, found."""
-    folder = tmp_path_factory.mktemp("ranks")
+    folder = tmp_path_factory.mktemp("workers")
     command = [sys.executable, str(WORKER), str(folder / "store"), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(Path(ncbench.__file__).parents[1])}
     options = {"stderr": subprocess.PIPE, "text": True, "env": environment}
     processes = [subprocess.Popen([*command, str(rank)], **options) for rank in (0, 1)]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert all(process.returncode == 0 for process in processes), errors
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return [json.loads((folder / f"process{rank}.json").read_text()) for rank in (0, 1)]
 
 
-def test_two_processes_count_every_sample_once_and_agree_with_one(ranks):
-    first, second = ranks
-    assert first["values"] == second["values"]  # bit for bit the same on both ranks
+def test_two_processes_count_every_sample_once_and_agree_with_one(workers):
+    first, second = workers
+    assert first["values"] == second["values"]  # bit for bit the same in both processes
     assert first["counts"] == second["counts"]
     assert set(first["values"]) >= {"sampler", "shuffled", "padded", "batches", "sharded", "reestimated", "callback"}
     for way, values in first["values"].items():
@@ -48,13 +47,13 @@ def test_two_processes_count_every_sample_once_and_agree_with_one(ranks):
         assert value == pytest.approx(first["metric_alone"][name], rel=1e-12), name
 
 
-def test_wrong_divisions_are_refused_on_both_ranks(ranks):
-    first, second = (of_rank["errors"] for of_rank in ranks)
+def test_wrong_divisions_are_refused_in_both_processes(workers):
+    first, second = (worker["errors"] for worker in workers)
     for errors in (first, second):
-        assert "measured 102 samples of a dataset of 101" in errors["padded and sharded"]
-        assert "the loader yields other batches on each rank" in errors["another order on each rank"]
-    assert "labels must be one integer per sample" in first["one rank fails"]
-    assert "rank 0: ValueError: labels must be one integer per sample" in second["one rank fails"]
+        assert "the loader gave 102 samples of a dataset of 101" in errors["padded and sharded"]
+        assert "the loader yields other batches in each process" in errors["another order in each process"]
+    assert "labels must be one integer per sample" in first["one process fails"]
+    assert "process 0 failed with ValueError: labels must be one integer per sample" in second["one process fails"]
 
 
 DATA = TensorDataset(torch.randn(10, 3), torch.arange(10) % 2)
@@ -80,12 +79,14 @@ def test_how_many_samples_are_expected(loader, expected):
 
 def test_a_loader_that_leaves_samples_out_is_refused():
     net = torch.nn.Sequential(torch.nn.Linear(3, 2))
-    with pytest.raises(ValueError, match="measured 8 samples of a dataset of 10: every sample must be seen exactly"):
+    with pytest.raises(
+        ValueError, match="every sample must be measured exactly once, but the loader gave 8 samples of a dataset of 10"
+    ):
         measure_network(net, DataLoader(DATA, 4, drop_last=True), layers=["0"], num_classes=2)
 
 
 class Two:
-    """One of two ranks, as `Shard` sees them, without processes; the other one finds the same."""
+    """One of two processes, as `Shard` sees them, without starting any; the other one finds the same."""
 
     size = 2
 
@@ -97,10 +98,10 @@ class Two:
 
 
 def divided(module, loader):
-    """The labels that each of two ranks measures."""
-    shares = [module.Shard(loader, Two(rank)) for rank in (0, 1)]
-    found = [[y for _, labels in s.loader if not s.skip(labels) for y in labels.tolist()] for s in shares]
-    for shard in shares:
+    """The labels that each of two processes measures."""
+    shards = [module.Shard(loader, Two(rank)) for rank in (0, 1)]
+    found = [[y for _, labels in s.loader if not s.skip(labels) for y in labels.tolist()] for s in shards]
+    for shard in shards:
         shard.check(sum(map(len, found)))
     return found
 
@@ -118,14 +119,14 @@ NUMBERED = TensorDataset(torch.zeros(11, 1), NUMBERS)
         [(torch.zeros(11, 1), NUMBERS)],
     ],
 )
-def test_every_sample_is_on_one_rank(loader):
-    first, second = divided(ranks_module, loader)
+def test_every_sample_is_in_one_process(loader):
+    first, second = divided(distributed, loader)
     assert sorted(first + second) == NUMBERS.tolist()
 
 
 def test_a_planted_bug_that_pads_is_seen(mutant):
     bug = mutant(
-        ranks_module, "range(group.rank, size, group.size)", "[i % size for i in range(group.rank, size + 1, 2)]"
+        distributed, "range(group.rank, size, group.size)", "[i % size for i in range(group.rank, size + 1, 2)]"
     )
-    with pytest.raises(ValueError, match="measured 12 samples of a dataset of 11"):
+    with pytest.raises(ValueError, match="the loader gave 12 samples of a dataset of 11"):
         divided(bug, DataLoader(NUMBERED, 2))

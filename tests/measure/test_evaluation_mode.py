@@ -84,12 +84,14 @@ def test_everything_is_restored_also_after_an_error():
 
 
 def test_a_loader_that_can_be_read_once_is_refused_where_two_passes_are_needed():
-    with pytest.raises(ValueError, match="batch_norm=reestimate: needs another pass, but the loader of train"):
+    with pytest.raises(
+        ValueError, match="batch_norm=reestimate needs another pass over the data, but the loader of train"
+    ):
         tcv(network(), iter([(X, Y)]), batch_norm="reestimate")
-    with pytest.raises(ValueError, match="measures=nc1: needs another pass"):
+    with pytest.raises(ValueError, match="measures=nc1 needs another pass over the data"):
         tcv(network(), iter([(X, Y)]), measures=["nc1"])
     assert tcv(network(), iter([(X, Y)])) > 0
-    with pytest.raises(ValueError, match="batch_norm=train: must be eval or reestimate"):
+    with pytest.raises(ValueError, match="batch_norm=train must be eval or reestimate"):
         tcv(network(), [(X, Y)], batch_norm="train")
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from ncbench.measure import LayerHooks, list_layers
 from ncbench.measure import hooks as hooks
+from ncbench.measure.notices import Notices
 from ncbench.models.heads import mlp_head
 
 
@@ -66,9 +67,9 @@ def test_names_and_globs():
     net = Net()
     assert "head.1.linear" in list_layers(net)
     assert [layer.name for layer in LayerHooks(net, ["head.?"]).layers] == ["head.1", "head.2"]
-    with pytest.raises(ValueError, match=r"measure.layers=head.9: no such layer; the network has features"):
+    with pytest.raises(ValueError, match=r"^layers=head.9: the network has no such layer; it has features"):
         LayerHooks(net, ["head.9"])
-    with pytest.raises(ValueError, match="reduction=max: must be one of flatten, mean, cls"):
+    with pytest.raises(ValueError, match="reduction=max must be one of flatten, mean, cls"):
         LayerHooks(net, ["head.1"], reduction="max")
 
 
@@ -86,16 +87,22 @@ class Functional(nn.Module):
         return self.block(self.block(self.fc2(x)))
 
 
+SAID = "layer fc1: relu is applied to its output from outside, so only stage pre is measured"
+
+
 def test_a_functional_activation_leaves_stage_pre_and_is_said_once(caplog):
-    net, x = Functional(), torch.randn(7, 3)
+    net, x, notices = Functional(), torch.randn(7, 3), Notices()
     found = {}
     for _ in range(2):
-        tapped = LayerHooks(net, ["fc1", "fc2"])
-        with tapped.open(lambda layer, stage, x: found.update({(layer, stage): x})), tapped.noticing():
+        hooked = LayerHooks(net, ["fc1", "fc2"])
+        with (
+            hooked.open(lambda layer, stage, x: found.update({(layer, stage): x})),
+            hooked.watching_activations(notices),
+        ):
             net(x)
     assert list(found) == [("fc1", "pre"), ("fc2", "pre")]
     assert torch.equal(found["fc1", "pre"], net.fc1(x))
-    assert caplog.text.count("layer fc1: relu is applied to its output from outside; only stage pre") == 1
+    assert caplog.text.count(SAID) == 1
     assert "fc2" not in caplog.text
 
 
@@ -130,7 +137,7 @@ def test_an_output_without_a_tensor_is_refused():
         def forward(self, x):
             return None
 
-    with pytest.raises(ValueError, match="layer 0 .post.: its output NoneType holds no tensor"):
+    with pytest.raises(ValueError, match="the output of layer 0 .post. is a NoneType that holds no tensor"):
         collected(nn.Sequential(Nothing()), ["0"], torch.randn(2, 3))
 
 

@@ -96,19 +96,22 @@ def test_degenerate_input():
     found = kmeans_cluster_variation(torch.ones(4, 2), 2)
     assert found.value == 0.0
     assert np.isnan(found.relative)
-    one = torch.randn(5, 2)
-    assert kmeans_cluster_variation(one, 1).relative == pytest.approx(1.0)
-    assert kmeans_cluster_variation(one, 5).value == pytest.approx(0.0, abs=1e-30)
+    points = torch.randn(5, 2)
+    assert kmeans_cluster_variation(points, 1).relative == pytest.approx(1.0)
+    assert kmeans_cluster_variation(points, 5).value == pytest.approx(0.0, abs=1e-30)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_clusters": 9}, r"num_clusters=9: must lie in \[1, 8\]"),
-        ({"num_clusters": 2, "labels": torch.arange(8)}, "labels take 8 values, more than num_clusters=2"),
+        ({"num_clusters": 9}, r"num_clusters=9 must lie in \[1, 8\]"),
+        (
+            {"num_clusters": 2, "labels": torch.arange(8)},
+            "labels must take at most num_clusters=2 values, and these take 8",
+        ),
         ({"num_clusters": 2, "labels": torch.zeros(8)}, "labels must be integers of shape"),
-        ({"num_clusters": 2, "n_init": 0}, "n_init=0: at least one start is needed without labels"),
-        ({"num_clusters": 3, "max_samples": 2}, "max_samples=2: must be at least num_clusters=3"),
+        ({"num_clusters": 2, "n_init": 0}, "n_init=0 must be at least 1, or 0 where labels give a start"),
+        ({"num_clusters": 3, "max_samples": 2}, "max_samples=2 must be at least num_clusters=3"),
         ({"num_clusters": 2, "targets": torch.zeros(7, 1)}, "targets must be .N, T. with N=8"),
         ({"num_clusters": 2, "targets": torch.full((8, 1), torch.nan)}, "features and targets must be finite"),
     ],
@@ -126,6 +129,6 @@ def test_features_must_be_a_matrix():
 def test_a_planted_bug_that_forgets_the_labels_start_is_seen(mutant):
     H = torch.rand(300, 2, generator=torch.Generator().manual_seed(0))
     labels = kmeans_cluster_variation(H, 20, n_init=50).partition  # a good one, which one start does not find
-    wrong = mutant(cluster, "partitions = [] if known is None else [known]", "known = None; partitions = []")
+    wrong = mutant(cluster, "partitions = [] if codes is None else [codes]", "codes = None; partitions = []")
     assert kmeans_cluster_variation(H, 20, labels=labels, n_init=1, seed=1).value <= by_labels(H, labels)
     assert wrong.kmeans_cluster_variation(H, 20, labels=labels, n_init=1, seed=1).value > by_labels(H, labels)

@@ -10,7 +10,7 @@ from ncbench.report import load_measures
 
 SMALL = {
     "dufm": ["+experiment=dufm_k10", "replicate.seed=1", "schedule.steps=20"],
-    "stack": ["+experiment=dufm_k10", "replicate.seed=3", "schedule.steps=20"],
+    "ensemble": ["+experiment=dufm_k10", "replicate.seed=3", "schedule.steps=20"],
     "mlp": ["+experiment=digits_mlp", "trainer.max_epochs=1", "dataset.per_class=20", "measure.splits=[train,test]"],
 }
 
@@ -31,7 +31,9 @@ def recorded(run, split):
     return found.set_index(["replica", "split", "layer", "stage", "measure"]).value.sort_index()
 
 
-@pytest.mark.parametrize(("name", "split"), [("dufm", "train"), ("stack", "train"), ("mlp", "train"), ("mlp", "test")])
+@pytest.mark.parametrize(
+    ("name", "split"), [("dufm", "train"), ("ensemble", "train"), ("mlp", "train"), ("mlp", "test")]
+)
 def test_values_are_those_recorded_at_the_end_of_training(runs, tmp_path, capsys, name, split):
     out = tmp_path / "values.csv"
     assert main([str(runs / name), "--split", split, "--csv", str(out)]) == 0
@@ -62,12 +64,12 @@ def test_a_checkpoint_file_and_further_measures(runs, capsys):
     ("arguments", "message"),
     [
         ([], "the following arguments are required: RUN_OR_CHECKPOINT"),
-        (["nowhere"], "nowhere: no such run folder or checkpoint"),
+        (["nowhere"], "nowhere does not exist; give a run folder, or a checkpoint inside one"),
         (["{runs}"], "holds no run (no config.yaml)"),
-        (["{runs}/mlp", "--split", "val"], "split='val': must be 'train' or 'test'"),
-        (["{runs}/dufm", "--split", "test"], "split='test': free features have a training split only"),
-        (["{runs}/mlp", "--layers", "head.9"], "measure.layers=head.9: no such layer"),
-        (["{runs}/mlp", "--measures", "nc9"], "measures=nc9: must be among"),
+        (["{runs}/mlp", "--split", "val"], "split=val must be train or test"),
+        (["{runs}/dufm", "--split", "test"], "split=test must be train, as free features have no other samples"),
+        (["{runs}/mlp", "--layers", "head.9"], "layers=head.9: the network has no such layer"),
+        (["{runs}/mlp", "--measures", "nc9"], "measures=nc9 must be among"),
         (["{runs}/mlp", "--batch-size", "0"], "batch_size=0"),
         (["{runs}/mlp", "--batch", "x"], "(see --help)"),
         (["{runs}/mlp/config.yaml"], "config.yaml: not a checkpoint of the run in"),

@@ -8,9 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from ncbench.measure import MeasureCollapse, log_spaced, measure_network, measure_once
-from ncbench.measure import first_pass as sums
-from ncbench.measure import measure_pass as passes
+from ncbench.measure import MeasureCollapse, first_pass, log_spaced, measure, measure_network, measure_pass
 from ncbench.models.replica import DUFM
 from tests.helpers.foreign_module import Plain
 
@@ -29,7 +27,7 @@ def naive(H, y):
     """Class means, tr Sigma_W, tr Sigma_B and TCV by loops in numpy."""
     H, y = H.detach().double().numpy(), y.numpy()
     means = np.stack([H[y == c].mean(0) for c in range(K)])
-    within = sum(((h - means[c]) ** 2).sum() for h, c in zip(H, y)) / len(H)
+    within = sum(((h - means[c]) ** 2).sum() for h, c in zip(H, y, strict=True)) / len(H)
     between = sum(((m - means.mean(0)) ** 2).sum() for m in means) / K
     return means, within, between
 
@@ -51,8 +49,8 @@ def test_values_against_a_naive_computation():
             "stable_rank": (s**2).sum() / s[0] ** 2,
             "effective_rank": math.exp(-sum(p * math.log(p) for p in s / s.sum())),
         }
-        for measure, value in expected.items():
-            assert table.loc[(layer, stage, measure, 0), "value"] == pytest.approx(value, rel=1e-6), measure
+        for name, value in expected.items():
+            assert table.loc[(layer, stage, name, 0), "value"] == pytest.approx(value, rel=1e-6), name
         for i in range(K):
             assert table.loc[(layer, stage, "singular_value", i), "value"] == pytest.approx(s[i], rel=1e-6)
     accuracy = (net(X).argmax(1) == LABELS).double().mean()
@@ -64,12 +62,12 @@ def test_values_against_a_naive_computation():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("batch if known is None else known.merge(batch)", "batch"),
-        ("(found.argmax(-1) == labels).sum(-1)", "(found.argmax(-1) == labels).double().mean(-1)"),
+        ("batch if earlier is None else earlier.merge(batch)", "batch"),
+        ("(class_scores.argmax(-1) == labels).sum(-1)", "(class_scores.argmax(-1) == labels).double().mean(-1)"),
     ],
 )
 def test_planted_bugs_are_seen(mutant, monkeypatch, old, new):
-    monkeypatch.setattr(passes, "FirstPass", mutant(sums, old, new).FirstPass)
+    monkeypatch.setattr(measure_pass, "FirstPass", mutant(first_pass, old, new).FirstPass)
     with pytest.raises(AssertionError):
         test_values_against_a_naive_computation()
 
@@ -77,7 +75,7 @@ def test_planted_bugs_are_seen(mutant, monkeypatch, old, new):
 def test_hand_worked_dnc1():
     # Classes {0, 2} and {10, 14} on a line: tr S_W = (1+1+4+4)/4 = 2.5, means 1 and 12, tr S_B = 5.5^2 = 30.25.
     H = torch.tensor([[0.0], [2.0], [10.0], [14.0]])
-    found = measure_once(
+    found = measure(
         nn.Sequential(nn.Identity()), {"train": [(H, torch.tensor([0, 0, 1, 1]))]}, layers=["0"], num_classes=2
     )
     assert float(found.values["train", "0", "post", "dnc1"]) == pytest.approx(2.5 / 30.25, rel=1e-14)
@@ -92,7 +90,7 @@ def test_nothing_of_training_is_touched():
     state = {name: value.clone() for name, value in net.state_dict().items()}
     generator = torch.get_rng_state()
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, LABELS), batch_size=7)
-    measure_once(net, {"train": loader}, layers=["2"], num_classes=K)
+    measure(net, {"train": loader}, layers=["2"], num_classes=K)
     assert [m.training for m in net.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
@@ -101,9 +99,9 @@ def test_nothing_of_training_is_touched():
 def test_a_diverged_replica_does_not_disturb_the_others():
     model = DUFM(depth=2, width=4, activation="relu", init_scale=1.0, num_classes=K, num_samples=6, seeds=[0, 1])
     data = {"train": [(torch.arange(6), torch.arange(K).repeat_interleave(2))]}
-    clean = measure_once(model, data, layers=["features", "head.1"], num_classes=K)
+    clean = measure(model, data, layers=["features", "head.1"], num_classes=K)
     model.weights[0].data[1, 0, 0] = torch.nan
-    found = measure_once(model, data, layers=["features", "head.1"], num_classes=K)
+    found = measure(model, data, layers=["features", "head.1"], num_classes=K)
     for key, value in clean.values.items():
         assert torch.equal(found.values[key][0], value[0]) or value[0].isnan(), key
         if key[1] == "head.1":
@@ -119,24 +117,46 @@ def test_threads_change_no_value_and_no_order(threads):
     def measured(number):
         options = {"grams": True, "means": True, "measures": ["cdnv", "nc1"], "threads": number}
         loaders = {"train": [everyone], "test": [some]}
-        return measure_once(model, loaders, layers=["features", "head.*"], num_classes=K, **options)
+        return measure(model, loaders, layers=["features", "head.*"], num_classes=K, **options)
 
-    one, three = measured(1), measured(3)
+    on_one_thread, on_three = measured(1), measured(3)
     for name in ("values", "spectra", "grams", "means"):
-        a, b = getattr(one, name), getattr(three, name)
+        a, b = getattr(on_one_thread, name), getattr(on_three, name)
         assert list(a) == list(b)
         assert all(torch.equal(a[key].nan_to_num(-1), b[key].nan_to_num(-1)) for key in a)
     assert torch.get_num_threads() == 2
 
 
-def test_a_failing_measure_is_nan_and_says_so_once(caplog):
-    def broken(moments):
-        raise RuntimeError("no such thing")
+def broken(argument):
+    raise RuntimeError("no such thing")
 
+
+def test_a_failing_measure_is_nan_and_every_call_says_so_once(caplog):
+    loaders = {"train": BATCHES, "test": BATCHES}
     for _ in range(2):
-        found = measure_once(network(), {"train": BATCHES}, layers=["2"], num_classes=K, moments={"broken": broken})
+        found = measure(network(), loaders, layers=["2", "4"], num_classes=K, moments={"broken": broken})
     assert found.values["train", "2", "post", "broken"].isnan().all()
-    assert caplog.text.count("measure broken failed and is NaN from here on: no such thing") == 1
+    assert caplog.text.count("the measure broken failed and is NaN: no such thing") == 2
+
+
+def test_a_failing_measure_of_matrices_is_one_nan_for_each_network():
+    found = measure(network(), {"train": BATCHES}, layers=["4"], num_classes=K, matrices={"broken": broken})
+    for key in (("train", "4", "pre", "broken"), ("", "4", "weight", "broken")):
+        assert found.values[key].shape == (1,)
+        assert found.values[key].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (3.0, "its result is a float and not a tensor"),
+        (torch.zeros(K), r"its result has the shape (3,) and not ()"),
+    ],
+)
+def test_a_result_that_is_not_one_number_is_nan_with_its_reason(caplog, result, reason):
+    found = measure(network(), {"train": BATCHES}, layers=["2"], num_classes=K, moments={"odd": lambda m: result})
+    assert found.values["train", "2", "post", "odd"].isnan().tolist() == [True]
+    assert f"the measure odd failed and is NaN: {reason}" in caplog.text
 
 
 def fit(callbacks):
@@ -149,14 +169,14 @@ def fit(callbacks):
 def test_callback_on_a_foreign_module_changes_no_weight():
     callback = MeasureCollapse(["body", "fc"], BATCHES, K, epochs=[0, 1, 3])
     measured, bare = fit([callback]), fit([])
-    assert all(torch.equal(a, b) for a, b in zip(measured.parameters(), bare.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(measured.parameters(), bare.parameters(), strict=True))
     table = callback.table()
     assert sorted(table.epoch.unique()) == [0, 1, 3]
     assert set(table[table.measure == "dnc1"].layer) == {"body", "fc"}
 
 
 def test_unknown_layer_is_refused_before_the_first_epoch():
-    with pytest.raises(ValueError, match="measure.layers=fcc: no such layer"):
+    with pytest.raises(ValueError, match="layers=fcc: the network has no such layer; it has body"):
         fit([MeasureCollapse(["fcc"], BATCHES, K)])
 
 

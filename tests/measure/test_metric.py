@@ -69,16 +69,18 @@ def test_states_stay_float64_tensors_and_updates_are_out_of_place():
     holder = nn.ModuleDict({"metric": found, "layer": nn.Linear(1, 1)}).half()
     assert holder["layer"].weight.dtype == torch.float16
     assert found.state.dtype == torch.float64
-    with pytest.raises(ValueError, match="dst_type=torch.float32: the states of a CollapseMetric are float64"):
+    with pytest.raises(
+        ValueError, match="dst_type=torch.float32 must be torch.float64, the dtype of a CollapseMetric's states"
+    ):
         found.set_dtype(torch.float32)
     found.reset()
     assert torch.equal(found.state, copy)
 
 
 def test_wrong_input():
-    with pytest.raises(ValueError, match="num_classes=1: at least 2"):
+    with pytest.raises(ValueError, match="num_classes=1 must be at least 2"):
         CollapseMetric(1, D)
-    with pytest.raises(ValueError, match="num_features=0"):
+    with pytest.raises(ValueError, match="num_features=0 must be at least 1"):
         CollapseMetric(K, 0)
     found = CollapseMetric(K, D)
     with pytest.raises(ValueError, match=r"features must be \(N, 4\), got \(2, 3\)"):
@@ -92,7 +94,7 @@ def test_wrong_input():
         found.compute()
 
 
-def test_a_planted_bug_that_adds_the_states_of_ranks_up_is_seen(mutant):
+def test_a_planted_bug_that_adds_the_states_of_processes_up_is_seen(mutant):
     bug = mutant(metric, "return pack(merged(states, nothing))[0]", "return states.sum(0)").CollapseMetric
     H, y = samples()
     a, b = fed(H[:11], y[:11], (), bug), fed(H[11:], y[11:], (), bug)

@@ -74,9 +74,9 @@ def test_degenerate_input():
 def test_other_samples_than_those_of_the_moments_are_refused():
     H, y = samples()
     moments = ClassMoments.from_batch(H, y, K)
-    with pytest.raises(ValueError, match="batches must hold the 60 samples of the moments once more, got 59"):
+    with pytest.raises(ValueError, match="batches must hold the 60 samples of the moments once more, but hold 59"):
         nc1_streaming(moments, [(H[1:], y[1:])])
-    with pytest.raises(ValueError, match="features must have the width 7 of the moments, got 6"):
+    with pytest.raises(ValueError, match="features must have the width 7 of the moments, not 6"):
         nc1_streaming(moments, [(H[:, :6], y)])
     with pytest.raises(ValueError, match="rtol must lie"):
         nc1_streaming(moments, [(H, y)], rtol=1.5)
