@@ -1,4 +1,4 @@
-"""Networks: backbones with a bias-free head; the replica stacks are in `ncbench.models.replica`."""
+"""Networks: backbones with a bias-free head; ensembles of small networks are in `ncbench.models.replica`."""
 
 from ncbench.models.backbones import ResNet20, SmallConvNet, SmallMLP
 from ncbench.models.heads import BackboneWithHead, mlp_head

@@ -3,7 +3,7 @@
 Every backbone ends in a linear map without an activation: the theory puts no sign constraint on H_1, and a
 ReLU there would confine the class means to the positive orthant. Convolution kernels are kept channels_last,
 which on a CPU makes training 2 to 3 times as fast when the images come so too (the data modules see to it).
-No ReLU works in place, which would change what a hook on the layer before it has kept.
+No ReLU works in place, which would change what a hook on the layer before it has recorded.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class SmallMLP(nn.Module):
         super().__init__()
         C, H, W = input_shape
         if any(width < 1 for width in hidden):
-            raise ValueError(f"model.backbone.hidden={list(hidden)}: widths must be >= 1")
+            raise ValueError(f"hidden={list(hidden)} must be widths of at least 1")
         widths = [C * H * W, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):

@@ -24,22 +24,21 @@ def mlp_head(
     """W_L s(W_{L-1} ... s(W_1 h)): bias-free, s the ReLU or, for "linear", nothing (arXiv 2405.14468, eq. 1).
 
     Shapes: (B, in_width) -> (B, num_classes), (B, width) in between, or one width for each of the L - 1
-    layers there. The children are "1" ... "L"; child l <
-    L has `linear` and (not for "linear") `activation`, child L has `linear` only. Initialised as nn.Linear
-    is. Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there; of
+    layers there. The children are "1" ... "L"; child l < L has `linear` and (not for "linear") `activation`,
+    child L has `linear` only. Initialised as nn.Linear is. Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there; of
     several widths the last counts) or another activation.
 
     >>> [name for name, _ in mlp_head(8, 8, 3, depth=2).named_modules()][1:]
     ['1', '1.linear', '1.activation', '2', '2.linear']
     """
     if depth < 1:
-        raise ValueError(f"model.depth={depth}: the head needs at least 1 layer")
+        raise ValueError(f"depth={depth} must be at least 1, the number of layers of the head")
     hidden = layer_widths(width, depth - 1)
     last = width if isinstance(width, int) else [in_width, *hidden][-1]
     if last < num_classes:
-        raise ValueError(f"model.width={width}: the head needs width >= number of classes ({num_classes})")
+        raise ValueError(f"width={width} must be at least the number of classes ({num_classes})")
     if activation not in ACTIVATIONS:
-        raise ValueError(f"model.activation={activation!r}: must be one of {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"activation={activation} must be one of {', '.join(ACTIVATIONS)}")
     widths = [in_width, *hidden, num_classes]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number in range(1, depth + 1):
@@ -81,7 +80,7 @@ class BackboneWithHead(nn.Module):
     ) -> None:
         super().__init__()
         if init_scale is not None and not init_scale > 0:
-            raise ValueError(f"model.init_scale={init_scale}: must be positive")
+            raise ValueError(f"init_scale={init_scale} must be positive")
         # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(seed)

@@ -13,5 +13,5 @@ def layer_widths(width: int | Sequence[int], depth: int) -> list[int]:
     """
     widths = [width] * depth if isinstance(width, int) else [*map(int, width)]
     if len(widths) != depth:
-        raise ValueError(f"model.width={widths}: one width, or one for each of H_1 ... H_L ({depth})")
+        raise ValueError(f"width={widths} must be one number, or one for each of H_1 ... H_L ({depth})")
     return widths

@@ -98,7 +98,7 @@ class EnsembleMeasures:
         for layer, stage, z in self._features():
             different = z[:1] if layer == "features" and points.replicas == 1 else z
             best = [_by_kmeans(one, points) for one in different]
-            for name, values in zip(("", "_relative"), zip(*best)):
+            for name, values in zip(("", "_relative"), zip(*best, strict=True), strict=True):
                 of_replicas = torch.tensor(values, dtype=torch.float64).expand(len(z)).clone()
                 found.values["train", layer, stage, f"tcv_kmeans{name}"] = of_replicas
 

@@ -135,7 +135,7 @@ def decayed_parameters(
     head = [(name, parameter) for name, parameter in named if name.startswith("head.")]
     free = [(name, parameter) for name, parameter in named if not name.startswith("head.")]
     decays = per_matrix(weight_decay, len(head))
-    return [Decayed(name, parameter, decay) for (name, parameter), decay in zip(head, decays)], free
+    return [Decayed(name, parameter, decay) for (name, parameter), decay in zip(head, decays, strict=True)], free
 
 
 def per_matrix(weight_decay: float | Iterable[float], depth: int) -> list[float]:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from ncbench.data import PointSet
 from ncbench.measure import Measurement
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS, SquaredError
-from ncbench.models.replica.optim.lbfgs import CONVERGED, STALLED
+from ncbench.models.replica.optim.lbfgs_state import CONVERGED, STALLED
 from ncbench.training.blocks import BlockModule
 from ncbench.training.ensemble_measures import EnsembleMeasures
 from ncbench.training.objectives import Decayed, SquaredObjective

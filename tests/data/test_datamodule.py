@@ -131,7 +131,7 @@ class Recorder(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
     def epoch(self, number):
-        xs, ys = zip(*self.seen[number])
+        xs, ys = zip(*self.seen[number], strict=True)
         return torch.cat(xs), torch.cat(ys)
 
 

@@ -25,7 +25,7 @@ def normalised(images):
 
 
 def together(loader):
-    xs, ys = zip(*loader)
+    xs, ys = zip(*loader, strict=True)
     return torch.cat(xs), torch.cat(ys)
 
 
@@ -52,7 +52,7 @@ def test_training_is_order_then_augmentation_then_normalisation(data):
 @pytest.mark.parametrize("size", [1, 7, 50, 64, None])
 def test_images_do_not_depend_on_the_batch_size(data, size):
     options = {"seed": 1, "epoch": lambda: 2, "augment": True}
-    for got, expected in zip(together(load(data, size, **options)), together(load(data, 16, **options))):
+    for got, expected in zip(together(load(data, size, **options)), together(load(data, 16, **options)), strict=True):
         assert torch.equal(got, expected)
 
 

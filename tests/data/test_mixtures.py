@@ -69,7 +69,7 @@ def test_the_radius_scales_and_the_number_of_samples_does_not_move_the_means():
 @pytest.mark.parametrize("seed", range(3))
 def test_cluster_variation_is_that_of_proposition_4_1(seed):
     data, noises = mixture(num_samples=500, seed=seed), [0.01, 0.3]
-    for sigma, x in zip(noises, data.points(noises).inputs):
+    for sigma, x in zip(noises, data.points(noises).inputs, strict=True):
         expected = expected_cluster_variation([100] * 5, [20 * sigma**2] * 5)
         deviation = cluster_variation(x, data.labels) - expected
         assert abs(deviation) < 4 * cluster_variation_std(sigma, 20, 500, 5)

@@ -32,7 +32,7 @@ def naive(values, labels, chosen):
         out = []
         for i, row in enumerate(rows):
             mates = [rows[j] for j in range(len(rows)) if labels[j] == labels[i]]
-            out.append([sum(column) / len(mates) for column in zip(*mates)] if replaced else row)
+            out.append([sum(column) / len(mates) for column in zip(*mates, strict=True)] if replaced else row)
         replicas.append(out)
     return torch.tensor(replicas, dtype=torch.float64)
 

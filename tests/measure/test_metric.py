@@ -19,7 +19,7 @@ def samples(std=0.5, n=30):
 
 def fed(H, y, cuts=(7, 20), cls=CollapseMetric):
     found = cls(K, D)
-    for a, b in zip([0, *cuts], [*cuts, len(y)]):
+    for a, b in zip([0, *cuts], [*cuts, len(y)], strict=True):
         found.update(H[a:b], y[a:b])
     return found
 

@@ -45,18 +45,18 @@ def test_a_width_for_every_layer():
     model = build(width=[12, 14, 11, 13])
     assert [layer.linear.weight.shape for layer in model.head] == [(14, 12), (11, 14), (13, 11), (10, 13)]
     assert build(width=[8], depth=1, num_classes=8).head[0].linear.weight.shape == (8, 8)
-    with pytest.raises(ValueError, match=r"model.width=\[12, 14\]: one width, or one for each of H_1 ... H_L \(4\)"):
+    with pytest.raises(ValueError, match=r"^width=\[12, 14\] must be one number, or one for each of H_1 ... H_L \(4\)"):
         build(width=[12, 14])
 
 
 def test_errors():
-    with pytest.raises(ValueError, match=r"model.width=8: the head needs width >= number of classes \(10\)"):
+    with pytest.raises(ValueError, match=r"^width=8 must be at least the number of classes \(10\)"):
         build(width=8)
-    with pytest.raises(ValueError, match=r"model.depth=0: the head needs at least 1 layer"):
+    with pytest.raises(ValueError, match=r"^depth=0 must be at least 1"):
         build(depth=0)
-    with pytest.raises(ValueError, match=r"model.activation='gelu': must be one of relu, linear"):
+    with pytest.raises(ValueError, match=r"^activation=gelu must be one of relu, linear"):
         build(activation="gelu")
-    with pytest.raises(ValueError, match=r"model.init_scale=-1: must be positive"):
+    with pytest.raises(ValueError, match=r"^init_scale=-1 must be positive"):
         build(init_scale=-1)
 
 
@@ -75,12 +75,12 @@ def test_construction_is_a_function_of_the_seed_only():
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(7)
     second = build()
-    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters()))
+    assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
     other = build(seed=4)
-    assert not any(torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters()))
+    assert not any(torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters(), strict=True))
     # A refusal restores the generator as well.
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match=r"model.width"):
+    with pytest.raises(ValueError, match=r"^width"):
         build(width=1)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -101,7 +101,9 @@ def test_initialisation():
         assert abs(float(weight.detach().std()) * 20 * 3**0.5 - 1) < 0.03
     # The backbone does not depend on the head's initialisation or depth.
     for model in (scaled, build(width=400, depth=2)):
-        assert all(torch.equal(p, q) for p, q in zip(model.features.parameters(), default.features.parameters()))
+        assert all(
+            torch.equal(p, q) for p, q in zip(model.features.parameters(), default.features.parameters(), strict=True)
+        )
 
 
 def test_nothing_works_in_place():

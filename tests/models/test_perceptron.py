@@ -1,4 +1,4 @@
-"""The stack of fully connected networks against a loop written by hand, its initial values, and one network of it."""
+"""The ensemble of fully connected networks against a loop by hand, its initial values, and one network of it."""
 
 import itertools
 import math
@@ -20,14 +20,14 @@ SCALARS = {
 KINDS = list(itertools.product(SCALARS, [False, True], [True, False], [None, "linear"]))
 
 
-def stack(activation="tanh", residual=False, biases=True, first=None, *, kind=Perceptron, **changes):
+def ensemble(activation="tanh", residual=False, biases=True, first=None, *, kind=Perceptron, **changes):
     options = dict(depth=4, width=5, num_outputs=C, inputs=INPUTS, seeds=[3, 4, 5], init_scale=[0.8, 1.0, 1.2])
     options |= dict(activation=activation, first_activation=first, residual=residual, biases=biases)
     return kind(**{**options, **changes})
 
 
 def with_biases(model):
-    """The same stack with biases that are not zero."""
+    """The same ensemble with biases that are not zero."""
     generator = torch.Generator().manual_seed(1)
     for b in model.biases:
         if b is not None:
@@ -38,7 +38,7 @@ def with_biases(model):
 def by_hand(model, replica, sample, activation, residual, first):
     """The outputs of one replica on one sample, entry by entry, from the paper's equations."""
     z = INPUTS[replica, sample].tolist()
-    for l, (W, b) in enumerate(zip(model.weights, model.biases), 1):
+    for l, (W, b) in enumerate(zip(model.weights, model.biases, strict=True), 1):
         kind = activation
         if l == 1:
             kind = first or ("linear" if residual else activation)
@@ -46,8 +46,11 @@ def by_hand(model, replica, sample, activation, residual, first):
             kind = "linear"
         rows = W[replica].tolist()
         shift = [0.0] * len(rows) if b is None else b[replica].tolist()
-        out = [SCALARS[kind](sum(w * x for w, x in zip(row, z)) + s) for row, s in zip(rows, shift)]
-        z = [a + o for a, o in zip(z, out)] if residual and 1 < l < model.depth else out
+        out = [
+            SCALARS[kind](sum(w * x for w, x in zip(row, z, strict=True)) + s)
+            for row, s in zip(rows, shift, strict=True)
+        ]
+        z = [a + o for a, o in zip(z, out, strict=True)] if residual and 1 < l < model.depth else out
     return z
 
 
@@ -59,7 +62,7 @@ def largest_error(model, activation, residual, first):
 
 @pytest.mark.parametrize(("activation", "residual", "biases", "first"), KINDS)
 def test_the_forward_pass_equals_a_loop_and_ordinary_modules(activation, residual, biases, first):
-    model = with_biases(stack(activation, residual, biases, first))
+    model = with_biases(ensemble(activation, residual, biases, first))
     assert largest_error(model, activation, residual, first) <= 1e-13
     for replica in range(R):
         plain = model.as_linear(replica)
@@ -76,7 +79,7 @@ def test_worked_by_hand():
     model = Perceptron(
         depth=3, width=1, activation="leaky_relu", inputs=2 * one, num_outputs=1, seeds=[0], residual=True
     )
-    for parameter, value in zip(model.parameters(), [1.0, -1.0, -3.0, 0.0, 2.0, 1.0]):
+    for parameter, value in zip(model.parameters(), [1.0, -1.0, -3.0, 0.0, 2.0, 1.0], strict=True):
         parameter.data.fill_(value)
     assert float(model(torch.tensor([0])).detach()) == pytest.approx(2.4, rel=1e-15)
 
@@ -96,76 +99,81 @@ def test_planted_bugs_are_found(old, new, mutant):
     bad = mutant(perceptron, old, new).Perceptron
     errors = []
     for activation, residual in (("leaky_relu", True), ("tanh", False)):
-        model = with_biases(stack(activation, residual, kind=bad, num_outputs=5))  # as many as the last layer's inputs
+        model = with_biases(
+            ensemble(activation, residual, kind=bad, num_outputs=5)
+        )  # as many as the last layer's inputs
         errors.append(largest_error(model, activation, residual, None))
     assert max(errors) > 1e-3
 
 
 def test_samples_are_chosen_by_index_and_inputs_may_be_shared():
-    model = stack()
+    model = ensemble()
     chosen = torch.tensor([5, 0, 5])
     assert torch.allclose(model(chosen), model(EVERY)[:, chosen], rtol=1e-14)
-    shared, own = stack(inputs=INPUTS[:1]), stack(inputs=INPUTS[:1].expand(R, -1, -1))
+    shared, own = ensemble(inputs=INPUTS[:1]), ensemble(inputs=INPUTS[:1].expand(R, -1, -1))
     assert shared.features(EVERY).shape == (R, N, D)
     assert torch.equal(shared(EVERY), own(EVERY))
     assert torch.allclose(shared.as_linear(2)(EVERY), shared(EVERY)[2], rtol=1e-14)
 
 
 def test_the_initial_values_are_those_of_the_seed_and_the_scale():
-    model, sizes = stack(), [(5, D), (5, 5), (5, 5), (C, 5)]
+    model, sizes = ensemble(), [(5, D), (5, 5), (5, 5), (C, 5)]
     for replica, (seed, scale) in enumerate([(3, 0.8), (4, 1.0), (5, 1.2)]):
         generator = torch.Generator().manual_seed(seed)
-        for W, size in zip(model.weights, sizes):
+        for W, size in zip(model.weights, sizes, strict=True):
             expected = torch.randn(size, generator=generator, dtype=torch.float64) * scale / size[1] ** 0.5
             assert torch.allclose(W[replica], expected, rtol=1e-14, atol=0)
     assert not any(b.detach().any() for b in model.biases)
-    large = stack(width=[300, 200, 5], init_scale=0.7).weights
+    large = ensemble(width=[300, 200, 5], init_scale=0.7).weights
     assert float(large[1].detach().std()) == pytest.approx(0.7 / 300**0.5, rel=0.02)
-    assert torch.equal(stack(init_scale=None).weights[2], stack(init_scale=1.0).weights[2])
+    assert torch.equal(ensemble(init_scale=None).weights[2], ensemble(init_scale=1.0).weights[2])
 
 
 def test_the_initial_values_know_neither_the_other_replicas_nor_the_dtype():
-    model = stack()
+    model = ensemble()
     for replica in range(R):
-        alone = stack(inputs=INPUTS[:1], seeds=[3 + replica], init_scale=[0.8, 1.0, 1.2][replica])
-        assert all(torch.equal(W[replica], V[0]) for W, V in zip(model.weights, alone.weights))
-    single = stack(dtype=torch.float32)
+        alone = ensemble(inputs=INPUTS[:1], seeds=[3 + replica], init_scale=[0.8, 1.0, 1.2][replica])
+        assert all(torch.equal(W[replica], V[0]) for W, V in zip(model.weights, alone.weights, strict=True))
+    single = ensemble(dtype=torch.float32)
     assert single(EVERY).dtype == torch.float32
-    assert all(torch.equal(W.float(), V) for W, V in zip(model.weights, single.weights))
+    assert all(torch.equal(W.float(), V) for W, V in zip(model.weights, single.weights, strict=True))
 
 
 def test_a_width_for_every_hidden_layer_and_one_layer_alone():
-    assert [W.shape for W in stack(width=[6, 3, 9]).weights] == [(R, 6, D), (R, 3, 6), (R, 9, 3), (R, C, 9)]
-    linear = stack(depth=1, width=[])
+    assert [W.shape for W in ensemble(width=[6, 3, 9]).weights] == [(R, 6, D), (R, 3, 6), (R, 9, 3), (R, C, 9)]
+    linear = ensemble(depth=1, width=[])
     assert [W.shape for W in linear.weights] == [(R, C, D)]
-    assert [layer.kind for layer in stack(depth=1, activation="tanh").layers] == ["linear"]
-    assert [layer.kind for layer in stack(depth=2, first="relu").layers] == ["relu", "linear"]
+    assert [layer.kind for layer in ensemble(depth=1, activation="tanh").layers] == ["linear"]
+    assert [layer.kind for layer in ensemble(depth=2, first="relu").layers] == ["relu", "linear"]
 
 
 def test_which_networks_are_a_product_of_matrices():
-    assert stack("linear", biases=False).linear_product
-    assert stack("tanh", biases=False, depth=1).linear_product
-    for other in (stack("linear"), stack("linear", True, False), stack("linear", False, False, "tanh")):
+    assert ensemble("linear", biases=False).linear_product
+    assert ensemble("tanh", biases=False, depth=1).linear_product
+    for other in (ensemble("linear"), ensemble("linear", True, False), ensemble("linear", False, False, "tanh")):
         assert not other.linear_product
 
 
 def test_the_inputs_are_no_part_of_the_checkpoint():
     expected = {f"head.{l}.linear.{kind}" for l in range(1, 5) for kind in ("weight", "bias")}
-    assert set(stack().state_dict()) == expected
+    assert set(ensemble().state_dict()) == expected
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth": 0}, "model.depth=0: at least 1 weight matrix is needed"),
-        ({"width": 0}, r"model.width=0: one width >= 1, or one for each hidden layer \(3\)"),
-        ({"width": [5, 5]}, r"model.width=\[5, 5\]: one width >= 1, or one for each hidden layer \(3\)"),
-        ({"width": [5, 4, 5], "residual": True}, r"model.width=\[5, 4, 5\]: residual layers need equal widths"),
-        ({"activation": "gelu"}, "model.activation=gelu: must be one of linear, relu, leaky_relu, tanh"),
-        ({"first_activation": "gelu"}, "model.first_activation=gelu: must be one of linear"),
-        ({"seeds": []}, r"inputs of 3 replicas: one set for all, or one per seed \(0\)"),
-        ({"seeds": [1, 2]}, r"inputs of 3 replicas: one set for all, or one per seed \(2\)"),
-        ({"init_scale": [1.0, 2.0]}, r"init_scale has 2 values: one, or one per replica \(3\)"),
+        ({"depth": 0}, "^depth=0 must be at least 1, the number of weight matrices"),
+        ({"width": 0}, r"^width=0 must be one number >= 1, or one for each hidden layer \(3\)"),
+        ({"width": [5, 5]}, r"^width=\[5, 5\] must be one number >= 1, or one for each hidden layer \(3\)"),
+        (
+            {"width": [5, 4, 5], "residual": True},
+            r"^width=\[5, 4, 5\] must be the same for all hidden layers where residual=True",
+        ),
+        ({"activation": "gelu"}, "^activation=gelu must be one of linear, relu, leaky_relu, tanh"),
+        ({"first_activation": "gelu"}, "^first_activation=gelu must be one of linear"),
+        ({"seeds": []}, r"inputs of 3 replicas must be one set for all, or one for each seed \(0\)"),
+        ({"seeds": [1, 2]}, r"inputs of 3 replicas must be one set for all, or one for each seed \(2\)"),
+        ({"init_scale": [1.0, 2.0]}, r"^init_scale=\[1.0, 2.0\] must be one number, or one for each replica \(3\)"),
     ],
 )
 def test_bad_arguments(change, message):

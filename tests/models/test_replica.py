@@ -1,4 +1,4 @@
-"""The stack: gradients by hand against autograd, replicas against single runs."""
+"""The ensemble: gradients by hand against autograd, replicas against single runs."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ K, N_PER_CLASS, WIDTH = 4, 3, 6
 LABELS = torch.arange(K).repeat_interleave(N_PER_CLASS)
 
 
-def stack(seeds, *, depth=3, activation="relu", dtype=torch.float64, scale=0.9):
+def ensemble(seeds, *, depth=3, activation="relu", dtype=torch.float64, scale=0.9):
     return DUFM(
         depth=depth,
         width=WIDTH,
@@ -39,14 +39,14 @@ def objective(model, loss, weight_decays, feature_decays):
 @pytest.mark.parametrize("activation", ["relu", "linear"])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_gradients_equal_autograd(loss, activation, depth):
-    model = stack(range(3), depth=depth, activation=activation)
+    model = ensemble(range(3), depth=depth, activation=activation)
     weight_decays = torch.rand(3, depth, dtype=torch.float64)
     feature_decays = torch.rand(3, dtype=torch.float64)
     FullBatchGradient(model, LABELS, loss=loss, weight_decays=weight_decays, feature_decays=feature_decays)()
     by_hand = [p.grad.clone() for p in model.parameters()]
     model.zero_grad(set_to_none=True)
     objective(model, loss, weight_decays, feature_decays).sum().backward()
-    for hand, parameter in zip(by_hand, model.parameters()):
+    for hand, parameter in zip(by_hand, model.parameters(), strict=True):
         assert torch.allclose(hand, parameter.grad, rtol=1e-12, atol=1e-14)
 
 
@@ -80,10 +80,10 @@ def trained(model, steps, labels=LABELS):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_replica_equals_its_own_run_at_one_thread(R, dtype, threads):
     threads(1)
-    together = trained(stack(range(5, 5 + R), dtype=dtype), 200)
+    together = trained(ensemble(range(5, 5 + R), dtype=dtype), 200)
     for i in {0, R // 2, R - 1}:
-        alone = trained(stack([5 + i], dtype=dtype), 200)
-        for a, b in zip(together.parameters(), alone.parameters()):
+        alone = trained(ensemble([5 + i], dtype=dtype), 200)
+        for a, b in zip(together.parameters(), alone.parameters(), strict=True):
             assert torch.equal(a[i], b[0])
 
 
@@ -96,19 +96,19 @@ def at_the_size_of_dufm_k10(seeds):
 def test_replica_equals_its_own_run_at_the_size_of_dufm_k10(threads):
     threads(1)
     together, alone = at_the_size_of_dufm_k10(range(33)), at_the_size_of_dufm_k10([32])
-    assert all(torch.equal(a[32], b[0]) for a, b in zip(together.parameters(), alone.parameters()))
+    assert all(torch.equal(a[32], b[0]) for a, b in zip(together.parameters(), alone.parameters(), strict=True))
 
 
 def test_replica_equals_its_own_run_with_more_threads(threads):
     threads(2)
-    together = trained(stack(range(8)), 1000)
-    alone = trained(stack([7]), 1000)
-    for a, b in zip(together.parameters(), alone.parameters()):
+    together = trained(ensemble(range(8)), 1000)
+    alone = trained(ensemble([7]), 1000)
+    for a, b in zip(together.parameters(), alone.parameters(), strict=True):
         assert torch.linalg.norm(a[7] - b[0]) <= 1e-12 * torch.linalg.norm(b[0])
 
 
 def test_initial_values():
-    model = stack([3, 4], scale=0.7)
+    model = ensemble([3, 4], scale=0.7)
     generator = torch.Generator().manual_seed(4)
     H = torch.randn(len(LABELS), WIDTH, generator=generator, dtype=torch.float64) * 0.7 / WIDTH**0.5
     assert torch.allclose(model.features.value[1], H, rtol=1e-15)
@@ -125,7 +125,7 @@ def test_a_width_for_every_layer():
 
 
 def test_one_replica_as_ordinary_modules():
-    model = stack([1, 2])
+    model = ensemble([1, 2])
     network = model.as_linear(1)
     indices = torch.arange(len(LABELS))
     assert torch.allclose(network(indices), model(indices)[1], rtol=1e-13)
@@ -135,14 +135,14 @@ def test_one_replica_as_ordinary_modules():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth": 0}, "model.depth=0"),
-        ({"width": 3}, r"model.width=3: the head needs width >= number of classes \(4\)"),
-        ({"width": [6]}, r"model.width=\[6\]: one width, or one for each of H_1 ... H_L \(2\)"),
-        ({"width": [6, 3]}, r"model.width=\[6, 3\]: the head needs width >= number of classes \(4\)"),
-        ({"width": [0, 6]}, r"model.width=\[0, 6\]: must be >= 1"),
-        ({"activation": "gelu"}, "model.activation=gelu"),
-        ({"seeds": []}, "at least one replica"),
-        ({"init_scale": [1.0, 2.0]}, "init_scale has 2 values"),
+        ({"depth": 0}, "^depth=0 must be at least 1"),
+        ({"width": 3}, r"^width=3 must be at least the number of classes \(4\)"),
+        ({"width": [6]}, r"^width=\[6\] must be one number, or one for each of H_1 ... H_L \(2\)"),
+        ({"width": [6, 3]}, r"^width=\[6, 3\] must be at least the number of classes \(4\)"),
+        ({"width": [0, 6]}, r"^width=\[0, 6\] must be at least 1"),
+        ({"activation": "gelu"}, "^activation=gelu must be relu or linear"),
+        ({"seeds": []}, r"^seeds=\[\] must hold one seed for each replica"),
+        ({"init_scale": [1.0, 2.0]}, r"^init_scale=\[1.0, 2.0\] must be one number"),
     ],
 )
 def test_bad_arguments(change, message):

@@ -10,7 +10,7 @@ from ncbench.run.compose import compose_jobs
 from ncbench.theory import dufm_mse
 
 
-def stack(seeds=(0, 1), **given):
+def ensemble(seeds=(0, 1), **given):
     settings = dict(depth=4, width=12, activation="relu", init_scale=0.7, num_classes=10, num_samples=20)
     return DUFM(**{**settings, **given}, seeds=list(seeds), dtype=torch.float64)
 
@@ -20,7 +20,7 @@ LABELS = torch.arange(10).repeat_interleave(2)
 
 @pytest.mark.parametrize("solution", ["srg", "dnc"])
 def test_every_replica_has_the_closed_forms_loss_at_its_own_decays(solution):
-    network = stack()
+    network = ensemble()
     decays = [([2e-3] * 4, 2e-3), ([1e-3, 2e-3, 1e-3, 4e-3], 5e-4)]
     weights, features = [w for w, _ in decays], [f for _, f in decays]
     start_at(network, solution, LABELS, weight_decays=weights, feature_decays=features, noise=0.0)
@@ -32,19 +32,19 @@ def test_every_replica_has_the_closed_forms_loss_at_its_own_decays(solution):
 
 
 def test_noise_is_a_part_of_the_random_start():
-    random, network = stack(), stack()
+    random, network = ensemble(), ensemble()
     start_at(network, "dnc", LABELS, weight_decays=[[2e-3] * 4] * 2, feature_decays=[2e-3] * 2, noise=0.01)
-    exact = stack()
+    exact = ensemble()
     start_at(exact, "dnc", LABELS, weight_decays=[[2e-3] * 4] * 2, feature_decays=[2e-3] * 2, noise=0.0)
-    for noisy, plain, drawn in zip(network.parameters(), exact.parameters(), random.parameters()):
+    for noisy, plain, drawn in zip(network.parameters(), exact.parameters(), random.parameters(), strict=True):
         torch.testing.assert_close(noisy - plain, 0.01 * drawn, rtol=0, atol=1e-15)
     assert torch.equal(exact.weights[0][0], exact.weights[0][1])
 
 
 def test_widths_must_be_equal_and_wide_enough():
-    with pytest.raises(ValueError, match=r"model.start=srg: all widths have to be equal"):
+    with pytest.raises(ValueError, match=r"^start=srg needs a network whose widths are all equal"):
         start_at(
-            stack(seeds=[0], width=[10, 12, 12, 12]),
+            ensemble(seeds=[0], width=[10, 12, 12, 12]),
             "srg",
             LABELS,
             weight_decays=[[2e-3] * 4],

@@ -40,7 +40,9 @@ def features_of(network, x, r):
 
 def gradients(network, r, x, y, source=0):
     """Those of the fit for every weight and bias of one replica above z^source, which is given."""
-    parameters = [(W.detach()[r].double(), b.detach()[r].double()) for W, b in zip(network.weights, network.biases)]
+    parameters = [
+        (W.detach()[r].double(), b.detach()[r].double()) for W, b in zip(network.weights, network.biases, strict=True)
+    ]
     leaves = [p.requires_grad_() for pair in parameters for p in pair]
     z = x
     for l, (W, b) in enumerate(parameters, 1):
@@ -69,12 +71,12 @@ def naive(network, points, decays):
         x, y, lam = points.inputs[r], points.targets[r], decays[r]
         grads, leaves = gradients(network, r, x, y)
         of_layers = [lam[i // 2] for i in range(6)]
-        full = [g + 2 * d * p.detach() for g, d, p in zip(grads, of_layers, leaves)]
+        full = [g + 2 * d * p.detach() for g, d, p in zip(grads, of_layers, leaves, strict=True)]
         row = {("train", "", "", "grad_max"): max(float(g.abs().max()) for g in full)}
         row["", "", "", "dead_layers"] = sum(float(W.detach().square().sum()) < 1e-8 for W in leaves[::2])
         z = features_of(network, x, r)
         names = [("features", "post"), ("head.1", "pre"), ("head.2", "post"), ("head.3", "pre")]
-        for name, of_layer in zip(names, z):
+        for name, of_layer in zip(names, z, strict=True):
             G = of_layer @ of_layer.T
             blocks = torch.stack([torch.stack([G[a == LABELS][:, b == LABELS].mean() for b in LABELS]) for a in LABELS])
             row["train", *name, "gram_block"] = float((G - blocks).square().mean().sqrt() / G.std(correction=0))

@@ -93,7 +93,7 @@ def test_weight_decay_of_the_optimiser_is_the_gradient_of_the_penalty():
     optimizer.zero_grad()
     module.training_step((x, y), 0).backward()
     optimizer.step()
-    for p, b, g in zip(net.parameters(), before, gradients):
+    for p, b, g in zip(net.parameters(), before, gradients, strict=True):
         assert torch.allclose(p, b - g, rtol=1e-4, atol=1e-6)
 
 

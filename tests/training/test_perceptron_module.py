@@ -53,7 +53,7 @@ def objective(parameters, points, replica, lam, delta=1.0):
     """F of one replica with tanh between its layers, written out from the paper."""
     of = lambda rows: rows[replica if len(rows) > 1 else 0]  # noqa: E731
     z = of(points.inputs)
-    pairs = list(zip(parameters[::2], parameters[1::2]))
+    pairs = list(zip(parameters[::2], parameters[1::2], strict=True))
     for l, (W, b) in enumerate(pairs, 1):
         z = z @ W.T + b
         z = torch.tanh(z) if l < len(pairs) else z
@@ -156,7 +156,9 @@ def largest_distance(folder, name):
     worst = 0.0
     for replica in range(3):
         expected = by_torch(start, points, replica, make, 60, rate)
-        worst = max(worst, *(float((a[replica] - b).norm() / b.norm()) for a, b in zip(state.values(), expected)))
+        worst = max(
+            worst, *(float((a[replica] - b).norm() / b.norm()) for a, b in zip(state.values(), expected, strict=True))
+        )
     return worst
 
 
@@ -186,13 +188,15 @@ def test_what_is_recorded_of_linear_autoencoders(tmp_path):
     linear = ["model.activation=linear", "model.biases=false", "+replicate.weight_decay=[0.01,0.0]"]
     folder = execute([*linear, "+replicate.centroids=[false,true]", *STATIONARY], tmp_path / "run")
     state = weights(folder)
-    P = [value @ other for value, other in zip(state["head.2.linear.weight"], state["head.1.linear.weight"])]
+    P = [
+        value @ other for value, other in zip(state["head.2.linear.weight"], state["head.1.linear.weight"], strict=True)
+    ]
     distance = column(folder, "centroid_distance", 400)
     assert distance[0] == pytest.approx(float((P[0] - P[1]).norm()), rel=1e-9)
     assert [math.isnan(value) for value in distance] == [False, True, False, True]
     assert [math.isnan(value) for value in column(folder, "mode_error", 400)] == [False, False, True, True]
     tightness = load_measures(folder, measures=["tightness"], steps=[400])
-    pairs = set(zip(tightness.layer, tightness.source_layer))
+    pairs = set(zip(tightness.layer, tightness.source_layer, strict=True))
     assert pairs == {("head.1", "features"), ("head.2", "features"), ("head.2", "head.1")}
     assert set(load_measures(folder, measures=["tightness"]).step) == {0, 400}
     grams = load_sample_grams(folder, steps="last")

@@ -97,7 +97,9 @@ def test_only_those_that_had_converged_or_stalled_wake_when_the_objective_change
     watched = ReplicaStates(5)
     for replica, name in enumerate(("converged", "diverged", "dead", "stalled")):
         watched.mark(torch.arange(5) == replica, name, 10 + replica)
-    found = {name: [entry] for name, entry in zip(NOTHING, [{"replica": i, "step": 10 + i} for i in range(4)])}
+    found = {
+        name: [entry] for name, entry in zip(NOTHING, [{"replica": i, "step": 10 + i} for i in range(4)], strict=True)
+    }
     assert watched.summary() == found
     assert watched.running.tolist() == [False] * 4 + [True]
     watched.wake()
@@ -137,7 +139,7 @@ def test_frozen_replicas_and_momentum_survive_a_stop(tmp_path, monkeypatch):
     assert all(torch.equal(one["state_dict"][name], two["state_dict"][name]) for name in one["state_dict"])
     momenta = [[s["momentum_buffer"] for s in c["optimizer_states"][0]["state"].values()] for c in (one, two)]
     assert len(momenta[0]) == 5
-    assert all(torch.equal(a, b) for a, b in zip(*momenta))
+    assert all(torch.equal(a, b) for a, b in zip(*momenta, strict=True))
 
 
 def test_the_momentum_is_the_one_torch_would_keep(tmp_path):

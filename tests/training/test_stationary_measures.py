@@ -24,7 +24,7 @@ def one_dimension(w_1, w_2, decays):
     points = PointSet(x, x, torch.tensor([0, 0, 1, 1]), 2, autoencoder=True)
     options = dict(depth=2, width=1, activation="linear", num_outputs=1, biases=False)
     network = Perceptron(**options, inputs=x, seeds=range(len(w_1)))
-    for W, values in zip(network.weights, (w_1, w_2)):
+    for W, values in zip(network.weights, (w_1, w_2), strict=True):
         W.data[:, 0, 0] = torch.tensor(values, dtype=torch.float64)
     return network, points, torch.tensor(decays, dtype=torch.float64)
 

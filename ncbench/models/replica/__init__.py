@@ -1,9 +1,9 @@
-"""Stacks of small networks: parameters carry a leading replica axis R, products are batched."""
+"""Ensembles of small networks: parameters carry a leading replica axis R, products are batched."""
 
 from ncbench.models.replica.dufm import DUFM, FreeFeatures, ReplicaLinear
 from ncbench.models.replica.optim.dufm_gradient import FullBatchGradient
 from ncbench.models.replica.optim.heavy_ball import FullBatchDescent
-from ncbench.models.replica.optim.lbfgs import LBFGSState
+from ncbench.models.replica.optim.lbfgs_state import LBFGSState
 from ncbench.models.replica.optim.perceptron_gradient import Layout, SquaredError
 from ncbench.models.replica.optim.perceptron_lbfgs import LBFGS, PerceptronLBFGS
 from ncbench.models.replica.perceptron import Perceptron

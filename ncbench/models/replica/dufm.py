@@ -1,4 +1,4 @@
-"""The deep unconstrained features model (DUFM), as a stack of R independent networks.
+"""The deep unconstrained features model (DUFM), as an ensemble of R independent networks.
 
 Source: arXiv 2405.14468, equation 1 (MSE) and arXiv 2410.23169, Section 2 (cross-entropy). The features H_1 are
 free parameters, one row per sample; there are no biases, no ReLU on H_1 and none on the output:
@@ -72,24 +72,24 @@ class DUFM(nn.Module):
     ) -> None:
         super().__init__()
         if depth < 1:
-            raise ValueError(f"model.depth={depth}: the head needs at least 1 weight matrix")
+            raise ValueError(f"depth={depth} must be at least 1, the number of weight matrices of the head")
         widths = layer_widths(width, depth)
         if min(widths) < 1:
-            raise ValueError(f"model.width={width}: must be >= 1")
+            raise ValueError(f"width={width} must be at least 1")
         if widths[-1] < num_classes and depth > 1:
-            raise ValueError(f"model.width={width}: the head needs width >= number of classes ({num_classes})")
+            raise ValueError(f"width={width} must be at least the number of classes ({num_classes})")
         if activation not in ("relu", "linear"):
-            raise ValueError(f"model.activation={activation}: must be relu or linear")
+            raise ValueError(f"activation={activation} must be relu or linear")
         if not seeds:
-            raise ValueError("seeds=[]: at least one replica is needed")
-        given = 1.0 if init_scale is None else init_scale
-        scales = [given] * len(seeds) if isinstance(given, (int, float)) else list(given)
+            raise ValueError("seeds=[] must hold one seed for each replica, and at least one")
+        scale = 1.0 if init_scale is None else init_scale
+        scales = [scale] * len(seeds) if isinstance(scale, (int, float)) else list(scale)
         if len(scales) != len(seeds):
-            raise ValueError(f"init_scale has {len(scales)} values: one, or one per replica ({len(seeds)})")
+            raise ValueError(f"init_scale={scales} must be one number, or one for each replica ({len(seeds)})")
         self.depth, self.activation, self.num_classes = depth, activation, num_classes
-        shapes = [(num_samples, widths[0]), *zip([*widths[1:], num_classes], widths)]
-        draws = [_draw(seed, g, shapes) for seed, g in zip(seeds, scales)]
-        features, *weights = (torch.stack(same).to(dtype) for same in zip(*draws))
+        shapes = [(num_samples, widths[0]), *zip([*widths[1:], num_classes], widths, strict=True)]
+        draws = [_draw(seed, g, shapes) for seed, g in zip(seeds, scales, strict=True)]
+        features, *weights = (torch.stack(replicas).to(dtype) for replicas in zip(*draws, strict=True))
         self.features = FreeFeatures(features)
         self.head = nn.Sequential(OrderedDict((str(l), self._layer(l, W)) for l, W in enumerate(weights, 1)))
 
@@ -105,7 +105,7 @@ class DUFM(nn.Module):
 
     @property
     def replicas(self) -> int:
-        """How many networks the stack holds."""
+        """How many networks the ensemble holds."""
         return self.features.value.shape[0]
 
     @property
@@ -115,7 +115,7 @@ class DUFM(nn.Module):
         return [layer.linear.weight for layer in layers]
 
     def as_linear(self, replica: int = 0) -> nn.Sequential:
-        """One network of the stack as ordinary modules: the features of its samples, then a head of nn.Linear."""
+        """One network of the ensemble as ordinary modules: the features of its samples, then a head of nn.Linear."""
         features = self.features.value.detach()[replica]
         head: OrderedDict[str, nn.Module] = OrderedDict()
         layers: list[Any] = list(self.head)

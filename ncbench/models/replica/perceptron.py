@@ -1,4 +1,4 @@
-"""Fully connected networks on fixed data, as a stack of R independent networks.
+"""Fully connected networks on fixed data, as an ensemble of R independent networks.
 
 Source: arXiv 2402.03991, Sections 2 and 4: z^0 = x, z^l = act_l(W_l z^{l-1} + b_l), the last layer linear; with
 `residual` the layers 2 ... L-1 are z^l = z^{l-1} + act_l(W_l z^{l-1} + b_l), between a linear first and last layer.
@@ -86,7 +86,7 @@ class Perceptron(nn.Module):
     Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of replicas
     nor the dtype changes its start.
 
-    Raises ValueError for depth < 1, a width < 1, as many widths as there are not hidden layers, unequal widths with
+    Raises ValueError for depth < 1, a width < 1, a number of widths that is not that of the hidden layers, unequal widths with
     `residual`, an unknown activation, or numbers of replicas that do not fit.
     """
 
@@ -107,32 +107,34 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         if depth < 1:
-            raise ValueError(f"model.depth={depth}: at least 1 weight matrix is needed")
+            raise ValueError(f"depth={depth} must be at least 1, the number of weight matrices")
         widths = [width] * (depth - 1) if isinstance(width, int) else [*map(int, width)]
         if len(widths) != depth - 1 or min(widths, default=1) < 1:
-            raise ValueError(f"model.width={width}: one width >= 1, or one for each hidden layer ({depth - 1})")
+            raise ValueError(f"width={width} must be one number >= 1, or one for each hidden layer ({depth - 1})")
         if residual and len(set(widths)) > 1:
-            raise ValueError(f"model.width={width}: residual layers need equal widths")
+            raise ValueError(f"width={width} must be the same for all hidden layers where residual=True")
         first = first_activation or ("linear" if residual else activation)
-        for key, name in (("activation", activation), ("first_activation", first)):
+        for argument, name in (("activation", activation), ("first_activation", first)):
             if name not in ACTIVATIONS:
-                raise ValueError(f"model.{key}={name}: must be one of {', '.join(ACTIVATIONS)}")
+                raise ValueError(f"{argument}={name} must be one of {', '.join(ACTIVATIONS)}")
         if not seeds or len(inputs) not in (1, len(seeds)):
-            raise ValueError(f"inputs of {len(inputs)} replicas: one set for all, or one per seed ({len(seeds)})")
-        given = 1.0 if init_scale is None else init_scale
-        scales = [given] * len(seeds) if isinstance(given, (int, float)) else list(given)
+            raise ValueError(
+                f"inputs of {len(inputs)} replicas must be one set for all, or one for each seed ({len(seeds)})"
+            )
+        scale = 1.0 if init_scale is None else init_scale
+        scales = [scale] * len(seeds) if isinstance(scale, (int, float)) else list(scale)
         if len(scales) != len(seeds):
-            raise ValueError(f"init_scale has {len(scales)} values: one, or one per replica ({len(seeds)})")
+            raise ValueError(f"init_scale={scales} must be one number, or one for each replica ({len(seeds)})")
         self.depth, self.activation, self.replicas, self.biased = depth, activation, len(seeds), biases
         sizes = [inputs.shape[2], *widths, num_outputs]
-        draws = [_draw(seed, g, sizes) for seed, g in zip(seeds, scales)]
-        weights = [torch.stack(same).to(dtype) for same in zip(*draws)]
+        draws = [_draw(seed, g, sizes) for seed, g in zip(seeds, scales, strict=True)]
+        weights = [torch.stack(replicas).to(dtype) for replicas in zip(*draws, strict=True)]
         self.features = FixedFeatures(inputs.to(dtype), len(seeds))
         kinds = [first, *[activation] * (depth - 2), "linear"][-depth:]
         self.head = nn.Sequential(
             OrderedDict(
                 (str(l), PerceptronLayer(W, kind, biased=biases, residual=residual and 1 < l < depth))
-                for l, (W, kind) in enumerate(zip(weights, kinds), 1)
+                for l, (W, kind) in enumerate(zip(weights, kinds, strict=True), 1)
             )
         )
 
@@ -161,7 +163,7 @@ class Perceptron(nn.Module):
         return not self.biased and all(layer.kind == "linear" and not layer.residual for layer in self.layers)
 
     def as_linear(self, replica: int = 0) -> nn.Sequential:
-        """One network of the stack as ordinary modules: its inputs, then a head of nn.Linear."""
+        """One network of the ensemble as ordinary modules: its inputs, then a head of nn.Linear."""
         inputs = self.features.value[replica if len(self.features.value) > 1 else 0]
         head = nn.Sequential(OrderedDict((str(l), _plain(layer, replica)) for l, layer in enumerate(self.layers, 1)))
         return nn.Sequential(OrderedDict(features=_Rows(inputs.clone()), head=head))

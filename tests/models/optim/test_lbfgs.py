@@ -5,9 +5,9 @@ import pytest
 import scipy.optimize
 import torch
 
-from ncbench.models.replica import Layout, Perceptron, SquaredError
+from ncbench.models.replica import Layout, LBFGSState, Perceptron, SquaredError
 from ncbench.models.replica.optim import lbfgs
-from ncbench.models.replica.optim.lbfgs import CONVERGED, RUNNING, STALLED
+from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
 
 A, B = torch.tensor([[4.0, 1.0], [1.0, 3.0]]).double(), torch.tensor([1.0, 2.0]).double()
 DRAW = torch.Generator().manual_seed(0)
@@ -47,10 +47,10 @@ def with_gradient(values):
     return problem
 
 
-def begun(start, kind=lbfgs, memory=20):
+def begun(start, memory=20):
     """What `minimise` takes of minimisations that begin at `start` (r, P)."""
     x = torch.as_tensor(start, dtype=torch.float64)
-    state = kind.LBFGSState(len(x), x.shape[1], memory, x.dtype)
+    state = LBFGSState(len(x), x.shape[1], memory, x.dtype)
     state.restart(x)
     return state.take(torch.arange(len(x)))
 
@@ -92,8 +92,8 @@ def curvature(problem, x, free):
     """The smallest eigenvalue of the Hessian at x, in the coordinates `free`, by central differences of gradients."""
     step = 1e-5 * torch.eye(len(x), dtype=torch.float64)[free]
     gradients = torch.zeros(2, len(free), len(x), dtype=torch.float64)
-    for moved, rows in zip((x + step, x - step), gradients):
-        for point, row in zip(moved, rows):
+    for moved, rows in zip((x + step, x - step), gradients, strict=True):
+        for point, row in zip(moved, rows, strict=True):
             problem(point[None], row[None])
     H = ((gradients[0] - gradients[1]) / 2e-5)[:, free]
     return float(torch.linalg.eigvalsh((H + H.T) / 2)[0])
@@ -118,18 +118,18 @@ def test_the_minimum_is_scipys(case):
 
 
 def two_loops(local, m):
-    """-H g of one replica by the two loops of Nocedal & Wright, Algorithm 7.4: the twin of the compact form."""
+    """-H g of one replica by the two loops of Nocedal & Wright, Algorithm 7.4: a naive form of the compact one."""
     held = min(int(local["count"][0]), m)
     slots = [(int(local["head"][0]) - held + i) % m for i in range(held)]
     pairs = [(local["S"][0, i].numpy(), local["Y"][0, i].numpy()) for i in slots]
-    q, kept = local["g"][0].numpy().copy(), []
+    q, alphas = local["g"][0].numpy().copy(), []
     for s, y in reversed(pairs):
-        kept.append((s @ q) / (s @ y))
-        q -= kept[-1] * y
+        alphas.append((s @ q) / (s @ y))
+        q -= alphas[-1] * y
     if pairs:
         s, y = pairs[-1]
         q *= (s @ y) / (y @ y)
-    for (s, y), alpha in zip(pairs, reversed(kept)):
+    for (s, y), alpha in zip(pairs, reversed(alphas), strict=True):
         q += (alpha - (y @ q) / (s @ y)) * s
     return -q
 
@@ -140,16 +140,16 @@ def largest_fault(kind):
     problems = [([[-1.2, 1.0]], with_gradient(rosenbrock), 1.0), (*of_network(0)[1:], 1.0)]
     problems += [([[0.5]], with_gradient(well), first_step) for first_step in (20.0, 1e-3)]
     for start, problem, first_step in problems:
-        local = begun(start, kind, memory=5)
+        local = begun(start, memory=5)
         for _ in range(400):
             before = {name: local[name].clone() for name in ("x", "f", "d", "t", "slope")}
             kind.minimise(local, problem, 1, 1e-10, first_step)
             if torch.equal(local["x"], before["x"]):
                 continue
             f, slope, step = (before[name].item() for name in ("f", "slope", "t"))
-            here, after = local["f"].item(), float((local["g"] * before["d"]).sum())
-            strong = max(here - f - 1e-4 * step * slope, abs(after) + 0.9 * slope)
-            approximate = max(here - f - SAME * abs(f), 0.9 * slope - after, after - (2e-4 - 1) * slope)
+            reached, after = local["f"].item(), float((local["g"] * before["d"]).sum())
+            strong = max(reached - f - 1e-4 * step * slope, abs(after) + 0.9 * slope)
+            approximate = max(reached - f - SAME * abs(f), 0.9 * slope - after, after - (2e-4 - 1) * slope)
             moved = float((local["x"] - before["x"] - step * before["d"]).norm())
             away = np.linalg.norm(local["d"][0].numpy() - (d := two_loops(local, 5))) / (np.linalg.norm(d) or 1.0)
             found += [min(strong, approximate), moved, away]
@@ -158,21 +158,21 @@ def largest_fault(kind):
 
 
 def largest_coupling(kind):
-    """The largest difference between five networks alone and in their stack, on the way and at the end."""
-    starts, problems = zip(*(of_network(replica)[1:] for replica in range(5)))
+    """The largest difference between five networks alone and in their ensemble, on the way and at the end."""
+    starts, problems = zip(*(of_network(replica)[1:] for replica in range(5)), strict=True)
     worst, gradients = 0.0, [torch.zeros_like(start) for start in starts]
 
     def together(flat, gradient):
-        values = [problem(x[None], g) for problem, x, g in zip(problems, flat, gradients)]
+        values = [problem(x[None], g) for problem, x, g in zip(problems, flat, gradients, strict=True)]
         gradient.copy_(torch.cat(gradients))
         return torch.cat(values)
 
-    stack, alone = begun(torch.cat(starts), kind), [begun(start, kind) for start in starts]
+    ensemble, alone = begun(torch.cat(starts)), [begun(start) for start in starts]
     for rounds in (1, 2, 7, 20, 100):
-        kind.minimise(stack, together, rounds, 1e-6)
-        for replica, (local, problem) in enumerate(zip(alone, problems)):
+        kind.minimise(ensemble, together, rounds, 1e-6)
+        for replica, (local, problem) in enumerate(zip(alone, problems, strict=True)):
             kind.minimise(local, problem, rounds, 1e-6)
-            worst = max(worst, float((stack["x"][replica] - local["x"][0]).abs().max()))
+            worst = max(worst, float((ensemble["x"][replica] - local["x"][0]).abs().max()))
     return worst
 
 
@@ -195,7 +195,7 @@ SHARED = [
     [
         *SHARED,
         ("torch.where(steepest[:, None], -g, direction)", "torch.where(steepest[:, None], g, direction)"),
-        ("found.addcmul_(gamma, g).neg_()", "found.addcmul_(gamma, g)"),
+        ("direction.addcmul_(gamma, g).neg_()", "direction.addcmul_(gamma, g)"),
         ("D * u + gamma * ((YY", "D * u - gamma * ((YY"),
         ("u = torch.linalg.solve_triangular(R, p", "u = torch.linalg.solve_triangular(R, q"),
         ('s["YY"][at, slots[at], :] = along_Y[at, :, 0]', "pass"),

@@ -1,4 +1,4 @@
-"""The regularised squared error of a stack: against autograd, by hand, and replica by replica bit for bit."""
+"""The regularised squared error of an ensemble: against autograd, by hand, and replica by replica bit for bit."""
 
 import itertools
 
@@ -20,7 +20,7 @@ ACTS = {
 KINDS = list(itertools.product(ACTS, [False, True], [True, False], [1, 2, 4], [True, False]))
 
 
-def stack(activation="tanh", residual=False, biases=True, depth=4, **changes):
+def ensemble(activation="tanh", residual=False, biases=True, depth=4, **changes):
     options = dict(width=5, num_outputs=C, inputs=INPUTS, seeds=[3, 4, 5], init_scale=[0.8, 1.0, 1.2])
     model = Perceptron(depth=depth, activation=activation, residual=residual, biases=biases, **{**options, **changes})
     for replica, seed in enumerate(options["seeds"] if "seeds" not in changes else changes["seeds"]):
@@ -42,15 +42,15 @@ def by_autograd(model, replica, inputs, targets, decays):
             W.detach()[replica].double().requires_grad_(),
             None if b is None else b.detach()[replica].double().requires_grad_(),
         )
-        for W, b in zip(model.weights, model.biases)
+        for W, b in zip(model.weights, model.biases, strict=True)
     ]
     of = lambda rows: rows[replica if len(rows) > 1 else 0].double()  # noqa: E731
     z = of(inputs)
-    for layer, (W, b) in zip(model.layers, parameters):
+    for layer, (W, b) in zip(model.layers, parameters, strict=True):
         out = ACTS[layer.kind](z @ W.T if b is None else z @ W.T + b)
         z = z + out if layer.residual else out
     value = (z - of(targets)).square().sum(1).mean()
-    for lam, of_layer in zip(decays[replica], parameters):
+    for lam, of_layer in zip(decays[replica], parameters, strict=True):
         value = value + lam * sum(p.square().sum() for p in of_layer if p is not None)
     value.backward()
     return float(value.detach()), [[None if p is None else p.grad for p in of_layer] for of_layer in parameters]
@@ -64,7 +64,10 @@ def evaluated(model, inputs, targets, decays, index=None, kind=squared, **option
     flat = layout.gather(model)[chosen].to(options.get("dtype") or model.weights[0].dtype)
     gradient = torch.zeros_like(flat)
     value = problem(flat, gradient)
-    blocks = [[None if b is None else b.of(gradient) for b in pair] for pair in zip(layout.weights, layout.biases)]
+    blocks = [
+        [None if b is None else b.of(gradient) for b in pair]
+        for pair in zip(layout.weights, layout.biases, strict=True)
+    ]
     return value, blocks
 
 
@@ -75,8 +78,8 @@ def largest_error(model, inputs=INPUTS, targets=TARGETS, kind=squared, **options
     for replica in range(R):
         value, expected = by_autograd(model, replica, inputs, targets, decays)
         worst = max(worst, abs(float(values[replica]) - value) / value)
-        for ours, theirs in zip(gradients, expected):
-            for a, b in zip(ours, theirs):
+        for ours, theirs in zip(gradients, expected, strict=True):
+            for a, b in zip(ours, theirs, strict=True):
                 assert (a is None) == (b is None)
                 if a is not None and b is not None:
                     worst = max(worst, float((a[replica] - b).norm() / b.norm()))
@@ -86,18 +89,18 @@ def largest_error(model, inputs=INPUTS, targets=TARGETS, kind=squared, **options
 @pytest.mark.parametrize(("activation", "residual", "biases", "depth", "shared"), KINDS)
 def test_value_and_gradient_equal_autograd(activation, residual, biases, depth, shared):
     inputs, targets = (INPUTS[:1], TARGETS[:1]) if shared else (INPUTS, TARGETS)
-    model = stack(activation, residual, biases, depth, inputs=inputs)
+    model = ensemble(activation, residual, biases, depth, inputs=inputs)
     assert largest_error(model, inputs, targets) <= 1e-12
 
 
 @pytest.mark.parametrize("first", list(ACTS))
 def test_a_first_activation_of_its_own(first):
-    assert largest_error(stack("leaky_relu", first_activation=first)) <= 1e-12
-    assert largest_error(stack("tanh", True, first_activation=first)) <= 1e-12
+    assert largest_error(ensemble("leaky_relu", first_activation=first)) <= 1e-12
+    assert largest_error(ensemble("tanh", True, first_activation=first)) <= 1e-12
 
 
 def test_nothing_is_carried_from_one_call_to_the_next():
-    model = stack("leaky_relu", True)
+    model = ensemble("leaky_relu", True)
     layout = Layout(model)
     problem = SquaredError(model, layout, INPUTS, TARGETS, decays_of(4), torch.arange(R))
     flat = layout.gather(model)
@@ -115,7 +118,7 @@ def one(*values):
 
 
 def with_values(model, *values):
-    for parameter, value in zip(model.parameters(), values):
+    for parameter, value in zip(model.parameters(), values, strict=True):
         parameter.data.fill_(value)
     return model
 
@@ -167,7 +170,7 @@ def test_two_layers_worked_by_hand(x, y, expected):
 )
 def test_planted_bugs_are_found(old, new, mutant):
     bad = mutant(squared, old, new)
-    models = [stack("leaky_relu", True), stack("tanh", False)]
+    models = [ensemble("leaky_relu", True), ensemble("tanh", False)]
     assert max(largest_error(model, kind=bad) for model in models) > 1e-6
 
 
@@ -191,7 +194,7 @@ def test_a_replica_knows_neither_its_place_nor_the_others(size, shared, dtype):
 
     def of(chosen, index=None):
         mine = [0] if shared else chosen
-        model = stack(
+        model = ensemble(
             width=size["width"],
             inputs=x[mine],
             num_outputs=c,
@@ -211,21 +214,21 @@ def test_a_replica_knows_neither_its_place_nor_the_others(size, shared, dtype):
         ours, mine = of(chosen, index)
         places = torch.tensor(chosen)[index or slice(None)]
         assert torch.equal(ours, value[places])
-        assert all(torch.equal(a, b[places]) for a, b in zip(mine, gradients))
+        assert all(torch.equal(a, b[places]) for a, b in zip(mine, gradients, strict=True))
 
 
 def test_a_replica_of_nans_stays_alone():
-    model, clean = stack(), stack()
+    model, clean = ensemble(), ensemble()
     model.weights[1].data[1, 0, 0] = float("nan")
     (value, gradients), (expected, of_clean) = (evaluated(m, INPUTS, TARGETS, decays_of(4)) for m in (model, clean))
     assert value.isnan().tolist() == [False, True, False]
     assert torch.equal(value[[0, 2]], expected[[0, 2]])
-    for ours, theirs in zip(gradients, of_clean):
-        assert all(torch.equal(a[[0, 2]], b[[0, 2]]) for a, b in zip(ours, theirs))
+    for ours, theirs in zip(gradients, of_clean, strict=True):
+        assert all(torch.equal(a[[0, 2]], b[[0, 2]]) for a, b in zip(ours, theirs, strict=True))
 
 
 def test_single_precision_and_double_on_request():
-    model = stack(dtype=torch.float32)
+    model = ensemble(dtype=torch.float32)
     value, gradients = evaluated(model, INPUTS, TARGETS, decays_of(4))
     assert value.dtype == gradients[0][0].dtype == torch.float32
     assert 1e-9 < largest_error(model) <= 1e-5
@@ -239,20 +242,20 @@ def test_single_precision_and_double_on_request():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("biases", [True, False])
 def test_the_layout_holds_every_parameter_once_and_aligned(biases, dtype):
-    model = stack("relu", biases=biases, width=[5, 3, 9], dtype=dtype)
+    model = ensemble("relu", biases=biases, width=[5, 3, 9], dtype=dtype)
     layout = Layout(model)
     flat = layout.gather(model)
     blocks = [b for b in (*layout.weights, *layout.biases) if b is not None]
     assert all(block.start * flat.element_size() % 64 == 0 for block in blocks)
     assert layout.size * flat.element_size() % 64 == 0
     assert int((flat != 0).sum()) == sum(p.numel() for p in model.parameters())
-    other = stack("relu", biases=biases, width=[5, 3, 9], dtype=dtype, seeds=[7, 8, 9])
+    other = ensemble("relu", biases=biases, width=[5, 3, 9], dtype=dtype, seeds=[7, 8, 9])
     layout.scatter(flat, other)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     per_layer = torch.arange(1, R * 4 + 1, dtype=torch.float64).reshape(R, 4)
     spread = layout.per_entry(per_layer)
     assert torch.equal(spread != 0, flat != 0)
-    for l, pair in enumerate(zip(layout.weights, layout.biases)):
+    for l, pair in enumerate(zip(layout.weights, layout.biases, strict=True)):
         for block in pair:
             if block is not None:
                 assert all(bool((block.of(spread)[r] == per_layer[r, l]).all()) for r in range(R))

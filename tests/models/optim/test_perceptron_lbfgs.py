@@ -1,4 +1,4 @@
-"""A stack of perceptrons trained by L-BFGS: chunks, threads, blocks and a stop change no bit, and nobody else does."""
+"""An ensemble of perceptrons trained by L-BFGS: chunks, threads, blocks and a stop change no bit, nobody else does."""
 
 import io
 
@@ -7,7 +7,7 @@ import torch
 
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron
 from ncbench.models.replica.optim import perceptron_lbfgs as stationary
-from ncbench.models.replica.optim.lbfgs import CONVERGED, RUNNING, STALLED
+from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
 
 R = 5
 DRAW = torch.Generator().manual_seed(0)
@@ -15,7 +15,7 @@ INPUTS, TARGETS = (torch.randn(R, 12, width, generator=DRAW, dtype=torch.float64
 DECAYS = torch.linspace(0.01, 0.05, R, dtype=torch.float64)
 
 
-def stacked(chosen=range(R), threads=1, dtype=torch.float64, spoil=None, tolerance=1e-9, kind=stationary, lr=1.0):
+def prepared(chosen=range(R), threads=1, dtype=torch.float64, spoil=None, tolerance=1e-9, kind=stationary, lr=1.0):
     """Those of the R tanh networks, their engine and its state."""
     chosen = list(chosen)
     kind.WORK = stationary.WORK  # a module with a planted bug has constants of its own
@@ -31,7 +31,7 @@ def stacked(chosen=range(R), threads=1, dtype=torch.float64, spoil=None, toleran
 
 
 def advanced(blocks, **options):
-    engine, state = stacked(**options)
+    engine, state = prepared(**options)
     for rounds in blocks:
         engine.advance(rounds)
     return state
@@ -53,7 +53,7 @@ def _small_chunks(monkeypatch):
 
 def test_small_stacks_are_one_chunk_and_large_ones_have_one_per_thread(monkeypatch):
     """A chunk for each WORK products of samples and parameters, at most one per thread."""
-    engine, state = stacked(threads=3)
+    engine, state = prepared(threads=3)
     whole = R * INPUTS.shape[1] * state.get_buffer("x").shape[1]
     chunks = []
     monkeypatch.setattr(engine._workers, "each", lambda pieces, work: chunks.append(len(pieces)))
@@ -87,7 +87,7 @@ def by_autograd(replica, flat, layout):
 
 def test_it_ends_where_the_gradient_of_every_network_is_small():
     start = advanced([1])
-    engine, state = stacked()
+    engine, state = prepared()
     engine.advance(1000)
     assert state.code.tolist() == [CONVERGED] * R
     layout = engine.problem[1]
@@ -135,7 +135,7 @@ def test_the_state_survives_a_stop():
         searching.append(bool(state.tries.any()))
         torch.save(state.state_dict(), kept)
         kept.seek(0)
-        engine, again = stacked()
+        engine, again = prepared()
         again.load_state_dict(torch.load(kept, weights_only=True))
         engine.advance(60 - at)
         assert same(whole, again)
@@ -160,7 +160,7 @@ def test_planted_bugs_are_found(old, new, mutant):
 
 def test_an_error_in_a_thread_is_raised_and_the_thread_number_restored(threads, monkeypatch):
     threads(2)
-    engine, _ = stacked(threads=2)
+    engine, _ = prepared(threads=2)
     monkeypatch.setattr(stationary, "minimise", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         engine.advance(10)

@@ -1,4 +1,4 @@
-"""Gradients of the full objective for a stack of networks, by hand, into fixed buffers.
+"""Gradients of the full objective for an ensemble of networks, by hand, into fixed buffers.
 
 With fit 1/(2N) ||f - Y||^2 (mse) or -1/N sum_i log softmax(f_i)_{c_i} (ce) and penalty lam/2 ||.||^2 per matrix:
 
@@ -37,8 +37,9 @@ class FitGradient:
         self, parameters: Sequence[Tensor], labels: Tensor, *, loss: str, relu: bool, columns: bool = False
     ) -> None:
         if loss not in ("mse", "ce"):
-            raise ValueError(f"objective.loss={loss}: must be mse or ce")
+            raise ValueError(f"loss={loss} must be mse or ce")
         features, *W = parameters
+        # H_1 is the parameter itself, the others are buffers; Y and 1/N are zero for samples beyond the labels.
         R, N, K = len(features), features.shape[2 if columns else 1], W[-1].shape[1]
         self.mse, self.relu, self.last = loss == "mse", relu, len(W) - 1
         self.H = [
@@ -48,6 +49,7 @@ class FitGradient:
         self.Y, self.scale = features.new_zeros(K, N), features.new_zeros(N)
         self.Y[:, : len(labels)] = torch.nn.functional.one_hot(labels, K).to(features).T
         self.scale[: len(labels)] = 1 / len(labels)
+        # D_L = f/N - Y/N in one call (mse): the shift is added to the product W_L H_L, scaled by the factor.
         self.shift, self.factor = -self.Y * self.scale, 1 / len(labels)
         # The gradients of Z_{l+1} and Z_l are needed together, those of the layers above no more: two buffers do.
         self.D_L = features.new_empty(R, K, N)
@@ -57,19 +59,21 @@ class FitGradient:
         # would be felt. `H` and `D` here have samples as columns; where they do not lie so, (A B)^T = B^T A^T is taken.
         H, D = ([x if columns else x.mT for x in xs] for xs in (self.H, self.D))
         D.append(self.D_L)
-        self.outwards = [(V, h) if columns else (h.mT, V.mT) for V, h in zip(W, H)]
-        self.inwards = [(V.mT, d) if columns else (d.mT, V) for V, d in zip(W, D)]
-        self.weights = [(d, h.mT) for d, h in zip(D, H)]
+        self.outwards = [(V, h) if columns else (h.mT, V.mT) for V, h in zip(W, H, strict=True)]
+        self.inwards = [(V.mT, d) if columns else (d.mT, V) for V, d in zip(W, D, strict=True)]
+        self.weights = [(d, h.mT) for d, h in zip(D, H, strict=True)]
         self.output = W[-1], H[-1]
 
     @torch.no_grad()
     def add_to(self, into: Sequence[Tensor], keep: float) -> None:
         """into[l] <- keep * into[l] + gradient, for the parameters in their order; keep = 0 ignores what was there."""
+        # Forward: H_{l+1} = s(W_l H_l); the outputs are not needed by themselves, D_L is made of them at once.
         for l in range(self.last):
             Z = torch.bmm(*self.outwards[l], out=self.H[l + 1])
             if self.relu:
                 Z.clamp_min_(0.0)
         self._output_gradient()
+        # Backward: G_{W_l} = D_l^T H_l, then D_{l-1} = (D_l W_l) 1[H_l > 0]; at l = 0 that is the gradient of H_1.
         for l in range(self.last, -1, -1):
             into[l + 1].baddbmm_(*self.weights[l], beta=keep)
             if l == 0:
@@ -94,7 +98,7 @@ class FitGradient:
 
 
 class FullBatchGradient:
-    """Writes the gradients of a DUFM stack into `parameter.grad`, for any torch optimiser.
+    """Writes the gradients of an ensemble of DUFMs into `parameter.grad`, for any torch optimiser.
 
     `weight_decays` (R, L) and `feature_decays` (R,) may differ between replicas. Calling it costs 3 L - 1 batched
     products and nothing that depends on earlier calls.
@@ -116,5 +120,5 @@ class FullBatchGradient:
     @torch.no_grad()
     def __call__(self) -> None:
         self.fit.add_to(self.grads, keep=0.0)
-        for grad, parameter, decay in zip(self.grads, self.parameters, self.decays):
+        for grad, parameter, decay in zip(self.grads, self.parameters, self.decays, strict=True):
             grad.addcmul_(parameter, decay)

@@ -1,4 +1,4 @@
-"""Gradient descent with heavy ball on a stack of networks: nothing per step but the products and two more calls.
+"""Gradient descent with heavy ball on an ensemble: nothing per step but the products and two more calls.
 
     m <- momentum m + d fit / d p,   m <- m + lam p,   p <- p - lr m          (torch.optim.SGD with coupled decay)
 
@@ -7,7 +7,7 @@ in the cache for the whole block, each matrix of the chunk contiguous and all of
 update is two calls for all matrices at once. Threads work on different chunks (`thread_pool`).
 
 Matrices are padded with zeros, which stay zeros, to multiples of 16 bytes. MKL's rounding depends on where a matrix
-starts: so that a replica's numbers do not depend on its place in the stack, every matrix starts on such a multiple.
+starts: so that a replica's numbers do not depend on its place in the ensemble, every matrix starts on such a multiple.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,6 +56,7 @@ class FullBatchDescent:
         self.parameters = [parameter.detach() for parameter in (model.features.value, *model.weights)]
         self.labels, self.loss, self.relu, self.momentum = labels, loss, model.activation == "relu", momentum
         like = self.parameters[0]
+        # Samples lie along the rows or the columns of H_1, whichever fills vector registers better.
         self.columns = _filled(like.shape[1]) > _filled(like.shape[2])
         self.padded = _padded(self.parameters, self.columns)
         self.decays = torch.stack([feature_decays, *weight_decays.unbind(1)], 1).to(like)
@@ -63,26 +64,30 @@ class FullBatchDescent:
         on_cpu = like.device.type == "cpu"
         self.threads = threads or torch.get_num_threads()
         widths = [W.shape[2] for W in self.parameters[1:]]
+        # A chunk holds parameters, momenta, decays and rates, the activations, and two buffers of gradients.
         numbers = 4 * sum(map(prod, self.padded)) + like.shape[1] * (sum(widths) + 2 * max(widths))
         fits = max(1, CHUNK_BYTES // (numbers * like.element_size()))
         self.chunk = chunk or (fits if on_cpu else like.shape[0])
+        # Multiply-adds of one replica's step; chunks are not made so small that a thread has too little to do.
         work = like.shape[1] * sum(prod(W.shape[1:]) for W in self.parameters[1:])
         self.fewest = 1 if chunk else max(1, SMALLEST // work)
         self._workers = Workers(self.threads if on_cpu else None)
 
     @torch.no_grad()
     def advance(self, steps: int, momenta: Sequence[Tensor], replicas: Tensor) -> None:
-        """So many steps of the replicas with these indices; `momenta` are tensors like the parameters."""
+        """So many steps of the replicas with these indices; `momenta` are tensors like the parameters, or none."""
         self._each(replicas, lambda index: self._advance(_Chunk(self, index), steps, momenta))
 
     def _advance(self, chunk: "_Chunk", steps: int, momenta: Sequence[Tensor]) -> None:
-        chunk.load(momenta, chunk.momenta)
+        if momenta:  # torch.optim.SGD has none without momentum
+            chunk.load(momenta, chunk.momenta)
         for _ in range(steps):
             if self._workers.stopped:
                 return
             chunk.step()
         chunk.save(chunk.matrices, self.parameters)
-        chunk.save(chunk.momenta, momenta)
+        if momenta:
+            chunk.save(chunk.momenta, momenta)
 
     @torch.no_grad()
     def norms(self, replicas: Tensor) -> Tensor:
@@ -119,27 +124,29 @@ class _Chunk:
         self.rate = _factor([-rates[:, None].expand(-1, size) for size in per_matrix])
 
     def load(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """Copy this chunk's replicas of the stack's tensors to its own."""
-        for source, target in zip(self._turned(sources), targets):
+        """Copy this chunk's replicas of the ensemble's tensors to its own."""
+        for source, target in zip(self._turned(sources), targets, strict=True):
             rows, columns = source.shape[1:]
             target[:, :rows, :columns] = source[self.index]
 
     def save(self, sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
-        """Copy this chunk's tensors to its replicas of the stack's."""
-        for source, target in zip(sources, self._turned(targets)):
+        """Copy this chunk's tensors to its replicas of the ensemble's."""
+        for source, target in zip(sources, self._turned(targets), strict=True):
             rows, columns = target.shape[1:]
             target.index_copy_(0, self.index, source[:, :rows, :columns])
 
     def _turned(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The stack's tensors (there may be none) as a chunk keeps them: H_1 with its samples as columns or rows."""
+        """The ensemble's tensors as a chunk holds them: H_1 with its samples as columns or rows."""
         return [x.mT if self.columns and l == 0 else x for l, x in enumerate(tensors)]
 
     def step(self) -> None:
+        """m <- momentum m + d fit / d p, m <- m + lam p, p <- p - lr m."""
         self.fit.add_to(self.momenta, keep=self.momentum)
         _add(self.m, self.decay, self.p)
         _add(self.p, self.rate, self.m)
 
     def norms(self) -> Tensor:
+        """The rows of `FullBatchDescent.norms`, of this chunk's replicas."""
         self.fit.add_to(self.momenta, keep=0.0)
         penalty = torch.zeros_like(self.p)
         _add(penalty, self.decay, self.p)
@@ -155,7 +162,7 @@ class _Chunk:
         """The matrices that lie one after another in a flat vector, each contiguous for all replicas."""
         ends = [*accumulate(map(prod, self.shapes))]
         parts = torch.tensor_split(flat, ends[:-1])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes)]
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
 
 def _filled(entries: int) -> float:
@@ -169,7 +176,7 @@ def _padded(parameters: Sequence[Tensor], columns: bool) -> list[tuple[int, int]
     widths = [-(-W.shape[2] // ALIGNED) * ALIGNED for W in parameters[1:]]
     step = ALIGNED // gcd(K, ALIGNED)
     features = (-(-N // step) * step, widths[0])
-    return [features[::-1] if columns else features, *zip([*widths[1:], K], widths)]
+    return [features[::-1] if columns else features, *zip([*widths[1:], K], widths, strict=True)]
 
 
 def _factor(parts: Sequence[Tensor]) -> float | Tensor:

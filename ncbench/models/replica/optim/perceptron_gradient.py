@@ -1,4 +1,4 @@
-"""Value and gradient of the regularised squared error of a stack of perceptrons, by hand, on flat parameters.
+"""Value and gradient of the regularised squared error of an ensemble of perceptrons, by hand, on flat parameters.
 
     F(theta) = (1/N) sum_i ||f(x_i) - y_i||^2 + sum_l lam_l (||W_l||_F^2 + ||b_l||^2)       arXiv 2402.03991, equation 3
 
@@ -7,10 +7,11 @@ Written as the paper writes it: no halves, 1/N, and lam of ||.||^2, so that a st
 
 The parameters of a replica lie one after another in a row of (R, P), each matrix starting on a multiple of 64 bytes,
 and samples are columns, padded with columns of weight zero to a multiple of 64 bytes: a product's rounding depends on
-where its matrices start, and so a replica's numbers do not depend on its place in the stack.
+where its matrices start, and so a replica's numbers do not depend on its place in the ensemble.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -31,10 +32,7 @@ class _Block(NamedTuple):
 
     def of(self, flat: Tensor) -> Tensor:
         """This block of every row of (R, P), (R, *shape), a view."""
-        size = 1
-        for one in self.shape:
-            size *= one
-        return flat[:, self.start : self.start + size].view(len(flat), *self.shape)
+        return flat[:, self.start : self.start + prod(self.shape)].view(len(flat), *self.shape)
 
 
 class Layout:
@@ -46,8 +44,9 @@ class Layout:
         self.weights: list[_Block] = []
         self.biases: list[_Block | None] = []
         self.layer_of: list[tuple[int, int, int]] = []  # start, end, layer
+        # One after another, each from the next multiple of 64 bytes on.
         place = 0
-        for l, (W, b) in enumerate(zip(network.weights, network.biases)):
+        for l, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
             for parameter, blocks in ((W, self.weights), (b, self.biases)):
                 if parameter is None:
                     self.biases.append(None)
@@ -79,12 +78,12 @@ class Layout:
         return flat
 
     def _pairs(self, network: Perceptron) -> list[tuple[_Block, Tensor]]:
-        known = zip([*self.weights, *self.biases], [*network.weights, *network.biases])
-        return [(block, parameter) for block, parameter in known if block is not None and parameter is not None]
+        pairs = zip([*self.weights, *self.biases], [*network.weights, *network.biases], strict=True)
+        return [(block, parameter) for block, parameter in pairs if block is not None and parameter is not None]
 
 
 class SquaredError:
-    """F and its gradient for the replicas `index` of a stack, as a function of their flat parameters (r, P).
+    """F and its gradient for the replicas `index` of an ensemble, as a function of their flat parameters (r, P).
 
     `inputs` (R or 1, N, d), `targets` (R or 1, N, c); `decays` (R, L) are the lam_l; all is computed in `dtype`
     (default: the network's). Buffers are made once.
@@ -104,17 +103,20 @@ class SquaredError:
         self.kinds = [layer.kind for layer in network.layers]
         self.residual = [layer.residual for layer in network.layers]
         like = network.weights[0].detach().to(dtype or network.weights[0].dtype)
+        # lam_l at every parameter of layer l, so that the penalty's gradient is one product of flat vectors.
         self.decay = layout.per_entry(decays.to(like)[index])
         self.decayed = torch.empty_like(self.decay)
         self.Z: list[Tensor] = [_columns(inputs.to(like), index)]
         self.Y = _columns(targets.to(like), index)
         N, width = inputs.shape[1], self.Y.shape[2]
+        # 2/N for the samples, 0 for the columns that pad them.
         self.weight = like.new_zeros(width)
         self.weight[:N] = 2 / N
+        # Without a skip connection z^l is the activation itself, and no second buffer is needed.
         R = len(index)
         shapes = [(R, block.shape[0], width) for block in layout.weights]
         self.act = [like.new_empty(shape) for shape in shapes]  # act(W z + b)
-        self.Z += [like.new_empty(s) if skip else a for s, skip, a in zip(shapes, self.residual, self.act)]
+        self.Z += [like.new_empty(s) if skip else a for s, skip, a in zip(shapes, self.residual, self.act, strict=True)]
         self.D = [like.new_empty(shape) for shape in shapes]  # gradients of the pre-activations
         self.below = [like.new_empty(shape) for shape in shapes]  # gradients of the z^l, where a skip keeps both
 
@@ -124,6 +126,8 @@ class SquaredError:
         layout = self.layout
         W = [block.of(flat) for block in layout.weights]
         fit = self._forward(flat, W)
+        # Backward: D = act'(.) of the gradient of z^l; G_{W_l} = D Z_{l-1}^T, G_{b_l} = D 1; then the gradient of
+        # z^{l-1} is W_l^T D, plus that of z^l where a skip connection passes it on.
         carried = self.D[-1]  # the gradient of z^l
         for l in range(len(W) - 1, -1, -1):
             D = self._through(l, carried)
@@ -134,6 +138,7 @@ class SquaredError:
             if l:
                 below = torch.bmm(W[l].mT, D, out=self.below[l - 1])
                 carried = below.add_(carried) if self.residual[l] else below
+        # The penalty lam ||theta||^2 and its gradient 2 lam theta.
         decayed = torch.mul(self.decay, flat, out=self.decayed)
         gradient.add_(decayed, alpha=2.0)
         total: Tensor = fit + torch.linalg.vecdot(decayed, flat)
@@ -167,6 +172,7 @@ class SquaredError:
 
 
 def _activate(x: Tensor, kind: str) -> None:
+    """The activation, in place."""
     if kind == "tanh":
         x.tanh_()
     elif kind == "relu":
@@ -178,8 +184,8 @@ def _activate(x: Tensor, kind: str) -> None:
 def _columns(rows: Tensor, index: Tensor) -> Tensor:
     """(R or 1, N, d) of some replicas as (r, d, N'), N' a multiple of 64 bytes, contiguous."""
     step = ALIGNED // rows.element_size()
-    shared = len(rows) == 1
-    chosen = rows if shared else rows[index]
+    is_shared = len(rows) == 1
+    chosen = rows if is_shared else rows[index]
     out = rows.new_zeros(len(chosen), rows.shape[2], -(-rows.shape[1] // step) * step)
     out[:, :, : rows.shape[1]] = chosen.mT
-    return out.expand(len(index), *out.shape[1:]) if shared else out
+    return out.expand(len(index), *out.shape[1:]) if is_shared else out

@@ -1,4 +1,4 @@
-"""Training a stack of perceptrons to stationarity: L-BFGS with one line search per replica, chunks on threads."""
+"""Training an ensemble of perceptrons to stationarity: L-BFGS with one line search per replica, chunks on threads."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ncbench.models.replica.optim.lbfgs import LBFGSState, minimise
+from ncbench.models.replica.optim.lbfgs import minimise
+from ncbench.models.replica.optim.lbfgs_state import RUNNING, LBFGSState
 from ncbench.models.replica.optim.perceptron_gradient import Layout, SquaredError
 from ncbench.models.replica.optim.thread_pool import Workers
 from ncbench.models.replica.perceptron import Perceptron
@@ -62,7 +63,7 @@ class PerceptronLBFGS:
     def advance(self, rounds: int) -> None:
         """So many rounds of the replicas that are running: in each, one evaluation of F and its gradient."""
         for start in range(0, rounds, SLICE):
-            running = (self.state.get_buffer("code") == 0).nonzero()[:, 0]
+            running = (self.state.get_buffer("code") == RUNNING).nonzero()[:, 0]
             if not len(running):
                 return
             worthwhile = len(running) * self.samples * self.state.get_buffer("x").shape[1] // WORK

@@ -1,4 +1,4 @@
-"""Chunks of a stack side by side on threads, each with one intra-op thread: replicas are independent.
+"""Chunks of an ensemble side by side on threads, each with one intra-op thread: replicas are independent.
 
 Parallel regions inside products of 20 x 20 matrices cost more than they save, several times more when the machine is
 shared.
