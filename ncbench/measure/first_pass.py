@@ -1,6 +1,6 @@
 """What one pass over a split adds up: class moments of every layer, the objective's terms, correct answers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
@@ -93,8 +93,8 @@ class FirstPass:
 
     def run_second_pass(
         self, loader: Iterable[Any], unpack: Unpack | None, sharded: bool, names: Iterable[str]
-    ) -> Mapping[Key, Mapping[str, Tensor]]:
-        """Go through the split again for the measures of those names: their values for every layer and stage."""
+    ) -> dict[tuple[str, str, str], Tensor]:
+        """Go through the split again for the measures of those names: their values by layer, stage and name."""
         shard = Shard(loader, self.group, sharded)
         passes: dict[Key, dict[str, SecondPass]] = {}
         for key, moments in self.moments.items():
@@ -122,8 +122,10 @@ class FirstPass:
             for second_pass in layer_passes.values():
                 second_pass.sums = self.group.total(second_pass.sums)
         return {
-            key: {name: value for second_pass in layer_passes.values() for name, value in second_pass.values().items()}
+            (*key, name): value
             for key, layer_passes in passes.items()
+            for second_pass in layer_passes.values()
+            for name, value in second_pass.values().items()
         }
 
     def summarise(self, measurement: Measurement, split: str, full_objective: bool) -> None:

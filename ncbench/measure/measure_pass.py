@@ -17,6 +17,7 @@ from ncbench.measure.distributed import ProcessGroup, Shard
 from ncbench.measure.evaluation_mode import evaluation, one_network, reestimated
 from ncbench.measure.first_pass import FirstPass, Objective
 from ncbench.measure.hooks import LayerHooks
+from ncbench.measure.layers import resolve
 from ncbench.measure.measures import (
     ON_REQUEST,
     MatrixMeasure,
@@ -85,18 +86,12 @@ def measure(
         ValueError: an unknown layer, reduction or measure; a batch of unknown form; an output that is not one vector
             per sample; a loader that cannot be read twice where that is needed; samples seen twice or not at all.
     """
-    check_names(measures)
-    if batch_norm not in ("eval", "reestimate"):
-        raise ValueError(f"batch_norm={batch_norm} must be eval or reestimate")
+    _check_arguments(loaders, measures, batch_norm)
     notices = notices or Notices()
     of_second_pass = [name for name in measures if name in SECOND_PASSES]
     of_first_pass = [name for name in measures if name in ON_REQUEST]
-    _check_repeats(loaders, of_second_pass, batch_norm)
-    # The objective's feature penalty needs the output of its layer, also where that is not to be measured.
-    penalised = [] if objective is None or objective.feature_layer is None else [objective.feature_layer]
-    hooks = LayerHooks(model, [*layers, *penalised], reduction=reduction, maps=True)
-    asked = {layer.name for layer in LayerHooks(model, layers, reduction=reduction).layers} if penalised else set()
-    asked = asked or {layer.name for layer in hooks.layers}
+    hooks = _hooks(model, layers, objective, reduction)
+    asked = {layer.name for layer in resolve(model, layers)}
     group, measurement = ProcessGroup(distributed), Measurement()
     with (
         evaluation(hooks.model),
@@ -135,13 +130,21 @@ def measure(
                 measurement.update(finish())
             if of_second_pass:
                 values = first_pass.run_second_pass(loader, unpack, sharded, of_second_pass)
-                for (layer, stage), by_name in values.items():
-                    measurement.values.update(
-                        {(split, layer, stage, name): with_replica_axis(x, 0) for name, x in by_name.items()}
-                    )
+                measurement.values.update({(split, *key): with_replica_axis(x, 0) for key, x in values.items()})
         for finish in weights_pending:
             measurement.update(finish())
     return measurement
+
+
+def _hooks(
+    model: nn.Module,
+    layers: Sequence[str],
+    objective: Objective | None,
+    reduction: Reduction | Mapping[str, Reduction],
+) -> LayerHooks:
+    """The hooks of the layers, and of that whose output the objective penalises, even if it is not to be measured."""
+    penalised = [] if objective is None or objective.feature_layer is None else [objective.feature_layer]
+    return LayerHooks(model, [*layers, *penalised], reduction=reduction, maps=True)
 
 
 @contextmanager
@@ -173,8 +176,12 @@ def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measureme
         torch.set_num_threads(before)  # new threads of this process would start with the number set last
 
 
-def _check_repeats(loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm) -> None:
-    """ValueError where a loader that ends for good would have to be read again."""
+def _check_arguments(loaders: Mapping[str, Iterable[Any]], measures: Sequence[str], batch_norm: BatchNorm) -> None:
+    """ValueError for unknown names, and where a loader that ends for good would have to be read again."""
+    check_names(measures)
+    if batch_norm not in ("eval", "reestimate"):
+        raise ValueError(f"batch_norm={batch_norm} must be eval or reestimate")
+    of_second_pass = [name for name in measures if name in SECOND_PASSES]
     reasons = [f"measures={', '.join(of_second_pass)}"] * bool(of_second_pass)
     reasons += ["batch_norm=reestimate"] * (batch_norm != "eval")
     for split, loader in loaders.items():

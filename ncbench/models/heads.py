@@ -25,7 +25,9 @@ def mlp_head(
 
     Shapes: (B, in_width) -> (B, num_classes), (B, width) in between, or one width for each of the L - 1
     layers there. The children are "1" ... "L"; child l < L has `linear` and (not for "linear") `activation`,
-    child L has `linear` only. Initialised as nn.Linear is. Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there; of
+    child L has `linear` only. Initialised as nn.Linear is.
+
+    Raises ValueError for depth < 1, width < num_classes (K class means cannot be independent there; of
     several widths the last counts) or another activation.
 
     >>> [name for name, _ in mlp_head(8, 8, 3, depth=2).named_modules()][1:]

@@ -1,4 +1,4 @@
-"""Full-batch training of a stack of small networks, a block of steps per Lightning epoch.
+"""Full-batch training of an ensemble of small networks, a block of steps per Lightning epoch.
 
 One Lightning epoch is one block: the steps up to the next measurement, checkpoint or refresh of the bar. A Lightning
 training step of a single gradient step would cost more than the step itself, by a factor of three to ten.
@@ -18,7 +18,7 @@ BLOCK = 1000  # steps after which the bar moves, a checkpoint may be written, an
 
 
 class BlockModule(pl.LightningModule):
-    """What the modules of stacks share. `ends` are the steps at which blocks end: all of `ends_at`, and every BLOCK.
+    """What the modules of ensembles share. `ends` are the steps at which blocks end: all of `ends_at`, and every BLOCK.
 
     `gd_step` counts steps: Lightning's own counters know nothing of them.
     """

@@ -35,9 +35,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, handle)
             handle.flush()
             os.fsync(handle.fileno())
-        known = [_digest(file) for file in (temporary, target) if file.exists()]
+        # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
+        digests = [_digest(file) for file in (temporary, target) if file.exists()]
         sums = target.parent / f".{CHECKSUMS}.tmp"
-        sums.write_text(json.dumps({"sha256": known}))
+        sums.write_text(json.dumps({"sha256": digests}))
         os.replace(sums, target.parent / CHECKSUMS)
         if target.exists():
             link = target.parent / f".{PREVIOUS}.tmp"
@@ -74,8 +75,8 @@ class SaveLast(Checkpoint):
 
 def current_step(trainer: pl.Trainer) -> int:
     """Gradient steps taken: those the module counts itself, where it does, or Lightning's."""
-    own = getattr(trainer.lightning_module, "gd_step", None)
-    return trainer.global_step if own is None else int(own)
+    counted_by_module = getattr(trainer.lightning_module, "gd_step", None)
+    return trainer.global_step if counted_by_module is None else int(counted_by_module)
 
 
 def usable_checkpoint(folder: str | os.PathLike[str]) -> tuple[Path, int] | None:
@@ -87,12 +88,12 @@ def usable_checkpoint(folder: str | os.PathLike[str]) -> tuple[Path, int] | None
     for left in directory.glob(".*.tmp"):
         left.unlink()
     try:
-        known = json.loads((directory / CHECKSUMS).read_text())["sha256"]
+        digests = json.loads((directory / CHECKSUMS).read_text())["sha256"]
     except FileNotFoundError:
         return None
     for name in (LAST, PREVIOUS):
         path = directory / name
-        if path.exists() and _digest(path) in known:
+        if path.exists() and _digest(path) in digests:
             return path, int(torch.load(path, map_location="cpu", weights_only=True)["ncbench_step"])
     return None
 

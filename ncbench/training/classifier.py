@@ -36,10 +36,10 @@ class ClassifierModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         if regulariser == "dufm_like" and feature_decay is None:
-            raise ValueError("objective.feature_decay=null: the dufm_like regulariser needs a decay >= 0")
+            raise ValueError("feature_decay=None must be a number >= 0 for the dufm_like regulariser")
         if regulariser == "standard" and feature_decay is not None:
             raise ValueError(
-                f"objective.feature_decay={feature_decay}: the standard regulariser has no feature term; use null"
+                f"feature_decay={feature_decay} must be None, as the standard regulariser has no feature term"
             )
         self.network, self.make_optimizer, self.make_scheduler = network, optimizer, scheduler
         decayed, self.free = decayed_parameters(network, regulariser, weight_decay)
@@ -52,6 +52,7 @@ class ClassifierModule(pl.LightningModule):
 
     @override
     def configure_optimizers(self) -> Any:
+        # One group of the optimiser for each decay that occurs, as its weight decay is a setting of the group.
         by_decay: dict[float, list[nn.Parameter]] = {}
         for entry in self.objective.decayed:
             assert not isinstance(entry.decay, Tensor)

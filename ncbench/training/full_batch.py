@@ -1,4 +1,4 @@
-"""Full-batch gradient descent on a stack of models with free features."""
+"""Full-batch gradient descent on an ensemble of models with free features."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -42,16 +42,17 @@ class FullBatchModule(BlockModule):
     ) -> None:
         super().__init__(steps, measure_steps)
         if feature_decay is None:
-            raise ValueError("objective.feature_decay=null: free features need a decay >= 0")
+            raise ValueError("feature_decay=None must be a number >= 0, as the features are free parameters")
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
-        R, given = network.replicas, replicated or {}
+        R, per_replica = network.replicas, replicated or {}
         one_per_matrix = torch.tensor(per_matrix(weight_decay, network.depth), dtype=torch.float64)
         self.weight_decays = one_per_matrix.expand(R, network.depth)
-        if "weight_decay" in given:
-            of_replicas = torch.tensor(list(given["weight_decay"]), dtype=torch.float64)
-            self.weight_decays = of_replicas[:, None].expand(R, network.depth)
-        self.feature_decays = torch.tensor(list(given.get("feature_decay", [feature_decay] * R)), dtype=torch.float64)
-        self.rates = list(given["lr"]) if "lr" in given else None
+        if "weight_decay" in per_replica:
+            weight_decays = torch.tensor(list(per_replica["weight_decay"]), dtype=torch.float64)
+            self.weight_decays = weight_decays[:, None].expand(R, network.depth)
+        feature_decays = list(per_replica.get("feature_decay", [feature_decay] * R))
+        self.feature_decays = torch.tensor(feature_decays, dtype=torch.float64)
+        self.rates = list(per_replica["lr"]) if "lr" in per_replica else None
         self.register_buffer("labels", labels, persistent=False)
         self.states = ReplicaStates(R, tolerance)
         decayed = [
@@ -66,7 +67,9 @@ class FullBatchModule(BlockModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.make_optimizer(self.network.parameters())
         if self.rates is not None and not _is_heavy_ball(optimizer):
-            raise ValueError(f"replicate.lr={self.rates}: several rates need torch.optim.SGD without nesterov")
+            raise ValueError(
+                f"lr={self.rates} needs torch.optim.SGD without nesterov, as no other optimiser here has several rates"
+            )
         return optimizer
 
     @override
@@ -99,9 +102,10 @@ class FullBatchModule(BlockModule):
         parameters = [self.network.features.value, *self.network.weights]
         before = [(x, x.detach().clone()) for x in (*parameters, *self._optimizer_state())]
         self._advance(end - done)
-        back = ~self.states.running | self.states.find_diverged(parameters, end)
+        # A torch optimiser steps all replicas; those that stand still, and those that have just diverged, go back.
+        put_back = ~self.states.running | self.states.find_diverged(parameters, end)
         for x, earlier in before:
-            x.data[back] = earlier[back]
+            x.data[put_back] = earlier[put_back]
         if self.is_check(end):
             assert self.descent is not None
             everyone = torch.arange(self.network.replicas, device=self.device)
@@ -123,13 +127,13 @@ class FullBatchModule(BlockModule):
         optimizer = self.raw_optimizer()
         if not optimizer.param_groups[0].get("momentum"):
             return []
-        found = []
+        momenta = []
         for parameter in (self.network.features.value, *self.network.weights):
             state = optimizer.state[parameter]
             if state.get("momentum_buffer") is None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
-            found.append(state["momentum_buffer"])
-        return found
+            momenta.append(state["momentum_buffer"])
+        return momenta
 
     def _optimizer_state(self) -> list[Tensor]:
         """What the optimiser keeps per entry of a parameter, replica by replica."""

@@ -29,7 +29,7 @@ class Decayed:
 
 
 class PaperObjective:
-    """Fit and regulariser of one network or a stack; the `Objective` that `ncbench.measure` asks for its terms.
+    """Fit and regulariser of one network or an ensemble; the `Objective` that `ncbench.measure` asks for its terms.
 
     `num_samples` is N, the number of training samples that the feature term sums over; `feature_decay` a number, one
     per replica (R,), or None for no feature term.
@@ -43,7 +43,7 @@ class PaperObjective:
         num_samples: int,
     ) -> None:
         if loss not in ("mse", "ce"):
-            raise ValueError(f"objective.loss={loss}: must be mse or ce")
+            raise ValueError(f"loss={loss} must be mse or ce")
         self.loss, self.decayed, self.feature_decay = loss, list(decayed), feature_decay
         self.num_samples = num_samples
         self.feature_layer = None if feature_decay is None else "features"
@@ -85,7 +85,7 @@ class PaperObjective:
 
 
 class SquaredObjective:
-    """1/N sum_i ||f(x_i) - y_i||^2 + sum_p lam_p ||p||^2 of a stack (no halves), for `ncbench.measure`.
+    """1/N sum_i ||f(x_i) - y_i||^2 + sum_p lam_p ||p||^2 of an ensemble (no halves), for `ncbench.measure`.
 
     `targets` (R or 1, N, c) are those of all samples in their order: it is evaluated on the full batch only.
     """
@@ -123,15 +123,19 @@ def decayed_parameters(
 ) -> tuple[list[Decayed], list[tuple[str, nn.Parameter]]]:
     """The decayed and the free parameters of a network with submodules `features` and `head`.
 
-    dufm_like: the matrices of the head, one decay for all or one per matrix; standard: every parameter.
+    dufm_like: the matrices of the head, one decay for all or one per matrix; standard: every parameter. Raises
+    ValueError for another regulariser, and for decays that do not fit it.
     """
     named = list(network.named_parameters())
     if regulariser == "standard":
         if isinstance(weight_decay, Sequence):
-            raise ValueError("objective.weight_decay: the standard regulariser has one decay for every parameter")
+            raise ValueError(
+                f"weight_decay={list(weight_decay)} must be one number, as the standard regulariser decays every "
+                "parameter alike"
+            )
         return [Decayed(name, parameter, float(weight_decay)) for name, parameter in named], []
     if regulariser != "dufm_like":
-        raise ValueError(f"objective.regulariser={regulariser}: must be dufm_like or standard")
+        raise ValueError(f"regulariser={regulariser} must be dufm_like or standard")
     head = [(name, parameter) for name, parameter in named if name.startswith("head.")]
     free = [(name, parameter) for name, parameter in named if not name.startswith("head.")]
     decays = per_matrix(weight_decay, len(head))
@@ -139,8 +143,8 @@ def decayed_parameters(
 
 
 def per_matrix(weight_decay: float | Iterable[float], depth: int) -> list[float]:
-    """One decay per weight matrix, from one number or as many."""
+    """One decay per weight matrix, from one number or as many; ValueError for another number of them."""
     decays = [float(weight_decay)] * depth if isinstance(weight_decay, (int, float)) else [*map(float, weight_decay)]
     if len(decays) != depth:
-        raise ValueError(f"objective.weight_decay={decays}: one number, or one per weight matrix ({depth})")
+        raise ValueError(f"weight_decay={decays} must be one number, or one for each weight matrix ({depth})")
     return decays

@@ -1,4 +1,4 @@
-"""Full-batch training of a stack of fully connected networks: to stationarity by L-BFGS, or by gradient steps.
+"""Full-batch training of an ensemble of fully connected networks: to stationarity by L-BFGS, or by gradient steps.
 
 Source: arXiv 2402.03991 (v1, v3). Letters: L layers, Theta_l = (W_l, b_l), lam the weight decay, delta the factor of
 the first layer's; rows are samples.
@@ -16,7 +16,7 @@ from typing_extensions import override
 from ncbench.data import PointSet
 from ncbench.measure import Measurement
 from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS, SquaredError
-from ncbench.models.replica.optim.lbfgs_state import CONVERGED, STALLED
+from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
 from ncbench.training.blocks import BlockModule
 from ncbench.training.ensemble_measures import EnsembleMeasures
 from ncbench.training.objectives import Decayed, SquaredObjective
@@ -59,19 +59,19 @@ class PerceptronModule(BlockModule):
     ) -> None:
         super().__init__(steps, [*measure_steps, warm_steps or steps])
         if loss != "squared":
-            raise ValueError(f"objective.loss={loss}: a perceptron needs squared")
+            raise ValueError(f"loss={loss} must be squared for a perceptron")
         self.network, self.points, self.make_optimizer = network, points, optimizer
         self.stationary, self.warm_steps, self.annealing = stationary, warm_steps, annealing
-        R, given = network.replicas, replicated or {}
-        of_replicas = {
-            name: torch.tensor(list(given.get(name, [value] * R)), dtype=torch.float64)
+        R, per_replica = network.replicas, replicated or {}
+        values = {
+            name: torch.tensor(list(per_replica.get(name, [value] * R)), dtype=torch.float64)
             for name, value in (("weight_decay", weight_decay), ("delta", delta))
         }
-        self.decays = _decays(of_replicas["weight_decay"], of_replicas["delta"], network.depth)
+        self.decays = _decays(values["weight_decay"], values["delta"], network.depth)
         self.warm_decays = None
         if warm_decay is not None:
             warm = torch.full((R,), warm_decay, dtype=torch.float64)
-            self.warm_decays = _decays(warm, of_replicas["delta"], network.depth)
+            self.warm_decays = _decays(warm, values["delta"], network.depth)
         decayed = [
             Decayed(f"head.{l}.linear.{kind}", parameter, self.decays[:, l - 1])
             for l, layer in enumerate(network.layers, 1)
@@ -110,10 +110,11 @@ class PerceptronModule(BlockModule):
         warm = self.warm_steps is not None and done < self.warm_steps
         decays = self.warm_decays if warm and self.warm_decays is not None else self.decays
         if done == self.warm_steps:
+            # The objective has changed: what was stationary is not any more, and L-BFGS must forget its pairs.
             self.states.wake()
             if self.lbfgs is not None:
                 self.lbfgs.restart(self.layout.gather(self.network))
-                self.lbfgs.get_buffer("code").copy_(torch.where(self.states.running, 0, STALLED))
+                self.lbfgs.get_buffer("code").copy_(torch.where(self.states.running, RUNNING, STALLED))
         if self.lbfgs is not None:
             self._lbfgs_block(decays, done, end)
         else:
@@ -149,9 +150,9 @@ class PerceptronModule(BlockModule):
                 group["lr"] = self.base_rate * (1 + math.cos(math.pi * step / self.steps)) / 2
             problem(flat.detach(), flat.grad)
             optimizer.step()
-        back = ~self.states.running | self.states.find_diverged([flat], end)
+        put_back = ~self.states.running | self.states.find_diverged([flat], end)
         for x, earlier in before:
-            x.data[back] = earlier[back]
+            x.data[put_back] = earlier[put_back]
         self.layout.scatter(flat.detach(), self.network)
         if self.is_check(end) and self.stationary is not None:
             problem(flat.detach(), flat.grad)
@@ -162,10 +163,12 @@ class PerceptronModule(BlockModule):
         everyone = torch.arange(self.network.replicas, device=self.device)
         return SquaredError(self.network, self.layout, self.points.inputs, self.points.targets, decays, everyone)
 
-    def further_measures(self, found: Measurement) -> Measurement:
-        """What only a stack on its data can tell, added to a measurement of the network as it is."""
+    def further_measures(self, measurement: Measurement) -> Measurement:
+        """What only an ensemble on its data can tell, added to a measurement of the network as it is."""
         step = int(self.gd_step)
-        return self.measures.measure(ends=step in (0, self.steps), last=step == self.steps, grams=bool(found.grams))
+        return self.measures.measure(
+            ends=step in (0, self.steps), last=step == self.steps, grams=bool(measurement.grams)
+        )
 
 
 def _decays(weight_decays: Tensor, deltas: Tensor, depth: int) -> Tensor:

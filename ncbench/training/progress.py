@@ -41,8 +41,8 @@ def _merged(decayed: Sequence[Decayed]) -> list[tuple[str, int, str]]:
             rows.append((entry.name, entry.parameter.numel(), _decay(entry.decay)))
         else:
             backbone.setdefault(_decay(entry.decay), []).append(entry.parameter.numel())
-    together = [(f"{len(sizes)} other parameters (backbone)", sum(sizes), decay) for decay, sizes in backbone.items()]
-    return [*together, *rows]
+    grouped = [(f"{len(sizes)} other parameters (backbone)", sum(sizes), decay) for decay, sizes in backbone.items()]
+    return [*grouped, *rows]
 
 
 def _decay(decay: float | Tensor) -> str:
@@ -53,7 +53,7 @@ def _decay(decay: float | Tensor) -> str:
 
 
 class ProgressLine(pl.Callback):
-    """Shard done, time left, and the median over replicas of the loss and of the headline measure, when measured."""
+    """How much is done, time left, and the medians over replicas of the loss and of the headline measure."""
 
     def __init__(self, console: Console, latest: Callable[[], Measurement | None], headline: tuple[str, str]) -> None:
         self.latest, self.headline = latest, headline
@@ -88,15 +88,15 @@ class ProgressLine(pl.Callback):
         self.progress.stop()
 
     def _done(self, trainer: pl.Trainer) -> int:
-        own = getattr(trainer.lightning_module, "gd_step", None)
+        counted_by_module = getattr(trainer.lightning_module, "gd_step", None)
         progress: Any = trainer.fit_loop.epoch_progress.current
-        return int(progress.processed if own is None else own)
+        return int(progress.processed if counted_by_module is None else counted_by_module)
 
     def _text(self) -> str:
-        found = self.latest()
-        if found is None:
+        measurement = self.latest()
+        if measurement is None:
             return "training"
         layer, stage = self.headline
         shown = {"loss": ("", "", "loss"), "acc": ("", "", "accuracy"), f"{layer} dnc1": (layer, stage, "dnc1")}
-        medians = {label: found.values.get(("train", *key)) for label, key in shown.items()}
+        medians = {label: measurement.values.get(("train", *key)) for label, key in shown.items()}
         return "  ".join(f"{label} {float(x.nanmedian()):.3g}" for label, x in medians.items() if x is not None)

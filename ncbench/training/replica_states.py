@@ -1,4 +1,4 @@
-"""Which replicas of a stack still run, and why the others stand still.
+"""Which replicas of an ensemble still run, and why the others stand still.
 
     diverged   a parameter is not finite, or ||parameters|| > 1e6: the replica keeps its values of the block's start
     dead       the outputs are zero on every sample and the gradient of the fit is nothing beside the decay's, at two
@@ -26,7 +26,10 @@ NOTHING = 1e-6  # of 1 for outputs, of the decay's gradient for the fit's: near 
 
 
 class ReplicaStates(nn.Module):
-    """The state of R replicas, the step at which each was frozen, and what the last check found (in the checkpoint)."""
+    """The state of R replicas, the step at which each was frozen, and which looked dead at the last check.
+
+    All of it is in the checkpoint.
+    """
 
     code: Tensor
     since: Tensor
@@ -49,9 +52,9 @@ class ReplicaStates(nn.Module):
         """Mark the running replicas whose parameters left every sensible range; (R,) bool, those just marked."""
         squares = sum(p.detach().flatten(1).double().square().sum(1) for p in parameters)
         assert isinstance(squares, Tensor)
-        found = self.running & ~(squares <= LARGEST**2)  # a comparison with NaN is false
-        self.mark(found, "diverged", step)
-        return found
+        diverged = self.running & ~(squares <= LARGEST**2)  # a comparison with NaN is false
+        self.mark(diverged, "diverged", step)
+        return diverged
 
     @torch.no_grad()
     def check(self, norms: Tensor, step: int) -> None:
@@ -70,10 +73,10 @@ class ReplicaStates(nn.Module):
         self.code[awake] = RUNNING
         self.since[awake] = -1
 
-    def mark(self, found: Tensor, name: str, step: int) -> None:
-        """Freeze the replicas found (R,) bool, for this reason."""
-        self.code[found] = CODES[name]
-        self.since[found] = step
+    def mark(self, replicas: Tensor, name: str, step: int) -> None:
+        """Freeze these replicas, (R,) bool, for the reason of this name."""
+        self.code[replicas] = CODES[name]
+        self.since[replicas] = step
 
     def summary(self) -> dict[str, list[dict[str, Any]]]:
         """The frozen replicas: {"converged": [{"replica": i, "step": its last}, ...], "diverged": ..., "dead": ...}."""

@@ -1,4 +1,4 @@
-"""W&B as a wandb_run of the run folder: the records are the truth, every measurement is sent under the same names.
+"""The run folder on W&B: the records are the truth, and every measurement is sent under the same names.
 
 An offline run that is resumed would leave a second segment whose steps start at 0 and which replaces the first on
 `wandb sync`. So on resume one fresh segment with the same id replays the records, and the old ones are removed; an
@@ -62,10 +62,10 @@ class WandbRun:
             return
         row: dict[str, float] = {"step": step}
         for name, quartiles in summarise(self.folder, step).items():
-            known = {key: value for key, value in quartiles.items() if value is not None}
-            row[name] = known.get("median", float("nan"))
-            if len(set(known.values())) > 1:
-                row |= {f"{name}.{key}": known[key] for key in ("q25", "q75") if key in known}
+            finite = {key: value for key, value in quartiles.items() if value is not None}
+            row[name] = finite.get("median", float("nan"))
+            if len(set(finite.values())) > 1:
+                row |= {f"{name}.{key}": finite[key] for key in ("q25", "q75") if key in finite}
         self.logger.experiment.log(row)
         self.sent = step
 

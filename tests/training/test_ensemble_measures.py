@@ -1,4 +1,4 @@
-"""Measures of a stack on its data: every one against a naive twin, planted bugs, what is measured when."""
+"""Measures of an ensemble on its data: every one against a naive computation, planted bugs, what is measured when."""
 
 import itertools
 
@@ -7,14 +7,14 @@ import torch
 
 from ncbench.data import PointSet, RandomPoints
 from ncbench.models.replica import Perceptron
-from ncbench.training import ensemble_measures as stack_measures
+from ncbench.training import ensemble_measures
 
 R, N, K = 3, 7, 2
 LABELS = torch.tensor([0, 0, 0, 1, 1, 1, 1])
 DECAYS = torch.tensor([[0.2, 0.1, 0.3], [0.5, 0.4, 0.1], [0.1, 0.1, 0.1]], dtype=torch.float64)
 
 
-def measured(network, points, decays, *, kind=stack_measures, ends=True, last=True, grams=True, kmeans=True):
+def measured(network, points, decays, *, kind=ensemble_measures, ends=True, last=True, grams=True, kmeans=True):
     measures = kind.EnsembleMeasures(network, points, decays, matched_pairs=(), kmeans=kmeans)
     return measures.measure(ends=ends, last=last, grams=grams)
 
@@ -100,8 +100,8 @@ def naive(network, points, decays):
     return {key: torch.stack(of_replicas) for key, of_replicas in rows.items()}
 
 
-def difference(kind=stack_measures):
-    """The largest relative distance from the naive matched_pairs, or infinity where one has what the other has not."""
+def difference(kind=ensemble_measures):
+    """The largest relative distance from the naive computation, or infinity where one has what the other has not."""
     arguments = instance()
     found, expected = measured(*arguments, kind=kind), naive(*arguments)
     ours = {**found.values, **found.of_sources, **found.sample_grams}
@@ -110,7 +110,7 @@ def difference(kind=stack_measures):
     return max(float((ours[key] - value).norm() / (value.norm() + 1e-12)) for key, value in expected.items())
 
 
-def test_equals_naive_twins():
+def test_equals_the_naive_computation():
     assert difference() <= 1e-10
 
 
@@ -124,7 +124,7 @@ def test_equals_naive_twins():
         ("bounds.residual[l]", "bounds.distance[l]"),
         ("measure, names[j]]", "measure, names[l]]"),
         ("(z, points.num_classes, labels", "(z, points.num_classes + 1, labels"),
-        ("found.value, found.relative", "found.value, found.value"),
+        ("variation.value, variation.relative", "variation.value, variation.value"),
         (
             "core.gram_block_deviation(z, self.points.labels)",
             "core.gram_block_deviation(z, self.points.labels.flip(0))",
@@ -134,7 +134,7 @@ def test_equals_naive_twins():
     ],
 )
 def test_planted_bugs_are_found(old, new, mutant):
-    assert not difference(mutant(stack_measures, old, new)) <= 1e-6
+    assert not difference(mutant(ensemble_measures, old, new)) <= 1e-6
 
 
 def test_dead_layers_are_counted_and_have_no_tightness():

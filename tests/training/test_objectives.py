@@ -26,7 +26,7 @@ def test_sample_losses_by_hand():
     assert ce.tolist() == pytest.approx([math.log(1 + math.e), math.log(2)], rel=1e-14)
 
 
-def test_cross_entropy_equals_torch_on_a_stack():
+def test_cross_entropy_equals_torch_on_an_ensemble():
     outputs, labels = torch.randn(5, 7, 3), torch.randint(0, 3, (7,))
     ours = PaperObjective("ce", [], None, 7).sample_losses(outputs, labels)
     theirs = torch.stack([torch.nn.functional.cross_entropy(o, labels, reduction="none") for o in outputs])
@@ -100,11 +100,14 @@ def test_weight_decay_of_the_optimiser_is_the_gradient_of_the_penalty():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"feature_decay": None}, "objective.feature_decay=null: the dufm_like regulariser needs"),
-        ({"regulariser": "standard"}, "the standard regulariser has no feature term"),
-        ({"regulariser": "l1"}, "objective.regulariser=l1"),
-        ({"loss": "hinge"}, "objective.loss=hinge"),
-        ({"weight_decay": [1e-3]}, "one number, or one per weight matrix"),
+        ({"feature_decay": None}, "^feature_decay=None must be a number >= 0 for the dufm_like"),
+        (
+            {"regulariser": "standard"},
+            "^feature_decay=0.001 must be None, as the standard regulariser has no feature term",
+        ),
+        ({"regulariser": "l1"}, "^regulariser=l1 must be dufm_like or standard"),
+        ({"loss": "hinge"}, "^loss=hinge must be mse or ce"),
+        ({"weight_decay": [1e-3]}, "weight_decay=.0.001. must be one number, or one for each weight matrix"),
     ],
 )
 def test_bad_objectives(change, message):

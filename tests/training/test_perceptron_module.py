@@ -206,5 +206,5 @@ def test_what_is_recorded_of_linear_autoencoders(tmp_path):
 
 
 def test_only_the_squared_loss():
-    with pytest.raises(ValueError, match="objective.loss=mse: a perceptron needs squared"):
+    with pytest.raises(ValueError, match="^loss=mse must be squared for a perceptron"):
         PerceptronModule(loss="mse", weight_decay=0, delta=1, network=None, points=None, optimizer=None, steps=1)

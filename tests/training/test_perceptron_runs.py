@@ -189,7 +189,7 @@ def test_the_axes_are_columns_and_every_replica_has_its_own_problem(tmp_path):
 
 
 def test_a_replica_of_a_grid_equals_its_own_run(tmp_path):
-    whole = execute([*AXES, *STATIONARY, "schedule.steps=60"], tmp_path / "stack")
+    whole = execute([*AXES, *STATIONARY, "schedule.steps=60"], tmp_path / "ensemble")
     rows = json.loads((whole / "replicas.json").read_text())
     for replica in (5, 26):
         row = rows[replica]

@@ -1,4 +1,4 @@
-"""Measures of a stack on its data: by hand in one dimension, and where networks were trained to stationary points."""
+"""Measures of an ensemble on its data: by hand in one dimension, and where networks were trained to stationarity."""
 
 import math
 
@@ -74,7 +74,7 @@ def of_products(kind=stack_measures):
 EXPECTED = [pytest.approx([0.3, 0.05, NAN], rel=1e-12, nan_ok=True), pytest.approx([0.35, NAN, NAN], nan_ok=True)]
 
 
-def test_twins_and_unequal_decays_by_hand():
+def test_matched_pairs_and_unequal_decays_by_hand():
     assert of_products() == EXPECTED
     assert ("train", "", "", "centroid_distance") not in measured(*one_dimension([1.0], [0.5], DECAYS[:1])).values
 

@@ -86,7 +86,7 @@ class Perceptron(nn.Module):
     Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of replicas
     nor the dtype changes its start.
 
-    Raises ValueError for depth < 1, a width < 1, a number of widths that is not that of the hidden layers, unequal widths with
+    Raises ValueError for depth < 1, a width < 1, more or fewer widths than hidden layers, unequal widths with
     `residual`, an unknown activation, or numbers of replicas that do not fit.
     """
 

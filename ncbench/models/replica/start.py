@@ -28,11 +28,11 @@ def start_at(
     feature_decays: Sequence[float],
     noise: float,
 ) -> None:
-    """Put every replica at the solution `start` (dnc or srg) of its own decays, plus `noise` times the random values it was made with.
+    """Put every replica at a solution of its own decays, plus `noise` times the random values it was made with.
 
     p <- p_solution + noise p_random: the random values are those of the replica's seed and `init_scale`, so replicas
-    differ in their noise. `weight_decays` holds L numbers per replica, `feature_decays` one. Raises ValueError where
-    the solution does not exist for these arguments or needs wider layers.
+    differ in their noise. `start` is dnc or srg; `weight_decays` holds L numbers per replica, `feature_decays` one.
+    Raises ValueError where the solution does not exist for these arguments or needs wider layers.
     """
     per_class = len(labels) // network.num_classes
     solutions: dict[tuple[float, ...], tuple[Tensor, list[Tensor]]] = {}  # by the decays: replicas may share theirs
