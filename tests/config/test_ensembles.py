@@ -143,12 +143,15 @@ def test_what_a_stack_of_perceptrons_may_have(stacks, changes):
     ("overrides", "message"),
     [
         (["dataset=labels"], "model=perceptron: needs a dataset with inputs, such as mixture"),
-        (["dataset.num_samples=201"], r"dataset.num_samples=201: must be a multiple of dataset.classes \(5\)"),
+        (["dataset.num_samples=201"], r"num_samples=201 must be a multiple of the number of classes \(5\)"),
         (
             ["dataset=random_points", "dataset.dimension=19"],
-            "dataset.dimension=19: 20 orthonormal inputs need at least",
+            "dimension=19 must be at least 20, as 20 inputs are to be orthonormal",
         ),
-        (["dataset=random_points", "+replicate.noise=[0.1]"], r"replicate.noise=\[0.1\]: this dataset has no noise"),
+        (
+            ["dataset=random_points", "+replicate.noise=[0.1]"],
+            r"noises=\[0.1\] must be None, as this dataset has no noise",
+        ),
         (["+objective.regulariser=standard"], "PerceptronModule.*unexpected keyword argument 'regulariser'"),
         (["+dataset.orthonormal=true"], "GaussianMixture.*unexpected keyword argument 'orthonormal'"),
     ],
