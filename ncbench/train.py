@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 USAGE = """usage: python -m ncbench.train [+experiment=NAME] [key=value ...]        one run
        python -m ncbench.train -m [+experiment=NAME] [key=v1,v2 ...]     one job per point of the grid
-       python -m ncbench.train --list [quick|paper] [PAPER] [--names]    the experiments
+       python -m ncbench.train --list [quick|paper] [PAPER] [--names] [--config-dir DIR]    the experiments
        python -m ncbench.train --config-dir DIR +experiment=MINE         with yaml files of your own
 
 Without an experiment, digits_mlp is run. A run goes to outputs/<name>/<hash of its configuration>; the same command
@@ -45,10 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list(words: list[str]) -> int:
+    from ncbench._cli import Parser
     from ncbench.run.listing import list_experiments
 
-    print(list_experiments([w for w in words if w != "--names"], names_only="--names" in words), end="")
+    parser = Parser(prog="python -m ncbench.train --list", add_help=False)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--names", action="store_true")
+    parser.add_argument("--config-dir")
+    flags = parser.parse_intermixed_args(words)
+    print(list_experiments(flags.words, names_only=flags.names, config_dirs=_directories(flags.config_dir)), end="")
     return 0
+
+
+def _directories(config_dir: str | None) -> list[str]:
+    """The folders of `--config-dir`."""
+    if config_dir is not None and not Path(config_dir).is_dir():
+        raise ValueError(f"--config-dir {config_dir}: no such directory")
+    return [] if config_dir is None else [config_dir]
 
 
 def _run(arguments: list[str]) -> int:
@@ -66,9 +79,7 @@ def _run(arguments: list[str]) -> int:
     if not any(_names(override, "experiment") for override in flags.overrides):
         arguments.insert(0, f"+experiment={DEFAULT_EXPERIMENT}")
         flags.overrides.append(f"+experiment={DEFAULT_EXPERIMENT}")
-    directories = [flags.config_dir] if flags.config_dir else []
-    if directories and not Path(directories[0]).is_dir():
-        raise ValueError(f"--config-dir {directories[0]}: no such directory")
+    directories = _directories(flags.config_dir)
     if any(flag in arguments for flag in _HYDRA_ONLY):
         register_resolvers()
         return _hydra(arguments, [])
@@ -116,19 +127,20 @@ def _hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from ncbench.run.conf_dir import CONF_DIR
+    from ncbench.claims.conf_dir import CONF_DIR
 
     command = shlex.join(["python", "-m", "ncbench.train", *arguments])
 
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def task(composed: Any) -> None:
         from ncbench.records.folder import RunFolder
-        from ncbench.run.compose import plain_values
+        from ncbench.run.compose import plain_values, with_paper
         from ncbench.run.execute import execute
 
         own = HydraConfig.get()
         folder = own.runtime.output_dir
-        status = execute(plain_values(composed), folder, command=command, overrides=list(own.overrides.task))
+        values = with_paper(plain_values(composed), own)
+        status = execute(values, folder, command=command, overrides=list(own.overrides.task))
         outcomes.append((folder, status))
         if RunFolder(folder).info().get("status") == "interrupted":
             raise KeyboardInterrupt  # a signal stops the whole command, not one job of it

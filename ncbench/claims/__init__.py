@@ -1,1 +1,1 @@
-"""What a paper says of its figures, in a form that recorded numbers decide. Imports no torch."""
+"""What is claimed about a figure, in a form that recorded numbers decide, and the papers. Imports no torch."""

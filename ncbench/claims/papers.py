@@ -1,135 +1,123 @@
 """The papers and their figures: what the index of results has a place for, reproduced or not yet.
 
-Imports nothing but the standard library: a configuration that names a figure is checked against this table before a
-run starts. Paper and version are separate entries where the versions have different figures.
+A paper is a file `paper/KEY.yaml` (arxiv, title, figures: number -> what it shows) of this package's configuration or
+of a user's own `--config-dir`. Paper and version are separate files where the versions have different figures. A run
+carries a user's paper with it (`carry_paper`), so that its folder is judged and indexed where that file is unknown.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-__all__ = ["FORMS", "PAPERS", "Paper", "PaperFigure", "check_reproduces", "figure_numbers"]
+import yaml
+from pydantic import BeforeValidator, ValidationError
+
+from ncbench.claims.conf_dir import CONF_DIR
+from ncbench.claims.rules import Text
+from ncbench.claims.selection import Keys
+
+__all__ = [
+    "FORMS",
+    "Paper",
+    "carry_paper",
+    "check_reproduces",
+    "figure_numbers",
+    "package_papers",
+    "paper_of",
+    "read_papers",
+]
 
 FORMS = ("quick", "paper")  # quick: minutes on two CPU cores; paper: the size of the paper
+_KEYS = ("paper", "figure", "forms", "variation")
 
 
-@dataclass(frozen=True)
-class PaperFigure:
-    """A figure, or a part of one that carries its own claim."""
-
-    number: str
-    shows: str
+def _numbered(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("must be a mapping of figure numbers to what they show")
+    return {str(number): shows for number, shows in value.items()}
 
 
-@dataclass(frozen=True)
-class Paper:
-    """A paper under the short name that its folder of experiments has."""
+class Paper(Keys):
+    """A paper under the short name that its folder of experiments has; its figures and what each shows."""
 
-    key: str
-    arxiv: str
-    title: str
-    figures: tuple[PaperFigure, ...]
+    key: Text
+    arxiv: Text | None = None
+    title: Text
+    figures: Annotated[dict[str, Text], BeforeValidator(_numbered)]
+
+    @property
+    def label(self) -> str:
+        """How a reader names it in short."""
+        return f"arXiv {self.arxiv}" if self.arxiv else self.key
 
 
-def _figures(shown: Mapping[str, str]) -> tuple[PaperFigure, ...]:
-    return tuple(PaperFigure(number, shows) for number, shows in shown.items())
+def read_papers(folders: Iterable[Path]) -> dict[str, Paper]:
+    """The papers that these folders hold, by key; of two with one key the first. ValueError for a file that is none."""
+    papers: dict[str, Paper] = {}
+    for folder in folders:
+        for path in sorted((folder / "paper").glob("*.yaml")):
+            if path.stem not in papers:
+                try:
+                    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+                except yaml.YAMLError as error:
+                    raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+                papers[path.stem] = _paper(str(path), content, key=path.stem)
+    return papers
 
 
-PAPERS = (
-    Paper(
-        "sukenik24",
-        "2405.14468",
-        "Neural Collapse versus Low-rank Bias: Is Deep Neural Collapse Really Optimal?",
-        _figures(
-            {
-                "1": "class means and Gram matrices of the SRG and the DNC solution, L = 4, K = 10",
-                "2 top": "DUFM, L = 4, K = 10: loss against the DNC and SRG lines, DNC1, singular values",
-                "2 bottom": "ResNet20 and 4-layer head on CIFAR-10, DUFM-like regularisation: the same",
-                "3 left": "ratio of the SRG to the DNC loss against r, L = 3, 4, 5",
-                "3 middle": "average rank at convergence against weight decay",
-                "3 right": "probability of a DNC solution against width",
-                "4": "ResNet20 and 5-layer head, standard weight decay, CIFAR-10 and MNIST: DNC1, spectra, Gram",
-                "5": "solutions found for K = 3, 4, 5",
-                "6": "K = 15, L = 7: singular values early and late in the network",
-                "7": "solutions just below SRG, K = 6",
-                "8": "solutions just below SRG, K = 15",
-                "9": "ResNet20 on CIFAR-10: rank against weight decay and learning rate",
-                "10": "ResNet20 on MNIST: rank against standard weight decay",
-            }
-        ),
-    ),
-    Paper(
-        "zangrando24",
-        "2402.03991v1",
-        "Neural Rank Collapse: Weight Decay and Small Within-Class Variability Yield Low-Rank Bias",
-        _figures(
-            {
-                "1": "distance of the weights to rank K over weight decay and within-class spread, tanh autoencoder",
-                "2": "deep linear autoencoder: distance of the full and the centroid solution",
-                "3": "MNIST: singular value tails and TCV per layer over epochs, several decays",
-                "4": "MNIST: soft rank of an intermediate matrix against width",
-                "5": "average rank against depth",
-            }
-        ),
-    ),
-    Paper(
-        "zangrando26",
-        "2402.03991v3",
-        "Provable Emergence of Deep Neural Collapse and Low-Rank Bias in L2-Regularized Nonlinear Networks",
-        _figures(
-            {
-                "1": "distance of the weights to rank K over weight decay and within-class spread",
-                "2": "predicted and trained singular values as the decay of the first layer goes to zero",
-                "3": "100 initialisations: TCV, rank and loss during training",
-                "4": "residual network: norms of the intermediate weights against the prediction",
-                "5": "block structure of the features' Gram matrices per epoch and layer",
-                "6": "its content was not in the sources read",
-            }
-        ),
-    ),
-    Paper(
-        "garrod24",
-        "2410.23169",
-        "The Persistence of Neural Collapse Despite Low-Rank Bias: An Analytic Perspective Through "
-        "Unconstrained Features",
-        _figures(
-            {
-                "1": "linear DUFM with cross-entropy: loss of a DNC run and a low-rank run, mean logit matrices",
-                "2 left": "probability of a DNC solution against width",
-                "2 right": "probability of a DNC solution against weight decay",
-                "3 top": "ResNet20 and linear head, MNIST and CIFAR-10: loss against the DNC bound, singular values",
-                "3 bottom": "the same with a ReLU head, L = 4, CIFAR-10",
-                "4": "CIFAR-10, standard weight decay: singular values, mean logits",
-                "5": "rank of the solution of gradient descent against width and weight decay",
-                "6": "ReLU DUFM: loss against the DNC bound, singular values",
-                "7": "MNIST, ReLU head, DUFM-like regularisation",
-                "8": "MNIST, standard weight decay: singular values, mean logits",
-            }
-        ),
-    ),
-)
+@functools.cache
+def package_papers() -> dict[str, Paper]:
+    """The papers of this package."""
+    return read_papers([CONF_DIR])
+
+
+def carry_paper(reproduces: Any, folders: Iterable[Path]) -> Any:
+    """`reproduces` with its paper written out, where a file of these folders says what this package does not know."""
+    key = reproduces.get("paper") if isinstance(reproduces, Mapping) else None
+    if not isinstance(key, str) or key in package_papers():
+        return reproduces
+    papers = read_papers(folders)
+    return {**reproduces, "paper": papers[key].model_dump(exclude_none=True)} if key in papers else reproduces
+
+
+def paper_of(reproduces: Any) -> Paper | None:
+    """The paper that a run's `reproduces` names: the one it carries, this package's, or one known by its key alone."""
+    if not isinstance(reproduces, Mapping) or not reproduces.get("paper"):
+        return None
+    named = reproduces["paper"]
+    if isinstance(named, Mapping):
+        return _paper("reproduces.paper", named)
+    return package_papers().get(str(named)) or Paper(
+        key=str(named),
+        title="a paper that this installation does not know",
+        figures=dict.fromkeys(figure_numbers(reproduces.get("figure")), "what it shows is not known here"),
+    )
 
 
 def check_reproduces(value: Any) -> None:
     """ValueError unless `value` is None or {paper, figure, forms, variation}.
 
-    `paper` is a key of PAPERS, `figure` one of its figures or a list of them, `forms` some of FORMS, `variation`
-    (optional) says in words how the experiment differs from the figure.
+    `paper` is the key of a known paper (or a whole one, as `carry_paper` writes it), `figure` one of its figures or a
+    list of them, `forms` some of FORMS, `variation` (optional) says in words how the experiment differs from the
+    figure.
     """
     if value is None:
         return
     if not isinstance(value, Mapping) or not {"paper", "figure", "forms"} <= set(value):
         raise ValueError(f"reproduces={value}: must be null or {{paper, figure, forms, variation}}")
-    unknown = sorted(set(value) - {"paper", "figure", "forms", "variation"})
+    unknown = sorted(set(value) - set(_KEYS))
     if unknown:
-        raise ValueError(f"reproduces.{unknown[0]}={value[unknown[0]]}: unknown key")
-    papers = {paper.key: paper for paper in PAPERS}
-    if value["paper"] not in papers:
-        raise ValueError(f"reproduces.paper={value['paper']}: must be one of {', '.join(papers)}")
-    numbers = [figure.number for figure in papers[value["paper"]].figures]
+        raise ValueError(f"reproduces.{unknown[0]}={value[unknown[0]]}: unknown key (known: {', '.join(_KEYS)})")
+    if not isinstance(value["paper"], Mapping) and value["paper"] not in package_papers():
+        known = ", ".join(package_papers())
+        rule = f"must be one of {known}, or have a file paper/{value['paper']}.yaml in --config-dir"
+        raise ValueError(f"reproduces.paper={value['paper']}: {rule}")
+    paper = paper_of(value)
+    assert paper is not None
     for figure in figure_numbers(value["figure"]):
-        if figure not in numbers:
-            raise ValueError(f"reproduces.figure={figure}: {value['paper']} has {', '.join(numbers)}")
+        if figure not in paper.figures:
+            raise ValueError(f"reproduces.figure={figure}: {paper.key} has the figures {', '.join(paper.figures)}")
     forms = value["forms"]
     listed = isinstance(forms, Sequence) and not isinstance(forms, str)
     if not listed or not forms or not set(forms) <= set(FORMS):
@@ -142,4 +130,20 @@ def figure_numbers(figure: Any) -> list[str]:
     >>> figure_numbers("2 top"), figure_numbers([7, 8])
     (['2 top'], ['7', '8'])
     """
-    return [str(one) for one in figure] if isinstance(figure, list | tuple) else [str(figure)]
+    return [str(number) for number in figure] if isinstance(figure, list | tuple) else [str(figure)]
+
+
+def _paper(where: str, content: Any, **key: str) -> Paper:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{where}: must be a mapping of arxiv, title and figures")
+    try:
+        return Paper.model_validate({**content, **key})
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        name = ".".join(map(str, first["loc"]))
+        rule = {
+            "missing": "a value is needed",
+            "extra_forbidden": "unknown key (known: arxiv, title, figures)",
+            "value_error": str(first.get("ctx", {}).get("error")),
+        }.get(first["type"], f"{first['input']} must be a text, in quotes")
+        raise ValueError(f"{where}: {name}: {rule}") from None

@@ -1,31 +1,46 @@
-"""The keys of a claim one by one: what type and range each has, and the one-line error where it has not."""
+"""From `claims:` of yaml to typed claims, with one line per mistake: `claims.below_dnc.at_least=2: must be ...`."""
 
 import difflib
-import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+import functools
+import operator
+import re
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, NoReturn, get_args
 
-__all__ = ["LAYER_WORDS", "READERS", "VERDICTS", "Keys", "near", "refuse", "whole"]
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-VERDICTS = ("reproduced", "conditional", "not reproduced", "not enough data")
-LAYER_WORDS = ("intermediate", "inner", "head", "all")
+from ncbench.claims.types import CHECKS, Claim
 
-Reader = Callable[[str, Any], Any]
+__all__ = ["near", "parse_claims", "refuse"]
+
+_union: Any = functools.reduce(operator.or_, CHECKS.values())
+_CLAIM: TypeAdapter[Claim] = TypeAdapter(Annotated[_union, Field(discriminator="check")])
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_RULES = {
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text",
+    "string_pattern_mismatch": "must be a text",
+}
+_BEFORE_0_2 = (
+    "claims: a list was the form before version 0.2, now every claim has a name; running the same command again brings "
+    "the claims of a run folder up to date"
+)
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The keys of a check: needed, exactly one of each group in `one_of`, and those it takes besides."""
+def parse_claims(claims: Any) -> dict[str, Claim]:
+    """The claims of an experiment by their names; null, for all of them or for one, is none.
 
-    needs: tuple[str, ...] = ()
-    one_of: tuple[tuple[str, ...], ...] = ()
-    takes: tuple[str, ...] = ()
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Every key."""
-        return (*self.needs, *(key for group in self.one_of for key in group), *self.takes)
+    Raises ValueError of one line (key, value, rule) where one is wrong.
+    """
+    if isinstance(claims, list | tuple):
+        raise ValueError(_BEFORE_0_2)
+    if claims is None:
+        return {}
+    if not isinstance(claims, Mapping):
+        refuse("claims", claims, "must be a mapping of names to claims")
+    return {name: _claim(name, written) for name, written in claims.items() if written is not None}
 
 
 def refuse(key: str, value: Any, rule: str) -> NoReturn:
@@ -33,131 +48,79 @@ def refuse(key: str, value: Any, rule: str) -> NoReturn:
     raise ValueError(f"{key}={' '.join(str(value).split())}: {rule}")
 
 
-def near(name: Any, known: Collection[str], prefix: str = "") -> str:
+def near(name: Any, known: Collection[str]) -> str:
     """A hint for a misspelt name.
 
     >>> near("shar_below", ["share_below", "slope"])
     '(did you mean share_below?)'
     """
-    found = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"(did you mean {prefix}{found[0]}?)" if found else f"(known: {', '.join(known)})"
+    matches = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"(did you mean {matches[0]}?)" if matches else f"(known: {', '.join(known)})"
 
 
-def number(key: str, value: Any) -> float:
-    """A finite number."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        refuse(key, value, "must be a number")
-    return float(value)
+def _claim(name: Any, written: Any) -> Claim:
+    prefix = f"claims.{name}"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        refuse(prefix, written, "a claim's name has lower-case letters, digits and underscores, as in below_dnc")
+    if not isinstance(written, Mapping):
+        refuse(prefix, written, "must be a mapping of keys")
+    try:
+        return _CLAIM.validate_python(_without_nulls(written))
+    except ValidationError as error:
+        # A misspelt key is the cause of the one that is missing beside it.
+        (first, *_) = sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", e["type"] != "missing"))
+        raise ValueError(_line(prefix, dict(first))) from None
 
 
-def _positive(key: str, value: Any) -> float:
-    if number(key, value) <= 0:
-        refuse(key, value, "must be > 0")
-    return float(value)
+def _without_nulls(written: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The keys that are set: null takes back what was inherited, in a nested mapping too."""
+    return {
+        key: _without_nulls(value) if isinstance(value, Mapping) else value
+        for key, value in written.items()
+        if value is not None
+    }
 
 
-def whole(least: int) -> Reader:
-    """A reader of whole numbers from `least` on."""
-
-    def read(key: str, value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            refuse(key, value, f"must be a whole number >= {least}")
-        return value
-
-    return read
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        refuse(key, value, "must be a text")
-    return value
-
-
-def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        refuse(key, value, "must be true or false")
-    return value
-
-
-def _one_of(*known: str) -> Reader:
-    def read(key: str, value: Any) -> str:
-        if value not in known:
-            refuse(key, value, f"must be one of {', '.join(known)}")
-        return str(value)
-
-    return read
+def _line(prefix: str, error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors as one line."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "union_tag_not_found":
+        return f"{prefix}.check: a value is needed; one of {', '.join(CHECKS)}"
+    if kind == "union_tag_invalid":
+        check = error["input"]["check"]
+        return f"{prefix}.check={check}: unknown check {near(check, CHECKS)}"
+    check, *place = error["loc"]
+    key = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    value = " ".join(str(error["input"]).split())
+    if kind == "rule":
+        if not context["key"]:
+            return f"{key}: {context['rule']}"
+        return f"{key}.{context['key']}={' '.join(str(context['value']).split())}: {context['rule']}"
+    owner = str(place[-2]) if len(place) > 1 else str(check)
+    if kind == "missing":
+        return f"{key}: a value is needed by {owner}"
+    if kind == "extra_forbidden":
+        return f"{key}={value}: {owner} takes no such key {near(place[-1], _keys(CHECKS[str(check)], place[:-1]))}"
+    return f"{key}={value}: {_rule(kind, context)}"
 
 
-def _or_null(reader: Reader) -> Reader:
-    return lambda key, value: None if value is None else reader(key, value)
+def _rule(kind: str, context: Mapping[str, Any]) -> str:
+    """What a value has to be."""
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"must be one of {str(context['expected']).replace(' or ', ', ')}".replace("'", "")
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return "must be in [0, 1]"
+    if kind == "greater_than":
+        return f"must be > {context['gt']:g}"
+    return _RULES.get(kind, "must be a mapping of keys")
 
 
-def _layers(key: str, value: Any) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    good = isinstance(names, list | tuple) and len(names) > 0 and all(isinstance(n, str) and n for n in names)
-    if not good:
-        refuse(key, value, f"must be {', '.join(LAYER_WORDS)}, or a list of layer names")
-    return tuple(names)
-
-
-def _between(key: str, value: Any) -> tuple[float, float]:
-    if not (isinstance(value, list | tuple) and len(value) == 2):
-        refuse(key, value, "must be two numbers, the lower one first")
-    low, high = (number(key, one) for one in value)
-    if low > high:
-        refuse(key, value, "must be two numbers, the lower one first")
-    return low, high
-
-
-def _at(key: str, value: Any) -> str | int:
-    return value if value in ("first", "last") else _step(key, value)
-
-
-def _step(key: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        refuse(key, value, "must be last, first, or a step >= 0")
-    return value
-
-
-def _where(key: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        refuse(key, value, "must be a mapping of replicated or swept names to values")
-    for name, one in value.items():
-        if isinstance(one, Mapping) or one == [] or not isinstance(name, str):
-            refuse(f"{key}.{name}", one, "must be a value or a list of values")
-    return dict(value)
-
-
-READERS: dict[str, Reader] = {
-    "says": _text,
-    "expect": _one_of(*VERDICTS),
-    "measure": _text,
-    "index": whole(1),
-    "layers": _layers,
-    "stage": _or_null(_one_of("pre", "post", "weight")),
-    "split": _one_of("train", "test"),
-    "at": _at,
-    "over_layers": _one_of("max", "min", "mean"),
-    "where": _where,
-    "relative_to": _text,
-    "relative_to_first": _flag,
-    "source": _text,
-    "reference": _text,
-    "below": number,
-    "above": number,
-    "between": _between,
-    "at_least": number,
-    "at_most": number,
-    "value": number,
-    "tolerance": _positive,
-    "absolute": _positive,
-    "statistic": _one_of("median", "mean", "min", "max", "best"),
-    "axis": _text,
-    "direction": _one_of("increasing", "decreasing"),
-    "slope": number,
-    "scale": _one_of("loglog", "semilogx", "linear"),
-    "threshold": _positive,
-    "against": _text,
-    "by": _one_of("interval", "estimate"),
-    "min_replicas": whole(1),
-}
+def _keys(model: type[BaseModel], place: list[Any]) -> list[str]:
+    """The keys of the mapping at a place inside a claim."""
+    for part in place:
+        annotation = model.model_fields[part].annotation
+        kinds = (annotation, *get_args(annotation))
+        (model,) = (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(model.model_fields)

@@ -1,104 +1,140 @@
-"""The rules between the keys of a claim: what one key asks of the others, and the one-line error where it is not so."""
+"""The rules of a claim's keys: the types of single keys, and what one key asks of the others.
 
-from typing import TYPE_CHECKING
+A rule of a single key is a validator that raises ValueError with the rule. A rule between keys raises `broken`, which
+names the key that breaks it. `ncbench.claims.parse` makes one line of either.
+"""
 
-from ncbench.claims.parse import refuse, whole
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
-    from ncbench.claims.types import Claim, Selection
+    from ncbench.claims.selection import Values
 
-__all__ = ["TARGETS", "WIDTHS", "check_claim", "check_selection"]
+__all__ = [
+    "LAYER_WORDS",
+    "Between",
+    "Layers",
+    "Number",
+    "Positive",
+    "Share",
+    "Step",
+    "Text",
+    "Verdict",
+    "Where",
+    "Whole",
+    "broken",
+    "check_layers",
+    "check_one_of",
+    "check_share",
+    "check_values",
+]
 
-TARGETS = ("value", "reference")
-WIDTHS = ("tolerance", "absolute")
-
-
-def check_claim(prefix: str, claim: "Claim") -> None:
-    """ValueError of one line where a claim breaks a rule of its check."""
-    _check_threshold(prefix, claim)
-    if claim.check in _RULES:
-        _RULES[claim.check](prefix, claim)
-
-
-def check_selection(prefix: str, selection: "Selection") -> None:
-    """The same for what `source` and `relative_to_first` of a selection ask for."""
-    if selection.source is not None and selection.index is not None:
-        refuse(f"{prefix}.source", selection.source, "sigma has no source layers")
-    if selection.relative_to_first:
-        key = f"{prefix}.relative_to_first"
-        if selection.at == "first":
-            refuse(key, True, "at: first is divided by itself")
-        if selection.relative_to is not None or selection.measure.startswith("line:"):
-            refuse(key, True, "a theory line has no first measurement, take one of the two")
+Verdict = Literal["reproduced", "conditional", "not reproduced", "not enough data"]
+LAYER_WORDS = ("intermediate", "inner", "head", "all")
 
 
-def _check_threshold(prefix: str, claim: "Claim") -> None:
-    """`at_least` is a share, a correlation or a number, as the check says."""
-    if claim.at_least is None or claim.check == "value":
+def _whole(least: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"must be a whole number >= {least}")
+        return value
+
+    return check
+
+
+def _layers(value: Any) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"must be {', '.join(LAYER_WORDS)}, or a list of layer names")
+    return tuple(names)
+
+
+def _pair(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("must be two numbers, the lower one first")
+    return tuple(value)
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("must be two numbers, the lower one first")
+    return value
+
+
+def _step(value: Any) -> str | int:
+    if value in ("first", "last"):
+        return str(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("must be last, first, or a step >= 0")
+    return value
+
+
+def _where(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("must be a mapping of replicated or swept names to values")
+    for name, wanted in value.items():
+        values = wanted if isinstance(wanted, list | tuple) else [wanted]
+        scalars = all(isinstance(entry, str | int | float) for entry in values)
+        if not values or not scalars:
+            raise broken(name, wanted, "must be a value or a list of values")
+        if any(isinstance(entry, float) and not math.isfinite(entry) for entry in values):
+            raise broken(name, wanted, "must hold finite numbers")
+    return dict(value)
+
+
+Text = Annotated[str, Field(pattern=r"\S")]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, BeforeValidator(_whole(1))]
+Number = Annotated[int, BeforeValidator(_whole(0))]
+Layers = Annotated[tuple[str, ...], BeforeValidator(_layers)]
+Between = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ascending)]
+Step = Annotated[str | int, BeforeValidator(_step)]
+Where = Annotated[dict[str, Any], BeforeValidator(_where)]
+
+
+def broken(key: str, value: Any, rule: str) -> PydanticCustomError:
+    """The error of a rule between keys: the key that breaks it ("" for the whole mapping), its value, the rule."""
+    return PydanticCustomError("rule", "{rule}", {"key": key, "value": value, "rule": rule})
+
+
+def check_one_of(what: str, values: Any, keys: tuple[str, ...]) -> None:
+    """Refuses all but exactly one of these keys."""
+    if sum(getattr(values, key) is not None for key in keys) != 1:
+        raise broken("", None, f"{what} needs exactly one of {', '.join(keys)}")
+
+
+def check_share(at_least: float, by: str) -> None:
+    """Refuses a share or correlation of 1 that an interval would have to reach."""
+    if at_least == 1 and by == "interval":
+        raise broken("at_least", f"{at_least:g}", "no interval lies at 1; use by: estimate, or less than 1")
+
+
+def check_values(chosen: "Values") -> None:
+    """What the keys of a selection ask of each other, whatever the check."""
+    if (chosen.measure == "sigma") != (chosen.index is not None):
+        raise broken("index", chosen.index, "is needed by measure=sigma, and by no other")
+    if not chosen.layers:
+        for key in ("stage", "reduce_layers", "index", "source_layer"):
+            if getattr(chosen, key) is not None:
+                raise broken(key, getattr(chosen, key), "is for chosen layers; add layers")
+    if chosen.source_layer is not None and chosen.index is not None:
+        raise broken("source_layer", chosen.source_layer, "sigma has no source layers")
+    if chosen.relative_to_first:
+        if chosen.step == "first":
+            raise broken("relative_to_first", True, "with step: first a value is divided by itself")
+        if chosen.relative_to is not None or chosen.measure.startswith("line:"):
+            raise broken("relative_to_first", True, "a theory line has no first measurement; take one of the two")
+
+
+def check_layers(chosen: "Values") -> None:
+    """Refuses several layers or stages that nothing joins to one value."""
+    if not chosen.layers or chosen.reduce_layers is not None:
         return
-    key, value = f"{prefix}.at_least", claim.given["at_least"]
-    if claim.check == "count":
-        whole(0)(key, value)
-    elif not 0 <= value <= 1:
-        refuse(key, value, "must be in [0, 1]")
-    elif value == 1 and claim.by == "interval":
-        refuse(key, value, "no interval lies at 1; use by: estimate, or less than 1")
-
-
-def _value_rules(prefix: str, claim: "Claim") -> None:
-    targets, widths, bounds = (
-        [key for key in keys if key in claim.given] for keys in (TARGETS, WIDTHS, ("at_least", "at_most"))
-    )
-    near_one, bounded = len(targets) == len(widths) == 1, not targets and not widths and bounds
-    if not (near_one and not bounds) and not bounded:
-        raise ValueError(
-            f"{prefix}: value needs value or reference with tolerance or absolute, or else at_least or at_most"
-        )
-    if claim.value == 0 and claim.tolerance is not None:
-        refuse(f"{prefix}.tolerance", claim.tolerance, "is relative, and value is 0; use absolute")
-    if claim.given.get("by") == "interval" and claim.statistic in ("min", "max", "best"):
-        refuse(f"{prefix}.by", "interval", f"{claim.statistic} has none; leave it out")
-
-
-def _axis_rules(prefix: str, claim: "Claim") -> None:
-    chosen, key = claim.selection, f"{prefix}.axis"
-    if claim.axis == "step" and "at" in claim.given:
-        refuse(f"{prefix}.at", chosen.at, "with axis=step every step is taken")
-    if claim.axis == "layer" and not (chosen.layers and chosen.stage and chosen.over_layers is None):
-        refuse(key, claim.axis, "needs layers and stage, and takes no over_layers")
-    if claim.axis == "layer" and claim.scale in ("loglog", "semilogx"):
-        refuse(f"{prefix}.scale", claim.scale, "layers are counted, not measured; use linear")
-
-
-def _ordering_rules(prefix: str, claim: "Claim") -> None:
-    assert claim.smaller is not None
-    assert claim.larger is not None
-    same = [getattr(claim.smaller, key) == getattr(claim.larger, key) for key in ("where", "meeting")]
-    if all(same) != (claim.at_least is not None):
-        rule = "needed where both selections have the same `where` and `meeting` (a share of replicas), and only there"
-        raise ValueError(f"{prefix}.at_least={claim.at_least}: {rule}")
-
-
-def _boundary_rules(prefix: str, claim: "Claim") -> None:
-    for key, name in (("axis", claim.axis), ("against", claim.against)):
-        if name in ("layer", "step"):
-            refuse(f"{prefix}.{key}", name, "must be a replicated or swept value")
-    if claim.axis == claim.against:
-        refuse(f"{prefix}.against", claim.against, "has to differ from axis")
-
-
-def _count_rules(prefix: str, claim: "Claim") -> None:
-    if claim.at_least is None and claim.at_most is None:
-        raise ValueError(f"{prefix}: count needs at_least or at_most")
-    if claim.at_most is not None:
-        whole(0)(f"{prefix}.at_most", claim.given["at_most"])
-
-
-_RULES = {
-    "value": _value_rules,
-    "monotone": _axis_rules,
-    "slope": _axis_rules,
-    "boundary": _boundary_rules,
-    "ordering": _ordering_rules,
-    "count": _count_rules,
-}
+    (first, *more) = chosen.layers
+    if more or first in LAYER_WORDS or "*" in first or chosen.stage is None:
+        raise broken("reduce_layers", None, "a value is needed where several layers or stages are chosen")

@@ -1,184 +1,217 @@
-"""What an experiment claims: `claims:` of its yaml as frozen dataclasses, every key checked.
+"""What an experiment claims: one type per check, every key of it typed.
 
     claims:
-      - {check: share_below, reference: dnc, at_least: 0.9, expect: reproduced, says: "Section 6.1: ..."}
+      below_dnc: {check: share_below, reference: dnc, at_least: 0.9, source: paper, statement: "Section 6.1: ..."}
 
-`check` names an entry of the closed table CHECKS, which says what keys that check takes;
-`ncbench.report.verdicts.judge` has the function of the same name. `expect` is the verdict that this repository's own
-record is known to have: a change of it is news. Standard library only: every configuration is checked with it before
-anything heavy is imported.
+A new check is a model here, a subclass of `Claim` with its name as the type of `check`, and a function marked with
+`ncbench.report.verdicts.decide.judges`. Only what stands here can be named, so a run folder from anywhere names no
+code. Standard library and pydantic: every configuration is checked with it before anything heavy is imported.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
 
-from ncbench.claims.parse import LAYER_WORDS, READERS, Keys, near, refuse
-from ncbench.claims.rules import TARGETS, WIDTHS, check_claim, check_selection
+from pydantic import model_validator
 
-__all__ = ["CHECKS", "Claim", "Condition", "Selection", "parse_claims"]
+from ncbench.claims.claim import AtLeast, Claim, Decided, OnSelection
+from ncbench.claims.rules import Between, Layers, Number, Positive, Share, Text, broken, check_one_of, check_share
+from ncbench.claims.selection import Places, Selection
 
-
-@dataclass(frozen=True)
-class Selection:
-    """Which recorded values: one per replica, after `over_layers` has joined the layers'.
-
-    `measure` is a recorded one, or sigma: the `index`-th (from 1) over the first singular value. `layers` are names or
-    globs, or `intermediate` (head.1 ... head.L-1), `inner` (from head.2 on), `head`, `all`; empty: values of the whole
-    network. `relative_to` divides by the replica's own theory line of that name, `relative_to_first` by the same
-    layer's value at the first measurement. `source` keeps the values with that source layer, where a layer has one for
-    each. `meeting` keeps the replicas that meet a condition.
-    """
-
-    measure: str = "loss"
-    index: int | None = None
-    layers: tuple[str, ...] = ()
-    stage: str | None = None
-    split: str = "train"
-    at: str | int = "last"
-    over_layers: str | None = None
-    where: Mapping[str, Any] = field(default_factory=dict)
-    relative_to: str | None = None
-    relative_to_first: bool = False
-    source: str | None = None
-    meeting: "Condition | None" = None
+__all__ = [
+    "CHECKS",
+    "Boundary",
+    "Claim",
+    "Count",
+    "EqualRanks",
+    "Monotone",
+    "Ordering",
+    "ShareAbove",
+    "ShareBelow",
+    "ShareBetween",
+    "Slope",
+    "Value",
+]
 
 
-@dataclass(frozen=True)
-class Condition:
-    """Keeps the replicas whose selected value lies below, above or (ends included) between the given numbers."""
+class ShareBelow(OnSelection, AtLeast):
+    """The share of replicas below a number, or below their own theory line."""
 
-    selection: Selection
+    check: Literal["share_below"]
     below: float | None = None
+    reference: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "ShareBelow":
+        check_one_of(self.check, self, ("below", "reference"))
+        return self
+
+
+class ShareAbove(OnSelection, AtLeast):
+    """The share of replicas above a number, or above their own theory line."""
+
+    check: Literal["share_above"]
     above: float | None = None
-    between: tuple[float, float] | None = None
+    reference: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> "ShareAbove":
+        check_one_of(self.check, self, ("above", "reference"))
+        return self
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim; `given` holds its keys as they were written."""
+class ShareBetween(OnSelection, AtLeast):
+    """The share of replicas in a closed range."""
 
-    says: str
-    check: str
-    expect: str
-    given: Mapping[str, Any]
-    selection: Selection = Selection()
-    provided: Condition | None = None
-    smaller: Selection | None = None
-    larger: Selection | None = None
-    below: float | None = None
-    above: float | None = None
-    between: tuple[float, float] | None = None
-    reference: str | None = None
+    check: Literal["share_between"]
+    between: Between
+
+
+class Value(OnSelection, Decided):
+    """A statistic over replicas near a number or theory line, or on one side of a bound."""
+
+    check: Literal["value"]
+    statistic: Literal["median", "mean", "min", "max", "best"] = "median"
+    value: float | None = None
+    reference: Text | None = None
+    tolerance: Positive | None = None  # relative
+    absolute: Positive | None = None
     at_least: float | None = None
     at_most: float | None = None
-    value: float | None = None
-    tolerance: float | None = None  # relative
-    absolute: float | None = None
-    statistic: str = "median"
-    axis: str = ""
-    direction: str = ""
-    slope: float | None = None
-    scale: str = ""
-    threshold: float | None = None
-    against: str = ""
-    by: str = "interval"
-    min_replicas: int = 1
+
+    @model_validator(mode="after")
+    def _a_target_or_a_bound(self) -> "Value":
+        targets, widths, bounds = (
+            [key for key in keys if getattr(self, key) is not None]
+            for keys in (("value", "reference"), ("tolerance", "absolute"), ("at_least", "at_most"))
+        )
+        near_target = len(targets) == len(widths) == 1 and not bounds
+        if not near_target and not (bounds and not targets and not widths):
+            rule = "value needs value or reference with tolerance or absolute, or else at_least or at_most"
+            raise broken("", None, rule)
+        if self.value == 0 and self.tolerance is not None:
+            raise broken("tolerance", self.tolerance, "is relative, and value is 0; use absolute")
+        if "by" in self.model_fields_set and self.by == "interval" and self.statistic in ("min", "max", "best"):
+            raise broken("by", self.by, f"{self.statistic} has no interval; leave it out")
+        return self
 
 
-_PLACES = ("layers", "stage", "source", "split", "at", "over_layers", "where")
-_VALUES = ("measure", "index", *_PLACES, "relative_to", "relative_to_first")
-_SELECT = (*_VALUES, "meeting")
-_RANKS = ("measure", "stage", "split", "at", "where")
-_BOUNDS = ("below", "above", "between")
-_CONDITION = Keys((), (_BOUNDS,), _VALUES)  # no condition inside a condition
+class OnAxis(OnSelection, Decided):
+    """A claim along an axis: a replicated or swept value, the layers from input to output, or the steps."""
 
-CHECKS = {
-    "share_below": Keys(("at_least",), (("below", "reference"),), (*_SELECT, "by")),
-    "share_above": Keys(("at_least",), (("above", "reference"),), (*_SELECT, "by")),
-    "share_between": Keys(("at_least", "between"), (), (*_SELECT, "by")),
-    "value": Keys((), (), (*_SELECT, "statistic", *TARGETS, *WIDTHS, "at_least", "at_most", "by")),
-    "monotone": Keys(("axis", "direction", "at_least"), (), (*_SELECT, "by")),
-    "slope": Keys(("axis", "scale", "slope", "absolute"), (), (*_SELECT, "by")),
-    "boundary": Keys(("axis", "against", "threshold", "slope", "absolute"), (), (*_SELECT, "by")),
-    "ordering": Keys(("smaller", "larger"), (), ("at_least", "by")),
-    "count": Keys((), (_BOUNDS,), (*_SELECT, "at_least", "at_most")),
-    "equal_ranks": Keys(("layers", "at_least"), (), (*_RANKS, "by")),
-}
+    axis: Text
+
+    @property
+    def one_value_per_replica(self) -> bool:
+        """False along the layers: there each is a place."""
+        return self.axis != "layer"
+
+    @model_validator(mode="after")
+    def _axis_agrees(self) -> "OnAxis":
+        if self.axis == "step" and "step" in self.model_fields_set:
+            raise broken("step", self.step, "with axis=step every step is taken")
+        if self.axis == "layer" and not (self.layers and self.stage and self.reduce_layers is None):
+            raise broken("axis", self.axis, "needs layers and stage, and takes no reduce_layers")
+        return self
 
 
-def parse_claims(claims: Sequence[Any]) -> tuple[Claim, ...]:
-    """The claims of an experiment; ValueError of one line where one is wrong: `claims[2].at_least=2: must be ...`."""
-    if isinstance(claims, str | Mapping) or not isinstance(claims, Sequence):
-        refuse("claims", claims, "must be a list")
-    return tuple(_claim(f"claims[{place}]", given) for place, given in enumerate(claims))
+class Monotone(OnAxis, AtLeast):
+    """The rank correlation with the axis has this direction and is at least so far from zero."""
+
+    check: Literal["monotone"]
+    direction: Literal["increasing", "decreasing"]
 
 
-def _claim(prefix: str, given: Any) -> Claim:
-    if not isinstance(given, Mapping):
-        refuse(prefix, given, "must be a mapping of keys")
-    if "check" not in given:
-        raise ValueError(f"{prefix}.check: a value is needed; one of {', '.join(CHECKS)}")
-    check = given["check"]
-    if not isinstance(check, str) or check not in CHECKS:
-        refuse(f"{prefix}.check", check, f"unknown check {near(check, CHECKS)}")
-    keys = CHECKS[check]
-    keys = Keys(("says", "expect", *keys.needs), keys.one_of, ("check", "provided", "min_replicas", *keys.takes))
-    values = _read(prefix, given, keys, check)
-    if check == "equal_ranks":
-        values = {"measure": "rank", **values}
-    own = {f.name for f in fields(Claim)}
-    claim = Claim(
-        check=check,
-        given=dict(given),
-        selection=_selection(prefix, values, joined=check != "equal_ranks"),
-        **{key: value for key, value in values.items() if key in own},
-    )
-    check_claim(prefix, claim)
-    return claim
+class Slope(OnAxis):
+    """The slope of the medians along the axis is near a number."""
+
+    check: Literal["slope"]
+    scale: Literal["loglog", "semilogx", "linear"]
+    slope: float
+    absolute: Positive
+
+    @model_validator(mode="after")
+    def _scale_has_a_place_for_layers(self) -> "Slope":
+        if self.axis == "layer" and self.scale != "linear":
+            raise broken("scale", self.scale, "layers are counted, not measured; use linear")
+        return self
 
 
-def _read(prefix: str, given: Mapping[str, Any], keys: Keys, what: str) -> dict[str, Any]:
-    """The keys' values, read and checked one by one."""
-    for key, value in given.items():
-        if key not in keys.all:
-            refuse(f"{prefix}.{key}", value, f"{what} takes no such key {near(key, keys.all)}")
-    for key in keys.needs:
-        if key not in given:
-            raise ValueError(f"{prefix}.{key}: a value is needed by {what}")
-    for group in keys.one_of:
-        if sum(key in given for key in group) != 1:
-            raise ValueError(f"{prefix}: {what} needs exactly one of {', '.join(group)}")
-    nested = {"provided": _condition, "meeting": _condition, "smaller": _nested_selection, "larger": _nested_selection}
-    readers = {**READERS, **nested}
-    return {key: readers[key](f"{prefix}.{key}", value) for key, value in given.items() if key != "check"}
+class Boundary(OnSelection, Decided):
+    """Where the value crosses a threshold along `axis`, as a power of `against`."""
+
+    check: Literal["boundary"]
+    axis: Text
+    against: Text
+    threshold: Positive
+    slope: float
+    absolute: Positive
+
+    @model_validator(mode="after")
+    def _axes_differ(self) -> "Boundary":
+        for key in ("axis", "against"):
+            if getattr(self, key) in ("layer", "step"):
+                raise broken(key, getattr(self, key), "must be a replicated or swept value")
+        if self.axis == self.against:
+            raise broken("against", self.against, "has to differ from axis")
+        return self
 
 
-def _condition(prefix: str, given: Any) -> Condition:
-    if not isinstance(given, Mapping):
-        refuse(prefix, given, "must be a mapping of keys")
-    values = _read(prefix, given, _CONDITION, prefix.rpartition(".")[2])
-    return Condition(_selection(prefix, values), **{key: values[key] for key in _BOUNDS if key in values})
+class Ordering(Claim, Decided):
+    """One selection is smaller than another: in a share of the replicas, or between groups in the median."""
+
+    check: Literal["ordering"]
+    smaller: Selection
+    larger: Selection
+    at_least: Share | None = None
+
+    @model_validator(mode="after")
+    def _a_share_or_groups(self) -> "Ordering":
+        same = self.smaller.where == self.larger.where and self.smaller.given == self.larger.given
+        if same != (self.at_least is not None):
+            rule = "is a share of replicas: needed where both selections have one `where` and `given`, and only there"
+            raise broken("at_least", self.at_least, rule)
+        if self.at_least is not None:
+            check_share(self.at_least, self.by)
+        return self
 
 
-def _nested_selection(prefix: str, given: Any) -> Selection:
-    if not isinstance(given, Mapping):
-        refuse(prefix, given, "must be a mapping of keys")
-    return _selection(prefix, _read(prefix, given, Keys(takes=_SELECT), prefix.rpartition(".")[2]))
+class Count(OnSelection):
+    """The number of replicas below, above or between, at least and at most a whole number."""
+
+    check: Literal["count"]
+    below: float | None = None
+    above: float | None = None
+    between: Between | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "Count":
+        check_one_of(self.check, self, ("below", "above", "between"))
+        if self.at_least is None and self.at_most is None:
+            raise broken("", None, "count needs at_least or at_most")
+        return self
 
 
-def _selection(prefix: str, values: Mapping[str, Any], joined: bool = True) -> Selection:
-    """The keys of a selection; `joined`: the layers' values have to become one."""
-    selection = Selection(**{key: values[key] for key in _SELECT if key in values})
-    if (selection.measure == "sigma") != (selection.index is not None):
-        raise ValueError(f"{prefix}.index={selection.index}: needed by measure=sigma, and by no other")
-    if not selection.layers:
-        for key in ("stage", "over_layers", "index", "source"):
-            if values.get(key) is not None:
-                refuse(f"{prefix}.{key}", values[key], "is for chosen layers; add layers")
-    check_selection(prefix, selection)
-    if selection.layers and joined and values.get("axis") != "layer" and selection.over_layers is None:
-        (first, *more) = selection.layers
-        if more or first in LAYER_WORDS or "*" in first or selection.stage is None:
-            raise ValueError(f"{prefix}.over_layers: a value is needed where several layers or stages are chosen")
-    return selection
+class EqualRanks(Claim, Places, AtLeast):
+    """The rank is the same in all chosen layers, in a share of the replicas."""
+
+    check: Literal["equal_ranks"]
+    measure: Text = "rank"
+    layers: Layers
+
+    def joined(self, how: Literal["max", "min"]) -> Selection:
+        """The highest or lowest rank of the chosen layers."""
+        places = {key: getattr(self, key) for key in Places.model_fields}
+        return Selection.model_construct(**places, reduce_layers=how)
+
+
+def _checks(base: type[Claim]) -> Iterator[tuple[str, type[Claim]]]:
+    """The models that name their check, by that name."""
+    for model in base.__subclasses__():
+        names: tuple[Any, ...] = get_args(model.model_fields["check"].annotation)
+        yield from ((name, model) for name in names)
+        yield from _checks(model)
+
+
+CHECKS = dict(_checks(Claim))

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from ncbench.claims.papers import check_reproduces
-from ncbench.claims.types import parse_claims
+from ncbench.claims.parse import parse_claims
 from ncbench.config.data_and_model import Dataset, Model
 from ncbench.config.rules import is_int, require, require_decays
 from ncbench.config.training import Logger, Measure, Objective, Optimizer, Schedule, Trainer
@@ -33,7 +33,7 @@ class Config:
     seed: int = 0
     replicate: dict[str, Any] = field(default_factory=dict)
     references: list[dict[str, Any]] = field(default_factory=list)
-    claims: Any = field(default_factory=list)
+    claims: Any = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
     reproduces: Any = None
     dataset: Dataset = MISSING

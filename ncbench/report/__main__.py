@@ -77,14 +77,15 @@ def _check(judgements: "list[Judgement]") -> int:
     for judgement in judgements:
         if judgement.overrides:
             print(f"{judgement.experiment}: run with {' '.join(judgement.overrides)}, expected without these changes")
-    found = [(judgement.experiment, verdict) for judgement in judgements for verdict in judgement.verdicts]
-    for experiment, verdict in found:
+    judged = [(judgement.experiment, verdict) for judgement in judgements for verdict in judgement.verdicts]
+    for experiment, verdict in judged:
         claim = verdict.claim
-        says = " ".join(claim.says.split())
-        print(f"{experiment}: {verdict.verdict} (expected {claim.expect}): {says} -- {verdict.measured}")
-    if not found:
+        expected = f" (expected {claim.expect})" if claim.expect else ""
+        statement = " ".join(claim.statement.split())
+        print(f"{experiment}: {verdict.verdict}{expected}: {statement} -- {verdict.measured}")
+    if not judged:
         print("no claims")
-    return 0 if all(verdict.agrees for _, verdict in found) else 1
+    return 0 if all(verdict.agrees for _, verdict in judged) else 1
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ncbench.claims.conf_dir import CONF_DIR
+from ncbench.claims.papers import carry_paper
 from ncbench.config.root import Config
 from ncbench.config.validate import unknown_key, validate
 from ncbench.records.identity import run_id
-from ncbench.run.conf_dir import CONF_DIR
 
 __all__ = [
     "Job",
@@ -37,6 +38,7 @@ __all__ = [
     "experiments",
     "plain_values",
     "register_resolvers",
+    "with_paper",
 ]
 
 
@@ -65,6 +67,12 @@ def plain_values(composed: Any) -> dict[str, Any]:
     values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
+    """The values with the paper of `reproduces` written out, where a folder of the search path has it."""
+    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    return {**values, "reproduces": carry_paper(values.get("reproduces"), folders)}
 
 
 def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> list[Job]:
@@ -129,7 +137,7 @@ def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
 
 def _job(overrides: list[str], search: list[str], multirun: bool) -> Job:
     composed = compose("config", overrides=[*overrides, *search], return_hydra_config=True)
-    values = plain_values(composed)
+    values = with_paper(plain_values(composed), composed.hydra)
     config = validate(values)
     check_logger(config)
     where = composed.hydra

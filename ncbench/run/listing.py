@@ -4,28 +4,30 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from ncbench.claims.papers import FORMS, PAPERS
+from ncbench.claims.conf_dir import CONF_DIR
+from ncbench.claims.papers import FORMS, paper_of, read_papers
 from ncbench.run.compose import compose_jobs, experiments
-from ncbench.run.conf_dir import CONF_DIR
 
 __all__ = ["list_experiments"]
 
 
-def list_experiments(words: Sequence[str], *, names_only: bool = False) -> str:
+def list_experiments(words: Sequence[str], *, names_only: bool = False, config_dirs: Sequence[str] = ()) -> str:
     """The experiments as text, a paragraph each or with `names_only` a name per line.
 
     `words` keep those that have a form (quick, paper) or belong to a paper (sukenik24, ...). Raises ValueError for
-    another word. What lies in `untested/` was never run at its size: it has no form, and is listed without words only.
+    another word. Experiments and papers of `config_dirs` are listed too. What lies in `untested/` was never run at its
+    size: it has no form, and is listed without words only.
     """
-    known = [*FORMS, *(paper.key for paper in PAPERS)]
+    folders = [CONF_DIR, *map(Path, config_dirs)]
+    known = [*FORMS, *read_papers(folders)]
     for word in words:
         if word not in known:
             raise ValueError(f"--list {word}: must be among {', '.join(known)}")
     lines = []
-    for name, path in experiments().items():
-        if words and (name.startswith("untested/") or not set(words) <= set(_labels(name))):
+    listed = {name: path for folder in reversed(folders) for name, path in experiments(folder / "experiment").items()}
+    for name, path in sorted(listed.items()):
+        if words and (name.startswith("untested/") or not set(words) <= set(_labels(name, config_dirs))):
             continue
         if names_only:
             lines.append(name)
@@ -40,12 +42,13 @@ def list_experiments(words: Sequence[str], *, names_only: bool = False) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _labels(name: str) -> Iterator[str]:
+def _labels(name: str, config_dirs: Sequence[str]) -> Iterator[str]:
     """The forms and the paper of an experiment, from its composed configuration."""
-    found: Any = compose_jobs([f"+experiment={name}"], multirun=False)[0].config.reproduces
-    if found is not None:
-        yield from found["forms"]
-        yield found["paper"]
+    (job,) = compose_jobs([f"+experiment={name}"], multirun=False, config_dirs=config_dirs)
+    paper = paper_of(job.config.reproduces)
+    if paper is not None:
+        yield from job.config.reproduces["forms"]
+        yield paper.key
 
 
 def _record(name: str) -> str:

@@ -46,7 +46,7 @@ def house(tmp_path_factory):
     others = shutil.ignore_patterns("__pycache__", "sukenik24", "zangrando2?")
     for folder in ("ncbench", "conf", "scripts"):
         shutil.copytree(ROOT / folder, root / folder, ignore=others)
-    made = (("a_first", "zangrando24", 10, 1.0), ("b_long", "zangrando24", 15000, 1.0), ("other", "garrod24", 10, 0.0))
+    made = (("a_first", "zangrando24", 10, 1.0), ("b_long", "zangrando24", 15000, 1.0), ("other", "garrod25", 10, 0.0))
     for name, paper, steps, below in made:
         text = TINY.format(name=name, paper=paper, steps=steps, below=below)
         (root / "conf" / "experiment" / f"{name}.yaml").write_text(text)
@@ -94,7 +94,7 @@ def test_killed_and_started_again_it_continues_and_writes_the_index(house, tmp_p
 
 
 def test_a_verdict_that_was_not_expected_is_exit_status_1(house, tmp_path):
-    done = run(house, tmp_path / "out", "quick", "garrod24")
+    done = run(house, tmp_path / "out", "quick", "garrod25")
     assert done.returncode == 1
     assert "other: not reproduced (expected reproduced)" in done.stdout
     assert (tmp_path / "out" / "index.html").is_file()

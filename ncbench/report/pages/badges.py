@@ -1,17 +1,24 @@
 """Verdicts as a reader meets them: marks, badges and the rows of the tables on the page and in the index."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from ncbench.claims.papers import PAPERS, figure_numbers
+from ncbench.claims.claim import SOURCES
+from ncbench.claims.papers import figure_numbers, paper_of
 from ncbench.report.verdicts.judge import Judgement
 
 # Text first: the mark and its colour (Okabe and Ito's) only repeat it.
 MARKS = {"reproduced": "✓", "conditional": "◐", "not reproduced": "✗", "not enough data": "○"}
+HEADINGS = {
+    "paper": "What the paper says",
+    "derived": "What follows from its theorems (derived here)",
+    "ours": "Checks of this project",
+}
 NOT_YET = "not yet"
 CHANGED = "changed"  # a run with other settings than its experiment: its claims are not the experiment's
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,9 @@ def overall(verdicts: Iterable[str]) -> str:
     >>> overall(["reproduced", "conditional"]), overall(["reproduced", "not enough data"]), overall([])
     ('conditional', 'reproduced', 'not enough data')
     """
-    found = set(verdicts)
+    decided = set(verdicts)
     for verdict in ("not reproduced", "conditional", "reproduced"):
-        if verdict in found:
+        if verdict in decided:
             return verdict
     return "not enough data"
 
@@ -61,25 +68,25 @@ def figure_of(reproduces: Mapping[str, Any] | None) -> str:
     >>> figure_of({"paper": "sukenik24", "figure": "2 top", "forms": ["quick"], "variation": "n = 5"})
     'arXiv 2405.14468, Figure 2 top (n = 5)'
     """
-    if not reproduces:
+    paper = paper_of(reproduces)
+    if not reproduces or paper is None:
         return ""
-    arxiv = {paper.key: paper.arxiv for paper in PAPERS}.get(str(reproduces.get("paper")), "")
     variation = f" ({reproduces['variation']})" if reproduces.get("variation") else ""
     numbers = figure_numbers(reproduces.get("figure"))
-    return f"arXiv {arxiv}, Figure{'s' * (len(numbers) > 1)} {' and '.join(numbers)}{variation}"
+    return f"{paper.label}, Figure{'s' * (len(numbers) > 1)} {' and '.join(numbers)}{variation}"
 
 
 @dataclass(frozen=True)
 class ClaimRow:
     """A claim in the table of a page."""
 
-    says: str
+    statement: str
     measured: str
     sample_size: int
     check: str
     facts: list["Fact"]
     badge: Badge
-    expect: str
+    expect: str | None
     agrees: bool
 
 
@@ -90,14 +97,26 @@ class ExperimentClaims:
     experiment: str
     figure: str
     overrides: list[str]
-    rows: list[ClaimRow]
+    groups: list[tuple[str, list[ClaimRow]]]
+
+
+def by_source(rows: Iterable[Row], source: Callable[[Row], str]) -> list[tuple[str, list[Row]]]:
+    """The claims under headings that say whose they are; a heading without claims is left out.
+
+    >>> by_source(["ours", "paper", "ours"], str)
+    [('What the paper says', ['paper']), ('Checks of this project', ['ours', 'ours'])]
+    """
+    listed = list(rows)
+    groups = [(HEADINGS[name], [row for row in listed if source(row) == name]) for name in SOURCES]
+    return [(heading, members) for heading, members in groups if members]
 
 
 def claims_of(judgement: Judgement) -> ExperimentClaims:
     """A judgement as rows."""
+    sources = [verdict.claim.source for verdict in judgement.verdicts]
     rows = [
         ClaimRow(
-            says=verdict.claim.says,
+            statement=verdict.claim.statement,
             measured=verdict.measured,
             sample_size=verdict.sample_size,
             check=verdict.claim.check,
@@ -108,7 +127,9 @@ def claims_of(judgement: Judgement) -> ExperimentClaims:
         )
         for verdict in judgement.verdicts
     ]
-    return ExperimentClaims(judgement.experiment, figure_of(judgement.reproduces), judgement.overrides, rows)
+    named = by_source(zip(sources, rows, strict=True), lambda pair: pair[0])
+    groups = [(heading, [row for _, row in pairs]) for heading, pairs in named]
+    return ExperimentClaims(judgement.experiment, figure_of(judgement.reproduces), judgement.overrides, groups)
 
 
 @dataclass(frozen=True)
@@ -124,16 +145,16 @@ class Fact:
 
 def facts(evidence: Mapping[str, Any]) -> list[Fact]:
     """Evidence in the order it was given, empty entries left out."""
-    found = []
+    entries = []
     for name, value in evidence.items():
         label = name.replace("_", " ")
         if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
             header = list(dict.fromkeys(key for entry in value for key in entry))
             rows = [[plain_text(entry.get(key)) for key in header] for entry in value]
-            found.append(Fact(label, "", [key.replace("_", " ") for key in header], rows))
+            entries.append(Fact(label, "", [key.replace("_", " ") for key in header], rows))
         elif value not in (None, [], {}):
-            found.append(Fact(label, plain_text(value)))
-    return found
+            entries.append(Fact(label, plain_text(value)))
+    return entries
 
 
 def plain_text(value: Any) -> str:
@@ -145,7 +166,7 @@ def plain_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {plain_text(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {plain_text(entry)}" for name, entry in value.items())
     if isinstance(value, list):
         return f"[{', '.join(map(plain_text, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ncbench.claims.papers import PAPERS, Paper, PaperFigure, figure_numbers
+from ncbench.claims.papers import Paper, figure_numbers, package_papers, paper_of
 from ncbench.records.runs import BadRecordsError, Dir, as_paths, find_runs, read_json
-from ncbench.report.pages.badges import CHANGED, MARKS, NOT_YET, Badge, badge, figure_of, overall, tally
+from ncbench.report.pages.badges import CHANGED, MARKS, NOT_YET, Badge, badge, by_source, figure_of, overall, tally
 from ncbench.report.pages.templating import environment
+from ncbench.report.verdicts.judge import SCHEMA_VERSION
 
 __all__ = ["write_index", "write_record_page"]
 
@@ -24,7 +25,8 @@ class Entry:
 
     name: str
     link: str
-    paper: str
+    reproduces: dict[str, Any]
+    paper: Paper | None
     figures: list[str]
     forms: str
     variation: str
@@ -38,8 +40,7 @@ class Entry:
     @property
     def figure(self) -> str:
         """The figures of the paper in words."""
-        named = {"paper": self.paper, "figure": self.figures, "variation": self.variation}
-        return figure_of(named) if self.paper else ""
+        return figure_of(self.reproduces)
 
     @property
     def verdict(self) -> Badge:
@@ -50,6 +51,11 @@ class Entry:
     def tally(self) -> str:
         """How many claims have which verdict, or what was changed."""
         return f"run with {self.overrides}" if self.overrides else tally(self._verdicts())
+
+    @property
+    def groups(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Its claims under headings that say whose they are."""
+        return by_source(self.claims, lambda claim: str(claim["source"]))
 
     @property
     def deviating(self) -> int:
@@ -64,7 +70,8 @@ class Entry:
 class FigureRow:
     """A figure of a paper and the experiments that have a record."""
 
-    figure: PaperFigure
+    number: str
+    shows: str
     entries: list[Entry]
 
     @property
@@ -86,8 +93,8 @@ def write_index(dir: Dir, out: Path) -> Path:
 
     Raises ValueError where a directory holds no claims.json, or one that is not readable as claims.
     """
-    entries = sorted((entry for one in as_paths(dir) for entry in _entries(one, out)), key=lambda entry: entry.name)
-    tables = [_paper_table(paper, entries) for paper in PAPERS]
+    entries = sorted((entry for path in as_paths(dir) for entry in _entries(path, out)), key=lambda entry: entry.name)
+    tables = [_paper_table(paper, entries) for paper in _papers(entries)]
     others = [entry for entry in entries if not entry.paper]
     shown: dict[str, Any] = {
         "papers": tables,
@@ -109,28 +116,50 @@ def write_record_page(folder: Path) -> Path:
     return folder / "README.md"
 
 
+def _papers(entries: list[Entry]) -> list[Paper]:
+    """This package's papers and those that runs carry; a figure that only a run's copy knows is added to its paper."""
+    papers = dict(package_papers())
+    for paper in (entry.paper for entry in entries if entry.paper is not None):
+        known = papers.setdefault(paper.key, paper)
+        papers[paper.key] = known.model_copy(update={"figures": {**known.figures, **paper.figures}})
+    return list(papers.values())
+
+
 def _paper_table(paper: Paper, entries: list[Entry]) -> PaperTable:
-    here = [entry for entry in entries if entry.paper == paper.key]
-    return PaperTable(paper, [FigureRow(f, [e for e in here if f.number in e.figures]) for f in paper.figures])
+    members = [entry for entry in entries if entry.paper is not None and entry.paper.key == paper.key]
+    rows = [
+        FigureRow(number, shows, [entry for entry in members if number in entry.figures])
+        for number, shows in paper.figures.items()
+    ]
+    return PaperTable(paper, rows)
 
 
 def _entries(dir: Path, out: Path) -> Iterator[Entry]:
     if not dir.is_dir():
         raise FileNotFoundError(f"dir={str(dir)!r}: no such directory")
-    found = [p for p in dir.rglob("claims.json") if not any(s.startswith(".") for s in p.relative_to(dir).parts)]
-    if not found:
+    files = [p for p in dir.rglob("claims.json") if not any(s.startswith(".") for s in p.relative_to(dir).parts)]
+    if not files:
         raise BadRecordsError(f"dir={str(dir)!r} holds no claims.json; make the reports of its runs first")
-    for path in sorted(found):
+    for path in sorted(files):
         content = read_json(path)
         experiments = content.get("experiments") if isinstance(content, dict) else None
         if not isinstance(experiments, list):
             raise BadRecordsError(f"{path}: has to hold the claims of experiments")
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise BadRecordsError(f"{path}: was written by another version of this package; make the report again")
         infos = [read_json(run / "run.json") for run in find_runs(path.parent)]
         for experiment in experiments:
-            yield _entry(experiment, path.parent, out, [i for i in infos if i.get("name") == experiment["experiment"]])
+            try:
+                paper = paper_of(experiment.get("reproduces"))
+            except ValueError as error:
+                raise BadRecordsError(f"{path}: {error}") from None
+            members = [info for info in infos if info.get("name") == experiment["experiment"]]
+            yield _entry(experiment, paper, path.parent, out, members)
 
 
-def _entry(experiment: dict[str, Any], folder: Path, out: Path, infos: list[dict[str, Any]]) -> Entry:
+def _entry(
+    experiment: dict[str, Any], paper: Paper | None, folder: Path, out: Path, infos: list[dict[str, Any]]
+) -> Entry:
     reproduces = experiment.get("reproduces") or {}
     page = folder / "report.html"
     target = page if page.is_file() else folder
@@ -141,7 +170,8 @@ def _entry(experiment: dict[str, Any], folder: Path, out: Path, infos: list[dict
     return Entry(
         name=str(experiment["experiment"]),
         link=f"./{quote(Path(os.path.relpath(target, out)).as_posix())}",  # no name can pose as another scheme
-        paper=str(reproduces.get("paper") or ""),
+        reproduces=reproduces,
+        paper=paper,
         figures=figure_numbers(reproduces.get("figure")),
         forms=" and ".join(reproduces.get("forms") or []),
         variation=str(reproduces.get("variation") or ""),

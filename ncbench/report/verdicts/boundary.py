@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncbench.claims.types import Claim
+from ncbench.claims.types import Boundary
 from ncbench.report.statistics import FEWEST, crossing, percentiles, resampled
-from ncbench.report.verdicts.decide import Decision, Interval, decide, not_finite, replicas, shown
+from ncbench.report.verdicts.decide import Decision, Interval, decide, judges, not_finite, replicas, shown
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
 __all__ = ["boundary"]
@@ -17,50 +17,48 @@ FEWEST_PLACES = 3
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def boundary(claim: Claim, sample: Sample) -> Decision:
+@judges(Boundary)
+def boundary(claim: Boundary, sample: Sample) -> Decision:
     """Slope of log crossing against log `against`, near the claimed one.
 
     The crossing at a place of `against`: of `threshold`, by the medians over replicas along `axis`. The interval
     resamples the places; those without a crossing inside the axis are left out, and so are values that are not finite.
     """
-    assert claim.threshold is not None
-    assert claim.slope is not None
-    assert claim.absolute is not None
     table = _on_axes(claim, sample)
     finite = table[np.isfinite(table["value"])]
-    found: list[dict[str, Any]] = []
+    crossings: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for place in sorted(table["against"].unique()):
         rows = finite[finite["against"] == place]
         medians = rows.groupby("axis")["value"].median()
         where = crossing(list(medians.index), list(medians), claim.threshold)
         if math.isfinite(where):
-            found.append({"against": float(place), "crossing": where, "replicas": _replicas(rows)})
+            crossings.append({"against": float(place), "crossing": where, "replicas": _replicas(rows)})
         else:
             left_out.append({"against": float(place), "median": _side(medians, claim.threshold)})
-    if len(found) < FEWEST_PLACES:
+    if len(crossings) < FEWEST_PLACES:
         raise NotEnoughDataError(
-            f"{claim.threshold:g} is crossed along {claim.axis} at {len(found)} places of {claim.against}, "
+            f"{claim.threshold:g} is crossed along {claim.axis} at {len(crossings)} places of {claim.against}, "
             f"{FEWEST_PLACES} are needed"
         )
     lost = not_finite(table)["not_finite"]
-    x, y = (np.log(np.array([entry[name] for entry in found])) for name in ("against", "crossing"))
+    x, y = (np.log(np.array([entry[name] for entry in crossings])) for name in ("against", "crossing"))
     estimate = float(_slopes(x[None], y[None])[0])
     interval: Interval = None
-    if len(found) >= FEWEST:
-        interval = percentiles(resampled(lambda draws: _slopes(x[draws], y[draws]), len(found)))
+    if len(crossings) >= FEWEST:
+        interval = percentiles(resampled(lambda draws: _slopes(x[draws], y[draws]), len(crossings)))
     decades = float((x.max() - x.min()) / math.log(10))
     size = _replicas(finite)
     text = f"slope of the crossing of {claim.threshold:g} along {claim.axis} against {claim.against} {estimate:.4g}"
-    text += f"{shown(interval)}; {replicas(size)}, {len(found)} places over {decades:.2g} decades"
+    text += f"{shown(interval)}; {replicas(size)}, {len(crossings)} places over {decades:.2g} decades"
     text += ", none at " + ", ".join(f"{entry['against']:g}" for entry in left_out) if left_out else ""
     text += f", {lost} values not finite" if lost else ""
     allowed = (claim.slope - claim.absolute, claim.slope + claim.absolute)
-    evidence = {"allowed": allowed, "not_finite": lost, "decades": decades, "places": found, "left_out": left_out}
-    return decide(claim, text, size, estimate, interval, allowed, evidence, units="places")
+    evidence = {"allowed": allowed, "not_finite": lost, "decades": decades, "places": crossings, "left_out": left_out}
+    return decide(claim.by, text, size, estimate, interval, allowed, evidence, units="places")
 
 
-def _on_axes(claim: Claim, sample: Sample) -> pd.DataFrame:
+def _on_axes(claim: Boundary, sample: Sample) -> pd.DataFrame:
     """The values with columns `axis` and `against`, both positive numbers."""
     table = sample.values(claim.selection, claim.axis)
     table["against"] = sample.column(claim.against, table)

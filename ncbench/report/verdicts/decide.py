@@ -1,9 +1,10 @@
-"""What a check of a claim found, and how an interval decides it."""
+"""What a check of a claim found, how an interval decides it, and which function checks which type of claim."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,27 @@ import pandas as pd
 from ncbench.claims.types import Claim
 from ncbench.report.statistics import FEWEST, wilson
 
-__all__ = ["Decision", "Interval", "decide", "failing_share", "lost", "not_finite", "replicas", "shown", "too_few"]
+if TYPE_CHECKING:
+    from ncbench.report.verdicts.selection import Sample
+
+__all__ = [
+    "Check",
+    "Decision",
+    "Interval",
+    "checks_of",
+    "decide",
+    "failing_share",
+    "judges",
+    "lost",
+    "not_finite",
+    "replicas",
+    "shown",
+    "too_few",
+]
 
 MOST_FAILING = 10
+Check = Callable[[Any, "Sample"], "Decision"]
+CheckT = TypeVar("CheckT", bound=Check)
 Interval = tuple[float, float] | None
 Bounds = tuple[float | None, float | None]
 
@@ -29,26 +48,40 @@ class Decision:
     reason: str = ""
 
 
+def judges(*kinds: type[Claim]) -> Callable[[CheckT], CheckT]:
+    """Marks a function as the check of these types of claims."""
+
+    def mark(function: CheckT) -> CheckT:
+        function.judges = kinds  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def checks_of(*modules: ModuleType) -> dict[type[Claim], Check]:
+    """Type of claim -> its check, of the functions that are marked in these modules."""
+    marked = [function for module in modules for function in vars(module).values() if hasattr(function, "judges")]
+    return {kind: function for function in marked for kind in function.judges}
+
+
 def decide(
-    claim: Claim,
+    by: str,
     measured: str,
     size: int,
     estimate: float,
     interval: Interval,
     allowed: Bounds,
     evidence: Mapping[str, Any],
-    exact: bool = False,
     units: str = "replicas",
 ) -> Decision:
-    """The finding for a quantity that must lie in `allowed`, ends included (None: no bound there).
+    """The decision on a quantity that must lie in `allowed`, ends included (None: no bound there).
 
-    By interval: it holds if all of the interval is allowed and fails if none of it is. `by: estimate`, and a quantity
-    that is `exact` (has no interval), are decided by the estimate; the interval is then evidence only. `units` are
-    what is resampled for it.
+    By interval: it holds if all of the interval is allowed and fails if none of it is. By estimate, as is every
+    quantity that has no interval: the interval is evidence only. `units` are what is resampled for it.
     """
     low, high = interval or (None, None)
     numbers = {"estimate": estimate, "low": low, "high": high, **evidence}
-    if claim.by == "estimate" or exact:
+    if by == "estimate":
         return Decision(_inside(estimate, estimate, allowed), measured, size, numbers)
     if interval is None:
         reason = f"no interval from fewer than {FEWEST} {units}"
@@ -58,8 +91,10 @@ def decide(
     return Decision(holds, measured, size, numbers, reason)
 
 
-def failing_share(claim: Claim, met: "pd.Series[bool]", table: pd.DataFrame, evidence: Mapping[str, Any]) -> Decision:
-    """The finding for the share of replicas that meet a condition, with Wilson's interval and those that do not."""
+def failing_share(
+    at_least: float, by: str, met: "pd.Series[bool]", table: pd.DataFrame, evidence: Mapping[str, Any]
+) -> Decision:
+    """The decision on the share of replicas that meet a condition, with Wilson's interval and those that do not."""
     hits, size = int(met.sum()), len(table)
     if not size:
         return Decision(None, "0 replicas", 0, reason="no replica is left")
@@ -70,8 +105,8 @@ def failing_share(claim: Claim, met: "pd.Series[bool]", table: pd.DataFrame, evi
         {"run": row["run"], "replica": int(row["replica"]), "value": row["value"]}
         for row in table[~met].head(MOST_FAILING).to_dict("records")
     ]
-    numbers = {"hits": hits, "at_least": claim.at_least, **evidence, **not_finite(table), "failing": failing}
-    return decide(claim, text, size, hits / size, interval, (claim.at_least, None), numbers)
+    numbers = {"hits": hits, "at_least": at_least, **evidence, **not_finite(table), "failing": failing}
+    return decide(by, text, size, hits / size, interval, (at_least, None), numbers)
 
 
 def shown(interval: Interval) -> str:
@@ -99,11 +134,11 @@ def lost(table: pd.DataFrame) -> str:
     return f", {number} not finite" if number else ""
 
 
-def too_few(claim: Claim, finding: Decision) -> Decision:
+def too_few(claim: Claim, decision: Decision) -> Decision:
     """Undecided, where fewer replicas were looked at than the claim asks for."""
-    if finding.size >= claim.min_replicas:
-        return finding
-    return replace(finding, holds=None, reason=f"min_replicas={claim.min_replicas}, and there are {finding.size}")
+    if decision.size >= claim.min_replicas:
+        return decision
+    return replace(decision, holds=None, reason=f"min_replicas={claim.min_replicas}, and there are {decision.size}")
 
 
 def _inside(low: float, high: float, allowed: Bounds) -> bool | None:

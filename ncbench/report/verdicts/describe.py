@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ncbench.claims.types import Condition, Selection
+from ncbench.claims.selection import Condition, Selection
 
 __all__ = ["describe", "describe_condition", "describe_where"]
 
@@ -11,19 +11,19 @@ __all__ = ["describe", "describe_condition", "describe_where"]
 def describe(selection: Selection) -> str:
     """A selection as a reader names it.
 
-    >>> describe(Selection("rank", layers=("intermediate",), stage="pre", over_layers="max"))
+    >>> describe(Selection(measure="rank", layers=("intermediate",), stage="pre", reduce_layers="max"))
     'max rank (intermediate, pre)'
     """
     name = f"sigma_{selection.index}/sigma_1" if selection.index else selection.measure
     name += f"/{selection.relative_to}" if selection.relative_to else ""
     name += "/first" if selection.relative_to_first else ""
     places = [*selection.layers, *([selection.stage] if selection.stage else [])]
-    places += [f"from {selection.source}"] if selection.source else []
+    places += [f"from {selection.source_layer}"] if selection.source_layer else []
     places += [] if selection.split == "train" else [selection.split]
-    places += [] if selection.at == "last" else [f"step {selection.at}"]
+    places += [] if selection.step == "last" else [f"step {selection.step}"]
     name += f" ({', '.join(places)})" if places else ""
-    name = f"{selection.over_layers} {name}" if selection.over_layers else name
-    return f"{name}, given {describe_condition(selection.meeting)}" if selection.meeting else name
+    name = f"{selection.reduce_layers} {name}" if selection.reduce_layers else name
+    return f"{name}, given {describe_condition(selection.given)}" if selection.given else name
 
 
 def describe_condition(condition: Condition) -> str:

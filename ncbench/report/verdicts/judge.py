@@ -1,50 +1,44 @@
 """Judges the claims of experiments on recorded data alone.
 
 A verdict is `reproduced` where the claim holds on all replicas, `conditional` where that is not shown but it holds on
-those that meet its `provided`, `not reproduced` where it fails, `not enough data` where the records cannot decide. A
-run folder may come from anywhere: what its claims can name is an entry of CHECKS, and no code.
+those that meet its `condition`, `not reproduced` where it fails, `not enough data` where the records cannot decide. A
+run folder may come from anywhere: what its claims can name is a type of `ncbench.claims.types`, and no code.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ncbench.claims.types import Claim, parse_claims
+from ncbench.claims.claim import Claim, OnSelection
+from ncbench.claims.papers import paper_of
+from ncbench.claims.parse import parse_claims
+from ncbench.claims.selection import Condition
 from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key, read_yaml
-from ncbench.report.verdicts import boundary as boundaries
-from ncbench.report.verdicts import checks, trends
-from ncbench.report.verdicts.decide import Decision, too_few
+from ncbench.report.verdicts import boundary, checks, trends
+from ncbench.report.verdicts.decide import Decision, checks_of, too_few
 from ncbench.report.verdicts.describe import describe_condition
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
-__all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
+__all__ = ["CHECKS", "SCHEMA_VERSION", "Judgement", "Verdict", "judge", "write_claims"]
 
-CHECKS: dict[str, Callable[[Claim, Sample], Decision]] = {
-    "share_below": checks.share,
-    "share_above": checks.share,
-    "share_between": checks.share,
-    "value": checks.value,
-    "monotone": trends.monotone,
-    "slope": trends.slope,
-    "boundary": boundaries.boundary,
-    "ordering": checks.ordering,
-    "count": checks.count,
-    "equal_ranks": checks.equal_ranks,
-}
+SCHEMA_VERSION = 2  # of claims.json; 1: claims without a name and a source
+CHECKS = checks_of(checks, trends, boundary)
 # Overrides that change neither what is computed nor what is compared with the paper.
-_OWN = ("experiment", "hydra", "logger", "trainer.progress", "dataset.root", "dataset.download")
+_NO_CHANGE = ("experiment", "hydra", "logger", "trainer.progress", "dataset.root", "dataset.download")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say about a claim: in one line for a reader, and in numbers."""
+    """What the records say about a claim: in one line for a reader, and in numbers. `written`: its keys in yaml."""
 
+    name: str
     claim: Claim
+    written: Mapping[str, Any]
     verdict: str
     measured: str
     sample_size: int
@@ -52,8 +46,8 @@ class Verdict:
 
     @property
     def agrees(self) -> bool:
-        """Whether it is the verdict that the experiment's file expects."""
-        return self.verdict == self.claim.expect
+        """Whether it is the verdict that the experiment's file expects, if it expects one."""
+        return self.claim.expect in (None, self.verdict)
 
 
 @dataclass(frozen=True)
@@ -88,8 +82,12 @@ def judge(dir: Dir) -> list[Judgement]:
                 experiment,
                 config.get("reproduces"),
                 sorted({str(infos[run]["config_hash"]) for run in members if infos[run].get("config_hash")}),
-                sorted({one for run in members for one in _overrides(runs[run], config.get("grid") or {})}),
-                [_judged(claim, sample) for claim in claims if sample is not None],
+                sorted({change for run in members for change in _overrides(runs[run], config.get("grid") or {})}),
+                [
+                    _judged(name, claim, config["claims"][name], sample)
+                    for name, claim in claims.items()
+                    if sample is not None
+                ],
             )
         )
     return judgements
@@ -105,7 +103,8 @@ def write_claims(judgements: list[Judgement], path: Path) -> None:
             "overrides": judgement.overrides,
             "claims": [
                 {
-                    **verdict.claim.given,
+                    "name": verdict.name,
+                    **verdict.written,
                     "verdict": verdict.verdict,
                     "agrees": verdict.agrees,
                     "measured": verdict.measured,
@@ -117,59 +116,60 @@ def write_claims(judgements: list[Judgement], path: Path) -> None:
         }
         for judgement in judgements
     ]
-    text = json.dumps(_plain({"schema_version": 1, "experiments": experiments}), indent=1, allow_nan=False)
+    content = {"schema_version": SCHEMA_VERSION, "experiments": experiments}
+    text = json.dumps(_plain(content), indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _judged(claim: Claim, sample: Sample) -> Verdict:
-    found = _checked(claim, sample)
+def _judged(name: str, claim: Claim, written: Mapping[str, Any], sample: Sample) -> Verdict:
+    decision = _checked(claim, sample)
     part: Decision | None = None
-    if claim.provided is not None and found.holds is not True and found.size:
+    if claim.condition is not None and decision.holds is not True and decision.size:
         try:
-            part = _on_condition(claim, sample)
+            part = _on_condition(claim, claim.condition, sample)
         except NotEnoughDataError as reason:  # it fails, but whether under the condition too is not known
-            found = replace(found, holds=None, reason=f"provided: {reason}")
-    verdict = {True: "reproduced", False: "not reproduced", None: "not enough data"}[found.holds]
-    measured, evidence = found.measured, dict(found.evidence)
-    if part is not None and claim.provided is not None:
-        evidence["provided"] = {"sample_size": part.size, "measured": part.measured, **part.evidence}
-        measured += f"; provided {describe_condition(claim.provided)}: {part.measured}"
+            decision = replace(decision, holds=None, reason=f"condition: {reason}")
+    verdict = {True: "reproduced", False: "not reproduced", None: "not enough data"}[decision.holds]
+    measured, evidence = decision.measured, dict(decision.evidence)
+    if part is not None and claim.condition is not None:
+        evidence["condition"] = {"sample_size": part.size, "measured": part.measured, **part.evidence}
+        measured += f"; under the condition {describe_condition(claim.condition)}: {part.measured}"
         if part.holds:
             verdict = "conditional"
     if verdict == "not enough data":
-        evidence["reason"] = found.reason
-        measured = f"{measured}: {found.reason}" if measured else found.reason
+        evidence["reason"] = decision.reason
+        measured = f"{measured}: {decision.reason}" if measured else decision.reason
     numbers = {key: number for key, number in evidence.items() if number is not None}
-    return Verdict(claim, verdict, measured, found.size, _plain(numbers))
+    return Verdict(name, claim, written, verdict, measured, decision.size, _plain(numbers))
 
 
 def _checked(claim: Claim, sample: Sample) -> Decision:
     try:
-        found = too_few(claim, CHECKS[claim.check](claim, sample))
-        pairs = sample.pairs(claim.selection)
-        return replace(found, evidence={**found.evidence, "pairs": pairs}) if pairs else found
+        decision = too_few(claim, CHECKS[type(claim)](claim, sample))
+        pairs = sample.pairs(claim.selection) if isinstance(claim, OnSelection) else []
+        return replace(decision, evidence={**decision.evidence, "pairs": pairs}) if pairs else decision
     except NotEnoughDataError as reason:
         return Decision(None, "", 0, reason=str(reason))
 
 
-def _on_condition(claim: Claim, sample: Sample) -> Decision:
-    """The finding on the replicas that meet `provided`."""
-    assert claim.provided is not None
-    part = sample.meeting(claim.provided)
+def _on_condition(claim: Claim, condition: Condition, sample: Sample) -> Decision:
+    """The decision on the replicas that meet the condition."""
+    part = sample.meeting(condition)
     if part.only is None or not len(part.only):
         return Decision(None, "no replica meets it", 0)
-    found = _checked(claim, part)
-    return found if found.measured else Decision(None, found.reason, 0)
+    decision = _checked(claim, part)
+    return decision if decision.measured else Decision(None, decision.reason, 0)
 
 
-def _configured(path: Path) -> tuple[dict[str, Any], tuple[Claim, ...]]:
+def _configured(path: Path) -> tuple[dict[str, Any], dict[str, Claim]]:
     if not path.is_file():
-        return {}, ()
+        return {}, {}
     config = read_yaml(path)
     if not isinstance(config, dict):
         raise BadRecordsError(f"{path}: has to hold a mapping")
     try:
-        return config, parse_claims(config.get("claims") or [])
+        paper_of(config.get("reproduces"))
+        return config, parse_claims(config.get("claims") or {})
     except ValueError as error:
         raise BadRecordsError(f"{path}: {error}") from None
 
@@ -180,19 +180,19 @@ def _overrides(run: Path, grid: Mapping[str, Any]) -> list[str]:
     listed = read_yaml(path) if path.is_file() else []
     if not isinstance(listed, list):
         raise BadRecordsError(f"{path}: has to hold a list")
-    return [one for one in map(str, listed) if not _among(one.lstrip("+~").partition("=")[0], grid)]
+    return [change for change in map(str, listed) if not _among(change.lstrip("+~").partition("=")[0], grid)]
 
 
 def _among(key: str, grid: Mapping[str, Any]) -> bool:
-    return key in grid or any(key == own or key.startswith((f"{own}.", f"{own}/")) for own in _OWN)
+    return key in grid or any(key == word or key.startswith((f"{word}.", f"{word}/")) for word in _NO_CHANGE)
 
 
 def _plain(value: Any) -> Any:
     """JSON's own types."""
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(entry) for entry in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):

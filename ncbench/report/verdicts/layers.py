@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ncbench.claims.types import Selection
+from ncbench.claims.selection import Selection
 from ncbench.records.load import layer_key
 from ncbench.records.runs import read_yaml
 from ncbench.report.verdicts.describe import describe
@@ -23,20 +23,20 @@ def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, P
     """The rows of the chosen layers, stage and source layer; column `place` counts the layers from 1."""
     frame = frame[frame["run"].isin(list(folders)) & (frame["layer"] != "")]
     staged = frame if selection.stage is None else frame[frame["stage"] == selection.stage]
-    if selection.source is not None:
-        staged = staged[staged["source_layer"] == selection.source]
+    if selection.source_layer is not None:
+        staged = staged[staged["source_layer"] == selection.source_layer]
     places: dict[tuple[str, str], int] = {}
     for run, layers in staged.groupby("run")["layer"]:
         recorded = sorted(map(str, layers.unique()), key=layer_key)
         patterns = _patterns(selection, str(run), folders[str(run)])
         for pattern in patterns:
             # Of the intermediate layers those behind a source have a value from it.
-            behind = selection.source is not None and selection.layers[0] in ("intermediate", "inner")
+            behind = selection.source_layer is not None and selection.layers[0] in ("intermediate", "inner")
             if not behind and not fnmatch.filter(recorded, pattern):
                 raise NotEnoughDataError(f"{describe(selection)} is not recorded in {pattern} of run {run}")
         names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
         places |= {(str(run), name): place for place, name in enumerate(names, start=1)}
-    place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"])]
+    place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"], strict=True)]
     return staged.assign(place=place)[np.array(place, dtype=int) > 0]
 
 

@@ -1,14 +1,13 @@
 """Chooses recorded values for a claim: one per replica, or one per replica and place on an axis."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ncbench.claims.types import Condition, Selection
+from ncbench.claims.selection import Condition, Selection
 from ncbench.records.load import layer_key, load_final, load_measures, load_references, load_spectra
 from ncbench.records.runs import frozen, load_replicas, load_run_info
 from ncbench.report.verdicts.describe import describe, describe_condition, describe_where
@@ -31,7 +30,7 @@ class Sample:
         self.infos = load_run_info(runs)
         self.diverged = [(run, i) for run, info in self.infos.items() for i in frozen(info, "diverged")]
         self.replicas = self._replicas()
-        self._folders = dict(zip(self.infos, runs))
+        self._folders = dict(zip(self.infos, runs, strict=True))
         self._loaded: dict[tuple[Any, ...], pd.DataFrame] = {}
 
     def meeting(self, condition: Condition) -> "Sample":
@@ -68,12 +67,16 @@ class Sample:
             return []
         if selection.relative_to is not None:
             frame = frame.assign(value=frame["value"] / self.lines(selection.relative_to, frame))
-        kept = frame[np.isfinite(frame["value"]) & ~_index(frame).isin(self.diverged)]
-        found = [
-            {"layer": str(layer), "source": str(source), **dict(zip(QUANTILES, values.quantile([*QUANTILES.values()])))}
-            for (layer, source), values in kept.groupby(["layer", "source_layer"], observed=True)["value"]
+        finite = frame[np.isfinite(frame["value"]) & ~_index(frame).isin(self.diverged)]
+        quantiles = [
+            {
+                "layer": str(layer),
+                "source": str(source),
+                **dict(zip(QUANTILES, values.quantile([*QUANTILES.values()]), strict=True)),
+            }
+            for (layer, source), values in finite.groupby(["layer", "source_layer"], observed=True)["value"]
         ]
-        return sorted(found, key=lambda pair: (layer_key(pair["layer"]), layer_key(pair["source"])))
+        return sorted(quantiles, key=lambda pair: (layer_key(pair["layer"]), layer_key(pair["source"])))
 
     def _theory(self, selection: Selection, chosen: pd.DataFrame) -> pd.DataFrame:
         """The theory line `line:NAME` of each replica, as if it had been recorded."""
@@ -87,7 +90,7 @@ class Sample:
             frame = frame.assign(axis=frame["place"])
         elif axis == "step":
             frame = frame.assign(axis=frame["step"])
-        table = joined(frame, by, selection.over_layers)
+        table = joined(frame, by, selection.reduce_layers)
         missing = chosen.loc[~_index(chosen).isin(_index(table)), "run"]
         if len(missing):
             raise NotEnoughDataError(f"{describe(selection)} is not recorded in run {missing.iloc[0]}")
@@ -106,7 +109,7 @@ class Sample:
 
     def _over_first(self, frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
         """The rows, each divided by its own value at the first measurement."""
-        first = self._rows(replace(selection, at="first"), every_step=False)
+        first = self._rows(selection.model_copy(update={"step": "first"}), every_step=False)
         place = [name for name in PLACE if name in frame]
         columns = dict.fromkeys(place, object)  # categories of two tables need not agree
         starts = first[[*place, "value"]].rename(columns={"value": "start"}).astype(columns)
@@ -125,7 +128,9 @@ class Sample:
             run = str(row["run"])
             known = self.replicas.loc[self.replicas["run"] == run, "replica"]
             values |= {(run, int(who)): row["value"] for who in (row["replicas"] or known)}
-        lines = pd.Series([values.get(key, math.nan) for key in zip(table["run"], table["replica"])], table.index)
+        lines = pd.Series(
+            [values.get(key, math.nan) for key in zip(table["run"], table["replica"], strict=True)], table.index
+        )
         if lines.isna().any():
             where = table.loc[lines.isna(), "run"].iloc[0]
             raise NotEnoughDataError(f"the theory line {name} has no value for replicas of run {where}")
@@ -146,13 +151,13 @@ class Sample:
         return frame.astype({"replica": int}).drop_duplicates(REPLICA)
 
     def _chosen(self, selection: Selection) -> pd.DataFrame:
-        """The replicas that `where`, `meeting` and `only` keep, of runs that are all done."""
-        where, condition = selection.where, selection.meeting
+        """The replicas that `where`, `given` and `only` keep, of runs that are all done."""
+        where, condition = selection.where, selection.given
         chosen = self.replicas
         for name, wanted in where.items():
             known = self.column(name, chosen)
-            several = wanted if isinstance(wanted, list | tuple) else [wanted]
-            chosen = chosen[[any(_same(value, one) for one in several) for value in known]]
+            choices = wanted if isinstance(wanted, list | tuple) else [wanted]
+            chosen = chosen[[any(_same(value, choice) for choice in choices) for value in known]]
         if chosen.empty:
             raise NotEnoughDataError(f"no replica{describe_where(where)}")
         listed = set(self.replicas["run"])
@@ -164,8 +169,7 @@ class Sample:
         if condition is None:
             return chosen
         # Looked at in the chosen replicas alone: other runs need not have recorded it.
-        asked = replace(condition.selection, where={**where, **condition.selection.where})
-        met = self.meeting(replace(condition, selection=asked))
+        met = self.meeting(condition.model_copy(update={"where": {**where, **condition.where}}))
         assert met.only is not None
         chosen = chosen[_index(chosen).isin(met.only)]
         if chosen.empty:
@@ -181,27 +185,27 @@ class Sample:
 
     def _rows(self, selection: Selection, every_step: bool) -> pd.DataFrame:
         """The rows of the measure at the step asked for, of the chosen split; whole-network rows without layers."""
-        at: Any = None if every_step else selection.at
+        steps: Any = None if every_step else selection.step
         layers = None if selection.layers else [""]
-        key = (selection.measure, selection.index, at, layers is None, selection.split)
+        key = (selection.measure, selection.index, steps, layers is None, selection.split)
         if key not in self._loaded:
             if selection.index is not None:
-                frame = self._ratios(selection.index, at)
-            elif at == "last":
+                frame = self._ratios(selection.index, steps)
+            elif steps == "last":
                 frame = load_final(self.runs, measures=selection.measure, layers=layers)
             else:
-                frame = load_measures(self.runs, measures=selection.measure, layers=layers, steps=at)
+                frame = load_measures(self.runs, measures=selection.measure, layers=layers, steps=steps)
             if selection.index is None:  # what is no function of the data has no split
                 frame = frame[frame["split"].isin([selection.split, ""])]
             self._loaded[key] = frame.assign(run=frame["run"].astype(str))
         return self._loaded[key]
 
-    def _ratios(self, index: int, at: Any) -> pd.DataFrame:
-        frame = load_spectra(self.runs, steps=at, indices=[0, index - 1])
+    def _ratios(self, index: int, steps: Any) -> pd.DataFrame:
+        frame = load_spectra(self.runs, steps=steps, indices=[0, index - 1])
         place = ["run", "replica", "step", "layer", "stage"]
         first = frame[frame["index"] == 0].set_index(place)["singular_value"]
-        own = frame[frame["index"] == index - 1].set_index(place)["singular_value"]
-        return (own / first).rename("value").reset_index()
+        chosen = frame[frame["index"] == index - 1].set_index(place)["singular_value"]
+        return (chosen / first).rename("value").reset_index()
 
 
 def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ncbench.claims.types import Claim
+from ncbench.claims.types import Monotone, Slope
 from ncbench.report.statistics import FEWEST, percentiles, rank_correlation, resampled
-from ncbench.report.verdicts.decide import Decision, Interval, decide, not_finite, replicas, shown
+from ncbench.report.verdicts.decide import Decision, Interval, decide, judges, not_finite, replicas, shown
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
 __all__ = ["monotone", "slope"]
@@ -17,16 +17,17 @@ MOST_ROWS = 50
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def monotone(claim: Claim, sample: Sample) -> Decision:
+@judges(Monotone)
+def monotone(claim: Monotone, sample: Sample) -> Decision:
     """Spearman's rank correlation of the value with the axis, over all replicas together, at least so far from zero."""
     table = _on_axis(claim, sample, 3)
     estimate, interval = _over_replicas(table, rank_correlation)
-    assert claim.at_least is not None
     allowed = (claim.at_least, None) if claim.direction == "increasing" else (None, -claim.at_least)
-    return _found(claim, "rank correlation", table, estimate, interval, allowed)
+    return _decision(claim, "rank correlation", table, estimate, interval, allowed)
 
 
-def slope(claim: Claim, sample: Sample) -> Decision:
+@judges(Slope)
+def slope(claim: Slope, sample: Sample) -> Decision:
     """Slope of the least-squares line through the medians at the places on the axis, near the claimed one.
 
     loglog: ln y against ln x; semilogx: y against ln x.
@@ -48,14 +49,12 @@ def slope(claim: Claim, sample: Sample) -> Decision:
         return float(across @ up / (across @ across))
 
     estimate, interval = _over_replicas(table, fitted)
-    assert claim.slope is not None
-    assert claim.absolute is not None
-    return _found(
+    return _decision(
         claim, "slope", table, estimate, interval, (claim.slope - claim.absolute, claim.slope + claim.absolute)
     )
 
 
-def _on_axis(claim: Claim, sample: Sample, fewest: int) -> pd.DataFrame:
+def _on_axis(claim: Monotone | Slope, sample: Sample, fewest: int) -> pd.DataFrame:
     table = sample.values(claim.selection, claim.axis)
     if not pd.api.types.is_numeric_dtype(table["axis"]) or table["axis"].isna().any():
         raise NotEnoughDataError(f"axis={claim.axis} is not a number for every replica")
@@ -73,15 +72,15 @@ def _over_replicas(table: pd.DataFrame, statistic: Callable[[Array, Array], Any]
     parts = [rows[columns].to_numpy(dtype=float) for _, rows in table.groupby(["run", "replica"])]
 
     def drawn(draws: Array) -> Array:
-        rows = (np.concatenate([parts[i] for i in draw]) for draw in draws)
-        return np.array([float(statistic(own[:, 0], own[:, 1])) for own in rows])
+        samples = (np.concatenate([parts[i] for i in draw]) for draw in draws)
+        return np.array([float(statistic(rows[:, 0], rows[:, 1])) for rows in samples])
 
     estimate = float(drawn(np.arange(len(parts))[None])[0])
     return estimate, percentiles(resampled(drawn, len(parts))) if len(parts) >= FEWEST else None
 
 
-def _found(
-    claim: Claim,
+def _decision(
+    claim: Monotone | Slope,
     what: str,
     table: pd.DataFrame,
     estimate: float,
@@ -102,4 +101,4 @@ def _found(
     evidence = {"allowed": allowed, "not_finite": lost, "places": rows.iloc[keep].to_dict("records")}
     text = f"{what} along {claim.axis} {estimate:.4g}{shown(interval)}; {replicas(size)}, {len(rows)} places"
     text += f", {lost} values not finite" if lost else ""
-    return decide(claim, text, size, estimate, interval, allowed, evidence)
+    return decide(claim.by, text, size, estimate, interval, allowed, evidence)
