@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FORMS = ("quick", "paper")  # quick: minutes on two CPU cores; paper: the size of the paper
-_KEYS = ("paper", "figure", "forms", "variation")
+_KEYS = ("paper", "figure", "forms", "variation", "picture")
 
 
 def _numbered(value: Any) -> Any:
@@ -96,11 +96,11 @@ def paper_of(reproduces: Any) -> Paper | None:
 
 
 def check_reproduces(value: Any) -> None:
-    """ValueError unless `value` is None or {paper, figure, forms, variation}.
+    """ValueError unless `value` is None or {paper, figure, forms, variation, picture}.
 
     `paper` is the key of a known paper (or a whole one, as `carry_paper` writes it), `figure` one of its figures or a
-    list of them, `forms` some of FORMS, `variation` (optional) says in words how the experiment differs from the
-    figure.
+    list of them, `forms` some of FORMS. Optional are `variation`, in words how the experiment differs from the figure,
+    and `picture`, the figure of the report that corresponds to the paper's.
     """
     if value is None:
         return
@@ -109,7 +109,7 @@ def check_reproduces(value: Any) -> None:
     unknown = sorted(set(value) - set(_KEYS))
     if unknown:
         raise ValueError(f"reproduces.{unknown[0]}={value[unknown[0]]}: unknown key (known: {', '.join(_KEYS)})")
-    if not isinstance(value["paper"], Mapping) and value["paper"] not in package_papers():
+    if not isinstance(value["paper"], Mapping) and str(value["paper"]) not in package_papers():
         known = ", ".join(package_papers())
         rule = f"must be one of {known}, or have a file paper/{value['paper']}.yaml in --config-dir"
         raise ValueError(f"reproduces.paper={value['paper']}: {rule}")

@@ -58,7 +58,7 @@ def write_stack(
     run: Path,
     replicas: list[dict[str, Any]],
     values: dict[str, Any],
-    claims: list[dict[str, Any]] | None = None,
+    claims: dict[str, dict[str, Any]] | None = None,
     *,
     spectra: dict[str, dict[int, list[list[float]]]] | None = None,
     grams: dict[str, dict[int, list[list[float]]]] | None = None,
@@ -68,7 +68,7 @@ def write_stack(
     **info: Any,
 ) -> Path:
     """A finished run of these replicas. `spectra` and `grams` (of samples) hold rows per replica by place and step."""
-    write_values(run, values, claims or [], swept=replicas, depth=depth, **info)
+    write_values(run, values, claims or {}, swept=replicas, depth=depth, **info)
     if classes is not None:
         config = (run / "config.yaml").read_text()
         (run / "config.yaml").write_text(f"{config}dataset: {{classes: {classes}}}\n")

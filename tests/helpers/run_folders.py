@@ -84,11 +84,12 @@ def gram_rows(seeds: list[int], step: int) -> list[tuple[Any, ...]]:
     return rows
 
 
-def claims() -> list[dict[str, Any]]:
+def claims() -> dict[str, dict[str, Any]]:
     """A claim that the records of eight replicas bear out (replica i ends at 0.1 + i/100), and one that they do not."""
-    below = {"check": "share_below", "below": 0.2, "at_least": 0.5, "expect": "reproduced", "says": "the loss falls"}
-    line = {"check": "share_below", "reference": "srg", "at_least": 0.9, "expect": "not reproduced", "says": "all SRG"}
-    return [below, line]
+    paper: dict[str, Any] = {"check": "share_below", "source": "paper"}
+    below = {"below": 0.2, "at_least": 0.5, "expect": "reproduced", "statement": "the loss falls"}
+    line = {"reference": "srg", "at_least": 0.9, "expect": "not reproduced", "statement": "all SRG"}
+    return {"loss_falls": paper | below, "all_below_srg": paper | line}
 
 
 def write_part(path: Path, schema: pa.Schema, rows: list[tuple[Any, ...]]) -> None:
@@ -108,7 +109,7 @@ def write_run(
     swept: dict[str, Any] | None = None,
     scale: float = 1.0,
     finished: bool = True,
-    claims: list[dict[str, Any]] | None = None,
+    claims: dict[str, dict[str, Any]] | None = None,
 ) -> Path:
     """A run of `len(seeds)` replicas; an unfinished one has its first two recordings and no Gram matrices.
 
@@ -168,7 +169,7 @@ def write_run(
 def write_values(
     run: Path,
     values: dict[str, list[float] | dict[int, list[float]]],
-    claims: list[dict[str, Any]],
+    claims: dict[str, dict[str, Any]],
     *,
     spectra: dict[str, list[list[float]]] | None = None,
     lines: dict[str, float | list[float] | None] | None = None,

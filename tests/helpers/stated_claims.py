@@ -5,14 +5,19 @@ from tests.helpers.run_folders import write_values
 
 
 def claim(check, expect="reproduced", **keys):
-    return {"says": f"{check} of the paper", "check": check, "expect": expect, **keys}
+    return {"statement": f"{check} of the paper", "source": "paper", "check": check, "expect": expect, **keys}
+
+
+def named(*stated):
+    """These claims under names, as a configuration has them."""
+    return {f"claim_{place}": keys for place, keys in enumerate(stated)}
 
 
 def verdict(tmp_path, stated, values, **record):
     """The verdict on one claim of one run."""
-    write_values(tmp_path / "run", values, [stated], **record)
-    ((found,),) = (judgement.verdicts for judgement in judge(tmp_path))
-    return found
+    write_values(tmp_path / "run", values, named(stated), **record)
+    ((decided,),) = (judgement.verdicts for judgement in judge(tmp_path))
+    return decided
 
 
 BELOW = claim("share_below", reference="dnc", at_least=0.9)

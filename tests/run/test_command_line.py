@@ -125,12 +125,12 @@ def test_a_done_run_takes_over_the_present_claims(tmp_path, capsys):
     folder = tmp_path / "run"
     where = f"hydra.run.dir={folder}"
     assert run(*TINY, where) == 0
-    assert "says:" in (folder / "config.yaml").read_text()
-    assert run(*TINY, where, "claims=[]") == 0
+    assert "statement:" in (folder / "config.yaml").read_text()
+    assert run(*TINY, where, "claims=null") == 0
     assert "already done" in capsys.readouterr().out
-    assert "says:" not in (folder / "config.yaml").read_text()
+    assert "statement:" not in (folder / "config.yaml").read_text()
     assert run("-m", *TINY, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=run") == 0
-    assert "says:" in (folder / "config.yaml").read_text()
+    assert "statement:" in (folder / "config.yaml").read_text()
 
 
 def test_a_grid_reports_every_failure_and_goes_on(tmp_path, capsys, monkeypatch):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = """# @package _global_
@@ -26,7 +27,8 @@ replicate: {{seed: 8}}
 schedule: {{steps: {steps}}}
 measure: {{points: 3}}
 claims:
-  - {{says: it falls, check: share_below, below: {below}, at_least: 0.5, expect: reproduced}}
+{inherited}  it_falls:
+    {{statement: it falls, source: ours, check: share_below, below: {below}, at_least: 0.5, expect: reproduced}}
 """
 
 
@@ -46,9 +48,11 @@ def house(tmp_path_factory):
     others = shutil.ignore_patterns("__pycache__", "sukenik24", "zangrando2?")
     for folder in ("ncbench", "conf", "scripts"):
         shutil.copytree(ROOT / folder, root / folder, ignore=others)
+    parent = yaml.safe_load((ROOT / "conf" / "experiment" / "dufm_k10.yaml").read_text())
+    inherited = "".join(f"  {claim}: null\n" for claim in parent["claims"])
     made = (("a_first", "zangrando24", 10, 1.0), ("b_long", "zangrando24", 15000, 1.0), ("other", "garrod25", 10, 0.0))
     for name, paper, steps, below in made:
-        text = TINY.format(name=name, paper=paper, steps=steps, below=below)
+        text = TINY.format(name=name, paper=paper, steps=steps, below=below, inherited=inherited)
         (root / "conf" / "experiment" / f"{name}.yaml").write_text(text)
     return root
 

@@ -160,7 +160,8 @@ def _entries(dir: Path, out: Path) -> Iterator[Entry]:
 def _entry(
     experiment: dict[str, Any], paper: Paper | None, folder: Path, out: Path, infos: list[dict[str, Any]]
 ) -> Entry:
-    reproduces = experiment.get("reproduces") or {}
+    named = experiment.get("reproduces")
+    reproduces = named if isinstance(named, dict) else {}
     page = folder / "report.html"
     target = page if page.is_file() else folder
     statuses = [str(info.get("status")) for info in infos]

@@ -20,7 +20,13 @@ EVIL = "<img src=http://example.org/x.png onerror=alert(1)><script>alert(2)</scr
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("pages")
     write_run(base / "run", list(range(8)), name="dufm_k4", claims=claims())
-    write_run(base / "evil", [0, 1], name="evil", claims=[{**claims()[0], "says": EVIL}], swept={"note": EVIL})
+    write_run(
+        base / "evil",
+        [0, 1],
+        name="evil",
+        claims={"loss_falls": {**claims()["loss_falls"], "statement": EVIL}},
+        swept={"note": EVIL},
+    )
     assert main([str(base / "run")]) == 0
     assert main([str(base / "evil")]) == 0
     assert main([str(base), "--index"]) == 0
@@ -92,11 +98,11 @@ def test_a_script_that_escaping_let_through_would_not_run(driver, folder, tmp_pa
 
 
 def test_the_index_has_every_figure(driver, folder):
-    from ncbench.claims.papers import PAPERS
+    from ncbench.claims.papers import package_papers
 
     opened(driver, folder / "index.html")
     settings = driver.find_elements(By.CSS_SELECTOR, ".matrix td")
-    assert len(settings) == sum(len(paper.figures) for paper in PAPERS)
+    assert len(settings) == sum(len(paper.figures) for paper in package_papers().values())
     marks = [setting.text.splitlines()[-1] for setting in settings]
     assert marks.count("·") == len(settings) - 1  # the one experiment that names its figure
     link = driver.find_element(By.LINK_TEXT, "dufm_k4")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ncbench.claims.papers import PAPERS
+from ncbench.claims.papers import package_papers
 from ncbench.report.__main__ import main
 from ncbench.report.pages.badges import facts, figure_of, overall
 from ncbench.report.pages.index import write_index
@@ -17,8 +17,8 @@ from tests.helpers.run_folders import claims, write_run
 def results(tmp_path_factory):
     base = tmp_path_factory.mktemp("results")
     write_run(base / "one", list(range(8)), name="dufm_k4", claims=claims())
-    write_run(base / "grid" / "a", list(range(4)), name="grid", claims=claims()[:1])
-    write_run(base / "grid" / "b", list(range(4)), name="grid", claims=claims()[:1])
+    write_run(base / "grid" / "a", list(range(4)), name="grid", claims={"loss_falls": claims()["loss_falls"]})
+    write_run(base / "grid" / "b", list(range(4)), name="grid", claims={"loss_falls": claims()["loss_falls"]})
     for folder in ("one", "grid"):
         assert main([str(base / folder)]) == 0
     return base
@@ -28,11 +28,12 @@ def test_index_lists_every_figure_and_links_the_reports(results, tmp_path):
     page = write_index(results, tmp_path / "out")
     text = page.read_text()
     listed = (tmp_path / "out" / "README.md").read_text()
-    for paper in PAPERS:
+    papers = package_papers().values()
+    for paper in papers:
         assert paper.arxiv in text
-        for figure in paper.figures:
-            assert f"<b>{figure.number}</b>" in text
-    assert listed.count("· not yet") == sum(len(paper.figures) for paper in PAPERS) - 1
+        for number in paper.figures:
+            assert f"<b>{number}</b>" in text
+    assert listed.count("· not yet") == sum(len(paper.figures) for paper in papers) - 1
     (row,) = [line for line in listed.splitlines() if "`dufm_k4`" in line]
     assert "**2 top**" in row
     assert "✗ not reproduced | 1 reproduced, 1 not reproduced | 60 s |" in row
@@ -45,7 +46,12 @@ def test_index_lists_every_figure_and_links_the_reports(results, tmp_path):
 
 def test_a_verdict_that_was_not_expected_stands_out(results, tmp_path):
     folder = tmp_path / "one"
-    write_run(folder, list(range(8)), name="dufm_k4", claims=[{**claims()[0], "expect": "not reproduced"}])
+    write_run(
+        folder,
+        list(range(8)),
+        name="dufm_k4",
+        claims={"loss_falls": {**claims()["loss_falls"], "expect": "not reproduced"}},
+    )
     assert main([str(folder), "--check"]) == 1
     assert "expected: not reproduced" in (folder / "report.html").read_text()
     write_index(tmp_path, tmp_path)
@@ -63,7 +69,12 @@ def test_runs_that_are_not_done_are_named(tmp_path):
 
 def test_what_came_from_files_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>|`x`"
-    write_run(tmp_path / "run", list(range(8)), name=evil, claims=[{**claims()[0], "says": evil}])
+    write_run(
+        tmp_path / "run",
+        list(range(8)),
+        name=evil,
+        claims={"loss_falls": {**claims()["loss_falls"], "statement": evil}},
+    )
     assert main([str(tmp_path / "run")]) == 0
     reported = json.loads((tmp_path / "run" / "claims.json").read_text())
     reported["experiments"][0]["reproduces"]["variation"] = evil

@@ -10,12 +10,12 @@ from ncbench.report.verdicts import boundary as boundaries
 from ncbench.report.verdicts import selection
 from ncbench.report.verdicts.judge import judge
 from tests.helpers.ensemble_folders import grid, write_stack
-from tests.helpers.stated_claims import claim
+from tests.helpers.stated_claims import claim, named
 
 NAN = math.nan
 LAMBDAS = [1e-4, 1e-3, 1e-2, 1e-1]
 RATIOS = [0.5, 1.0, 2.0, 4.0]
-BOUNDARY = claim("boundary", measure="tail", layers="all", stage="weight", over_layers="max", by="estimate")
+BOUNDARY = claim("boundary", measure="tail", layers="all", stage="weight", reduce_layers="max", by="estimate")
 BOUNDARY |= {"axis": "noise", "against": "weight_decay", "threshold": 0.01, "slope": 0.5, "absolute": 0.1}
 
 
@@ -27,7 +27,7 @@ def tail(point):
 def judged(tmp_path, points, tails, stated=BOUNDARY):
     """The verdict where the largest tail of the layers is that of head.2."""
     values = {"head.1.weight.tail": [value / 2 for value in tails], "head.2.weight.tail": tails}
-    write_stack(tmp_path / "run", points, values, [stated])
+    write_stack(tmp_path / "run", points, values, named(stated))
     ((found,),) = (judgement.verdicts for judgement in judge(tmp_path))
     return found
 

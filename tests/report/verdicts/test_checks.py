@@ -8,7 +8,7 @@ from ncbench.report.verdicts import checks, selection, trends
 from ncbench.report.verdicts import decide as findings
 from ncbench.report.verdicts.judge import judge
 from tests.helpers.run_folders import write_values
-from tests.helpers.stated_claims import BELOW, EQUAL, MONOTONE, claim, verdict
+from tests.helpers.stated_claims import BELOW, EQUAL, MONOTONE, claim, named, verdict
 
 NAN, INF = math.nan, math.inf
 
@@ -66,7 +66,7 @@ def test_each_replica_is_compared_with_its_own_line(tmp_path):
 def test_shares_of_the_extreme_of_layers(tmp_path, check, keys, hits):
     values = {"head.1.pre.rank": [5, 4, 6, 5, NAN], "head.2.pre.rank": [5, 5, 5, 7, 5], "head.2.post.rank": [10] * 5}
     values["head.3.pre.rank"] = [10] * 5
-    ranks = {"measure": "rank", "layers": "intermediate", "stage": "pre", "over_layers": "max"}
+    ranks = {"measure": "rank", "layers": "intermediate", "stage": "pre", "reduce_layers": "max"}
     found = verdict(tmp_path, claim(check, at_least=0.4, by="estimate", **ranks, **keys), values)
     assert found.evidence["hits"] == hits
     assert found.verdict == "reproduced"
@@ -75,7 +75,7 @@ def test_shares_of_the_extreme_of_layers(tmp_path, check, keys, hits):
 
 
 def test_a_planted_bug_in_shares_is_seen(tmp_path, mutant):
-    write_values(tmp_path / "run", {"loss": [0.1, NAN]}, [])
+    write_values(tmp_path / "run", {"loss": [0.1, NAN]}, {})
     sample = selection.Sample([tmp_path / "run"])
     table = sample.values(selection.Selection())
     assert selection.within(table["value"], below=1).tolist() == [True, False]
@@ -83,11 +83,11 @@ def test_a_planted_bug_in_shares_is_seen(tmp_path, mutant):
     assert not lenient.within(table["value"], between=(0.1, 0.1)).any()
     assert selection.within(table["value"], between=(0.1, 0.1)).tolist() == [True, False]
     swapped = mutant(
-        checks, '(line, None) if claim.check == "share_below"', '(None, line) if claim.check == "share_below"'
+        checks, 'within(table["value"], below=bound) if below', 'within(table["value"], above=bound) if below'
     )
-    write_values(tmp_path / "run", {"loss": [0.1] * 4}, [BELOW], lines={"dnc": 0.2})
+    write_values(tmp_path / "run", {"loss": [0.1] * 4}, named(BELOW), lines={"dnc": 0.2})
     ((found,),) = (one.verdicts for one in judge(tmp_path))
-    assert (found.evidence["hits"], swapped.share(found.claim, selection.Sample([tmp_path / "run"])).holds) == (
+    assert (found.evidence["hits"], swapped.share_beyond(found.claim, selection.Sample([tmp_path / "run"])).holds) == (
         4,
         False,
     )
@@ -298,7 +298,7 @@ def test_count(tmp_path, keys, expected):
 def test_a_planted_bug_in_count_is_seen(tmp_path, mutant):
     found = verdict(tmp_path, claim("count", below=0.2, at_most=1), {"loss": [0.1, 0.15, 0.3]})
     assert found.verdict == "not reproduced"
-    bound = "(claim.at_least, claim.at_most), evidence, exact=True"
+    bound = "None, (claim.at_least, claim.at_most), evidence"
     unbounded = mutant(checks, bound, bound.replace("claim.at_most", "None"))
     assert unbounded.count(found.claim, selection.Sample([tmp_path / "run"])).holds is True
     loose = mutant(findings, "False if high < least or low > most", "False if high < least and low > most")

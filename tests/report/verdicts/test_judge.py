@@ -10,36 +10,36 @@ from ncbench.report.__main__ import main
 from ncbench.report.verdicts import judge as claims
 from ncbench.report.verdicts.judge import judge, write_claims
 from tests.helpers.run_folders import write_records, write_run, write_values
-from tests.helpers.stated_claims import BELOW, EQUAL, MONOTONE, claim, verdict
+from tests.helpers.stated_claims import BELOW, EQUAL, MONOTONE, claim, named, verdict
 
 NAN, INF = math.nan, math.inf
 
 
-PROVIDED = {"measure": "rank", "layers": ["head.1"], "stage": "pre", "between": [5, 5]}
+ON_RANK_5 = {"measure": "rank", "layers": ["head.1"], "stage": "pre", "between": [5, 5]}
 
 
 def test_conditional_is_for_those_that_meet_the_condition(tmp_path, mutant):
-    stated = BELOW | {"provided": PROVIDED, "expect": "conditional"}
+    stated = BELOW | {"condition": ON_RANK_5, "expect": "conditional"}
     values = {"loss": [0.1] * 40 + [0.3] * 24, "head.1.pre.rank": [5] * 40 + [6] * 24}
     found = verdict(tmp_path, stated, values, lines={"dnc": 0.2})
     assert found.verdict == "conditional"
     assert found.agrees
-    assert (found.sample_size, found.evidence["provided"]["sample_size"]) == (64, 40)
+    assert (found.sample_size, found.evidence["condition"]["sample_size"]) == (64, 40)
     assert found.measured.endswith(
-        "; provided rank (head.1, pre) = 5: 40 of 40 replicas (100 %; 95 % interval 91.2 to 100 %)"
+        "; under the condition rank (head.1, pre) = 5: 40 of 40 replicas (100 %; 95 % interval 91.2 to 100 %)"
     )
 
     def with_ranks(ranks, **keys):
         return verdict(tmp_path, stated | keys, values | {"head.1.pre.rank": ranks}, lines={"dnc": 0.2})
 
     assert with_ranks([6] * 40 + [5] * 24).verdict == "not reproduced"  # it fails just there
-    assert with_ranks([6] * 64).evidence["provided"]["measured"] == "no replica meets it"
+    assert with_ranks([6] * 64).evidence["condition"]["measured"] == "no replica meets it"
     assert with_ranks([6] * 64).verdict == "not reproduced"
     assert with_ranks([5] * 40 + [6] * 24, min_replicas=41).verdict == "not reproduced"
-    assert with_ranks([5] * 39 + [NAN] * 25).evidence["provided"]["sample_size"] == 39
+    assert with_ranks([5] * 39 + [NAN] * 25).evidence["condition"]["sample_size"] == 39
     unknown = verdict(tmp_path, stated, {"loss": values["loss"]}, lines={"dnc": 0.2})
     assert unknown.verdict == "not enough data"
-    assert unknown.evidence["reason"] == "provided: rank (head.1, pre) is not recorded in run run"
+    assert unknown.evidence["reason"] == "condition: rank (head.1, pre) is not recorded in run run"
     everywhere = verdict(tmp_path, stated, values | {"loss": [0.1] * 64}, lines={"dnc": 0.2})
     assert everywhere.verdict == "reproduced"
     assert not everywhere.agrees
@@ -55,7 +55,7 @@ def test_conditional_is_for_those_that_meet_the_condition(tmp_path, mutant):
         (BELOW, {"lines": {"dnc": None}}, "the theory line dnc has no value for replicas of run run"),
         (BELOW | {"measure": "nc9"}, {"lines": {"dnc": 1}}, "nc9 is not recorded in run run"),
         (BELOW | {"split": "test"}, {"lines": {"dnc": 1}}, "loss (test) is not recorded in run run"),
-        (BELOW | {"at": 7}, {"lines": {"dnc": 1}}, "loss (step 7) is not recorded in run run"),
+        (BELOW | {"step": 7}, {"lines": {"dnc": 1}}, "loss (step 7) is not recorded in run run"),
         (BELOW | {"where": {"depth": 3}}, {}, "depth is neither replicated nor swept in these runs (they have: seed)"),
         (BELOW, {"status": "failed", "lines": {"dnc": 1}}, "run run is failed, not done"),
         (
@@ -73,18 +73,18 @@ def test_what_is_missing_is_said(tmp_path, stated, record, reason):
 def test_first_step_and_where(tmp_path):
     values = {"loss": {0: [3.0, 4.0], 1000: [1.0, 2.0]}}
     swept = [{"depth": 3}, {"depth": 4}]
-    for keys, estimate in (({}, 1.5), ({"at": "first"}, 3.5), ({"at": 0, "where": {"depth": 4}}, 4.0)):
+    for keys, estimate in (({}, 1.5), ({"step": "first"}, 3.5), ({"step": 0, "where": {"depth": 4}}, 4.0)):
         found = verdict(tmp_path, claim("value", at_most=9, by="estimate", **keys), values, swept=swept)
         assert found.evidence["estimate"] == estimate
 
 
 def test_runs_of_one_name_are_judged_together_by_the_claims_of_the_latest(tmp_path):
     for job, (decay, started) in enumerate([(1e-3, "2026-01-01"), (2e-3, "2026-01-03"), (4e-3, "2026-01-02")]):
-        stated = [MONOTONE | {"by": "estimate"}] if job == 1 else []
+        stated = named(MONOTONE | {"by": "estimate"}) if job == 1 else {}
         overrides = ("+experiment=fig1", f"objective.weight_decay={decay}", "logger=wandb", "hydra.run.dir=x", "seed=1")
         record = {"swept": [{"weight_decay": decay}] * 2, "config_hash": f"{job}", "started": started}
         write_values(tmp_path / str(job), {"loss": [job, job]}, stated, overrides=overrides, **record)
-    write_values(tmp_path / "other", {"loss": [1.0]}, [], name="a_figure")
+    write_values(tmp_path / "other", {"loss": [1.0]}, {}, name="a_figure")
     other, found = judge(tmp_path)
     assert (other.experiment, other.verdicts) == ("a_figure", [])
     assert (found.experiment, found.hashes, found.reproduces) == (
@@ -97,13 +97,13 @@ def test_runs_of_one_name_are_judged_together_by_the_claims_of_the_latest(tmp_pa
 
 
 def test_claims_json_is_deterministic_and_strict(tmp_path):
-    write_values(tmp_path / "run", {"loss": [0.1, NAN]}, [BELOW], lines={"dnc": 0.2})
+    write_values(tmp_path / "run", {"loss": [0.1, NAN]}, named(BELOW), lines={"dnc": 0.2})
     write_claims(judge(tmp_path), tmp_path / "a.json")
     write_claims(judge(tmp_path), tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     content = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     (experiment,) = content["experiments"]
-    assert (content["schema_version"], experiment["experiment"], experiment["overrides"]) == (1, "fig1", [])
+    assert (content["schema_version"], experiment["experiment"], experiment["overrides"]) == (2, "fig1", [])
     (stated,) = experiment["claims"]
     assert {key: stated[key] for key in BELOW} == BELOW
     assert (stated["verdict"], stated["agrees"], stated["sample_size"]) == ("not enough data", False, 2)
@@ -113,16 +113,18 @@ def test_claims_json_is_deterministic_and_strict(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("claims: [{check: os.system, says: a, expect: reproduced}]", "claims[0].check=os.system: unknown check"),
-        ("claims: [{check: {a: 1}}]", "claims[0].check={'a': 1}: unknown check"),
-        ("claims: {a: 1}", "claims={'a': 1}: must be a list"),
+        ("claims: {a: {check: os.system, statement: a}}", "claims.a.check=os.system: unknown check"),
+        ("claims: {b: {check: {a: 1}}}", "claims.b.check={'a': 1}: unknown check"),
+        ("claims: {a: 1}", "claims.a=1: must be a mapping of keys"),
+        ("claims: [{check: value}]", "claims: a list was the form before version 0.2"),
+        ("reproduces: {paper: {key: a, title: b}}", "reproduces.paper: figures: a value is needed"),
         ("claims: [", "not valid YAML"),
         ("claims: [!!python/object/apply:os.system [ls]]", "not valid YAML"),
         ("3", "has to hold a mapping"),
     ],
 )
 def test_a_run_folder_cannot_name_code(tmp_path, capsys, text, message):
-    run = write_values(tmp_path / "run", {"loss": [0.1]}, [])
+    run = write_values(tmp_path / "run", {"loss": [0.1]}, {})
     (run / "config.yaml").write_text(text)
     with pytest.raises(BadRecordsError) as caught:
         judge(tmp_path)
@@ -134,8 +136,8 @@ def test_a_run_folder_cannot_name_code(tmp_path, capsys, text, message):
 
 def test_what_a_foreign_folder_lacks_is_no_traceback(tmp_path, capsys):
     values = {"loss": [0.1], "head.1.pre.rank": [5], "head.2.pre.rank": [5]}
-    run = write_values(tmp_path / "run", values, [])
-    (run / "config.yaml").write_text(json.dumps({"claims": [EQUAL | {"by": "estimate"}]}) + "\n")
+    run = write_values(tmp_path / "run", values, {})
+    (run / "config.yaml").write_text(json.dumps({"claims": named(EQUAL | {"by": "estimate"})}) + "\n")
     assert judge(tmp_path)[0].verdicts[0].evidence["reason"] == "the config.yaml of run run says no model.depth"
     (run / "config.yaml").write_text("reproduces: 2024-05-23\n")
     write_claims(judge(tmp_path), tmp_path / "claims.json")
@@ -146,19 +148,21 @@ def test_what_a_foreign_folder_lacks_is_no_traceback(tmp_path, capsys):
 
 
 def test_check_exits_1_when_a_verdict_is_not_the_expected_one(tmp_path, capsys):
-    write_values(tmp_path / "run", {"loss": [0.1] * 64}, [BELOW], lines={"dnc": 0.2})
+    write_values(tmp_path / "run", {"loss": [0.1] * 64}, named(BELOW), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 0
     line = (
         "fig1: reproduced (expected reproduced): share_below of the paper -- 64 of 64 replicas (100 %; 95 % interval 94"
     )
     assert capsys.readouterr().out.splitlines()[1].startswith(line)
-    write_values(tmp_path / "run", {"loss": [0.3] * 64}, [BELOW], lines={"dnc": 0.2})
+    write_values(tmp_path / "run", {"loss": [0.3] * 64}, named(BELOW), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 1
     assert "fig1: not reproduced (expected reproduced)" in capsys.readouterr().out
     assert main([str(tmp_path)]) == 0
     content = json.loads((tmp_path / "claims.json").read_text())
     assert content["experiments"][0]["claims"][0]["agrees"] is False
-    write_values(tmp_path / "run", {"loss": [0.3] * 64}, [BELOW | {"expect": "not reproduced"}], lines={"dnc": 0.2})
+    write_values(
+        tmp_path / "run", {"loss": [0.3] * 64}, named(BELOW | {"expect": "not reproduced"}), lines={"dnc": 0.2}
+    )
     assert main([str(tmp_path), "--check"]) == 0
 
 
@@ -178,7 +182,8 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
     """0.1 x 4 seeds at K = 6, 10, 15: SRG over DNC falls from 0.9 to 0.7."""
     for K, srg in ((6, 0.09), (10, 0.08), (15, 0.07)):
         claim = {
-            "says": "the ratio of the closed forms falls with K",
+            "statement": "the ratio of the closed forms falls with K",
+            "source": "paper",
             "check": "monotone",
             "measure": "line:srg",
             "relative_to": "dnc",
@@ -190,7 +195,7 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
         }
         run = tmp_path / str(K)
         swept = [{"classes": K}] * 4
-        write_values(run, {"loss": [0.2] * 4}, [claim], lines={"srg": srg, "dnc": 0.1}, swept=swept)
+        write_values(run, {"loss": [0.2] * 4}, named(claim), lines={"srg": srg, "dnc": 0.1}, swept=swept)
         references = json.loads((run / "references.json").read_text())
         extra = {**references[0], "measure": "spectra", "value": None, "values": {"head.1.pre": [1.0]}}
         (run / "references.json").write_text(json.dumps([*references, extra]))

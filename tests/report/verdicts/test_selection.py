@@ -11,36 +11,42 @@ from ncbench.report.verdicts import selection
 from ncbench.report.verdicts.judge import judge
 from tests.helpers.ensemble_folders import grid, line, pair_values, write_stack
 from tests.helpers.run_folders import write_values
-from tests.helpers.stated_claims import claim, verdict
+from tests.helpers.stated_claims import claim, named, verdict
 
 NAN = math.nan
-BOUND = {"measure": "rank_bound", "layers": "all", "stage": "weight", "over_layers": "max"}
+BOUND = {"measure": "rank_bound", "layers": "all", "stage": "weight", "reduce_layers": "max"}
 
 
 def estimate(tmp_path, values, **keys):
     return verdict(tmp_path, claim("value", at_most=1e9, by="estimate", **keys), values).evidence.get("estimate")
 
 
-def test_over_layers_joins_the_source_layers_too_and_source_keeps_one(tmp_path, mutant):
+def test_reduce_layers_joins_the_source_layers_too_and_source_keeps_one(tmp_path, mutant):
     """Bounds 10 (l - j) 10^-l: 1 and 0.2, 0.1 from the inputs, 0.1 from head.1."""
     values = pair_values(1, 2)
     assert estimate(tmp_path, values, **BOUND) == pytest.approx(1.0)
-    assert estimate(tmp_path, values, **BOUND | {"over_layers": "min"}) == pytest.approx(0.1)
-    assert estimate(tmp_path, values, **BOUND | {"over_layers": "mean"}) == pytest.approx((1.0 + 0.2 + 0.1) / 3)
-    assert estimate(tmp_path, values, **BOUND, source="head.1") == pytest.approx(0.1)
+    assert estimate(tmp_path, values, **BOUND | {"reduce_layers": "min"}) == pytest.approx(0.1)
+    assert estimate(tmp_path, values, **BOUND | {"reduce_layers": "mean"}) == pytest.approx((1.0 + 0.2 + 0.1) / 3)
+    assert estimate(tmp_path, values, **BOUND, source_layer="head.1") == pytest.approx(0.1)
     one = {**BOUND, "layers": ["head.2"]}
-    del one["over_layers"]
-    assert estimate(tmp_path, values, **one, source="features") == pytest.approx(0.2)
+    del one["reduce_layers"]
+    assert estimate(tmp_path, values, **one, source_layer="features") == pytest.approx(0.2)
     found = verdict(tmp_path, claim("value", at_most=1, by="estimate", **one), values)
     assert found.evidence["reason"] == "several layers, stages or source layers are recorded where one was chosen"
-    found = verdict(tmp_path, claim("value", at_most=1, by="estimate", **one, source="head.9"), values)
+    found = verdict(tmp_path, claim("value", at_most=1, by="estimate", **one, source_layer="head.9"), values)
     assert found.evidence["reason"] == "rank_bound (head.2, weight, from head.9) is not recorded in run run"
     hidden = {**BOUND, "layers": "intermediate"}
-    assert estimate(tmp_path, pair_values(1, 3), **hidden, source="head.1") == pytest.approx(0.1)  # head.2 of 1, 2
+    assert estimate(tmp_path, pair_values(1, 3), **hidden, source_layer="head.1") == pytest.approx(
+        0.1
+    )  # head.2 of 1, 2
     inner = {**BOUND, "layers": "inner"}  # head.2 of 1, 2, 3
-    assert estimate(tmp_path, pair_values(1, 3), **inner, source="features") == pytest.approx(0.2)
-    deaf = mutant(selection, "in_layers(frame, selection,", "in_layers(frame, replace(selection, source=None),")
-    stated = claim("value", at_most=1, by="estimate", **BOUND, source="head.1")
+    assert estimate(tmp_path, pair_values(1, 3), **inner, source_layer="features") == pytest.approx(0.2)
+    deaf = mutant(
+        selection,
+        "in_layers(frame, selection,",
+        'in_layers(frame, selection.model_copy(update={"source_layer": None}),',
+    )
+    stated = claim("value", at_most=1, by="estimate", **BOUND, source_layer="head.1")
     found = verdict(tmp_path, stated, values)
     sample = deaf.Sample([tmp_path / "run"])
     assert sample.values(found.claim.selection)["value"].tolist() == pytest.approx([1.0])
@@ -51,7 +57,7 @@ def test_evidence_of_pairs_where_a_layer_has_several_sources(tmp_path, mutant):
     ratios = [0.3, 0.1, 0.5, 0.2, 0.4]
     values = {"head.1.weight.tightness@features": [0.1] * 5, "head.2.weight.tightness@features": [0.2] * 4 + [NAN]}
     values["head.2.weight.tightness@head.1"] = ratios
-    tight = {"measure": "tightness", "layers": "all", "stage": "weight", "over_layers": "max"}
+    tight = {"measure": "tightness", "layers": "all", "stage": "weight", "reduce_layers": "max"}
     stated = claim("share_below", below=1, at_least=0.1, by="estimate", **tight)
     found = verdict(tmp_path, stated, values)
     assert (found.verdict, found.evidence["hits"], found.evidence["not_finite"]) == ("reproduced", 4, 1)
@@ -75,7 +81,7 @@ def test_evidence_of_pairs_where_a_layer_has_several_sources(tmp_path, mutant):
     single = {"head.1.weight.tail@head.1": [0.1] * 5, "head.2.weight.tail@head.2": [0.1] * 5}
     plain = verdict(tmp_path, stated | {"measure": "tail"}, single)
     assert "pairs" not in plain.evidence
-    where = {"meeting": {**tight, "measure": "tightness", "below": 0.35}}
+    where = {"given": {**tight, "measure": "tightness", "below": 0.35}}
     kept = verdict(tmp_path, stated | where, values)
     assert kept.evidence["pairs"][2]["median"] == pytest.approx(0.2)  # of 0.3, 0.1, 0.2
 
@@ -89,14 +95,16 @@ RATIO = {"measure": "tcv", "layers": ["head.*"], "stage": "post", "relative_to_f
 
 @pytest.mark.parametrize(("how", "expected"), [("max", [0.5, 0.9]), ("min", [0.1, 0.25]), ("mean", [0.3, 0.575])])
 def test_values_are_divided_by_their_first_before_layers_are_joined(tmp_path, how, expected):
-    write_values(tmp_path / "run", FALLING, [])
+    write_values(tmp_path / "run", FALLING, {})
     sample = selection.Sample([tmp_path / "run"])
-    chosen = selection.Selection("tcv", layers=("head.*",), stage="post", over_layers=how, relative_to_first=True)
+    chosen = selection.Selection(
+        measure="tcv", layers=("head.*",), stage="post", reduce_layers=how, relative_to_first=True
+    )
     assert sample.values(chosen)["value"].tolist() == pytest.approx(expected)
 
 
 def test_a_ratio_of_final_to_first_decides_a_claim(tmp_path, mutant):
-    stated = claim("share_below", below=0.95, at_least=0.9, by="estimate", over_layers="max", **RATIO)
+    stated = claim("share_below", below=0.95, at_least=0.9, by="estimate", reduce_layers="max", **RATIO)
     found = verdict(tmp_path, stated, FALLING)
     assert (found.verdict, found.evidence["hits"]) == ("reproduced", 2)
     rising = FALLING | {"head.1.post.tcv": {0: [0.1, 2.0], 1000: [0.5, 0.5]}}
@@ -122,14 +130,18 @@ def test_a_ratio_to_the_first_along_the_steps_and_of_singular_values(tmp_path):
     spectra = {"head.1.weight": {0: [[4.0, 2.0]], 1000: [[4.0, 1.0]]}}
     sigma = {"measure": "sigma", "index": 2, "layers": ["head.1"], "stage": "weight", "relative_to_first": True}
     write_stack(
-        tmp_path / "run", grid(1), {"loss": [0.1]}, [claim("value", at_most=1, by="estimate", **sigma)], spectra=spectra
+        tmp_path / "run",
+        grid(1),
+        {"loss": [0.1]},
+        named(claim("value", at_most=1, by="estimate", **sigma)),
+        spectra=spectra,
     )
     assert judge(tmp_path)[0].verdicts[0].evidence["estimate"] == pytest.approx(0.5)
 
 
 LOW = {"measure": "tcv", "layers": ["head.1"], "stage": "post", "relative_to_first": True}
-COLLAPSED = {"meeting": {**LOW, "below": 0.01}}
-OTHERS = {"meeting": {**LOW, "above": 0.01}}
+COLLAPSED = {"given": {**LOW, "below": 0.01}}
+OTHERS = {"given": {**LOW, "above": 0.01}}
 ORDERING = claim("ordering", smaller=COLLAPSED, larger=OTHERS)
 
 
@@ -160,23 +172,23 @@ def test_groups_that_meet_a_condition_are_compared_in_their_medians(tmp_path, mu
 
 
 def test_a_condition_in_any_selection_and_only_of_its_own_replicas(tmp_path):
-    still = {"meeting": {"measure": "grad_max", "below": 1e-3}}
+    still = {"given": {"measure": "grad_max", "below": 1e-3}}
     values = {"loss": [1.0, 2.0, 9.0], "grad_max": [1e-6, 1e-5, NAN]}
     stated = claim("value", statistic="max", at_most=3, **still)
     found = verdict(tmp_path, stated, values)
     assert (found.verdict, found.sample_size, found.evidence["estimate"]) == ("reproduced", 2, 2.0)
-    write_values(tmp_path / "other", {"loss": [7.0]}, [], swept=[{"depth": 9}], started="2025-01-01")
+    write_values(tmp_path / "other", {"loss": [7.0]}, {}, swept=[{"depth": 9}], started="2025-01-01")
     swept = [{"depth": 3}] * 3
     here = stated | {"where": {"depth": 3}}
-    write_values(tmp_path / "run", values, [stated, here], swept=swept)
+    write_values(tmp_path / "run", values, named(stated, here), swept=swept)
     everywhere, narrowed = judge(tmp_path)[0].verdicts
     assert everywhere.evidence["reason"] == "grad_max is not recorded in run other"
     assert (narrowed.verdict, narrowed.sample_size) == ("reproduced", 2)
     assert narrowed.measured.startswith("max loss, given grad_max < 0.001 2;")
     conditional = claim("share_below", below=1.5, at_least=0.9, by="estimate", expect="conditional", **still)
-    conditional["provided"] = {"measure": "grad_max", "below": 5e-6}
+    conditional["condition"] = {"measure": "grad_max", "below": 5e-6}
     found = verdict(tmp_path / "c", conditional, values)
-    assert (found.verdict, found.sample_size, found.evidence["provided"]["sample_size"]) == ("conditional", 2, 1)
+    assert (found.verdict, found.sample_size, found.evidence["condition"]["sample_size"]) == ("conditional", 2, 1)
 
 
 def test_a_line_of_any_measure_can_be_claimed_about(tmp_path, mutant):
@@ -188,7 +200,7 @@ def test_a_line_of_any_measure_can_be_claimed_about(tmp_path, mutant):
     near = claim("share_between", measure="norm", layers=["head.2"], stage="weight", relative_to="intermediate")
     near |= {"between": [0.97, 1.03], "at_least": 0.9, "by": "estimate"}
     fall = claim("value", measure="line:intermediate", value=0.75, tolerance=0.01, by="estimate")
-    write_stack(tmp_path / "run", grid(2), norms, [near, fall], lines=lines)
+    write_stack(tmp_path / "run", grid(2), norms, named(near, fall), lines=lines)
     first, second = judge(tmp_path)[0].verdicts
     assert (first.verdict, first.evidence["hits"]) == ("reproduced", 2)
     assert (second.verdict, second.evidence["estimate"]) == ("reproduced", 0.75)

@@ -1,0 +1,110 @@
+"""A stranger's paper: one file of its figures and one experiment outside the repository, by --config-dir.
+
+Listed, trained, judged and shown in an index, also where the stranger's folder is not known any more.
+"""
+
+import json
+import shutil
+
+import pytest
+
+from ncbench.report.__main__ import main as report
+from ncbench.train import main as train
+
+PAPER = """arxiv: "2701.00001"
+title: "A paper of somebody else's"
+figures:
+  1: the loss of a small unconstrained features model
+  2: its ranks
+"""
+EXPERIMENT = """# @package _global_
+# Paper    arXiv 2701.00001, Figure 1: the loss falls below its start.
+# Command  python -m ncbench.train --config-dir DIR +experiment=doe27/fig1
+# Expected the loss ends below 0.5 in every replica.
+# Cost     a second.
+defaults:
+  - override /dataset: labels
+  - override /model: dufm
+  - override /objective: dufm
+  - override /optimizer: heavy_ball
+  - override /schedule: full_batch
+name: doe27_fig1
+reproduces: {paper: doe27, figure: 1, forms: [quick]}
+dataset: {classes: 4, per_class: 2}
+model: {depth: 3, width: 6}
+schedule: {steps: 200}
+measure: {points: 4}
+replicate: {seed: 6}
+claims:
+  loss_falls:
+    statement: "Figure 1: the loss ends below one half."
+    source: paper
+    check: value
+    statistic: max
+    at_most: 0.4999
+    expect: reproduced
+  loss_is_not_zero:
+    statement: "The loss does not reach zero."
+    source: ours
+    check: share_above
+    above: 0.0
+    at_least: 0.5
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of configuration outside the repository."""
+    folder = tmp_path / "own"
+    (folder / "paper").mkdir(parents=True)
+    (folder / "paper" / "doe27.yaml").write_text(PAPER)
+    (folder / "experiment" / "doe27").mkdir(parents=True)
+    (folder / "experiment" / "doe27" / "fig1.yaml").write_text(EXPERIMENT)
+    return folder
+
+
+def test_a_paper_of_ones_own_is_listed_trained_judged_and_indexed(own, tmp_path, capsys):
+    config_dir = ["--config-dir", str(own)]
+    assert train(["--list", "doe27", *config_dir, "--names"]) == 0
+    assert capsys.readouterr().out == "doe27/fig1\n"
+    assert train(["--list", *config_dir]) == 0
+    listed = capsys.readouterr().out
+    assert "doe27/fig1\n    paper   arXiv 2701.00001, Figure 1: the loss falls" in listed
+    assert "dufm_k10" in listed
+    run = tmp_path / "run"
+    assert train([*config_dir, "+experiment=doe27/fig1", f"hydra.run.dir={run}", "trainer.progress=false"]) == 0
+    shutil.rmtree(own)  # as where the run is downloaded: the stranger's files are not there
+    capsys.readouterr()
+    assert report([str(run), "--check"]) == 0
+    checked = capsys.readouterr().out
+    assert "doe27_fig1: reproduced (expected reproduced): Figure 1: the loss ends below one half." in checked
+    assert "The loss does not reach zero." in checked
+    page = (run / "report.html").read_text()
+    assert "arXiv 2701.00001, Figure 1" in page
+    assert page.index("What the paper says") < page.index("ends below one half")
+    assert page.index("ends below one half") < page.index("Checks of this project") < page.index("not reach zero")
+    (experiment,) = json.loads((run / "claims.json").read_text())["experiments"]
+    assert experiment["reproduces"]["paper"]["title"] == "A paper of somebody else's"
+    assert [(claim["name"], claim["source"]) for claim in experiment["claims"]] == [
+        ("loss_falls", "paper"),
+        ("loss_is_not_zero", "ours"),
+    ]
+    assert report([str(run), "--index"]) == 0
+    index = (run / "README.md").read_text()
+    assert "## arXiv 2701.00001: A paper of somebody else's" in index
+    (row,) = [line for line in index.splitlines() if "`doe27_fig1`" in line]
+    assert row.startswith("| **1** the loss of a small unconstrained features model |")
+    assert "| **2** its ranks | | · not yet | | |" in index
+
+
+def test_a_paper_that_no_folder_has_and_a_word_that_no_paper_has_are_one_line(own, tmp_path, capsys):
+    (own / "paper" / "doe27.yaml").unlink()
+    assert train(["--config-dir", str(own), "+experiment=doe27/fig1", f"hydra.run.dir={tmp_path / 'run'}"]) == 2
+    assert train(["--list", "doe27", "--config-dir", str(own)]) == 2
+    assert train(["--list", "--config-dir", str(tmp_path / "none")]) == 2
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert "reproduces.paper=doe27: must be one of" in first
+    assert "or have a file paper/doe27.yaml in --config-dir" in first
+    assert "--list doe27: must be among" in second
+    assert third.endswith("none: no such directory")
+    assert not (tmp_path / "run").exists()
