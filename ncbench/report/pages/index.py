@@ -117,12 +117,15 @@ def write_record_page(folder: Path) -> Path:
 
 
 def _papers(entries: list[Entry]) -> list[Paper]:
-    """This package's papers and those that runs carry; a figure that only a run's copy knows is added to its paper."""
+    """This package's papers and those that runs carry, the oldest first.
+
+    A figure that only a run's copy of a paper knows is added to the paper.
+    """
     papers = dict(package_papers())
     for paper in (entry.paper for entry in entries if entry.paper is not None):
         known = papers.setdefault(paper.key, paper)
         papers[paper.key] = known.model_copy(update={"figures": {**known.figures, **paper.figures}})
-    return list(papers.values())
+    return sorted(papers.values(), key=lambda paper: (paper.arxiv is None, paper.arxiv, paper.key))
 
 
 def _paper_table(paper: Paper, entries: list[Entry]) -> PaperTable:
