@@ -62,11 +62,12 @@ def _resolve_run_id(*, _root_: Any) -> str:
 
 
 def plain_values(composed: Any) -> dict[str, Any]:
-    """A composed configuration as plain, resolved values, without Hydra's own part."""
+    """A composed configuration as plain, resolved values, without Hydra's own part; see `with_paper`."""
     keys = [key for key in composed if key != "hydra"]
     values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    plain = {str(key): value for key, value in values.items()}
+    return with_paper(plain, composed.hydra) if "hydra" in composed else plain
 
 
 def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
 
 def _job(overrides: list[str], search: list[str], multirun: bool) -> Job:
     composed = compose("config", overrides=[*overrides, *search], return_hydra_config=True)
-    values = with_paper(plain_values(composed), composed.hydra)
+    values = plain_values(composed)
     config = validate(values)
     check_logger(config)
     where = composed.hydra
