@@ -1,4 +1,4 @@
-"""The rank bound for a stack of R networks at once: every layer from the collapse of every layer below it.
+"""The rank bound for an ensemble of R networks at once: every layer from the collapse of every layer below it.
 
 Source and letters as in `ncbench.analysis.rank_bound` (arXiv 2402.03991, Theorem 3.4), with R replicas in front: z^j
 (R, N, n_j), W_l (R, n_l, n_{l-1}). The loss is the squared one, and each layer may have a decay of its own,
@@ -59,26 +59,27 @@ def ensemble_rank_bounds(layers: Network, x: Tensor, y: Tensor, labels: Tensor, 
         ValueError: no unique weight matrix in a layer, shapes that do not fit, a negative decay.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        stack = [copy.deepcopy(layer).double() for layer in layers]
-        weights = [_weight(layer, number) for number, layer in enumerate(stack, 1)]
-        R, L = len(weights[0]), len(stack)
+        ensemble = [copy.deepcopy(layer).double() for layer in layers]  # the caller's layers keep dtype and gradients
+        weights = [_weight(layer, number) for number, layer in enumerate(ensemble, 1)]
+        R, L = len(weights[0]), len(ensemble)
         x, y, twice = _checked(x, y, decays, R, L)
         cluster = torch.unique(labels, return_inverse=True)[1]
         K = int(cluster.max()) + 1
         targets = ClassMoments.from_batch(y, cluster, K, scatter="none")
         shares = targets.counts.to(torch.float64) / targets.counts.sum()
-        full = _gradients(stack, weights, x, y, torch.full_like(x[0, :, 0], 1 / x.shape[1]))
+        # grad L, to which the gradients at the centroids of every source layer j are compared.
+        full = _gradients(ensemble, weights, x, y, torch.full_like(x[0, :, 0], 1 / x.shape[1]))
         z, gaps = x, {}
-        for j, layer in enumerate(stack):
+        for j, layer in enumerate(ensemble):
             centroids = ClassMoments.from_batch(z, cluster, K, scatter="none").means
-            of_centroids = _gradients(stack[j:], weights[j:], centroids, targets.means, shares)
+            of_centroids = _gradients(ensemble[j:], weights[j:], centroids, targets.means, shares)
             for l, gradient in enumerate(of_centroids, j + 1):
                 gaps[l, j] = _norm(full[l - 1] - gradient)
             with torch.no_grad():
                 z = layer(z)
         W = [weight.detach() for weight in weights]
     distance = torch.stack([rank_distance(w, K) for w in W])
-    residual = torch.stack([_norm(g + lam[:, None, None] * w) / lam for g, w, lam in zip(full, W, twice)])
+    residual = torch.stack([_norm(g + lam[:, None, None] * w) / lam for g, w, lam in zip(full, W, twice, strict=True)])
     dead = torch.stack([_norm(w).square() < DEAD_NORM_SQUARED for w in W])
     rank_bound = {(l, j): gap / twice[l - 1] for (l, j), gap in sorted(gaps.items())}
     tightness = {
@@ -93,7 +94,9 @@ def _weight(layer: nn.Module, number: int) -> Tensor:
     layer.requires_grad_(False)
     matrices = [p for p in layer.parameters() if p.ndim == 3]
     if len(matrices) != 1:
-        raise ValueError(f"layer {number}: needs exactly one stack of weight matrices, has {len(matrices)}")
+        raise ValueError(
+            f"layers must have exactly one weight (R, n_l, n_(l-1)) each, got {len(matrices)} in layer {number}"
+        )
     return matrices[0].requires_grad_()
 
 
@@ -101,10 +104,10 @@ def _checked(x: Tensor, y: Tensor, decays: Tensor, R: int, L: int) -> tuple[Tens
     """x (R, N, n_0) and y in float64, and 2 lam_l (L, R) with NaN for no decay."""
     for name, value in (("x", x), ("y", y)):
         if value.ndim != 3 or len(value) not in (1, R) or value.shape[1] != x.shape[1]:
-            raise ValueError(f"{name}: (R or 1, N, features) with R={R} is needed, got {tuple(value.shape)}")
+            raise ValueError(f"{name} must have shape (R or 1, N, features) with R={R}, got {tuple(value.shape)}")
     if decays.shape != (R, L) or not bool((decays >= 0).all()):
         raise ValueError(
-            f"decays: (R, L) = {R, L} numbers >= 0 are needed, got {tuple(decays.shape)}, min {decays.min()}"
+            f"decays must be (R, L) = {R, L} numbers of at least 0, got shape {tuple(decays.shape)}, min {decays.min()}"
         )
     x, y, lam = (value.detach().to(torch.float64, copy=True) for value in (x, y, decays))  # no inference tensors
     return x.expand(R, -1, -1), y, 2 * torch.where(lam > 0, lam, torch.nan).to(x.device).mT

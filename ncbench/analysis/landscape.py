@@ -46,7 +46,8 @@ def hessian_nullity(
     _critical(gradient(flat), gradient_tol)
     if flat.numel() > 4 * DENSE:
         raise ValueError(
-            f"parameters: {flat.numel()} numbers, the nullity needs the whole Hessian (at most {4 * DENSE})"
+            f"parameters must hold at most {4 * DENSE} numbers, since the nullity needs the whole Hessian, "
+            f"got {flat.numel()}"
         )
     eigenvalues = np.linalg.eigvalsh(_dense_hessian(gradient, flat))
     return int((np.abs(eigenvalues) <= rtol * np.abs(eigenvalues).max()).sum())
@@ -64,7 +65,7 @@ def smallest_eigenvalues(objective: Objective, parameters: Sequence[Tensor], cou
     flat, gradient = _flat(objective, parameters)
     n = flat.numel()
     if not 1 <= count <= n:
-        raise ValueError(f"count={count}: between 1 and the number of parameters ({n})")
+        raise ValueError(f"count must lie between 1 and the number of parameters ({n}), got {count}")
     if n <= DENSE or count > n // 4:
         return torch.from_numpy(np.linalg.eigvalsh(_dense_hessian(gradient, flat))[:count])
     return torch.from_numpy(_lanczos(gradient, flat, count, "SA"))
@@ -92,12 +93,12 @@ Gradient = Callable[[Tensor], Tensor]
 def _flat(objective: Objective, parameters: Sequence[Tensor]) -> tuple[Tensor, Gradient]:
     """The parameters as one vector that requires a gradient, and the (differentiable) gradient as a function of it."""
     if not parameters or any(p.dtype != torch.float64 for p in parameters):
-        raise ValueError(f"parameters: float64 tensors are needed, got {[str(p.dtype) for p in parameters]}")
+        raise ValueError(f"parameters must be float64 tensors, got {[str(p.dtype) for p in parameters]}")
     shapes = [p.shape for p in parameters]
     ends = np.cumsum([shape.numel() for shape in shapes])[:-1].tolist()
 
     def gradient(x: Tensor) -> Tensor:
-        parts = [part.view(shape) for part, shape in zip(x.tensor_split(ends), shapes)]
+        parts = [part.view(shape) for part, shape in zip(x.tensor_split(ends), shapes, strict=True)]
         return torch.autograd.grad(objective(*parts), x, create_graph=True)[0]
 
     return torch.cat([p.detach().flatten() for p in parameters]).requires_grad_(), gradient
@@ -106,7 +107,9 @@ def _flat(objective: Objective, parameters: Sequence[Tensor]) -> tuple[Tensor, G
 def _critical(gradient: Tensor, tolerance: float) -> None:
     largest = float(gradient.detach().abs().max())
     if not largest <= tolerance:
-        raise ValueError(f"parameters: not a critical point, largest gradient {largest:.1e} above {tolerance:.1e}")
+        raise ValueError(
+            f"parameters must be a critical point (no entry of the gradient above {tolerance:.1e}), got {largest:.1e}"
+        )
 
 
 def _dense_hessian(gradient: Gradient, x: Tensor) -> NDArray[np.float64]:

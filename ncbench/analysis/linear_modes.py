@@ -38,7 +38,7 @@ def end_to_end(weights: Sequence[Tensor]) -> Tensor:
         ValueError: no factors.
     """
     if not weights:
-        raise ValueError("weights=[]: at least one factor is needed")
+        raise ValueError("weights must hold at least one factor, got none")
     product, *rest = (W.detach().to(torch.float64) for W in weights)
     for W in rest:
         product = W @ product
@@ -77,7 +77,7 @@ def mode_error(P: Tensor, X: Tensor, weight_decay: float | Tensor, depth: int) -
     c, rotated = _rotated(P, X)
     lam: Array = positive("weight_decay", weight_decay)
     if lam.shape not in ((), (len(P),)):
-        raise ValueError(f"weight_decay: one number or one per replica ({len(P)}), got shape {lam.shape}")
+        raise ValueError(f"weight_decay must be one number or one per replica ({len(P)}), got shape {lam.shape}")
     lam = np.broadcast_to(lam, len(P))[:, None]
     # An empty mode has c = 0 up to rounding, where r is 0 too.
     root = factor_decay_mode(np.maximum(c.cpu().numpy(), 1e-15 * lam), lam, depth).local_minimiser
@@ -98,9 +98,9 @@ def modes_alive(P: Tensor, X: Tensor, threshold: float = ALIVE) -> Tensor:
 def _rotated(P: Tensor, X: Tensor) -> tuple[Tensor, Tensor]:
     """c (R, d), descending, and U^T P U (R, d, d)."""
     if P.ndim != 3 or P.shape[1] != P.shape[2]:
-        raise ValueError(f"P: (R, d, d) is needed, got {tuple(P.shape)}")
+        raise ValueError(f"P must have shape (R, d, d), got {tuple(P.shape)}")
     if X.ndim != 3 or len(X) not in (1, len(P)) or X.shape[2] != P.shape[2]:
-        raise ValueError(f"X: (R or 1, N, d) with the R and d of P {tuple(P.shape)} is needed, got {tuple(X.shape)}")
+        raise ValueError(f"X must have shape (R or 1, N, d) for P {tuple(P.shape)}, got {tuple(X.shape)}")
     P, X = P.detach().to(torch.float64), X.detach().to(torch.float64)
     c, U = torch.linalg.eigh(X.mT @ X / X.shape[1])
     c, U = c.flip(-1).expand(len(P), -1), U.flip(-1)

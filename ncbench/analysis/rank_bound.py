@@ -137,12 +137,12 @@ def _tail(network: Network, loss: Loss, x: Tensor, layer: int, source: int) -> t
     """W_l; the loss of one sample as a function of (W_l, z^j, y); and z^j (N, n_j)."""
     layers = list(network)
     if not 1 <= layer <= len(layers):
-        raise ValueError(f"layer={layer}: between 1 and the number of layers ({len(layers)})")
+        raise ValueError(f"layer must lie between 1 and the number of layers ({len(layers)}), got {layer}")
     if not 0 <= source < layer:
-        raise ValueError(f"source_layer={source}: at least 0 and below layer={layer}")
+        raise ValueError(f"source_layer must be at least 0 and below layer={layer}, got {source}")
     matrices = [(name, p) for name, p in layers[layer - 1].named_parameters() if p.ndim == 2]
     if len(matrices) != 1:
-        raise ValueError(f"layer={layer}: needs exactly one weight matrix, has {len(matrices)}")
+        raise ValueError(f"network must have exactly one weight matrix in layer {layer}, got {len(matrices)}")
     name, weight = matrices[0]
     with torch.no_grad():
         z = x
@@ -161,14 +161,19 @@ def _tail(network: Network, loss: Loss, x: Tensor, layer: int, source: int) -> t
 def _clusters(z: Tensor, y: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Centroids of z and of y (K, ...), and the cluster 0..K-1 of every sample."""
     if labels.shape != z.shape[:1] or y.shape[:1] != z.shape[:1]:
-        raise ValueError(f"labels {tuple(labels.shape)}, y {tuple(y.shape)}: one per sample of x ({len(z)})")
+        raise ValueError(
+            f"labels and y must have one entry per sample of x ({len(z)}), "
+            f"got shapes {tuple(labels.shape)} and {tuple(y.shape)}"
+        )
     cluster = torch.unique(labels, return_inverse=True)[1]
     member = torch.nn.functional.one_hot(cluster).to(z.dtype)
     means = (member / member.sum(0)).mT
     first = member.argmax(0)
     if not y.is_floating_point():
         if not torch.equal(y, y[first][cluster]):
-            raise ValueError("y: integer targets must be constant within each cluster of labels")
+            raise ValueError(
+                "y must be constant within each cluster of labels where it holds integers, got a mixed cluster"
+            )
         return (means @ z.flatten(1)).view(-1, *z.shape[1:]), y[first], cluster
     return (means @ z.flatten(1)).view(-1, *z.shape[1:]), (means @ y.flatten(1)).view(-1, *y.shape[1:]), cluster
 
@@ -205,5 +210,5 @@ def _remainders(weight: Tensor, tail: Tail, z: Tensor, y: Tensor, centroids: Ten
 
 def _positive(weight_decay: float) -> float:
     if not weight_decay > 0:
-        raise ValueError(f"weight_decay={weight_decay}: must be positive")
+        raise ValueError(f"weight_decay must be positive, got {weight_decay}")
     return float(weight_decay)

@@ -19,7 +19,7 @@ def self_duality_distance(weight: Tensor, means: Tensor) -> Tensor:
 
     Args:
         weight: (..., K, D).
-        means: (..., K, D), centred here.
+        means: (..., K, D), centred by this function.
 
     Returns:
         (...), in [0, 2]: 0 for W proportional to M, sqrt(2) for W orthogonal to it. NaN when W or M is 0.
@@ -35,7 +35,7 @@ def self_duality_distance(weight: Tensor, means: Tensor) -> Tensor:
 def self_duality_product(weight: Tensor, means: Tensor) -> Tensor:
     """NC3 as the ETF error of a product: || W M^T / ||W M^T||_F - (I - 11^T/K) / sqrt(K - 1) ||_F.
 
-    M is centred here. The form of tding1/Neural-Collapse and rhubarbwu/neural-collapse. It is 0 also when W
+    M is centred by this function. The form of tding1/Neural-Collapse and rhubarbwu/neural-collapse. It is 0 also when W
     differs from M outside the span of the means, and it mixes NC3 with NC2: W = M gives 0 only for a
     simplex ETF.
 
@@ -54,7 +54,7 @@ def weight_mean_alignment(weight: Tensor, means: Tensor) -> Tensor:
 
     sum_j max_c <w_j, mu_c>^2 / ||mu_c||^2 / ||W||_F^2 over the rows w_j of W, with uncentred means. It is 1
     iff each row of W is 0 or collinear with a class mean, which is DNC3 of arXiv 2405.14468, Definition 1
-    (the paper defines it and measures nothing; the sign of the collinearity is free there and here).
+    (the paper defines it and measures nothing; the sign of the collinearity is free there and in this function).
 
     Args:
         weight: (..., m, D), the layer applied to the features; any m.

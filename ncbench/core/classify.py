@@ -83,7 +83,7 @@ def triangular_gram_error(moments: ClassMoments) -> Tensor:
     K = M.shape[-2]
     r = (1 + math.isqrt(1 + 8 * K)) // 2
     if r < 4 or r * (r - 1) // 2 != K:
-        raise ValueError(f"num_classes={K}: must be r(r-1)/2 with r >= 4")
+        raise ValueError(f"moments must be of r(r-1)/2 classes with r >= 4, got {K} classes")
     unit = M / torch.linalg.vector_norm(M, dim=-1, keepdim=True)
     cosines = (unit @ unit.mT).sort(dim=-1, descending=True).values
     neighbours = 2 * (r - 2)

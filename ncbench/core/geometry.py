@@ -47,7 +47,7 @@ def class_mean_condition_number(means: Tensor) -> Tensor:
 def etf_error(means: Tensor, *, centre: bool = True) -> Tensor:
     """Distance to the simplex ETF: || G / ||G||_F - (I - 11^T/K) / sqrt(K - 1) ||_F, G = M M^T.
 
-    rhubarbwu/neural-collapse takes centred class means, as here; tding1/Neural-Collapse the rows of the
+    rhubarbwu/neural-collapse takes centred class means, as this function does; tding1/Neural-Collapse the rows of the
     classifier, uncentred: `etf_error(W, centre=False)`.
 
     Args:

@@ -34,7 +34,7 @@ DEVICE_BLOCK = 2**24  # 128 MiB: a few launches for any batch
 class ClassMoments:
     """First and second moments per class, the sufficient statistics of every collapse measure.
 
-    Build with `from_batch`, add batches or ranks with `merge`, check with `finalise`. All but two
+    Build with `from_batch`, add batches or other processes' parts with `merge`, check with `finalise`. All but two
     attributes are float64; nothing is modified in place.
 
     Attributes:
@@ -67,8 +67,8 @@ class ClassMoments:
 
         Args:
             features: (..., N, D), any real floating dtype; N = 0 gives the neutral element of `merge`.
-            labels: (N,), integers in [0, num_classes), shared by the leading axes. Others are kept out of
-                the sums' reach by clamping, remembered, and refused by `finalise`.
+            labels: (N,), integers in [0, num_classes), shared by the leading axes. Others are clamped
+                into that range, remembered, and refused by `finalise`.
             num_classes: K >= 1.
             scatter: "trace" keeps sum ||h - mu_c||^2 per class, "full" also the D x D scatter, "none" means
                 only.
@@ -92,6 +92,7 @@ class ClassMoments:
             raise ValueError(f'scatter must be "trace", "full" or "none", got {scatter!r}')
         features, labels = features.detach(), labels.to(features.device, torch.int64)
         shape = (*leading, num_classes)
+        # No samples: the neutral element, whose label range (0, 0) is in range for every K.
         if N == 0:
             zeros = torch.zeros((*shape, D), dtype=torch.float64, device=features.device)
             return cls(
@@ -103,9 +104,11 @@ class ClassMoments:
                 label_range=labels.new_zeros(2),
             )
 
+        # A label out of range would end the process on a GPU: remember the range, clamp, and let `finalise` judge it.
         label_range = torch.stack(labels.aminmax())
         labels = labels.clamp(0, num_classes - 1)
         counts = labels.new_zeros(num_classes).index_add_(0, labels, torch.ones_like(labels))
+        # The shift s_c: the first sample of class c by a scatter of minima (no wait for the device), 0 for no sample.
         first = labels.new_full((num_classes,), N - 1)
         first.scatter_reduce_(0, labels, torch.arange(N, device=labels.device), "amin")
         shift = features.index_select(-2, first).to(torch.float64)
@@ -115,24 +118,30 @@ class ClassMoments:
         block = CPU_BLOCK if features.device.type == "cpu" else DEVICE_BLOCK
         rows = max(1, block * N // max(1, features.numel()), D if scatter == "full" else 1)
         blocks = [(features[..., i : i + rows, :], labels[i : i + rows]) for i in range(0, N, rows)]
+        # First pass: sum of h - s_c, and for "trace" the sum of ||h - s_c||^2, per class. The norm and its square need
+        # no temporary of the size of the block.
         sums, squares = torch.zeros_like(shift), shift.new_zeros(shape)
         for H, y in blocks:
             deviation = H - shift.index_select(-2, y)
             sums.index_add_(-2, y, deviation)
             if scatter == "trace":
                 squares.index_add_(-1, y, torch.linalg.vector_norm(deviation, dim=-1).square_())
+        # mu_c - s_c; an empty class keeps 0, and `means` says NaN.
         offset = sums / counts.clamp(min=1)[:, None]
         if scatter == "none":
             return cls(counts, shift, offset, None, None, label_range)
         if scatter == "trace":
+            # sum ||h - mu_c||^2 = sum ||h - s_c||^2 - n_c ||mu_c - s_c||^2; rounding may leave it just below 0.
             full = None
             within_trace = (squares - counts * offset.square().sum(-1)).clamp_(min=0)
         else:
+            # Second pass, around the means themselves: the D x D scatter, and the trace as a sum of squares.
             full, within_trace = shift.new_zeros(*leading, D, D), squares
             for H, y in blocks:
                 deviation = (H - shift.index_select(-2, y)).sub_(offset.index_select(-2, y))
                 full += deviation.mT @ deviation
                 within_trace.index_add_(-1, y, deviation.square_().sum(-1))
+        # Clamped labels have put samples into the wrong classes: no number then.
         within_trace = torch.where(_in_range(label_range, num_classes), within_trace, torch.nan)
         return cls(counts, shift, offset, within_trace, full, label_range)
 
@@ -169,6 +178,7 @@ class ClassMoments:
         Raises:
             ValueError: when shapes or kinds of scatter differ.
         """
+        # Both sides must have the same shapes and the same kinds of scatter.
         kinds = [(m.offset.shape, m.within_trace is None, m.scatter is None) for m in (self, other)]
         if kinds[0] != kinds[1]:
             raise ValueError(
@@ -176,13 +186,14 @@ class ClassMoments:
                 f"got {kinds[0]} and {kinds[1]}"
             )
         counts = self.counts + other.counts
-        new, both = (self.counts == 0)[:, None], ((self.counts > 0) & (other.counts > 0))[:, None]
+        only_other, in_both = (self.counts == 0)[:, None], ((self.counts > 0) & (other.counts > 0))[:, None]
         # The shifts nearly cancel exactly, so d keeps its digits when it is far smaller than the means.
         delta = (other.shift - self.shift) + (other.offset - self.offset)
-        delta = torch.where(both, delta, 0.0)
+        delta = torch.where(in_both, delta, 0.0)
         share = other.counts.to(torch.float64) / counts.clamp(min=1)
-        shift = torch.where(new, other.shift, self.shift)
-        offset = torch.where(new, other.offset, self.offset + delta * share[:, None])
+        shift = torch.where(only_other, other.shift, self.shift)
+        offset = torch.where(only_other, other.offset, self.offset + delta * share[:, None])
+        # n_a n_b / n times ||d||^2 (or d d^T) is what the move of the mean adds.
         weight = self.counts * share
         within_trace, scatter = None, None
         if self.within_trace is not None and other.within_trace is not None:

@@ -153,7 +153,7 @@ def conv_operator_singular_values(kernel: Tensor, image_size: tuple[int, int]) -
     Raises:
         ValueError: kernel is not (..., out, in, kh, kw), or larger than the image.
     """
-    if kernel.ndim < 4 or any(k > size for k, size in zip(kernel.shape[-2:], image_size)):
+    if kernel.ndim < 4 or any(k > size for k, size in zip(kernel.shape[-2:], image_size, strict=True)):
         raise ValueError(
             f"kernel must have shape (..., out, in, kh, kw) with (kh, kw) <= image_size={image_size}, "
             f"got {tuple(kernel.shape)}"

@@ -84,7 +84,7 @@ def nc1(moments: ClassMoments, rtol: float = 1e-2, convention: Convention = "rhu
       Donoho (2020), Figure 6, and of most codes (rhubarbwu/neural-collapse, tding1/Neural-Collapse).
     - "papyan": factor 1, same B: their notebook (neuralcollapse/neuralcollapse) does not divide by K.
     - "parker": as "papyan" (arXiv 2308.02760's code). That code adds 1e-2 to eigenvalues that are exactly
-      zero; their directions are arbitrary, so they are dropped here instead.
+      zero; their directions are arbitrary, so this function drops them instead.
     - "he-su": factor 1, rows of B = sqrt(n_c / N) (mu_c - hbar), hbar the mean of all samples (arXiv
       2210.17020).
 

@@ -1,4 +1,4 @@
-"""What the closed forms accept: class numbers, depths and decays, checked once and in one wording.
+"""What the closed forms accept: class numbers, depths and decays, checked in one place and in the same words.
 
 A decay is a number, or an array: then the closed form is evaluated at every entry (arrays broadcast). Decays of
 the L weight matrices are one such decay for all matrices, or a list or tuple of L of them, one per matrix.
@@ -17,6 +17,7 @@ __all__ = [
     "Decay",
     "Decays",
     "at_least",
+    "classes_and_depth",
     "geometric_mean",
     "layer_decays",
     "plain",
@@ -29,11 +30,17 @@ Decay = float | Array
 Decays = Decay | Sequence[Decay]
 
 
-def at_least(name: str, value: int, bound: int, what: str) -> int:
-    """`value`, or a ValueError "name=value: at least <bound> <what>"."""
+def at_least(name: str, value: int, bound: int, reason: str = "") -> int:
+    """`value` as an int, or a ValueError that names the argument, the bound, the bound's reason and the value."""
     if isinstance(value, bool) or int(value) != value or value < bound:
-        raise ValueError(f"{name}={value}: at least {bound} {what}")
+        because = f" ({reason})" if reason else ""
+        raise ValueError(f"{name} must be an integer of at least {bound}{because}, got {value}")
     return int(value)
+
+
+def classes_and_depth(num_classes: int, depth: int) -> tuple[int, int]:
+    """(K, L) of an unconstrained features model: at least 2 classes and 1 weight matrix (ValueError)."""
+    return at_least("num_classes", num_classes, 2), at_least("depth", depth, 1)
 
 
 def positive(name: str, value: Any) -> Array:
@@ -41,7 +48,7 @@ def positive(name: str, value: Any) -> Array:
     array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
     bad = array[~(np.isfinite(array) & (array > 0))]
     if bad.size:
-        raise ValueError(f"{name}={bad.flat[0]}: must be positive and finite")
+        raise ValueError(f"{name} must be positive and finite, got {bad.flat[0]}")
     return array
 
 
@@ -49,7 +56,9 @@ def layer_decays(weight_decays: Decays, depth: int) -> list[Array]:
     """One array per weight matrix, from one decay for all of them or from a list or tuple of `depth` decays."""
     if isinstance(weight_decays, list | tuple):
         if len(weight_decays) != depth:
-            raise ValueError(f"weight_decays has {len(weight_decays)} values: one, or one per weight matrix ({depth})")
+            raise ValueError(
+                f"weight_decays must be one decay or one per weight matrix ({depth}), got {len(weight_decays)} decays"
+            )
         return [positive("weight_decays", decay) for decay in weight_decays]
     return [positive("weight_decays", weight_decays)] * depth
 
@@ -58,12 +67,13 @@ def scalar_decays(weight_decays: Decays, depth: int) -> list[float]:
     """`layer_decays` where explicit matrices are built: every decay must be one number."""
     decays = layer_decays(weight_decays, depth)
     if any(decay.ndim for decay in decays):
-        raise ValueError("weight_decays holds an array: explicit matrices need one number per weight matrix")
+        shape = next(decay.shape for decay in decays if decay.ndim)
+        raise ValueError(f"weight_decays must hold single numbers for explicit matrices, got an array of shape {shape}")
     return [float(decay) for decay in decays]
 
 
 def plain(values: Any) -> float | Array:
-    """A float where there is one value, else the float64 array."""
+    """A float for a single value, otherwise the float64 array."""
     array = np.asarray(values, dtype=np.float64)
     return float(array) if array.ndim == 0 else array
 

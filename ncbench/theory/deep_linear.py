@@ -67,7 +67,7 @@ def ridge_minimiser(X: Tensor, Y: Tensor, decay: float) -> Tensor:
 def cluster_centroids(X: Tensor, labels: Tensor) -> Tensor:
     """Xb (d, N): every column of X replaced by the (empirical) mean of the columns with its label."""
     if labels.shape != X.shape[1:] or labels.is_floating_point():
-        raise ValueError(f"labels: {X.shape[1]} integers are needed, got {tuple(labels.shape)} of {labels.dtype}")
+        raise ValueError(f"labels must be {X.shape[1]} integers, got {labels.dtype} of shape {tuple(labels.shape)}")
     inverse = torch.unique(labels, return_inverse=True)[1]
     member = torch.nn.functional.one_hot(inverse).to(X.dtype)
     return (X @ member / member.sum(0)) @ member.mT
@@ -90,7 +90,7 @@ def rank_constrained_minimiser(X: Tensor, Y: Tensor, decay: float, rank: int) ->
     values, and are strict saddles.
     """
     X, Y, A = _checked(X, Y, decay)
-    at_least("rank", rank, 0, "is needed")
+    at_least("rank", rank, 0)
     root = _inverse_root(A)
     U, s, Vh = torch.linalg.svd(Y @ X.mT @ root, full_matrices=False)
     W: Tensor = (U[:, :rank] * s[:rank]) @ Vh[:rank] @ root
@@ -154,8 +154,8 @@ def autoencoder_gap_law(num_clusters: int, dimension: int, noise: Decay, weight_
     >>> autoencoder_gap_law(1, 10, 1.0, 2.0)
     1.0
     """
-    K = at_least("num_clusters", num_clusters, 1, "cluster is needed")
-    d = at_least("dimension", dimension, K, "is needed (num_clusters)")
+    K = at_least("num_clusters", num_clusters, 1)
+    d = at_least("dimension", dimension, K, "the number of clusters")
     variance = positive("noise", noise) ** 2
     return plain(np.sqrt(d - K) * variance / (variance + positive("weight_decay", weight_decay)))
 
@@ -163,7 +163,9 @@ def autoencoder_gap_law(num_clusters: int, dimension: int, noise: Decay, weight_
 def _checked(X: Tensor, Y: Tensor, decay: float) -> tuple[Tensor, Tensor, Tensor]:
     """X, Y and A = X X^T + lam I in float64."""
     if X.ndim != 2 or Y.ndim != 2 or X.shape[1] != Y.shape[1]:
-        raise ValueError(f"Y: (c, N) with the N of X {tuple(X.shape)} is needed, got {tuple(Y.shape)}")
+        raise ValueError(
+            f"X (d, N) and Y (c, N) must be matrices of the same N, got {tuple(X.shape)} and {tuple(Y.shape)}"
+        )
     lam = float(positive("decay", decay))
     X, Y = X.detach().to(torch.float64), Y.detach().to(torch.float64)
     return X, Y, X @ X.mT + lam * torch.eye(len(X), dtype=X.dtype, device=X.device)

@@ -40,7 +40,7 @@ def factor_decay_thresholds(depth: int) -> FactorDecayThresholds:
     above (L-1) w1^(2/L-1), w1 = (L-2)/(L-1), where f(w1) = f(0) = c. w = 0 is then always a local minimum.
     L = 2: both 1 (f is convex); L = 1: both 0 (plain ridge).
     """
-    L = at_least("depth", depth, 1, "factor is needed")
+    L = at_least("depth", depth, 1)
     if L <= 2:
         return FactorDecayThresholds(float(L - 1), float(L - 1))
     w0, w1 = (L - 2) / (2 * (L - 1)), (L - 2) / (L - 1)
@@ -54,7 +54,7 @@ def factor_decay_mode(eigenvalue: Decay, weight_decay: Decay, depth: int) -> Fac
     the first is 0 up to and at the second threshold (at it both minima have the same value). Trained networks may
     keep a mode between the thresholds, or leave one above them at 0. Eigenvalue and decay may be arrays.
     """
-    L = at_least("depth", depth, 1, "factor is needed")
+    L = at_least("depth", depth, 1)
     ratio = positive("eigenvalue", eigenvalue) / positive("weight_decay", weight_decay)
     if L == 1:
         w = ratio / (1 + ratio)

@@ -2,7 +2,7 @@
 
 Source: arXiv 2402.03991, Proposition 4.1. Letters: N samples in R^d, K components with counts N_k and covariances
 S_k; WCSS = (1/N) sum_k sum_{i in C_k} ||x_i - xbar_k||^2 with EMPIRICAL centroids xbar_k. The total cluster
-variation (least over partitions) is at most that; for an autoencoder (targets = inputs) the joint one is at most
+variation (least over partitions) is at most that; for an autoencoder (targets = inputs) the joint variation is at most
 twice that.
 """
 
@@ -28,13 +28,15 @@ def expected_cluster_variation(counts: Sequence[int], traces: Sequence[float]) -
     1.0
     """
     if len(counts) != len(traces) or not counts:
-        raise ValueError(f"traces has {len(traces)} values: one per component ({len(counts)}), at least one")
+        raise ValueError(
+            f"traces must hold one value for each of at least 1 component ({len(counts)}), got {len(traces)}"
+        )
     for count in counts:
-        at_least("counts", count, 1, "sample per component is needed")
+        at_least("counts", count, 1)
     for trace in traces:
         if not (math.isfinite(trace) and trace >= 0):
-            raise ValueError(f"traces={trace}: must be non-negative and finite")
-    return math.fsum((count - 1) * trace for count, trace in zip(counts, traces)) / sum(counts)
+            raise ValueError(f"traces must be non-negative and finite, got {trace}")
+    return math.fsum((count - 1) * trace for count, trace in zip(counts, traces, strict=True)) / sum(counts)
 
 
 def cluster_variation_std(sigma: float, dimension: int, num_samples: int, num_clusters: int) -> float:
@@ -51,12 +53,12 @@ def cluster_variation_tail_bound(sigma: float, dimension: int, num_samples: int,
     """
     freedom = _degrees_of_freedom(dimension, num_samples, num_clusters)
     if not (math.isfinite(t) and t >= 0):
-        raise ValueError(f"t={t}: must be non-negative and finite")
+        raise ValueError(f"t must be non-negative and finite, got {t}")
     return float(positive("sigma", sigma)) ** 2 / num_samples * (freedom + 2 * math.sqrt(freedom * t) + 2 * t)
 
 
 def _degrees_of_freedom(dimension: int, num_samples: int, num_clusters: int) -> int:
-    at_least("dimension", dimension, 1, "dimension is needed")
-    at_least("num_clusters", num_clusters, 1, "cluster is needed")
-    at_least("num_samples", num_samples, num_clusters, "samples are needed (num_clusters)")
+    at_least("dimension", dimension, 1)
+    at_least("num_clusters", num_clusters, 1)
+    at_least("num_samples", num_samples, num_clusters, "the number of clusters")
     return dimension * (num_samples - num_clusters)

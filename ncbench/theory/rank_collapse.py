@@ -1,4 +1,4 @@
-"""Neural rank collapse as lines on a run's axes: closed forms with the facts of a run as arguments.
+"""Neural rank collapse as lines on a run's axes: closed forms whose arguments a run supplies.
 
 Source: arXiv 2402.03991. The deep linear lines are derived for autoencoders without biases on K isotropic Gaussian
 blobs of standard deviation sigma (`noise`) in R^d; the singular values for N samples with orthonormal inputs, K
@@ -46,7 +46,7 @@ def ridge_gap(num_classes: int, dimension: int, noise: float, weight_decay: floa
     quadratic in sigma as well, but nearly independent of the decay. So ValueError unless depth = 1.
     """
     if depth != 1:
-        raise ValueError(f"depth={depth}: ridge on the product is one matrix, depth 1")
+        raise ValueError(f"depth must be 1 for ridge on the product (one matrix), got {depth}")
     return float(autoencoder_gap_law(num_classes, dimension, noise, weight_decay))
 
 
@@ -86,7 +86,7 @@ def residual_norm_first(num_classes: int, per_class: float, depth: int, delta: f
 
 def residual_norm_intermediate(num_classes: int, per_class: float, depth: int, delta: float) -> float:
     """||W_l||_F, 2 <= l <= L-1, as `residual_norm_first`; vanishes as delta -> 0. L >= 3, or there is none."""
-    at_least("depth", depth, 3, "layers are needed")
+    at_least("depth", depth, 3)
     return float(_residual(num_classes, per_class, depth, delta).intermediate.norm())
 
 
@@ -96,15 +96,15 @@ def residual_norm_last(num_classes: int, per_class: float, depth: int, delta: fl
 
 
 def _noise(num_samples: int, dimension: int, weight_decay: float, threshold: float) -> float:
-    at_least("num_samples", num_samples, 1, "sample is needed")
-    at_least("dimension", dimension, 1, "dimension is needed")
+    at_least("num_samples", num_samples, 1)
+    at_least("dimension", dimension, 1)
     lam = float(positive("weight_decay", weight_decay))
     return math.sqrt(threshold * lam) / (1 + math.sqrt(dimension / num_samples))
 
 
 def _targets(num_classes: int, per_class: float) -> list[float]:
     n = float(positive("per_class", per_class))
-    return [math.sqrt(n)] * at_least("num_classes", num_classes, 1, "class is needed")
+    return [math.sqrt(n)] * at_least("num_classes", num_classes, 1)
 
 
 def _residual(num_classes: int, per_class: float, depth: int, delta: float) -> ResidualSingularValues:

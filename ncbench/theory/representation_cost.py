@@ -1,6 +1,6 @@
 """Least weight norm of an interpolating network, and the singular values it predicts for every layer.
 
-Source: arXiv 2402.03991 (v3), Section 4; its displayed formulas were not available, so what stands here is derived
+Source: arXiv 2402.03991 (v3), Section 4; its displayed formulas were not available, so this file derives them
 (docs/theory.md says under which assumptions). Cost of parameters that interpolate,
 
     R_delta = sum_{l >= 2} ||W_l||_F^2 + delta ||W_1||_F^2,
@@ -50,7 +50,7 @@ def feedforward_singular_values(y: Sequence[float], regularised_layers: int, fea
         (K,), in the order of y; further singular values are 0.
     """
     values = positive("y", list(y))
-    m = at_least("regularised_layers", regularised_layers, 1, "layer is needed")
+    m = at_least("regularised_layers", regularised_layers, 1)
     t = values ** (1 / (m + 1))
     t *= float(positive("feature_norm", feature_norm)) / np.linalg.norm(t)
     return torch.from_numpy((values / t) ** (1 / m))
@@ -80,17 +80,17 @@ def feedforward_singular_values_delta(
     """
     values = positive("y", list(y))
     if np.ptp(values) > 1e-12 * values.max():
-        raise ValueError(f"y={list(y)}: all singular values must be equal (balanced classes)")
-    K, m = len(values), at_least("regularised_layers", regularised_layers, 1, "layer is needed")
-    n_1 = at_least("first_width", first_width, K, "is needed (one sign vector per class)")
-    N = at_least("num_samples", num_samples, K, "samples are needed (one per class)")
+        raise ValueError(f"y must hold equal singular values (balanced classes), got {list(y)}")
+    K, m = len(values), at_least("regularised_layers", regularised_layers, 1)
+    n_1 = at_least("first_width", first_width, K, "one sign vector per class")
+    N = at_least("num_samples", num_samples, K, "one per class")
     limit = (np.sqrt(K / (n_1 * N)) * values[0]) ** (1 / m)
     if delta == 0:
         return torch.full((K,), float(limit), dtype=torch.float64)
     weight = float(positive("delta", delta)) * N * n_1
 
     def slope(t: float) -> float:
-        """Logarithm of the ratio of both terms of d/du, u = e^t: increasing, so its root is the only minimum."""
+        """Logarithm of the ratio of the two terms of d/du, u = e^t: increasing, so its root is the only minimum."""
         u = np.exp(t)
         # d s^2/du = -(2/m) s^2 / (sinh u cosh u); log(sinh u cosh u) = 2u - log 4 + log(1 - e^(-4u)).
         fall = np.log(K * limit**2) - (2 / m) * np.log(np.tanh(u)) - (2 * u - np.log(4) + np.log(-np.expm1(-4 * u)))
@@ -112,7 +112,7 @@ def residual_singular_values(y: Sequence[float], depth: int, delta: float) -> Re
         delta: > 0.
     """
     values = positive("y", list(y))
-    L = at_least("depth", depth, 2, "layers are needed")
+    L = at_least("depth", depth, 2)
     root = np.sqrt(float(positive("delta", delta)))
 
     def width(target: float) -> float:
@@ -141,9 +141,13 @@ def collapse_by_copy(W: Tensor, X: Tensor, labels: Tensor) -> Tensor:
         ValueError: shapes do not fit, or X has no full column rank.
     """
     if labels.shape != X.shape[1:] or W.shape[1:] != X.shape[:1]:
-        raise ValueError(f"X {tuple(X.shape)}: W {tuple(W.shape)} and labels {tuple(labels.shape)} do not fit")
-    if int(torch.linalg.matrix_rank(X)) < X.shape[1]:
-        raise ValueError(f"X {tuple(X.shape)}: full column rank is needed, got {int(torch.linalg.matrix_rank(X))}")
+        raise ValueError(
+            f"W (n_1, d) and labels (N,) must fit X (d, N) = {tuple(X.shape)}, "
+            f"got {tuple(W.shape)} and {tuple(labels.shape)}"
+        )
+    rank = int(torch.linalg.matrix_rank(X))
+    if rank < X.shape[1]:
+        raise ValueError(f"X must have full column rank {X.shape[1]}, got rank {rank}")
     first = (labels[:, None] == labels).to(torch.int8).argmax(1)
     copied: Tensor = (W @ X)[:, first] @ torch.linalg.pinv(X)
     return copied

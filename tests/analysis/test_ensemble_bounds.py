@@ -1,4 +1,4 @@
-"""Rank bounds of a stack: by hand, network by network against `rank_distance_bound`, what is left alone, refusals."""
+"""Rank bounds of an ensemble: by hand, network by network as `rank_distance_bound`, what is left alone, refusals."""
 
 import math
 
@@ -65,17 +65,17 @@ def instance(seed=0, inputs=R, dtype=torch.float64):
 def difference(module, seed=0, inputs=R):
     """Largest relative deviation from `rank_distance_bound`, network by network."""
     layers, x, y, labels, decays = instance(seed, inputs)
-    found = module.ensemble_rank_bounds(layers, x, y, labels, decays)
+    bounds = module.ensemble_rank_bounds(layers, x, y, labels, decays)
     worst = 0.0
     for r in range(R):
         network = nn.Sequential(*[Single(layer, r) for layer in layers])
-        for (l, j), bound in found.rank_bound.items():
+        for (l, j), bound in bounds.rank_bound.items():
             twin = rank_distance_bound(network, squared, x[r % inputs], y[0], labels, l, j, decays[r, l - 1].item())
             pairs = [
-                (found.distance[l - 1, r], twin.distance),
-                (found.residual[l - 1, r], twin.residual),
+                (bounds.distance[l - 1, r], twin.distance),
+                (bounds.residual[l - 1, r], twin.residual),
                 (bound[r], twin.centroid),
-                (found.tightness[l, j][r], twin.distance / (twin.centroid + twin.residual)),
+                (bounds.tightness[l, j][r], twin.distance / (twin.centroid + twin.residual)),
             ]
             worst = max(worst, *(abs(float(got) / expected - 1) for got, expected in pairs))
     return worst
@@ -84,10 +84,10 @@ def difference(module, seed=0, inputs=R):
 @pytest.mark.parametrize("inputs", [R, 1])
 def test_equals_the_bounds_network_by_network(inputs):
     assert difference(ensemble_bounds, seed=inputs, inputs=inputs) < 1e-10
-    found = ensemble_rank_bounds(*instance(inputs=inputs))
-    assert list(found.rank_bound) == list(found.tightness) == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]
-    assert found.distance.shape == found.residual.shape == (3, R)
-    assert {value.shape for value in found.rank_bound.values()} == {(R,)}
+    bounds = ensemble_rank_bounds(*instance(inputs=inputs))
+    assert list(bounds.rank_bound) == list(bounds.tightness) == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2)]
+    assert bounds.distance.shape == bounds.residual.shape == (3, R)
+    assert {value.shape for value in bounds.rank_bound.values()} == {(R,)}
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_worked_by_hand():
     times the other weight, at the centroid 2 (4 - 1) 2 = 12 times it, whatever the layer that collapses."""
     layers = [Layer(torch.tensor([[[w]]])) for w in (1.0, 2.0)]
     x, y = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[0.0], [2.0]]])
-    found = ensemble_rank_bounds(layers, x, y, torch.tensor([5, 5]), torch.tensor([[0.5, 1.0]]))
-    assert found.distance.tolist() == [[0.0], [0.0]]  # 1 x 1 matrices have rank 1
-    assert found.residual.tolist() == [[29.0], [9.0]]  # (28 + 1) / 1 and (14 + 4) / 2
-    assert {key: value.item() for key, value in found.rank_bound.items()} == {(1, 0): 4.0, (2, 0): 1.0, (2, 1): 1.0}
-    assert all(value.item() == 0 for value in found.tightness.values())
+    bounds = ensemble_rank_bounds(layers, x, y, torch.tensor([5, 5]), torch.tensor([[0.5, 1.0]]))
+    assert bounds.distance.tolist() == [[0.0], [0.0]]  # 1 x 1 matrices have rank 1
+    assert bounds.residual.tolist() == [[29.0], [9.0]]  # (28 + 1) / 1 and (14 + 4) / 2
+    assert {key: value.item() for key, value in bounds.rank_bound.items()} == {(1, 0): 4.0, (2, 0): 1.0, (2, 1): 1.0}
+    assert all(value.item() == 0 for value in bounds.tightness.values())
 
 
 def test_the_bound_is_attained():
@@ -129,31 +129,31 @@ def test_the_bound_is_attained():
     one, tail = torch.ones_like(b), b * B / (b**2 + lam)
     x, y = (torch.stack([torch.stack([p, q], -1), torch.stack([p, -q], -1)], 1) for p, q in ((one, b), (A, B)))
     layers = [Layer(torch.diag_embed(torch.stack([A / (1 + lam), tail], -1)))]
-    found = ensemble_rank_bounds(layers, x, y, torch.tensor([0, 0]), lam[:, None])
-    torch.testing.assert_close(found.distance[0], tail)
-    torch.testing.assert_close(found.rank_bound[1, 0], tail)
-    torch.testing.assert_close(found.tightness[1, 0], one)
-    assert found.residual.max() < 1e-14
+    bounds = ensemble_rank_bounds(layers, x, y, torch.tensor([0, 0]), lam[:, None])
+    torch.testing.assert_close(bounds.distance[0], tail)
+    torch.testing.assert_close(bounds.rank_bound[1, 0], tail)
+    torch.testing.assert_close(bounds.tightness[1, 0], one)
+    assert bounds.residual.max() < 1e-14
 
 
 def test_holds_on_random_networks():
     for seed in range(50):
-        found = ensemble_rank_bounds(*instance(seed))
-        assert all((value > 0).all() and (value < 1).all() for value in found.tightness.values())
+        bounds = ensemble_rank_bounds(*instance(seed))
+        assert all((value > 0).all() and (value < 1).all() for value in bounds.tightness.values())
 
 
 def test_collapsed_layers_bound_those_above():
     """Identical samples in every class: gap 0 for all pairs; identical features z^2 only: gap 0 for layer 3, j = 2."""
     layers, x, y, labels, decays = instance()
     first = (labels[:, None] == labels).int().argmax(1)
-    found = ensemble_rank_bounds(layers, x[:, first], y[:, first], labels, decays)
-    assert max(value.max() for value in found.rank_bound.values()) < 1e-12
+    bounds = ensemble_rank_bounds(layers, x[:, first], y[:, first], labels, decays)
+    assert max(value.max() for value in bounds.rank_bound.values()) < 1e-12
     with torch.no_grad():  # a constant second layer, and one class: z^2 is a point
         layers[1].weight.zero_()
         layers[1].skip = False
-    found = ensemble_rank_bounds(layers, x, y, torch.zeros_like(labels), decays)
-    assert found.rank_bound[3, 2].max() < 1e-12
-    assert found.rank_bound[2, 1].min() > 1e-3
+    bounds = ensemble_rank_bounds(layers, x, y, torch.zeros_like(labels), decays)
+    assert bounds.rank_bound[3, 2].max() < 1e-12
+    assert bounds.rank_bound[2, 1].min() > 1e-3
 
 
 def test_dead_layers_missing_decay_and_diverged_replicas():
@@ -163,13 +163,13 @@ def test_dead_layers_missing_decay_and_diverged_replicas():
         layers[1].weight[0] *= 1e-6
         layers[0].weight[1] = torch.nan
     decays[2, 0] = 0
-    found = ensemble_rank_bounds(layers, x, y, labels, decays)
-    for (l, j), tightness in found.tightness.items():
+    bounds = ensemble_rank_bounds(layers, x, y, labels, decays)
+    for (l, j), tightness in bounds.tightness.items():
         assert tightness.isnan().tolist() == [l == 2, True, l == 1]
-        assert found.rank_bound[l, j].isnan().tolist() == [False, True, l == 1]
+        assert bounds.rank_bound[l, j].isnan().tolist() == [False, True, l == 1]
         if l > 1:
             assert tightness[2] == before.tightness[l, j][2]
-    assert found.distance.isnan().tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    assert bounds.distance.isnan().tolist() == [[False, True, False], [False] * 3, [False] * 3]
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -178,14 +178,14 @@ def test_leaves_a_float32_network_alone(mode):
     layers[1].requires_grad_(False)
     state = [{name: p.clone() for name, p in layer.named_parameters()} for layer in layers]
     with mode():
-        found = ensemble_rank_bounds(nn.Sequential(*layers), x.float(), y + 0, labels, decays)
+        bounds = ensemble_rank_bounds(nn.Sequential(*layers), x.float(), y + 0, labels, decays)
     for layer, values in zip(layers, state):
         for name, p in layer.named_parameters():
             assert torch.equal(p, values[name])
             assert p.grad is None
             assert p.requires_grad == (layer is not layers[1])
     twin = ensemble_rank_bounds([layer.double() for layer in layers], x.float(), y, labels, decays)
-    for got, expected in zip(found, twin):
+    for got, expected in zip(bounds, twin):
         torch.testing.assert_close(got, expected, rtol=0, atol=0)
         for value in got.values() if isinstance(got, dict) else [got]:
             assert value.dtype == torch.float64
@@ -195,11 +195,11 @@ def test_leaves_a_float32_network_alone(mode):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layers": [nn.Tanh()]}, "layer 1: needs exactly one stack of weight matrices, has 0"),
-        ({"x": torch.ones(2, N, 5)}, r"x: \(R or 1, N, features\) with R=3 is needed, got \(2, 24, 5\)"),
-        ({"y": torch.ones(1, N - 1, 5)}, r"y: \(R or 1, N, features\) with R=3 is needed, got \(1, 23, 5\)"),
+        ({"layers": [nn.Tanh()]}, r"layers must have exactly one weight \(R, n_l, n_\(l-1\)\) each, got 0 in layer 1"),
+        ({"x": torch.ones(2, N, 5)}, r"x must have shape \(R or 1, N, features\) with R=3, got \(2, 24, 5\)"),
+        ({"y": torch.ones(1, N - 1, 5)}, r"y must have shape \(R or 1, N, features\) with R=3, got \(1, 23, 5\)"),
         ({"labels": torch.tensor([1])}, "labels must be integers of shape"),
-        ({"decays": torch.ones(3)}, r"decays: \(R, L\) = \(3, 3\) numbers >= 0 are needed, got \(3,\)"),
+        ({"decays": torch.ones(3)}, r"decays must be \(R, L\) = \(3, 3\) numbers of at least 0, got shape \(3,\)"),
         ({"decays": -torch.ones(3, 3)}, "min -1.0"),
         ({"decays": torch.full((3, 3), math.nan)}, "min nan"),
     ],

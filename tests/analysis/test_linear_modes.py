@@ -69,8 +69,8 @@ def test_worked_by_hand(name):
 def test_a_planted_bug_is_caught(mutant, name, old, new):
     measure, expected = CASES[name]
     expected = torch.tensor(expected, dtype=torch.float64)
-    found = measure(mutant(linear_modes, old, new))
-    assert found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-6)
+    error = measure(mutant(linear_modes, old, new))
+    assert error.shape != expected.shape or not torch.allclose(error, expected, rtol=1e-6)
 
 
 def naive_error(P, X, lam, L):
@@ -92,11 +92,11 @@ def test_equals_a_naive_twin_replica_by_replica(L, sets):
     rng = torch.Generator().manual_seed(L)
     X = torch.randn(sets, 9, 4, generator=rng, dtype=torch.float64)
     P, lam = torch.randn(3, 4, 4, generator=rng, dtype=torch.float64) / 4, torch.tensor([0.05, 0.1, 0.6])
-    found = mode_error(P, X, lam, L)
+    error = mode_error(P, X, lam, L)
     c, w = mode_values(P, X)
     for r in range(3):
         data = X[r % sets].numpy()
-        assert found[r].item() == pytest.approx(naive_error(P[r].numpy(), data, lam[r].item(), L), abs=1e-5)
+        assert error[r].item() == pytest.approx(naive_error(P[r].numpy(), data, lam[r].item(), L), abs=1e-5)
         np.testing.assert_allclose(c[r], np.sort(np.linalg.eigvalsh(data.T @ data / 9))[::-1], rtol=1e-10)
         assert w[r].sum().item() == pytest.approx(P[r].trace().item())
         assert modes_alive(P, X)[r] == (w[r] > 1e-3).sum()
@@ -153,13 +153,13 @@ def test_fewer_samples_than_dimensions_and_replicas_that_are_not_finite():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: end_to_end([]), "at least one factor is needed"),
-        (lambda: mode_values(torch.ones(2, 2), X2), r"P: \(R, d, d\) is needed, got \(2, 2\)"),
-        (lambda: mode_values(torch.ones(3, 2, 1), X2), r"P: \(R, d, d\) is needed, got \(3, 2, 1\)"),
-        (lambda: mode_values(P2, X1), r"X: \(R or 1, N, d\) with the R and d of P \(1, 2, 2\) is needed"),
-        (lambda: mode_error(P2, X2, 0.0, 2), "weight_decay=0.0: must be positive"),
+        (lambda: end_to_end([]), "weights must hold at least one factor"),
+        (lambda: mode_values(torch.ones(2, 2), X2), r"P must have shape \(R, d, d\), got \(2, 2\)"),
+        (lambda: mode_values(torch.ones(3, 2, 1), X2), r"P must have shape \(R, d, d\), got \(3, 2, 1\)"),
+        (lambda: mode_values(P2, X1), r"X must have shape \(R or 1, N, d\) for P \(1, 2, 2\), got"),
+        (lambda: mode_error(P2, X2, 0.0, 2), "weight_decay must be positive.*, got 0.0"),
         (lambda: mode_error(P2, X2, torch.ones(3), 2), r"one number or one per replica \(1\), got shape \(3,\)"),
-        (lambda: mode_error(P2, X2, 1.0, 0), "depth=0: at least 1"),
+        (lambda: mode_error(P2, X2, 1.0, 0), "depth must be an integer of at least 1.*, got 0"),
     ],
 )
 def test_bad_arguments(call, message):

@@ -228,7 +228,7 @@ def test_cross_entropy_with_integer_targets():
 
     net, x, _, labels, _, _ = instance(2)
     assert chain_holds(rank_distance_bound(net, cross_entropy, x, labels, labels, 2, 0, 0.1))
-    with pytest.raises(ValueError, match="y: integer targets must be constant within each cluster"):
+    with pytest.raises(ValueError, match="y must be constant within each cluster of labels where it holds integers"):
         rank_distance_bound(net, cross_entropy, x, torch.arange(len(x)) % 6, labels, 2, 0, 0.1)
 
 
@@ -243,11 +243,11 @@ def test_collapsed_clusters_give_a_zero_bound():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer": 0}, r"layer=0: between 1 and the number of layers \(1\)"),
-        ({"source_layer": 1}, "source_layer=1: at least 0 and below layer=1"),
-        ({"weight_decay": 0.0}, "weight_decay=0.0: must be positive"),
-        ({"labels": torch.tensor([1])}, "one per sample of x"),
-        ({"network": [nn.Tanh()]}, "layer=1: needs exactly one weight matrix, has 0"),
+        ({"layer": 0}, r"layer must lie between 1 and the number of layers \(1\), got 0"),
+        ({"source_layer": 1}, "source_layer must be at least 0 and below layer=1, got 1"),
+        ({"weight_decay": 0.0}, "weight_decay must be positive.*, got 0.0"),
+        ({"labels": torch.tensor([1])}, r"labels and y must have one entry per sample of x \(\d+\), got shapes \(1,\)"),
+        ({"network": [nn.Tanh()]}, "network must have exactly one weight matrix in layer 1, got 0"),
     ],
 )
 def test_bad_arguments(change, message):

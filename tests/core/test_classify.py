@@ -106,8 +106,8 @@ def test_a_planted_bug_is_caught(mutant, index, old, new):
     rng = torch.Generator().manual_seed(0)
     means = means[torch.randperm(len(means), generator=rng)]
     assert classify_geometry(means).name == name
-    found = mutant(classify, old, new).classify_geometry(means)
-    assert found is None or found.name != name
+    geometry = mutant(classify, old, new).classify_geometry(means)
+    assert geometry is None or geometry.name != name
 
 
 def test_random_means_and_the_tolerance():
@@ -150,11 +150,11 @@ def test_cosines_of_the_triangular_graph_by_hand():
 def test_cosines_of_a_stack_of_any_order_and_of_no_triangular_number(mutant):
     T = frames.triangular_incidence(4).mT
     order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
-    stack = torch.stack([T[order], torch.eye(6, 4, dtype=torch.float64)])
-    error = core.triangular_gram_error(_moments(stack))
+    replicas = torch.stack([T[order], torch.eye(6, 4, dtype=torch.float64)])
+    error = core.triangular_gram_error(_moments(replicas))
     assert error[0] == pytest.approx(0.0, abs=1e-15)
     assert error[1].isnan()  # two of its class means are zero
-    with pytest.raises(ValueError, match=r"num_classes=7: must be r\(r-1\)/2"):
+    with pytest.raises(ValueError, match=r"moments must be of r\(r-1\)/2 classes with r >= 4, got 7"):
         core.triangular_gram_error(_moments(torch.eye(7)))
     bad = mutant(classify, "neighbours = 2 * (r - 2)", "neighbours = r - 2")
     assert bad.triangular_gram_error(_moments(T)).item() > 0.4

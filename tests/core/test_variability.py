@@ -192,8 +192,8 @@ def test_nc1_keeps_exactly_the_rank_of_low_rank_means(dtype):
     S_W = noise.T @ noise / 100
     B = (means - means.mean(0)) / 10**0.5
     expected = torch.trace(S_W @ torch.linalg.pinv(B.T @ B, rtol=1e-6)) / 10
-    value, kept = nc1(moments_of(features, labels))
-    assert kept.item() == 3
+    value, kept_rank = nc1(moments_of(features, labels))
+    assert kept_rank.item() == 3
     assert value.item() == pytest.approx(expected.item(), rel=1e-4 if dtype == torch.float32 else 1e-9)
 
 
@@ -210,12 +210,12 @@ def test_nc1_directions_serve_a_second_pass(clusters):
     features, labels = clusters(leading=(3,))
     full, trace = moments_of(features, labels), moments_of(features, labels, scatter="trace")
     for convention in ("rhubarbwu", "he-su"):
-        V, weights, kept = nc1_directions(trace, convention=convention)
+        V, weights, rank = nc1_directions(trace, convention=convention)
         deviation = features - trace.means[:, labels]
         second_pass = (weights * (deviation @ V.mT).square().mean(-2)).sum(-1)
         value, kept_rank = nc1(full, convention=convention)
         torch.testing.assert_close(second_pass, value, rtol=1e-10, atol=0)
-        assert torch.equal(kept, kept_rank)
+        assert torch.equal(rank, kept_rank)
 
 
 def test_cdnv_of_many_classes_takes_the_fast_way_and_keeps_near_coincidences(clusters):

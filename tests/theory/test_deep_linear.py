@@ -310,15 +310,18 @@ X2 = torch.eye(2)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ridge_minimiser(X2, X2, 0.0), "decay=0.0: must be positive"),
-        (lambda: ridge_minimiser(X2, torch.ones(2, 3), 1.0), r"Y: \(c, N\) with the N of X \(2, 2\) is needed"),
-        (lambda: cluster_centroids(X2, torch.tensor([0])), "labels: 2 integers are needed"),
-        (lambda: cluster_centroids(X2, torch.tensor([0.0, 1.0])), "labels: 2 integers are needed"),
-        (lambda: rank_constrained_minimiser(X2, X2, 1.0, -1), "rank=-1: at least 0"),
-        (lambda: autoencoder_gap_law(3, 2, 1.0, 1.0), r"dimension=2: at least 3 is needed \(num_clusters\)"),
-        (lambda: autoencoder_gap_law(1, 2, 0.0, 1.0), "noise=0.0: must be positive"),
-        (lambda: factor_decay_thresholds(0), "depth=0: at least 1"),
-        (lambda: factor_decay_mode(-1.0, 1.0, 4), "eigenvalue=-1.0: must be positive"),
+        (lambda: ridge_minimiser(X2, X2, 0.0), "decay must be positive.*, got 0.0"),
+        (
+            lambda: ridge_minimiser(X2, torch.ones(2, 3), 1.0),
+            r"must be matrices of the same N, got \(2, 2\) and \(2, 3\)",
+        ),
+        (lambda: cluster_centroids(X2, torch.tensor([0])), "labels must be 2 integers, got"),
+        (lambda: cluster_centroids(X2, torch.tensor([0.0, 1.0])), "labels must be 2 integers, got"),
+        (lambda: rank_constrained_minimiser(X2, X2, 1.0, -1), "rank must be an integer of at least 0.*, got -1"),
+        (lambda: autoencoder_gap_law(3, 2, 1.0, 1.0), "dimension must be an integer of at least 3.*, got 2"),
+        (lambda: autoencoder_gap_law(1, 2, 0.0, 1.0), "noise must be positive.*, got 0.0"),
+        (lambda: factor_decay_thresholds(0), "depth must be an integer of at least 1.*, got 0"),
+        (lambda: factor_decay_mode(-1.0, 1.0, 4), "eigenvalue must be positive.*, got -1.0"),
     ],
 )
 def test_bad_arguments(call, message):

@@ -137,9 +137,9 @@ def test_a_lower_loss_than_any_structure_is_found_from_random_codes():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: best_known_loss(1, 2, 0.1), "num_classes=1: at least 2"),
-        (lambda: best_known_loss(3, 0, 0.1), "depth=0: at least 1"),
-        (lambda: stable_end_states(3, 2, 0.0), "decay=0.0: must be positive"),
+        (lambda: best_known_loss(1, 2, 0.1), "num_classes must be an integer of at least 2.*, got 1"),
+        (lambda: best_known_loss(3, 0, 0.1), "depth must be an integer of at least 1.*, got 0"),
+        (lambda: stable_end_states(3, 2, 0.0), "decay must be positive.*, got 0.0"),
     ],
 )
 def test_bad_arguments(call, message):

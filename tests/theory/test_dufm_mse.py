@@ -176,18 +176,18 @@ def test_a_planted_bug_is_caught(mutant, table, old, new):
 @pytest.mark.parametrize(
     ("function", "arguments", "message"),
     [
-        (dnc_loss, (1, 4, 5, 1e-3, 1e-3), "num_classes=1: at least 2"),
-        (dnc_loss, (10, 0, 5, 1e-3, 1e-3), "depth=0: at least 1"),
-        (dnc_loss, (10, 4, 5, 1e-3, [1e-3]), "weight_decays has 1 values"),
-        (dnc_loss, (10, 4, 5, 0.0, 1e-3), "feature_decay=0.0: must be positive"),
-        (dnc_loss, (10, 4, math.nan, 1e-3, 1e-3), "per_class=nan: must be positive"),
-        (dnc_loss, (10, 4, 5, 1e-3, np.array([1e-3, -1.0])), "weight_decays=-1.0: must be positive"),
-        (dnc_loss, (10, 4, 5, 1e-3, 1e-80), "weight_decays=1e-80: the product of all decays is below"),
-        (srg_loss, (5, 4, 5, 1e-3, 1e-3), "num_classes=5: the SRG solution needs at least 6"),
-        (srg_loss, (10, 2, 5, 1e-3, 1e-3), "depth=2: the SRG solution needs at least 3"),
-        (srg_loss, (10, 4, 5, 1e-3, 1e-3, 3), "variant=3: Definition 11 has"),
-        (srg_loss, (3, 4, 5, 1e-3, 1e-3, 2), "num_classes=3: variant 2 needs"),
-        (triviality_threshold, (1, 2), "num_classes=1: at least 2"),
+        (dnc_loss, (1, 4, 5, 1e-3, 1e-3), "num_classes must be an integer of at least 2.*, got 1"),
+        (dnc_loss, (10, 0, 5, 1e-3, 1e-3), "depth must be an integer of at least 1.*, got 0"),
+        (dnc_loss, (10, 4, 5, 1e-3, [1e-3]), r"weight_decays must be one decay or one per weight matrix \(4\), got 1"),
+        (dnc_loss, (10, 4, 5, 0.0, 1e-3), "feature_decay must be positive.*, got 0.0"),
+        (dnc_loss, (10, 4, math.nan, 1e-3, 1e-3), "per_class must be positive and finite, got nan"),
+        (dnc_loss, (10, 4, 5, 1e-3, np.array([1e-3, -1.0])), "weight_decays must be positive.*, got -1.0"),
+        (dnc_loss, (10, 4, 5, 1e-3, 1e-80), "weight_decays must have a product above 1e-290 .*, got 1e-80"),
+        (srg_loss, (5, 4, 5, 1e-3, 1e-3), "num_classes must be at least 6 .*, got 5"),
+        (srg_loss, (10, 2, 5, 1e-3, 1e-3), "depth must be at least 3 .*, got 2"),
+        (srg_loss, (10, 4, 5, 1e-3, 1e-3, 3), "variant must be 1 or 2 .*, got 3"),
+        (srg_loss, (3, 4, 5, 1e-3, 1e-3, 2), "num_classes must be at least 4 for variant 2 .*, got 3"),
+        (triviality_threshold, (1, 2), "num_classes must be an integer of at least 2.*, got 1"),
     ],
 )
 def test_bad_arguments(function, arguments, message):
@@ -201,8 +201,8 @@ def test_ratio_curve_is_the_quotient_of_the_tables():
     assert curve["r"] == [4, 5, 6, 7]
     table = [0.0397430531 / 0.0412534390, 0.0559851469 / 0.0685992431, 0.0802713612 / 0.1026007421]
     assert curve["ratio"] == pytest.approx([*table, 0.1090579866 / 0.1431300166], rel=1e-8)
-    (one,) = dufm_mse.ratio_curve(6, 5, 5, 2e-3, 2e-3, vertices=[5])["ratio"]
-    assert one == pytest.approx(0.0587756397 / 0.0781114723, rel=1e-8)
+    (ratio,) = dufm_mse.ratio_curve(6, 5, 5, 2e-3, 2e-3, vertices=[5])["ratio"]
+    assert ratio == pytest.approx(0.0587756397 / 0.0781114723, rel=1e-8)
     with pytest.raises(ValueError, match="num_classes"):
         dufm_mse.ratio_curve(6, 4, 5, 2e-3, 2e-3, vertices=[3])
 

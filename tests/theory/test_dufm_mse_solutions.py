@@ -199,15 +199,18 @@ def test_a_planted_bug_is_caught(mutant, old, new):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: dnc_solution(4, 2, 1, 1e-3, 1e-3, width=3), "width=3: at least 4"),
-        (lambda: srg_solution(10, 3, 0, 1e-3, 1e-3), "per_class=0: at least 1"),
-        (lambda: srg_solution(9, 3, 1, 1e-3, 1e-3, 2, width=9), "width=9: at least 10"),
+        (lambda: dnc_solution(4, 2, 1, 1e-3, 1e-3, width=3), "width must be an integer of at least 4.*, got 3"),
+        (lambda: srg_solution(10, 3, 0, 1e-3, 1e-3), "per_class must be an integer of at least 1.*, got 0"),
+        (lambda: srg_solution(9, 3, 1, 1e-3, 1e-3, 2, width=9), "width must be an integer of at least 10.*, got 9"),
         (
             lambda: loss(torch.ones(2, 6), [torch.ones(4, 2)], 2, 1.0, 1.0),
-            "per_class=2: 4 classes need 8 columns, got 6",
+            r"per_class times the 4 classes must be the number of columns \(6\), got per_class=2",
         ),
-        (lambda: dnc_solution(4, 2, 1, 1e-3, np.ones(2)), "weight_decays holds an array"),
-        (lambda: nuclear_factorisation(torch.ones(2, 2), 0.0, 1.0), "left_decay=0.0: must be positive"),
+        (
+            lambda: dnc_solution(4, 2, 1, 1e-3, np.ones(2)),
+            r"weight_decays must hold single numbers for explicit matrices, got an array of shape \(2,\)",
+        ),
+        (lambda: nuclear_factorisation(torch.ones(2, 2), 0.0, 1.0), "left_decay must be positive.*, got 0.0"),
     ],
 )
 def test_bad_arguments(call, message):

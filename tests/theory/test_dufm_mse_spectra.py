@@ -51,25 +51,25 @@ def test_closed_form_is_the_spectrum_of_the_explicit_matrices(K, L):
 
 @pytest.mark.parametrize("L", [1, 2])
 def test_dnc_of_shallow_heads(L):
-    found = dnc_spectra(5, L, 2, 1e-3, 1e-3)
+    stages = dnc_spectra(5, L, 2, 1e-3, 1e-3)
     matrices = naive(*dnc_solution(5, L, 2, 1e-3, 1e-3), 2)
-    assert set(found) == set(matrices)
-    assert all(values == [1.0] * 5 for values in found.values())
+    assert set(stages) == set(matrices)
+    assert all(values == [1.0] * 5 for values in stages.values())
 
 
 def test_by_hand_for_ten_classes():
-    found = srg_spectra(10, 4, 5, 2e-3, 2e-3)  # r = 5
-    assert found["head.2.pre"] == pytest.approx([1.0] + [math.sqrt(3 / 8)] * 4 + [0.0] * 5, abs=1e-15)
-    assert found["features.post"] == pytest.approx([1.0] + [(3 / 8) ** 0.25] * 4 + [0.0] * 5, abs=1e-15)
-    assert found["head.3.pre"] == pytest.approx([1.0] * 4 + [2 / 3] + [0.0] * 5, abs=1e-15)
-    assert found["head.3.post"] == pytest.approx([1.0] + [2 / 3] * 4 + [1 / 3] * 5, abs=1e-15)
-    assert found["head.2.weight"] == [1.0] * 5 + [0.0] * 5
+    stages = srg_spectra(10, 4, 5, 2e-3, 2e-3)  # r = 5
+    assert stages["head.2.pre"] == pytest.approx([1.0] + [math.sqrt(3 / 8)] * 4 + [0.0] * 5, abs=1e-15)
+    assert stages["features.post"] == pytest.approx([1.0] + [(3 / 8) ** 0.25] * 4 + [0.0] * 5, abs=1e-15)
+    assert stages["head.3.pre"] == pytest.approx([1.0] * 4 + [2 / 3] + [0.0] * 5, abs=1e-15)
+    assert stages["head.3.post"] == pytest.approx([1.0] + [2 / 3] * 4 + [1 / 3] * 5, abs=1e-15)
+    assert stages["head.2.weight"] == [1.0] * 5 + [0.0] * 5
 
 
 def test_a_dnc_block_whose_decays_are_too_large_is_zero():
-    found = srg_spectra(11, 4, 5, 1.5e-2, 1.5e-2)
-    assert np.count_nonzero(found["head.1.pre"]) == 5
-    assert found["head.1.pre"][1] == pytest.approx(math.sqrt(3 / 8))
+    stages = srg_spectra(11, 4, 5, 1.5e-2, 1.5e-2)
+    assert np.count_nonzero(stages["head.1.pre"]) == 5
+    assert stages["head.1.pre"][1] == pytest.approx(math.sqrt(3 / 8))
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,17 @@ def test_a_planted_bug_is_caught(mutant, old, new):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: srg_spectra(5, 4, 5, 1e-3, 1e-3), "num_classes=5: the SRG solution needs at least 6 classes"),
-        (lambda: srg_spectra(10, 2, 5, 1e-3, 1e-3), "depth=2: the SRG solution needs at least 3"),
-        (lambda: srg_spectra(10, 4, 5, 1e-3, 1e-3, 2), "variant=2: the singular values are those of variant 1"),
-        (lambda: dnc_spectra(10, 4, 5, 1.0, 1.0), "weight_decays=1.0: so large that the solution is zero"),
-        (lambda: dnc_spectra(10, 4, 5, 1e-3, [1e-3]), "weight_decays has 1 values: one, or one per weight matrix"),
+        (lambda: srg_spectra(5, 4, 5, 1e-3, 1e-3), "num_classes must be at least 6 for the SRG solution .* got 5"),
+        (lambda: srg_spectra(10, 2, 5, 1e-3, 1e-3), "depth must be at least 3 for the SRG solution, got 2"),
+        (lambda: srg_spectra(10, 4, 5, 1e-3, 1e-3, 2), "variant must be 1 .* got 2"),
+        (
+            lambda: dnc_spectra(10, 4, 5, 1.0, 1.0),
+            "weight_decays must be small enough for a non-zero solution, got 1.0",
+        ),
+        (
+            lambda: dnc_spectra(10, 4, 5, 1e-3, [1e-3]),
+            r"weight_decays must be one decay or one per weight matrix \(4\), got 1 decays",
+        ),
     ],
 )
 def test_errors(call, message):

@@ -68,12 +68,12 @@ def test_a_planted_bug_is_caught(mutant, old, new):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: expected_cluster_variation([1, 2], [1.0]), r"traces has 1 values: one per component \(2\)"),
-        (lambda: expected_cluster_variation([0], [1.0]), "counts=0: at least 1"),
-        (lambda: expected_cluster_variation([1], [-1.0]), "traces=-1.0: must be non-negative"),
-        (lambda: cluster_variation_std(0.0, 2, 3, 1), "sigma=0.0: must be positive"),
-        (lambda: cluster_variation_std(1.0, 2, 3, 4), "num_samples=3: at least 4"),
-        (lambda: cluster_variation_tail_bound(1.0, 2, 3, 1, -1.0), "t=-1.0: must be non-negative"),
+        (lambda: expected_cluster_variation([1, 2], [1.0]), r"traces must hold one value for each of .* \(2\), got 1"),
+        (lambda: expected_cluster_variation([0], [1.0]), "counts must be an integer of at least 1.*, got 0"),
+        (lambda: expected_cluster_variation([1], [-1.0]), "traces must be non-negative and finite, got -1.0"),
+        (lambda: cluster_variation_std(0.0, 2, 3, 1), "sigma must be positive.*, got 0.0"),
+        (lambda: cluster_variation_std(1.0, 2, 3, 4), "num_samples must be an integer of at least 4.*, got 3"),
+        (lambda: cluster_variation_tail_bound(1.0, 2, 3, 1, -1.0), "t must be non-negative and finite, got -1.0"),
     ],
 )
 def test_bad_arguments(call, message):

@@ -32,8 +32,8 @@ TOY = {"num_classes": 4, "per_class": 5}
 
 @pytest.mark.parametrize(("delta", "value"), SINGULAR_VALUES.items())
 def test_feedforward_reference_numbers(delta, value):
-    found = feedforward_singular_value(**TOY, num_samples=20, depth=5, first_width=16, delta=delta)
-    assert found == pytest.approx(value, abs=5.1e-5)
+    singular_value = feedforward_singular_value(**TOY, num_samples=20, depth=5, first_width=16, delta=delta)
+    assert singular_value == pytest.approx(value, abs=5.1e-5)
 
 
 @pytest.mark.parametrize(("delta", "norms"), NORMS.items())
@@ -144,26 +144,32 @@ def test_lines_are_the_least_cost(delta):
     best = scipy.optimize.minimize(residual, [0.0, -1.0], options={"gtol": 1e-9})
     first, w = np.exp(best.x)
     last = math.sqrt(n) / first / (1 + w) ** (L - 2)
-    found = [line(K, n, L, delta) for line in (residual_norm_first, residual_norm_intermediate, residual_norm_last)]
-    np.testing.assert_allclose(found, math.sqrt(K) * np.array([first, w, last]), rtol=1e-5)
+    norms = [line(K, n, L, delta) for line in (residual_norm_first, residual_norm_intermediate, residual_norm_last)]
+    np.testing.assert_allclose(norms, math.sqrt(K) * np.array([first, w, last]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ridge_gap(5, 4, 0.1, 0.1, 1), r"dimension=4: at least 5 is needed \(num_clusters\)"),
-        (lambda: ridge_gap(2, 4, 0.0, 0.1, 1), "noise=0.0: must be positive"),
-        (lambda: ridge_gap(2, 4, 0.1, 0.1, 4), "depth=4: ridge on the product is one matrix, depth 1"),
-        (lambda: noise_exists(0, 4, 0.1, 4), "num_samples=0: at least 1"),
-        (lambda: noise_exists(9, 0, 0.1, 4), "dimension=0: at least 1"),
-        (lambda: noise_global(9, 4, 0.0, 4), "weight_decay=0.0: must be positive"),
-        (lambda: noise_global(9, 4, 0.1, 0), "depth=0: at least 1"),
-        (lambda: feedforward_singular_value(4, 5, 20, 1, 16, 1.0), "regularised_layers=0: at least 1"),
-        (lambda: feedforward_singular_value(4, 5, 20, 5, 3, 1.0), "first_width=3: at least 4"),
-        (lambda: residual_norm_first(4, 0, 6, 1.0), "per_class=0.0: must be positive"),
-        (lambda: residual_norm_last(0, 5, 6, 1.0), "num_classes=0: at least 1"),
-        (lambda: residual_norm_last(4, 5, 6, 0.0), "delta=0.0: must be positive"),
-        (lambda: residual_norm_intermediate(4, 5, 2, 1.0), "depth=2: at least 3"),
+        (lambda: ridge_gap(5, 4, 0.1, 0.1, 1), "dimension must be an integer of at least 5.*, got 4"),
+        (lambda: ridge_gap(2, 4, 0.0, 0.1, 1), "noise must be positive.*, got 0.0"),
+        (lambda: ridge_gap(2, 4, 0.1, 0.1, 4), r"depth must be 1 for ridge on the product \(one matrix\), got 4"),
+        (lambda: noise_exists(0, 4, 0.1, 4), "num_samples must be an integer of at least 1.*, got 0"),
+        (lambda: noise_exists(9, 0, 0.1, 4), "dimension must be an integer of at least 1.*, got 0"),
+        (lambda: noise_global(9, 4, 0.0, 4), "weight_decay must be positive.*, got 0.0"),
+        (lambda: noise_global(9, 4, 0.1, 0), "depth must be an integer of at least 1.*, got 0"),
+        (
+            lambda: feedforward_singular_value(4, 5, 20, 1, 16, 1.0),
+            "regularised_layers must be an integer of at least 1.*, got 0",
+        ),
+        (
+            lambda: feedforward_singular_value(4, 5, 20, 5, 3, 1.0),
+            "first_width must be an integer of at least 4.*, got 3",
+        ),
+        (lambda: residual_norm_first(4, 0, 6, 1.0), "per_class must be positive.*, got 0.0"),
+        (lambda: residual_norm_last(0, 5, 6, 1.0), "num_classes must be an integer of at least 1.*, got 0"),
+        (lambda: residual_norm_last(4, 5, 6, 0.0), "delta must be positive.*, got 0.0"),
+        (lambda: residual_norm_intermediate(4, 5, 2, 1.0), "depth must be an integer of at least 3.*, got 2"),
     ],
 )
 def test_bad_arguments(call, message):

@@ -167,17 +167,26 @@ def test_a_planted_bug_is_caught(mutant, old, new):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: feedforward_singular_values([1.0, 0.0], 2, 1.0), "y=0.0: must be positive"),
-        (lambda: feedforward_singular_values([1.0], 0, 1.0), "regularised_layers=0: at least 1"),
-        (lambda: feedforward_singular_values_delta([1.0, 2.0], 2, 1.0, 4, 4), "all singular values must be equal"),
-        (lambda: feedforward_singular_values_delta([1.0, 1.0], 2, -1.0, 4, 4), "delta=-1.0: must be positive"),
-        (lambda: feedforward_singular_values_delta([1.0] * 5, 2, 1.0, 4, 8), "first_width=4: at least 5"),
-        (lambda: residual_singular_values([1.0], 1, 1.0), "depth=1: at least 2"),
-        (lambda: residual_singular_values([1.0], 3, 0.0), "delta=0.0: must be positive"),
-        (lambda: collapse_by_copy(torch.ones(2, 3), torch.ones(3, 2), torch.tensor([0])), "do not fit"),
+        (lambda: feedforward_singular_values([1.0, 0.0], 2, 1.0), "y must be positive.*, got 0.0"),
+        (
+            lambda: feedforward_singular_values([1.0], 0, 1.0),
+            "regularised_layers must be an integer of at least 1.*, got 0",
+        ),
+        (lambda: feedforward_singular_values_delta([1.0, 2.0], 2, 1.0, 4, 4), "y must hold equal singular values"),
+        (lambda: feedforward_singular_values_delta([1.0, 1.0], 2, -1.0, 4, 4), "delta must be positive.*, got -1.0"),
+        (
+            lambda: feedforward_singular_values_delta([1.0] * 5, 2, 1.0, 4, 8),
+            "first_width must be an integer of at least 5.*, got 4",
+        ),
+        (lambda: residual_singular_values([1.0], 1, 1.0), "depth must be an integer of at least 2.*, got 1"),
+        (lambda: residual_singular_values([1.0], 3, 0.0), "delta must be positive.*, got 0.0"),
+        (
+            lambda: collapse_by_copy(torch.ones(2, 3), torch.ones(3, 2), torch.tensor([0])),
+            r"must fit X \(d, N\) = \(3, 2\), got \(2, 3\) and \(1,\)",
+        ),
         (
             lambda: collapse_by_copy(torch.ones(2, 3), torch.ones(3, 2), torch.tensor([0, 1])),
-            "full column rank is needed, got 1",
+            "X must have full column rank 2, got rank 1",
         ),
     ],
 )

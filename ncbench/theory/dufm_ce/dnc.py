@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import brentq, elementwise
 
-from ncbench.theory.arguments import Array, Decay, at_least, plain, positive
+from ncbench.theory.arguments import Array, Decay, classes_and_depth, plain, positive
 
 __all__ = ["DncThresholds", "dnc_loss", "dnc_scale", "dnc_thresholds"]
 
@@ -33,7 +33,7 @@ def dnc_scale(num_classes: int, depth: int, decay: Decay) -> float | Array:
     L = 1: log(1/Lam - K + 1). For L >= 2, f has one peak; the root below it is a maximum along the ray. `decay` may
     be an array. Raises ValueError for num_classes < 2, depth < 1, a decay that is not positive.
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     lam = positive("decay", decay)
     if L == 1:
         return plain(np.log(np.maximum(1 / lam - K + 1, 1.0)))
@@ -61,7 +61,7 @@ def dnc_loss(num_classes: int, depth: int, decay: Decay) -> float | Array:
     >>> round(dnc_loss(10, 2, 2**-10 * 5 ** (1 / 3)), 8)  # 5 samples per class, all decays 2^-10
     0.09066218
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     alpha, lam = np.asarray(dnc_scale(K, L, decay)), positive("decay", decay)
     return plain(np.log1p((K - 1) * np.exp(-alpha)) + (L + 1) / 2 * lam * (K - 1) * alpha ** (2 / (L + 1)))
 
@@ -74,7 +74,7 @@ def dnc_thresholds(num_classes: int, depth: int) -> DncThresholds:
     alpha >= psd_scale = K q for K >= 4 (a scale >= a0). For K = 3 psd_scale solves 3 (a/3 - q) + P R/(P + R) = 0,
     P = 3 + a, R = a (1 - 3/(e^a + 2)); for K = 2 it is a0. L = 1 is convex: all three are 1/K, psd_scale = 0.
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     if L == 1:
         return DncThresholds(1 / K, 1 / K, 1 / K, 0.0)
     q, peak = (L - 1) / (L + 1), _peak(K, L)
@@ -100,10 +100,3 @@ def _peak(K: int, L: int) -> float:
     """a0, where f is largest."""
     q = (L - 1) / (L + 1)
     return float(brentq(lambda a: a - q * (1 + (K - 1) * math.exp(-a)), 0.0, q * K + 1, xtol=1e-15))
-
-
-def _classes_and_depth(num_classes: int, depth: int) -> tuple[int, int]:
-    return (
-        at_least("num_classes", num_classes, 2, "classes are needed"),
-        at_least("depth", depth, 1, "weight matrix is needed"),
-    )

@@ -47,9 +47,9 @@ def paper_dimension_ratio(num_classes: int, rank: int, width: int) -> float:
 
 
 def _widths(rank: int, width: int | Sequence[int], depth: int) -> list[int]:
-    at_least("rank", rank, 1, "is needed")
-    at_least("depth", depth, 1, "weight matrix is needed")
+    at_least("rank", rank, 1)
+    at_least("depth", depth, 1)
     widths = [width] * depth if isinstance(width, int) else list(width)
     if len(widths) != depth:
-        raise ValueError(f"width has {len(widths)} values: one, or one per weight matrix ({depth})")
-    return [at_least("width", d, rank, "is needed (the rank)") for d in widths]
+        raise ValueError(f"width must be one number or one per weight matrix ({depth}), got {len(widths)} numbers")
+    return [at_least("width", d, rank, "the rank") for d in widths]

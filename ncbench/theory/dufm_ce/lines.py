@@ -11,18 +11,18 @@ __all__ = ["dnc_line", "pair_line", "polygon_line"]
 
 
 def dnc_line(num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
-    """min(`dnc_loss`, log K) at the run's own n and decays (one decay, or a list of one per matrix)."""
+    """min(`dnc_loss`, log K) at the n and the decays of the run (one decay, or a list of one per matrix)."""
     lam = _decay(depth, per_class, feature_decay, weight_decays)
     return min(float(dnc_loss(num_classes, depth, lam)), math.log(num_classes))
 
 
 def pair_line(num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
-    """`pair_loss` at the run's own n and decays."""
+    """`pair_loss` at the n and the decays of the run."""
     return pair_loss(num_classes, depth, _decay(depth, per_class, feature_decay, weight_decays))
 
 
 def polygon_line(num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays) -> float:
-    """`polygon_loss` at the run's own n and decays."""
+    """`polygon_loss` at the n and the decays of the run."""
     return polygon_loss(num_classes, depth, _decay(depth, per_class, feature_decay, weight_decays))
 
 

@@ -15,8 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncbench.theory.arguments import Array, Decay, Decays, at_least, geometric_mean, layer_decays, plain, positive
-from ncbench.theory.arguments import scalar_decays as scalars
+from ncbench.theory.arguments import (
+    Array,
+    Decay,
+    Decays,
+    at_least,
+    geometric_mean,
+    layer_decays,
+    plain,
+    positive,
+    scalar_decays,
+)
 
 __all__ = [
     "balanced_factors",
@@ -43,19 +52,20 @@ def loss(
     ValueError where the columns are not `per_class` for each of the K rows of W_L, or for another activation.
     """
     if activation not in ("linear", "relu"):
-        raise ValueError(f'activation={activation!r}: "linear" or "relu"')
+        raise ValueError(f'activation must be "linear" or "relu", got {activation!r}')
     K, N = Ws[-1].shape[0], H.shape[1]
     if K * per_class != N:
-        raise ValueError(f"per_class={per_class}: {K} classes need {K * per_class} columns, got {N}")
+        raise ValueError(
+            f"per_class times the {K} classes must be the number of columns ({N}), got per_class={per_class}"
+        )
     Z = H
     for W in Ws[:-1]:
         Z = W @ Z
         Z = Z.relu() if activation == "relu" else Z
     labels = torch.arange(K, device=H.device).repeat_interleave(per_class)
     total = torch.nn.functional.cross_entropy((Ws[-1] @ Z).mT, labels)
-    for lam, factor in zip(
-        [float(positive("feature_decay", feature_decay)), *scalars(weight_decays, len(Ws))], [H, *Ws]
-    ):
+    lams = [float(positive("feature_decay", feature_decay)), *scalar_decays(weight_decays, len(Ws))]
+    for lam, factor in zip(lams, [H, *Ws], strict=True):
         total = total + lam / 2 * factor.square().sum()
     return total
 
@@ -72,9 +82,9 @@ def effective_decay(
     """
     if depth is None:
         if not isinstance(weight_decays, list | tuple):
-            raise ValueError(f"depth=None: needed with one decay for all matrices (weight_decays={weight_decays})")
+            raise ValueError(f"depth must be given with one decay for all matrices, got weight_decays={weight_decays}")
         depth = len(weight_decays)
-    lams = layer_decays(weight_decays, at_least("depth", depth, 1, "weight matrix is needed"))
+    lams = layer_decays(weight_decays, at_least("depth", depth, 1))
     logs = np.log(positive("feature_decay", feature_decay)) + np.log(positive("per_class", per_class))
     for lam in lams:
         logs = logs + np.log(lam)
@@ -88,7 +98,7 @@ def reduced_objective(M: Tensor, depth: int, decay: float) -> Tensor:
 
     the Schatten quasi-norm of exponent 2/(L+1) (nuclear norm for L = 1). Lam = `decay`, see `effective_decay`.
     """
-    L, lam = at_least("depth", depth, 1, "weight matrix is needed"), float(positive("decay", decay))
+    L, lam = at_least("depth", depth, 1), float(positive("decay", decay))
     fit = torch.nn.functional.cross_entropy(M.mT, torch.arange(len(M), device=M.device))
     return fit + (L + 1) / 2 * lam * schatten_power(M, L)
 
@@ -128,19 +138,19 @@ def balanced_factors(
     Raises:
         ValueError: width below the rank of M, bad numbers.
     """
-    L, n = at_least("depth", depth, 1, "weight matrix is needed"), at_least("per_class", per_class, 1, "is needed")
-    lams = [float(positive("feature_decay", feature_decay)), *scalars(weight_decays, L)]
+    L, n = at_least("depth", depth, 1), at_least("per_class", per_class, 1)
+    lams = [float(positive("feature_decay", feature_decay)), *scalar_decays(weight_decays, L)]
     U, s, Vh = torch.linalg.svd(M.to(torch.float64))
     r = int((s > 1e-12 * s[0]).sum()) if s[0] > 0 else 0
-    at_least("width", width, r, "columns are needed (the rank of M)")
+    at_least("width", width, r, "the rank of M")
     S = (s[:r] * math.sqrt(n)) ** (1 / (L + 1))
     Qs = [torch.eye(width, r, dtype=S.dtype) for _ in range(L)]
     if generator is not None:
         Qs = [torch.linalg.qr(torch.randn(width, r, dtype=S.dtype, generator=generator))[0] for _ in range(L)]
     H = (Qs[0] * S) @ Vh[:r].repeat_interleave(n, 1) / math.sqrt(n)
-    Ws = [(Q_next * S) @ Q.mT for Q, Q_next in zip(Qs, [*Qs[1:], U[:, :r]])]
+    Ws = [(Q_next * S) @ Q.mT for Q, Q_next in zip(Qs, [*Qs[1:], U[:, :r]], strict=True)]
     scales = [math.sqrt(geometric_mean(lams) / lam) for lam in lams]
-    return scales[0] * H, [scale * W for scale, W in zip(scales[1:], Ws)]
+    return scales[0] * H, [scale * W for scale, W in zip(scales[1:], Ws, strict=True)]
 
 
 def minimum_margin(M: Tensor) -> float:
@@ -155,7 +165,9 @@ def softmax_code_cost(M: Tensor, depth: int) -> float:
     There the fit depends on the minimum margin alone, so structure A has the lower loss iff rho_L(A) < rho_L(B);
     K - 1 for DNC. Raises ValueError where M is not diagonally superior.
     """
-    L, margin = at_least("depth", depth, 1, "weight matrix is needed"), minimum_margin(M)
+    L, margin = at_least("depth", depth, 1), minimum_margin(M)
     if margin <= 0:
-        raise ValueError(f"M: minimum margin {margin} is not positive (the correct logit must be the largest)")
+        raise ValueError(
+            f"M must be diagonally superior (each column's largest entry its own class's), got margin {margin}"
+        )
     return float(schatten_power(M / margin, L))

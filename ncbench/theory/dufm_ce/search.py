@@ -46,7 +46,7 @@ def structures(num_classes: int) -> Iterator[tuple[str, Tensor]]:
 
     A partition [K] is DNC, [2, 2, ...] the pair blocks. Blocks of size 1 are scalars; at most one is tried.
     """
-    K = at_least("num_classes", num_classes, 2, "classes are needed")
+    K = at_least("num_classes", num_classes, 2)
     for sizes in _partitions(K, K):
         if sizes.count(1) <= 1:
             yield str(sizes), frames.simplex_blocks(sizes)
@@ -63,27 +63,32 @@ def best_known_loss(num_classes: int, depth: int, decay: float, random_starts: i
 
 
 def best_known(num_classes: int, depth: int, decay: float, random_starts: int = 12, seed: int = 0) -> EndState:
-    """The lowest point found from DNC, the structures of least loss along their rays, and random spherical codes.
+    """The lowest point reached from DNC, the structures of least loss along their rays, and random spherical codes.
 
     Every start is relaxed over all entries by L-BFGS, structures after a small perturbation that leaves saddles.
-    Global optimality is not proven. The zero solution (loss log K, rank 0) where nothing found is below it.
+    Global optimality is not proven. The zero solution (loss log K, rank 0) is returned where no end point is below it.
     """
-    K, L = num_classes, at_least("depth", depth, 1, "weight matrix is needed")
+    K, L = num_classes, at_least("depth", depth, 1)
     lam = float(positive("decay", decay))
     rng = np.random.default_rng(seed)
+    # Starts 1: the six structures with the least loss along their rays, and DNC whatever its place, each at its best
+    # scale. Noise of 2 % lets the relaxation leave a saddle on which symmetry would hold it.
     rays = sorted(((ray_optimum(M, L, lam), name, M) for name, M in structures(K)), key=lambda ray: ray[0][1])
-    kept = [ray for i, ray in enumerate(rays) if i < 6 or ray[1] == str([K])]
-    starts = [(name, scale * M, 0.02) for (scale, _), name, M in kept if scale > 0]
+    candidates = [ray for i, ray in enumerate(rays) if i < 6 or ray[1] == str([K])]
+    starts = [(name, scale * M, 0.02) for (scale, _), name, M in candidates if scale > 0]
+    # Starts 2: Gram matrices of K random unit vectors in 2, 3 or 4 dimensions (at most K), at a scale that grows like
+    # log(1/Lam), as the best scales do. None for L = 1, where the objective is convex, nor for K = 2.
     for i in range(random_starts if K > 2 and L > 1 else 0):
         directions = rng.standard_normal((2 + i % min(3, K - 1), K))
         code = torch.from_numpy(directions / np.linalg.norm(directions, axis=0))
         starts.append(("spherical code", 4 * max(1.0, -np.log(lam)) * code.mT @ code, 0.0))
-    zero = torch.zeros(K, K, dtype=torch.float64)
-    found = [("zero", float(np.log(K)), zero)]
+    # Relax all entries from every start, and keep the lowest end, the zero solution included.
+    end_points = [("zero", float(np.log(K)), torch.zeros(K, K, dtype=torch.float64))]
     for name, M, noise in starts:
         relaxed = _relax(M, L, lam, noise, rng)
-        found.append((name, float(reduced_objective(relaxed, L, lam)), relaxed))
-    name, value, M = min(found, key=lambda point: point[1])
+        end_points.append((name, float(reduced_objective(relaxed, L, lam)), relaxed))
+    name, value, M = min(end_points, key=lambda point: point[1])
+    # Singular values that vanish at the minimum are small but not 0 at the end of L-BFGS: 1e-3 of the largest counts.
     s = torch.linalg.svdvals(M)
     rank = int((s > 1e-3 * s[0]).sum()) if s[0] > 0 else 0
     return EndState(name, value, rank, s, M, 0)
@@ -92,19 +97,19 @@ def best_known(num_classes: int, depth: int, decay: float, random_starts: int = 
 def stable_end_states(num_classes: int, depth: int, decay: float, minima_only: bool = False) -> list[EndState]:
     """Critical points relaxed from every known structure, sorted by loss, minima told apart from strict saddles.
 
-    A point is kept if its gradient is below 1e-9 and its loss below log K; equal loss and rank count as one. For
+    A point counts if its gradient is below 1e-9 and its loss below log K; points of equal loss and rank count once. For
     L >= 2 a rank-increasing direction costs Lam at second order and gains nothing, so the Hessian over factors of
     width r = rank has every negative eigenvalue there is; for L = 1 the width is K.
 
     Returns:
-        all critical points found, or with `minima_only` those without a negative eigenvalue. Other critical points
-        may exist.
+        All critical points that were reached, or with `minima_only` those without a negative eigenvalue. Other
+        critical points may exist.
     """
-    K, L = num_classes, at_least("depth", depth, 1, "weight matrix is needed")
+    K, L = num_classes, at_least("depth", depth, 1)
     lam = float(positive("decay", decay))
     states: list[EndState] = []
     for name, M in structures(K):
-        scale = ray_optimum(M, L, lam)[0]
+        scale = ray_optimum(M, L, lam)[0]  # 0 where the zero solution is better along the whole ray
         state = _critical_point(name, scale * M, L, lam) if scale > 0 else None
         if state is None or any(abs(state.loss - s.loss) < 1e-8 and state.rank == s.rank for s in states):
             continue
@@ -115,22 +120,26 @@ def stable_end_states(num_classes: int, depth: int, decay: float, minima_only: b
 def _critical_point(name: str, M: Tensor, L: int, lam: float) -> EndState | None:
     """The critical point that M relaxes to without noise (symmetry keeps it on saddles), or None."""
     K = len(M)
+    # 1. Into the basin by L-BFGS, on factors of the structure's own rank: this width holds every point of that rank.
     x, shapes = _pack(M, L)
     x = minimize(_value_and_gradient, x, (shapes, lam), "L-BFGS-B", jac=True, options=_options(1e-7)).x
-    # Newton's method by least squares: the Hessian is singular along the fibre of the same logits.
+    # 2. To rounding by Newton's method, as least squares: the Hessian is singular along the fibre of the same logits.
     x = root(lambda x: _value_and_gradient(x, shapes, lam)[1], x, jac=lambda x: _hessian(x, shapes, lam), method="lm").x
+    # 3. Refused: not stationary, no better than zero, or shrunk to zero.
     value, gradient = _value_and_gradient(x, shapes, lam)
     M = torch.from_numpy(_logits(_unpack(x, shapes)))
     s = torch.linalg.svdvals(M)
     rank = int((s > 1e-6 * s[0]).sum())
     if np.abs(gradient).max() > 1e-9 or value >= np.log(K) or s[0] < 1e-6:
         return None
+    # 4. The index: balanced factors of the reached logits, at the width that shows every negative eigenvalue.
     x, shapes = _pack(M, L, K if L == 1 else rank)
     negative = int((np.linalg.eigvalsh(_hessian(x, shapes, lam)) < -1e-5 * lam).sum())
     return EndState(name, value, rank, s, M, negative)
 
 
 def _relax(M: Tensor, L: int, lam: float, noise: float, rng: np.random.Generator) -> Tensor:
+    """The logits that L-BFGS reaches from the balanced factors of M, with noise relative to their largest entry."""
     x, shapes = _pack(M, L)
     x = x + noise * np.abs(x).max() * rng.standard_normal(x.shape)
     end = minimize(_value_and_gradient, x, (shapes, lam), "L-BFGS-B", jac=True, options=_options(1e-10))
@@ -150,7 +159,7 @@ def _pack(M: Tensor, L: int, width: int | None = None) -> tuple[Array, Shapes]:
 
 def _unpack(x: Array, shapes: Shapes) -> list[Array]:
     ends = np.cumsum([a * b for a, b in shapes])[:-1]
-    return [part.reshape(shape) for part, shape in zip(np.split(x, ends), shapes)]
+    return [part.reshape(shape) for part, shape in zip(np.split(x, ends), shapes, strict=True)]
 
 
 def _logits(factors: list[Array]) -> Array:
@@ -162,19 +171,22 @@ def _logits(factors: list[Array]) -> Array:
 
 def _value_and_gradient(x: Array, shapes: Shapes, lam: float) -> tuple[float, Array]:
     """The objective at n = 1 and equal decays, by hand: hundreds of thousands of calls on tiny matrices."""
+    # Forward: Z_l = W_l ... W_1 H for every l, the last one the logits.
     factors = _unpack(x, shapes)
     below = [factors[0]]
     for W in factors[1:]:
         below.append(W @ below[-1])
     Z = below[-1]
     K = len(Z)
+    # Softmax of the columns, shifted by their largest entries so that exp does not overflow.
     shifted = Z - Z.max(0)
     P = np.exp(shifted)
     total = P.sum(0)
     value = float((np.log(total) - shifted.diagonal()).mean() + lam / 2 * x @ x)
+    # Backward: G is the gradient of the fit at the logits, then below W_L, W_{L-1}, ... down to H.
     G = (P / total - np.eye(K)) / K
     gradients = []
-    for W, features in zip(factors[:0:-1], below[-2::-1]):
+    for W, features in zip(factors[:0:-1], below[-2::-1], strict=True):
         gradients.append(G @ features.T + lam * W)
         G = W.T @ G
     gradients.append(G + lam * factors[0])
@@ -182,9 +194,11 @@ def _value_and_gradient(x: Array, shapes: Shapes, lam: float) -> tuple[float, Ar
 
 
 def _hessian(x: Array, shapes: Shapes, lam: float) -> Array:
+    """The Hessian of `_value_and_gradient`'s objective at x, by automatic differentiation of `loss`."""
+
     def objective(vector: Tensor) -> Tensor:
         parts = vector.tensor_split(np.cumsum([a * b for a, b in shapes])[:-1].tolist())
-        H, *Ws = [part.view(shape) for part, shape in zip(parts, shapes)]
+        H, *Ws = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
         return loss(H, Ws, 1, lam, lam)
 
     hessian: Array = torch.func.jacrev(torch.func.grad(objective))(torch.from_numpy(x)).numpy()

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from ncbench.core import frames
-from ncbench.theory.arguments import Array, Decays, at_least, positive
+from ncbench.theory.arguments import Array, Decays, at_least, classes_and_depth, positive
 from ncbench.theory.dufm_ce.objective import balanced_factors, schatten_power
 
 __all__ = [
@@ -35,7 +35,7 @@ def ray_optimum(M: Tensor, depth: int, decay: float) -> tuple[float, float]:
     relaxation of all entries lowers the loss further.
     """
     M = M.to(torch.float64)
-    return _least_on_ray(M, float(schatten_power(M, at_least("depth", depth, 1, "is needed"))), depth, decay)
+    return _least_on_ray(M, float(schatten_power(M, at_least("depth", depth, 1))), depth, decay)
 
 
 def pair_loss(num_classes: int, depth: int, decay: float) -> float:
@@ -61,8 +61,7 @@ def dnc_can_be_optimal(num_classes: int, depth: int) -> bool:
     There the pair blocks fit better and cost less at the same scale, at every decay. The condition is sufficient,
     not necessary: for K = 4, 5 and L = 2 (True here) DNC is the best known only below a decay.
     """
-    K = at_least("num_classes", num_classes, 2, "classes are needed")
-    L = at_least("depth", depth, 1, "weight matrix is needed")
+    K, L = classes_and_depth(num_classes, depth)
     return not ((K >= 4 and L >= 3) or (K >= 6 and L == 2))
 
 
@@ -78,7 +77,7 @@ def singular_value_bound(num_classes: int, depth: int, index: int | None = None,
     exponent = (depth + 1) / 2
     if index is None:
         return float(((rank + 1) / (rank + 2)) ** exponent)
-    return float(min(1.0, (cost / at_least("index", index, 1, "is the largest")) ** exponent))
+    return float(min(1.0, (cost / at_least("index", index, 1)) ** exponent))
 
 
 def singular_value_count_bound(num_classes: int, depth: int, threshold: float, per_class: int = 1) -> float:
@@ -92,8 +91,7 @@ def singular_value_count_bound(num_classes: int, depth: int, threshold: float, p
 
 def relu_dnc_can_be_optimal(num_classes: int, depth: int) -> bool:
     """Theorem 7 (ReLU): False for (K >= 10 and L >= 5) or (K >= 16 and L = 4); under the paper's assumption."""
-    K = at_least("num_classes", num_classes, 2, "classes are needed")
-    L = at_least("depth", depth, 1, "weight matrix is needed")
+    K, L = classes_and_depth(num_classes, depth)
     return not ((K >= 10 and L >= 5) or (K >= 16 and L == 4))
 
 
@@ -113,19 +111,22 @@ def relu_low_rank(
     psi^2 (2K + 4), with a sqrt(n) = 2^(L-1) psi^(L+1) ((K+2)/K)^(3/2). a = `scale` > 0;
     `width` is at least K, and K by default.
     """
-    K, L, n = _even(num_classes), at_least("depth", depth, 2, "weight matrices are needed"), per_class
-    d = K if width is None else at_least("width", width, K, "columns are needed")
+    K, L, n = _even(num_classes), at_least("depth", depth, 2), per_class
+    d = K if width is None else at_least("width", width, K)
+    # psi solves a sqrt(n) = 2^(L-1) psi^(L+1) ((K+2)/K)^(3/2): then all factors cost the same.
     psi = (float(positive("scale", scale)) * math.sqrt(n) * 2 ** (1 - L) * (K / (K + 2)) ** 1.5) ** (1 / (L + 1))
     X, Y = frames.pair_blocks(K), torch.ones(K, K, dtype=torch.float64)
     # Two balanced factors of H_2 have |W_1|^2 = |H_1|^2 = ||H_2||_*, the common value.
     H, (W1,) = balanced_factors(psi**2 * (K + 2) / K / math.sqrt(n) * (X + Y), 1, d, n)
+    # W_2 .. W_{L-1}, W_L and W_1, filled with zeros to the width d.
     pad = (0, d - K, 0, d - K)
     hidden = torch.nn.functional.pad(psi * X + 2 * psi / K * Y, pad)
     last = torch.nn.functional.pad(psi * math.sqrt((K + 2) / K) * X, pad[:2])
     W1 = torch.nn.functional.pad(W1, (0, 0, 0, d - K))
-    ones = torch.eye(1, dtype=torch.float64)  # the scales of unequal decays, from factors of the number 1
+    # Unequal decays change the scales only: those of the balanced factors of the number 1.
+    ones = torch.eye(1, dtype=torch.float64)
     h, ws = balanced_factors(ones, L, 1, 1, feature_decay, weight_decays)
-    return float(h) * H, [float(w) * W for w, W in zip(ws, [W1, *[hidden] * (L - 2), last])]
+    return float(h) * H, [float(w) * W for w, W in zip(ws, [W1, *[hidden] * (L - 2), last], strict=True)]
 
 
 def relu_low_rank_loss(num_classes: int, depth: int, decay: float) -> tuple[float, float]:
@@ -133,14 +134,14 @@ def relu_low_rank_loss(num_classes: int, depth: int, decay: float) -> tuple[floa
 
     fit as for even pairs + ((L+1)/2) Lam (2K + 4) [a 2^(1-L) (K/(K+2))^(3/2)]^(2/(L+1)).
     """
-    K, L = _even(num_classes), at_least("depth", depth, 2, "weight matrices are needed")
+    K, L = _even(num_classes), at_least("depth", depth, 2)
     cost = (2 * K + 4) * (2 ** (1 - L) * (K / (K + 2)) ** 1.5) ** (2 / (L + 1))
     return _least_on_ray(frames.pair_blocks(K), cost, L, decay)
 
 
 def _least_on_ray(M: Tensor, cost: float, L: int, decay: float) -> tuple[float, float]:
     """Global minimum over b >= 0 of fit(b M) + ((L+1)/2) Lam cost b^p: log-spaced search, then root finding."""
-    at_least("depth", L, 1, "weight matrix is needed")
+    at_least("depth", L, 1)
     lam, p, K = float(positive("decay", decay)), 2 / (L + 1), len(M)
     gaps = (M - M.diagonal()).numpy()  # entry jc: minus the margin of class c over j
     penalty = (L + 1) / 2 * lam * cost
@@ -159,6 +160,7 @@ def _least_on_ray(M: Tensor, cost: float, L: int, decay: float) -> tuple[float, 
     if gaps.max() > 0:  # a wrong logit is larger: the fit grows with b, and would overflow
         high = min(high, math.log(700 / gaps.max()))
     low = math.log(1e-3 / np.abs(gaps).max())
+    # The lowest point of a log-spaced grid, and the root of the slope between its neighbours.
     grid = np.linspace(low, max(high, low + 1), 257)
     best = int(np.argmin(value(grid)))
     if not 0 < best < len(grid) - 1:
@@ -170,15 +172,15 @@ def _least_on_ray(M: Tensor, cost: float, L: int, decay: float) -> tuple[float, 
 
 def _separating_cost(num_classes: int, depth: int, per_class: int) -> tuple[int, float]:
     """(q_K, sum_j s_j^p of a rank-q_K structure kron 1_n^T scaled to margins 2)."""
-    K = at_least("num_classes", num_classes, 2, "classes are needed")
-    n = at_least("per_class", per_class, 1, "sample is needed")
-    p = 2 / (at_least("depth", depth, 1, "weight matrix is needed") + 1)
+    K, L = classes_and_depth(num_classes, depth)
+    n = at_least("per_class", per_class, 1)
+    p = 2 / (L + 1)
     if K == 2:
         return 1, (2 * math.sqrt(n)) ** p
     return 2, 2 * (K * math.sqrt(n) / (1 - math.cos(2 * math.pi / K))) ** p
 
 
 def _even(num_classes: int) -> int:
-    if at_least("num_classes", num_classes, 2, "classes are needed") % 2:
-        raise ValueError(f"num_classes={num_classes}: an even number of classes is needed")
+    if at_least("num_classes", num_classes, 2) % 2:
+        raise ValueError(f"num_classes must be even, got {num_classes}")
     return num_classes

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ncbench.core import frames
-from ncbench.theory.arguments import Array, Decay, Decays, at_least, layer_decays, plain, positive
+from ncbench.theory.arguments import Array, Decay, Decays, classes_and_depth, layer_decays, plain, positive
 from ncbench.theory.dufm_mse.scale import least_over_scale
 
 __all__ = [
@@ -91,15 +91,15 @@ def srg_loss(
 def srg_vertices(num_classes: int, depth: int, variant: int) -> int:
     """r of Definition 11 for `num_classes`, after checking that such a solution exists."""
     if variant not in (1, 2):
-        raise ValueError(f"variant={variant}: Definition 11 has variants 1 and 2")
+        raise ValueError(f"variant must be 1 or 2 (Definition 11), got {variant}")
     if depth < 3:
-        raise ValueError(f"depth={depth}: the SRG solution needs at least 3 weight matrices")
+        raise ValueError(f"depth must be at least 3 for the SRG solution, got {depth}")
     if variant == 2:
         if num_classes < 4:
-            raise ValueError(f"num_classes={num_classes}: variant 2 needs at least 4 classes")
+            raise ValueError(f"num_classes must be at least 4 for variant 2 of the SRG solution, got {num_classes}")
         return (3 + math.isqrt(8 * num_classes - 7)) // 2  # 4 for K = 4, 5, 6
     if num_classes < 6:
-        raise ValueError(f"num_classes={num_classes}: the SRG solution needs at least 6 classes (r >= 4)")
+        raise ValueError(f"num_classes must be at least 6 for the SRG solution (r >= 4), got {num_classes}")
     return (1 + math.isqrt(1 + 8 * num_classes)) // 2
 
 
@@ -136,11 +136,14 @@ def _deleted_columns(K: int, L: int, lam: Array, r: int) -> Array:
     # E_i is m_i/K_r times a cosine: 1 on the diagonal, then for adjacent classes, then for the others.
     apart = K_r - 1 - degree
     cosines = [(1, 1, 1)] + [(1, a / degree, (-1 - a) / apart) for a in (r - 4, -2)]
-    shares = [m / K_r / (1 + s * y) for s, m in zip(squares, multiplicities)]
-    entries = [sum(share * cosine for share, cosine in zip(shares, column)) for column in zip(*cosines)]
+    shares = [m / K_r / (1 + s * y) for s, m in zip(squares, multiplicities, strict=True)]
+    entries = [
+        sum(share * cosine for share, cosine in zip(shares, column, strict=True))
+        for column in zip(*cosines, strict=True)
+    ]
     adjacent = float(frames.triangular_adjacency(r)[:K, :K].sum())
     counts = [K, adjacent, K * (K - 1) - adjacent]
-    residual: Array = sum(count * entry**2 for count, entry in zip(counts, entries))
+    residual: Array = sum(count * entry**2 for count, entry in zip(counts, entries, strict=True))
     deleted: Array = np.where(y > 0, (L - 1 + 2 * K / K_r) * mu + residual / (2 * K), ZERO_LOSS)
     return deleted
 
@@ -153,7 +156,7 @@ def triviality_threshold(num_classes: int, depth: int) -> float:
     >>> triviality_threshold(4, 2) == 1 / 256
     True
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     return float((L - 1) ** (L - 1)) / (float(K) ** L * float(L) ** (2 * L))
 
 
@@ -163,7 +166,7 @@ def srg_beats_dnc(num_classes: int, depth: int) -> bool:
     There L_SRG < L_DNC for all decays with L_DNC < 1/2. False: the theorem says nothing; variant 1 is then worse
     (K = 6..9, L = 3) or does not exist (K < 6 or L < 3).
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     return (K >= 6 and L >= 4) or (K >= 10 and L == 3)
 
 
@@ -172,7 +175,7 @@ def loss_ratio_asymptote(num_classes: int, depth: int) -> float:
 
     Theorem 5 states the rate O(K^((3-L)/(2(L+1)))). The exact limit at a given K is `loss_ratio_limit`.
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     return float((K / 2) ** ((3 - L) / (2 * (L + 1))))
 
 
@@ -190,11 +193,11 @@ def ratio_curve(
     Raises ValueError where the SRG does not exist (r < 4, depth < 3).
     """
 
-    def both(r: int) -> float:
-        lams = (math.comb(r, 2), depth, per_class, feature_decay, weight_decays)
-        return float(srg_loss(*lams)) / float(dnc_loss(*lams))
+    def ratio(r: int) -> float:
+        arguments = (math.comb(r, 2), depth, per_class, feature_decay, weight_decays)
+        return float(srg_loss(*arguments)) / float(dnc_loss(*arguments))
 
-    return {"r": [float(r) for r in vertices], "ratio": [both(r) for r in vertices]}
+    return {"r": [float(r) for r in vertices], "ratio": [ratio(r) for r in vertices]}
 
 
 def loss_ratio_limit(num_classes: int, depth: int) -> float:
@@ -203,12 +206,12 @@ def loss_ratio_limit(num_classes: int, depth: int) -> float:
     min_y A y^(1/L) + B/y is proportional to A^(L/(L+1)) B^(1/(L+1)), so the limit is
     (K_r/K) [(C_SRG/K_r^L) (1/K_r) sum_i m_i/s_i]^(1/(L+1)) (K/K_r)^(L/(L+1)) + (K-K_r)/K.
     """
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     r = srg_vertices(K, L, 1)
     K_r = math.comb(r, 2)
-    fit = sum(m / s for s, m in zip(*_last_layer(r))) / K_r
+    fit = sum(m / s for s, m in zip(*_last_layer(r), strict=True)) / K_r
     block = (srg_constant(r, L) / float(K_r) ** L * fit) ** (1 / (L + 1))
-    # The block's own Lam is (K/K_r)^L times Lam, and the DNC loss goes like (K^L Lam)^(1/(L+1)).
+    # The Lam of the block is (K/K_r)^L times Lam, and the DNC loss goes like (K^L Lam)^(1/(L+1)).
     return float(K_r / K * block + (K - K_r) / K)
 
 
@@ -216,18 +219,11 @@ def decay_product(
     num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays
 ) -> float | Array:
     """Lam = N lam_H lam_1 ... lam_L with N = K n: the one number through which n and the decays enter both losses."""
-    K, L = _classes_and_depth(num_classes, depth)
+    K, L = classes_and_depth(num_classes, depth)
     n, lam_H = positive("per_class", per_class), positive("feature_decay", feature_decay)
     lam = K * n * lam_H
     for decay in layer_decays(weight_decays, L):
         lam = lam * decay
     if not np.all(lam > 1e-290):
-        raise ValueError(f"weight_decays={weight_decays}: the product of all decays is below 1e-290")
+        raise ValueError(f"weight_decays must have a product above 1e-290 with the other decays, got {weight_decays}")
     return plain(lam)
-
-
-def _classes_and_depth(num_classes: int, depth: int) -> tuple[int, int]:
-    return (
-        at_least("num_classes", num_classes, 2, "classes are needed"),
-        at_least("depth", depth, 1, "weight matrix is needed"),
-    )

@@ -27,7 +27,7 @@ def loss(H: Tensor, Ws: Sequence[Tensor], per_class: int, feature_decay: float, 
         features = (W @ features).relu()
     fit = (Ws[-1] @ features - _targets(Ws[-1].shape[0], per_class, H)).square().sum() / (2 * H.shape[1])
     penalty = float(positive("feature_decay", feature_decay)) / 2 * H.square().sum()
-    for lam, W in zip(lams, Ws):
+    for lam, W in zip(lams, Ws, strict=True):
         penalty = penalty + lam / 2 * W.square().sum()
     return fit + penalty
 
@@ -79,7 +79,8 @@ def _targets(num_classes: int, per_class: int, like: Tensor) -> Tensor:
     """Y = I_K kron 1_n^T (K, N), checked against the number of columns of `like`."""
     if num_classes * per_class != like.shape[1]:
         raise ValueError(
-            f"per_class={per_class}: {num_classes} classes need {num_classes * per_class} columns, got {like.shape[1]}"
+            f"per_class times the {num_classes} classes must be the number of columns ({like.shape[1]}), "
+            f"got per_class={per_class}"
         )
     eye = torch.eye(num_classes, dtype=like.dtype, device=like.device)
     return eye.repeat_interleave(per_class, 1)

@@ -36,7 +36,7 @@ def least_over_scale(
         Two arrays of the shape of `penalty`; y = 0 for the zero solution.
     """
     A, L = np.asarray(penalty, dtype=np.float64), depth
-    terms = list(zip(squares, multiplicities))
+    terms = list(zip(squares, multiplicities, strict=True))
     zero = float(sum(multiplicities))
 
     def loss(t: Array, A: Array) -> Array:
@@ -55,8 +55,9 @@ def least_over_scale(
     best = np.argmin(loss(t, A[..., None]), axis=-1)[..., None]
     inside = (best > 0) & (best < GRID - 1)
     left, right = (np.take_along_axis(t, np.clip(best + step, 0, GRID - 1), -1)[..., 0] for step in (-1, 1))
-    found = inside[..., 0] & (slope(left, A) < 0) & (slope(right, A) > 0)
+    has_valley = inside[..., 0] & (slope(left, A) < 0) & (slope(right, A) > 0)
     # Where there is no valley the bracket is made valid but meaningless, and the zero solution taken.
-    root = elementwise.find_root(slope, (np.where(found, left, high - 60), np.where(found, right, high)), args=(A,)).x
-    value = np.where(found, loss(root, A), np.inf)
+    bracket = (np.where(has_valley, left, high - 60), np.where(has_valley, right, high))
+    root = elementwise.find_root(slope, bracket, args=(A,)).x
+    value = np.where(has_valley, loss(root, A), np.inf)
     return np.minimum(value, zero), np.where(value < zero, np.exp(root), 0.0)

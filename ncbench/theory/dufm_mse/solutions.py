@@ -33,7 +33,7 @@ def dnc_solution(
     H_1 = s_1 I kron 1_n^T, W_l = a_l I, with n lam_H s_1^2 = lam_l a_l^2 for l < L (balanced), and W_L by ridge
     regression. All zero at and beyond the triviality threshold. `width` is at least K, and K by default.
     """
-    K, n = num_classes, at_least("per_class", per_class, 1, "sample is needed")
+    K, n = num_classes, at_least("per_class", per_class, 1)
     lams = scalar_decays(weight_decays, depth)
     d = _width(width, K)
     first, *others = dnc_scales(K, n, feature_decay, lams)
@@ -58,7 +58,7 @@ def srg_solution(
     last ReLU, with the interpolating W_l of least norm. The point lies on the ReLU's kink (exact zeros of S T), so
     automatic derivatives there are not zero. `width` is at least K (for variant 2 K_r), and that by default.
     """
-    K, n = num_classes, at_least("per_class", per_class, 1, "sample is needed")
+    K, n = num_classes, at_least("per_class", per_class, 1)
     lams = scalar_decays(weight_decays, depth)
     r = srg_vertices(K, depth, variant)
     K_r = math.comb(r, 2)
@@ -73,7 +73,7 @@ def srg_solution(
     rest = K - K_r  # classes do not interact in a DNC solution: any part of one is a block
     H_dnc, Ws_dnc = dnc_solution(K, depth, n, feature_decay, lams)
     other = H_dnc[:rest, : rest * n], [W[:rest, :rest] for W in Ws_dnc]
-    hidden = [_blocks(a, b, d, d) for a, b in zip(Ws[:-1], other[1][:-1])]
+    hidden = [_blocks(a, b, d, d) for a, b in zip(Ws[:-1], other[1][:-1], strict=True)]
     return _blocks(H, other[0], d, K * n), [*hidden, _blocks(Ws[-1], other[1][-1], K, d)]
 
 
@@ -119,7 +119,7 @@ def _product(K: int, n: float, feature_decay: float, lams: list[float]) -> Array
 
 
 def _width(width: int | None, least: int) -> int:
-    return least if width is None else at_least("width", width, least, "columns are needed")
+    return least if width is None else at_least("width", width, least)
 
 
 def _pad(A: Tensor, rows: int, columns: int) -> Tensor:

@@ -53,7 +53,7 @@ def srg_spectra(
     [1.0, 0.6124, 0.6124, 0.6124, 0.6124, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
     if variant != 1:
-        raise ValueError(f"variant={variant}: the singular values are those of variant 1")
+        raise ValueError(f"variant must be 1 (the spectra of variant 2 have no closed form here), got {variant}")
     r = srg_vertices(num_classes, depth, variant)
     n, lam_H, lams = _numbers(per_class, feature_decay, weight_decays, depth)
     rest = num_classes - math.comb(r, 2)
@@ -67,33 +67,36 @@ def _dnc_values(K: int, part: int, n: float, lam_H: float, lams: list[float]) ->
     """Singular values of `part` of the K classes: every matrix is a multiple of the identity."""
     scales = dnc_scales(K, n, lam_H, lams)
     means = np.cumprod(scales)  # H_1, W_1 H_1, ..., W_(L-1) ... W_1 H_1
-    found = {"features.post": means[0]}
-    for l, (scale, mean) in enumerate(zip(scales[1:], means[1:]), 1):
-        found |= {f"head.{l}.weight": scale, f"head.{l}.pre": mean, f"head.{l}.post": mean}
-    found |= _last_matrix(means[-1], K, lams)
-    return {stage: np.full(part, value) for stage, value in found.items()}
+    values = {"features.post": means[0]}
+    for l, (scale, mean) in enumerate(zip(scales[1:], means[1:], strict=True), 1):
+        values |= {f"head.{l}.weight": scale, f"head.{l}.pre": mean, f"head.{l}.post": mean}
+    values |= _last_matrix(means[-1], K, lams)
+    return {stage: np.full(part, value) for stage, value in values.items()}
 
 
 def _srg_values(K: int, r: int, n: float, lam_H: float, lams: list[float]) -> Values:
     """Singular values of the block of K_r of the K classes: the K_r-problem with all decays times K/K_r."""
     L, K_r = len(lams), math.comb(r, 2)
     m, ratio = 1 + math.comb(r - 2, 2), K / K_r
-    own_H, own = ratio * lam_H, [ratio * lam for lam in lams]
-    alpha, first, steps = srg_scales(r, n, own_H, own)
+    block_lam_H, block_lams = ratio * lam_H, [ratio * lam for lam in lams]
+    alpha, first, steps = srg_scales(r, n, block_lam_H, block_lams)
     T = _spectrum(r, math.sqrt(2), math.sqrt((r - 2) / (r - 1)), 0.0)
-    g = (n * own_H / own[0]) ** 0.25
-    found = {"features.post": np.sqrt(first * T) / g, "head.1.weight": np.sqrt(first * T) * g}
+    # Lemma 18 splits the layer-2 means sqrt(alpha_2) T into H_1 and W_1 with singular values in the ratio 1 : g^2.
+    g = (n * block_lam_H / block_lams[0]) ** 0.25
+    values = {"features.post": np.sqrt(first * T) / g, "head.1.weight": np.sqrt(first * T) * g}
+    # Layers 2..L-1 are multiples of T; the W_l between them are multiples of a projection.
     scale = first
     for l in range(1, L - 1):
-        found |= {f"head.{l}.pre": scale * T, f"head.{l}.post": scale * T}
+        values |= {f"head.{l}.pre": scale * T, f"head.{l}.post": scale * T}
         if l < L - 2:
-            found[f"head.{l + 1}.weight"] = steps[l - 1] * _spectrum(r, 1.0, 1.0, 0.0)
+            values[f"head.{l + 1}.weight"] = steps[l - 1] * _spectrum(r, 1.0, 1.0, 0.0)
             scale *= steps[l - 1]
+    # The means before and after the last ReLU (Lemma 16), and W_(L-1), which leads from T to the former (Lemma 14).
     last = _spectrum(r, (r - 1) * (r - 4) / 2, r - 2, 0.0) / math.sqrt(m)
     post = math.sqrt(alpha / m) * _spectrum(r, math.comb(r - 2, 2), r - 3, 1.0)
-    found[f"head.{L - 1}.weight"] = steps[-1] * np.divide(last, T, out=np.zeros(K_r), where=T > 0)
-    found |= {f"head.{L - 1}.pre": math.sqrt(alpha) * last, f"head.{L - 1}.post": post}
-    return found | _last_matrix(post, K, lams)
+    values[f"head.{L - 1}.weight"] = steps[-1] * np.divide(last, T, out=np.zeros(K_r), where=T > 0)
+    values |= {f"head.{L - 1}.pre": math.sqrt(alpha) * last, f"head.{L - 1}.post": post}
+    return values | _last_matrix(post, K, lams)
 
 
 def _last_matrix(features: Array, K: int, lams: list[float]) -> Values:
@@ -102,16 +105,16 @@ def _last_matrix(features: Array, K: int, lams: list[float]) -> Values:
     return {f"head.{len(lams)}.weight": weight, f"head.{len(lams)}.pre": weight * features}
 
 
-def _spectrum(r: int, one: float, two: float, three: float) -> Array:
-    """K_r values: one on the constant vector, two and three on the other eigenspaces of the triangular graph."""
-    return np.repeat([float(one), float(two), float(three)], [1, r - 1, r * (r - 3) // 2])
+def _spectrum(r: int, constant: float, vertices: float, rest: float) -> Array:
+    """K_r values on the eigenvectors of the triangular graph: the constant one, those of eigenvalue r - 4, the rest."""
+    return np.repeat([float(constant), float(vertices), float(rest)], [1, r - 1, r * (r - 3) // 2])
 
 
 def _relative(blocks: list[Values], weight_decays: Decays) -> Spectra:
     """The blocks' values together, descending and divided by the largest."""
     joined = {stage: np.sort(np.concatenate([block[stage] for block in blocks]))[::-1] for stage in blocks[0]}
     if not joined["features.post"][0] > 0:
-        raise ValueError(f"weight_decays={weight_decays}: so large that the solution is zero and has no spectrum")
+        raise ValueError(f"weight_decays must be small enough for a non-zero solution, got {weight_decays}")
     return {stage: [float(s) for s in values / values[0]] for stage, values in joined.items()}
 
 
