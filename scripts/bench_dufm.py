@@ -1,4 +1,4 @@
-"""Training a stack of DUFMs: replica-steps per second against one network trained the usual ways, in turns.
+"""Training an ensemble of DUFMs: replica-steps per second against one network trained the usual ways, in turns.
 
 engine   `FullBatchDescent` alone, on every core
 module   `FullBatchModule` in a Lightning Trainer, without measures or checkpoints: what Lightning costs around it
@@ -45,7 +45,7 @@ DENSITY = 60 / 20_000  # measurements per step of the default run
 
 @dataclass(frozen=True)
 class Size:
-    """K classes, L matrices, n samples per class, width; R replicas in the stack; what was asked for."""
+    """K classes, L matrices, n samples per class, width; R replicas in the ensemble; what was asked for."""
 
     K: int
     L: int
@@ -65,7 +65,7 @@ class Size:
         return 6 * self.K * self.n * ((self.L - 1) * self.width**2 + self.K * self.width)
 
     def network(self, replicas: int) -> DUFM:
-        """The stack, with seeds 0, 1, ..."""
+        """The ensemble, with seeds 0, 1, ..."""
         return DUFM(
             depth=self.L,
             width=self.width,
@@ -106,18 +106,18 @@ def _compare(size: Size, rounds: int, seconds: float) -> None:
     rates = {side: _at(threads[side], single[side], 100) for side in sides}
     steps = {side: max(50, int(rates[side] * seconds / 2)) for side in sides}
     fastest = max(_at(CORES, partial(_engine, size, labels), 60) for _ in range(3))
-    stack_steps = max(200, int(fastest / size.R * seconds) // 200 * 200)
+    turn_steps = max(200, int(fastest / size.R * seconds) // 200 * 200)
     found: dict[str, list[float]] = {side: [] for side in ("engine", "module", "run", *sides)}
     peak: list[float] = []
     for _ in range(rounds):
         peak.append(_at(CORES, _peak, 5))
-        for side, stacked in (("engine", partial(_engine, size, labels)), ("module", partial(_module, size, labels))):
-            found[side].append(_at(CORES, stacked, stack_steps))
-        found["run"].append(_run(size, stack_steps))
+        for side, trained in (("engine", partial(_engine, size, labels)), ("module", partial(_module, size, labels))):
+            found[side].append(_at(CORES, trained, turn_steps))
+        found["run"].append(_run(size, turn_steps))
         for side in sides:
             found[side].append(_at(threads[side], single[side], steps[side]))
     rate = {side: statistics.median(turns) for side, turns in found.items()}
-    print(f"\nK = {size.K}, L = {size.L}, n = {size.n}, width {size.width}; R = {size.R}, {stack_steps} steps a turn")
+    print(f"\nK = {size.K}, L = {size.L}, n = {size.n}, width {size.width}; R = {size.R}, {turn_steps} steps a turn")
     print(f"  {'':10}{'replica-steps/s':>16}{'lowest':>9}{'highest':>9}  of peak   x (a)   x (b)")
     for side, turns in found.items():
         share = rate[side] * size.flops / statistics.median(peak)
@@ -192,7 +192,7 @@ def _run(size: Size, steps: int) -> float:
 
 
 class _One(pl.LightningModule):
-    """One network of the stack, the features its parameters; the objective as the paper writes it."""
+    """One network of the ensemble, the features its parameters; the objective as the paper writes it."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()

@@ -71,8 +71,8 @@ def write_run(run: Path, replicas: int, steps: int, swept: dict[str, float] | No
         spectra += sum(values.numel() for values in found.spectra.values())
     info = {"status": "done", "name": "bench_report", "seed": 0, "replicas": replicas, "steps": int(measured_at[-1])}
     lines = [{"name": "dnc", "value": 0.0686, "formula": "DNC"}, {"name": "srg", "value": 0.056, "formula": "SRG"}]
-    stack = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
-    (run / "replicas.json").write_text(json.dumps(stack))
+    replica_values = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
+    (run / "replicas.json").write_text(json.dumps(replica_values))
     (run / "references.json").write_text(json.dumps(lines))
     (run / "run.json").write_text(json.dumps(info))
     return rows, spectra

@@ -1,9 +1,9 @@
-"""Training to stationarity: the 8 x 8 grid of fig1_blobs_quick as one stack, against scipy's L-BFGS one by one.
+"""Training to stationarity: the 8 x 8 grid of fig1_blobs_quick as one ensemble, against scipy's L-BFGS one by one.
 
-stack     `PerceptronLBFGS` on all 64 networks at once, on every core
+ours      `PerceptronLBFGS` on all 64 networks at once, on every core
 autograd  scipy.optimize.minimize(method="L-BFGS-B") on one network after the other in this process, the gradient by
           torch.autograd: what one writes without ncbench. One thread, which is faster here than two
-by hand   the same with the stack's own hand-written gradient of one network: what is left is scipy's own share
+by hand   the same with the ensemble's own hand-written gradient of one network: what is left is scipy's own share
 
 All start at the same parameters in float64 and stop at max |gradient| <= --tolerance; scipy with ftol 0, maxcor as
 given, and started again from where it stopped until the gradient is there. A network that has not arrived after
@@ -66,22 +66,22 @@ class Outcome:
 def main() -> None:
     """Run the sides in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=1, help="turns of a scipy side; the stack goes before and after")
+    parser.add_argument("--rounds", type=int, default=1, help="turns of a scipy side; ours go before and after")
     parser.add_argument("--tolerance", type=float, default=1e-6)
     parser.add_argument("--evaluations", type=int, default=30_000)
-    parser.add_argument("--maxcor", type=int, default=MEMORY, help="of scipy; the stack has 20")
+    parser.add_argument("--maxcor", type=int, default=MEMORY, help="of scipy; the ensemble has 20")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th network only")
     arguments = parser.parse_args()
     grid = load(arguments.every)
-    found: dict[str, list[Outcome]] = {"stack": [], "autograd": [], "by hand": []}
-    found["stack"].append(stack(grid, arguments.tolerance, arguments.evaluations))
+    found: dict[str, list[Outcome]] = {"ours": [], "autograd": [], "by hand": []}
+    found["ours"].append(ours(grid, arguments.tolerance, arguments.evaluations))
     for _ in range(arguments.rounds):
         for name in ("autograd", "by hand"):
             torch.set_num_threads(1)
             with threadpool_limits(1, user_api="blas"):  # scipy's own: a second thread only waits
                 found[name].append(one_by_one(grid, name == "autograd", arguments))
             torch.set_num_threads(CORES)
-            found["stack"].append(stack(grid, arguments.tolerance, arguments.evaluations))
+            found["ours"].append(ours(grid, arguments.tolerance, arguments.evaluations))
     report(found, arguments)
 
 
@@ -101,7 +101,7 @@ def load(every: int) -> Grid:
     return Grid(network, points.inputs[kept], points.targets[kept], module.decays[kept], layout, start)
 
 
-def stack(grid: Grid, tolerance: float, evaluations: int) -> Outcome:
+def ours(grid: Grid, tolerance: float, evaluations: int) -> Outcome:
     """All networks in one minimisation."""
     state = LBFGSState(len(grid.start), grid.layout.size, MEMORY, grid.start.dtype)
     state.restart(grid.start)
@@ -184,15 +184,13 @@ def at_the_end(grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def report(found: dict[str, list[Outcome]], arguments: argparse.Namespace) -> None:
     """The table: medians over the turns of a side."""
-    base = found["stack"]
+    base = found["ours"]
     print(
         f"{len(base[0].loss)} networks, max |gradient| <= {arguments.tolerance:g}, "
         f"{CORES} cores, torch {torch.__version__}"
     )
     typical = statistics.median(one.seconds for one in base)
-    print(
-        "            s (CPU s)     turns   over stack   arrived   evaluations, mean   loss - stack's, median [min, max]"
-    )
+    print("            s (CPU s)     turns    over ours   arrived   evaluations, mean   loss - ours, median [min, max]")
     for name, rounds in found.items():
         seconds, cpu = (statistics.median(getattr(one, key) for one in rounds) for key in ("seconds", "cpu"))
         last = rounds[-1]
