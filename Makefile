@@ -1,23 +1,24 @@
 # `make demo` and `make test` work on a fresh machine with Python >= 3.11; everything else uses the same .venv.
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all check format wheel clean
+.PHONY: demo test test-all docs coverage check format wheel clean
 
 $(BIN)/activate:
 	$(PYTHON) -m venv $(VENV)
 
-# The package itself, with the pinned versions of constraints.txt.
-$(VENV)/.installed: $(BIN)/activate pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable .
+# The package itself, with the pinned versions of constraints.txt (or CONSTRAINTS=another file).
+$(VENV)/.installed: $(BIN)/activate pyproject.toml $(CONSTRAINTS)
+	$(PIP) install --constraint $(CONSTRAINTS) --editable .
 	touch $@
 
 # The tools of the dependency group "dev"; pip reads groups from version 25.1 on.
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) install --upgrade "pip>=25.1"
-	$(PIP) install --constraint constraints.txt --group dev
+	$(PIP) install --constraint $(CONSTRAINTS) --group dev
 	touch $@
 
 demo: $(VENV)/.installed
@@ -31,6 +32,14 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not gpu"
+
+# The examples in docstrings, the README's table, and the links between documents.
+docs: $(VENV)/.dev
+	$(BIN)/python -m pytest -q ncbench tests/test_readme.py tests/test_repository.py
+
+# Lines and branches that the quick tests reach, of the rooms in [tool.coverage.run]; about twice as long as `make test`.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report=term
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -46,4 +55,4 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
