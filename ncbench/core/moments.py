@@ -67,29 +67,15 @@ class ClassMoments:
 
         Args:
             features: (..., N, D), any real floating dtype; N = 0 gives the neutral element of `merge`.
-            labels: (N,), integers in [0, num_classes), shared by the leading axes. Others are clamped
-                into that range, remembered, and refused by `finalise`.
+            labels: (N,), integers in [0, num_classes), shared by the leading axes; others are refused by `finalise`.
             num_classes: K >= 1.
-            scatter: "trace" keeps sum ||h - mu_c||^2 per class, "full" also the D x D scatter, "none" means
-                only.
+            scatter: "trace" keeps sum ||h - mu_c||^2 per class, "full" also the D x D scatter, "none" means only.
 
         Raises:
             ValueError: for what the shapes and dtypes alone show to be wrong.
         """
-        if features.ndim < 2 or not features.dtype.is_floating_point:
-            raise ValueError(
-                f"features must be a floating tensor (..., N, D), got {features.dtype} {tuple(features.shape)}"
-            )
+        _check_batch(features, labels, num_classes, scatter)
         *leading, N, D = features.shape
-        if labels.shape != (N,) or labels.dtype.is_floating_point or labels.dtype == torch.bool:
-            raise ValueError(
-                f"labels must be integers of shape ({N},) for features {tuple(features.shape)}, "
-                f"got {labels.dtype} {tuple(labels.shape)}"
-            )
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        if scatter not in ("trace", "full", "none"):
-            raise ValueError(f'scatter must be "trace", "full" or "none", got {scatter!r}')
         features, labels = features.detach(), labels.to(features.device, torch.int64)
         shape = (*leading, num_classes)
         # No samples: the neutral element, whose label range (0, 0) is in range for every K.
@@ -118,8 +104,7 @@ class ClassMoments:
         block = CPU_BLOCK if features.device.type == "cpu" else DEVICE_BLOCK
         rows = max(1, block * N // max(1, features.numel()), D if scatter == "full" else 1)
         blocks = [(features[..., i : i + rows, :], labels[i : i + rows]) for i in range(0, N, rows)]
-        # First pass: sum of h - s_c, and for "trace" the sum of ||h - s_c||^2, per class. The norm and its square need
-        # no temporary of the size of the block.
+        # First pass: sum of h - s_c per class, and for "trace" that of ||h - s_c||^2 (a norm needs no temporary).
         sums, squares = torch.zeros_like(shift), shift.new_zeros(shape)
         for H, y in blocks:
             deviation = H - shift.index_select(-2, y)
@@ -234,3 +219,21 @@ class ClassMoments:
 
 def _in_range(label_range: Tensor, num_classes: int) -> Tensor:
     return (label_range[0] >= 0) & (label_range[1] < num_classes)
+
+
+def _check_batch(features: Tensor, labels: Tensor, num_classes: int, scatter: Scatter) -> None:
+    """ValueError for what shapes, dtypes and names alone show to be wrong: nothing here waits for the device."""
+    if features.ndim < 2 or not features.dtype.is_floating_point:
+        raise ValueError(
+            f"features must be a floating tensor (..., N, D), got {features.dtype} {tuple(features.shape)}"
+        )
+    N = features.shape[-2]
+    if labels.shape != (N,) or labels.dtype.is_floating_point or labels.dtype == torch.bool:
+        raise ValueError(
+            f"labels must be integers of shape ({N},) for features {tuple(features.shape)}, "
+            f"got {labels.dtype} {tuple(labels.shape)}"
+        )
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    if scatter not in ("trace", "full", "none"):
+        raise ValueError(f'scatter must be "trace", "full" or "none", got {scatter!r}')
