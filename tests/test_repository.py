@@ -193,6 +193,12 @@ def test_contributing_names_files_that_there_are():
     assert [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()] == []
 
 
+def test_the_examples_of_yaml_can_be_read():
+    examples = re.findall(r"^ *```yaml\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
+    assert len(examples) == 4
+    assert all(isinstance(yaml.safe_load(example), dict) for example in examples)
+
+
 def test_the_changelog_is_dated_and_the_citation_names_its_newest_release():
     headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert headings[0] == "[Unreleased]"
