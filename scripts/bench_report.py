@@ -9,7 +9,6 @@ python scripts/bench_report.py --replicas 100 --steps 20         # smaller
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -20,12 +19,16 @@ import numpy as np
 import torch
 
 from ncbench.measure import Measurement
+from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.layers import FEATURES, head_layer, layers_between, measured_by_default
+from ncbench.records.schema import REFERENCES, REPLICAS
 from ncbench.records.writer import RecordWriter
 
 K, L = 10, 4
 SECONDS, GIB = 60.0, 4.0
-MEANS = [("features", "post"), *[(f"head.{l}", s) for l in range(1, L) for s in ("pre", "post")], (f"head.{L}", "pre")]
-WEIGHTS = [(f"head.{l}", "weight") for l in range(1, L + 1)]
+HIDDEN = [(layer, stage) for layer in layers_between("intermediate", L) for stage in ("pre", "post")]
+MEANS = [(FEATURES, "post"), *HIDDEN, (head_layer(L), "pre")]
+WEIGHTS = [(layer, "weight") for layer in measured_by_default(L)[1:]]
 MEASURES = ("tcv", "tcv_relative", "dnc1", "rank", "effective_rank")
 WEIGHT_MEASURES = ("rank", "effective_rank")
 
@@ -45,10 +48,10 @@ def main() -> int:
         for job in range(options.runs):
             swept = {"weight_decay": 1e-4 * 2 ** (job % 10), "width": 10 + job // 10} if options.runs > 1 else {}
             run = base / str(job) if options.runs > 1 else base
-            found = write_run(run, options.replicas // options.runs, options.steps, swept)
-            rows, spectra = rows + found[0], spectra + found[1]
+            counts = write_run(run, options.replicas // options.runs, options.steps, swept)
+            rows, spectra = rows + counts[0], spectra + counts[1]
         print(f"{rows:,} rows of measures, {spectra:,} of spectra: written in {time.perf_counter() - start:.1f} s")
-        status, seconds, processor, gib = measured([sys.executable, "-m", "ncbench.report", str(base)])
+        status, seconds, processor, gib = cost_of([sys.executable, "-m", "ncbench.report", str(base)])
     print(
         f"report: {seconds:.1f} s (limit {SECONDS:g}; {processor:.1f} s of processor time), "
         f"peak memory {gib:.2f} GiB (limit {GIB:g})"
@@ -65,16 +68,17 @@ def write_run(run: Path, replicas: int, steps: int, swept: dict[str, float] | No
     measured_at = measured_at[np.linspace(0, len(measured_at) - 1, steps).astype(int)]
     rows = spectra = 0
     for place, step in enumerate(measured_at):
-        found = measurement(int(step), speed, draw, grams=place % (steps // 6 or 1) == 0 or step == measured_at[-1])
-        records.write(int(step), float(step), found)
-        rows += len(found.values) * replicas
-        spectra += sum(values.numel() for values in found.spectra.values())
+        with_grams = place % (steps // 6 or 1) == 0 or step == measured_at[-1]
+        measured = measurement(int(step), speed, draw, grams=with_grams)
+        records.write(int(step), float(step), measured)
+        rows += len(measured.values) * replicas
+        spectra += sum(values.numel() for values in measured.spectra.values())
     info = {"status": "done", "name": "bench_report", "seed": 0, "replicas": replicas, "steps": int(measured_at[-1])}
     lines = [{"name": "dnc", "value": 0.0686, "formula": "DNC"}, {"name": "srg", "value": 0.056, "formula": "SRG"}]
-    replica_values = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
-    (run / "replicas.json").write_text(json.dumps(replica_values))
-    (run / "references.json").write_text(json.dumps(lines))
-    (run / "run.json").write_text(json.dumps(info))
+    ensemble = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
+    write_json(run / REPLICAS, ensemble)
+    write_json(run / REFERENCES, lines)
+    RunFolder(run).update(**info)
     return rows, spectra
 
 
@@ -98,7 +102,7 @@ def measurement(
     return Measurement(values, spectra=spectra, grams=dict.fromkeys(MEANS, gram) if grams else {})
 
 
-def measured(command: list[str]) -> tuple[int, float, float, float]:
+def cost_of(command: list[str]) -> tuple[int, float, float, float]:
     """Exit status, seconds, processor seconds and peak resident memory (GiB) of a command."""
     start = time.perf_counter()
     child = os.posix_spawn(command[0], command, os.environ)

@@ -3,7 +3,8 @@
     python scripts/check_resume.py --kills 10 --work DIR +experiment=dufm_k10
 
 Both runs use the same command but for their folder. Compared are the final checkpoint (weights, optimiser, counters;
-bit by bit) and the records (every row, in order of its key; no key twice). Exit status 1 where anything differs.
+bit by bit) and every table of records (every row, in order of its key; no key twice). Exit status 1 where anything
+differs.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ import pandas as pd
 import torch
 
 from ncbench.records.folder import RunFolder
-from ncbench.report import load_grams, load_measures, load_spectra
+from ncbench.records.load import load_grams, load_means, load_measures, load_sample_grams, load_spectra
+from ncbench.records.schema import CHECKPOINTS, LAST_CHECKPOINT, RUN, RUN_INFO, last_step, parts, row_key
 
-KEYS = {
-    "measures": ["replica", "step", "split", "layer", "stage", "source_layer", "measure"],
-    "spectra": ["replica", "step", "layer", "stage", "index"],
-    "grams": ["replica", "step", "layer", "stage"],
+LOADERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "measures": load_measures,
+    "spectra": load_spectra,
+    "grams": load_grams,
+    "means": load_means,
+    "sample_grams": load_sample_grams,
 }
 
 
@@ -51,20 +56,21 @@ def kill_while_running(overrides: list[str], folder: Path, delay: float) -> bool
 
 
 def _stamp(folder: Path) -> int:
-    path = folder / "run.json"
+    path = folder / RUN_INFO
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def differences(first: Path, second: Path) -> list[str]:
     """What differs between two finished runs, in words."""
     found: list[str] = []
-    states: list[Any] = [torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (first, second)]
+    states: list[Any] = [torch.load(f / CHECKPOINTS / LAST_CHECKPOINT, weights_only=True) for f in (first, second)]
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "ncbench_step"):
         if not _same(states[0].get(part), states[1].get(part)):
             found.append(f"checkpoint: {part}")
-    for name, load in (("measures", load_measures), ("spectra", load_spectra), ("grams", load_grams)):
-        a, b = (load(f).drop(columns="run").sort_values(KEYS[name], ignore_index=True) for f in (first, second))
-        if a.duplicated(KEYS[name]).any() or b.duplicated(KEYS[name]).any():
+    for name, load in LOADERS.items():
+        key = row_key(name)
+        a, b = (load(f).drop(columns=RUN).sort_values(key, ignore_index=True) for f in (first, second))
+        if a.duplicated(key).any() or b.duplicated(key).any():
             found.append(f"{name}: a row is there twice")
         try:
             pd.testing.assert_frame_equal(a, b, check_exact=True, check_categorical=False)
@@ -79,7 +85,7 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
+        return len(a) == len(b) and all(map(_same, a, b))
     return bool(a == b)
 
 
@@ -104,8 +110,8 @@ def main() -> int:
         if not kill_while_running(overrides, killed, delay):
             break
         done += 1
-        parts = sorted((killed / "measures").glob("part-*.parquet"))
-        at = int(parts[-1].stem.removeprefix("part-")) if parts else None
+        recorded = parts(killed, "measures")
+        at = last_step(recorded[-1]) if recorded else None
         print(f"kill {done}: {delay:5.2f} s after its start; last record at step {at}")
     status = start(overrides, killed).wait()
     found = differences(whole, killed)

@@ -28,11 +28,12 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture(scope="session")
 def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
-    """A copy of a module in which `old`, which must occur, is replaced by a plausible bug `new`."""
+    """A copy of a module in which `old`, which must occur exactly once, is replaced by a plausible bug `new`."""
 
     def plant(module: ModuleType, old: str, new: str) -> ModuleType:
         source = Path(module.__file__).read_text()
-        assert old in source, f"the line to plant a bug in is gone: {old}"
+        count = source.count(old)
+        assert count == 1, f"the text to plant a bug in occurs {count} times in {module.__name__}, not once: {old}"
         copy = ModuleType(module.__name__)
         copy.__dict__["__file__"] = module.__file__
         sys.modules[module.__name__] = copy  # dataclasses and named tuples look their module up by name

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ncbench.records.layers import LAYER_WORDS
+
 if TYPE_CHECKING:
     from ncbench.claims.selection import Values
 
@@ -34,7 +36,6 @@ __all__ = [
 ]
 
 Verdict = Literal["reproduced", "conditional", "not reproduced", "not enough data"]
-LAYER_WORDS = ("intermediate", "inner", "head", "all")
 
 
 def _whole(least: int) -> Callable[[Any], int]:

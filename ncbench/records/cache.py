@@ -1,6 +1,7 @@
-"""What several figures of one report need is read once, and forgotten when the report is written.
+"""A cache for the time of one report: what several of its figures need is read once, then forgotten.
 
-In a notebook every call reads anew, so that a figure of a running training is never an old one.
+Outside a report nothing is cached: in a notebook every call reads anew, so that a figure of a running training is never
+an old one.
 """
 
 import functools
@@ -14,42 +15,45 @@ from ncbench.records.runs import Dir, as_paths
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_kept: ContextVar[dict[Any, Any] | None] = ContextVar("_kept", default=None)
+_cache: ContextVar[dict[Any, Any] | None] = ContextVar("_cache", default=None)
 
 
 def one_report(write: Callable[P, T]) -> Callable[P, T]:
-    """Within a call of `write`, and of what it calls, functions marked `cached` read a directory once."""
+    """Marks a function that writes a report: while it runs, functions marked `cached` read a directory once.
+
+    A report written inside another one uses the outer one's cache.
+    """
 
     @functools.wraps(write)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
-        known = _kept.get()
-        token = _kept.set({} if known is None else known)
+    def with_cache(*args: P.args, **kwargs: P.kwargs) -> T:
+        outer = _cache.get()
+        token = _cache.set({} if outer is None else outer)
         try:
             return write(*args, **kwargs)
         finally:
-            _kept.reset(token)
+            _cache.reset(token)
 
-    return inner
+    return with_cache
 
 
 def in_report() -> bool:
     """Whether a function marked `one_report` is running: then it pays to read everything at once."""
-    return _kept.get() is not None
+    return _cache.get() is not None
 
 
 def cached(read: Callable[Concatenate[Dir, P], T]) -> Callable[Concatenate[Dir, P], T]:
-    """Marks a function of a directory (and of names) whose result one report may use several times."""
+    """Marks a function of a directory (and of names) whose result several figures of one report may use."""
 
     @functools.wraps(read)
-    def inner(dir: Dir, *args: P.args, **kwargs: P.kwargs) -> T:
-        kept = _kept.get()
-        if kept is None:
+    def read_once(dir: Dir, *args: P.args, **kwargs: P.kwargs) -> T:
+        cache = _cache.get()
+        if cache is None:
             return read(dir, *args, **kwargs)
         key = (read, tuple(as_paths(dir)), repr(args), repr(sorted(kwargs.items())))
-        if key not in kept:
-            kept[key] = read(dir, *args, **kwargs)
-        found: T = kept[key]
+        if key not in cache:
+            cache[key] = read(dir, *args, **kwargs)
+        result: T = cache[key]
         # A frame of its own for every caller, over the same values: a column added there stays there.
-        return cast(T, found.copy(deep=False)) if isinstance(found, pd.DataFrame) else found
+        return cast(T, result.copy(deep=False)) if isinstance(result, pd.DataFrame) else result
 
-    return cast(Callable[Concatenate[Dir, P], T], inner)
+    return cast(Callable[Concatenate[Dir, P], T], read_once)

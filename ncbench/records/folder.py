@@ -15,9 +15,9 @@ from enum import Enum
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["RunFolder", "RunState", "write_json", "write_text"]
+from ncbench.records.schema import LOCK, RUN_INFO, SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
+__all__ = ["RunFolder", "RunState", "write_json", "write_text"]
 
 
 class RunState(Enum):
@@ -38,7 +38,7 @@ class RunFolder:
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none."""
         try:
-            info: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+            info: dict[str, Any] = json.loads((self.path / RUN_INFO).read_text())
         except FileNotFoundError:
             return {}
         return info
@@ -50,7 +50,7 @@ class RunFolder:
         another configuration.
         """
         if self._lock is None and self._held_elsewhere():
-            holder = (self.path / ".lock").read_text().strip() or "another process"
+            holder = (self.path / LOCK).read_text().strip() or "another process"
             raise ValueError(f"hydra.run.dir={self.path}: a run is going on in this folder ({holder})")
         info = self.info()
         if not info:
@@ -65,11 +65,11 @@ class RunFolder:
     def update(self, **values: Any) -> None:
         """Merge values into `run.json`, atomically."""
         merged = {"schema_version": SCHEMA_VERSION, **self.info(), **values}
-        write_json(self.path / "run.json", merged)
+        write_json(self.path / RUN_INFO, merged)
 
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = open(self.path / ".lock", "a+")
+        handle = open(self.path / LOCK, "a+")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -88,7 +88,7 @@ class RunFolder:
 
     def _held_elsewhere(self) -> bool:
         try:
-            with open(self.path / ".lock") as handle:
+            with open(self.path / LOCK) as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False

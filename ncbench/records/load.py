@@ -1,6 +1,6 @@
 """Reads the columnar records of run folders: measures, spectra, Gram matrices.
 
-Reading is columnar (`ncbench.records.tables`), and text columns arrive as pandas categoricals.
+Reading is columnar (`ncbench.records.tables`); text columns become pandas categoricals.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.records.cache import cached
+from ncbench.records.layers import layer_key, stage_key
 from ncbench.records.runs import (
     Dir,
     find_runs,
@@ -17,9 +18,9 @@ from ncbench.records.runs import (
     load_replicas,
     load_run_info,
     named_runs,
-    natural_key,
 )
-from ncbench.records.tables import COLUMNS, Steps, filters, read_table
+from ncbench.records.schema import RUN, SERIES, columns
+from ncbench.records.tables import Steps, filters, read_table
 
 __all__ = [
     "find_runs",
@@ -35,8 +36,6 @@ __all__ = [
 ]
 
 Names = str | Iterable[str] | None
-
-_STAGES = ("", "pre", "post", "weight")
 
 
 def load_measures(dir: Dir, measures: Names = None, layers: Names = None, steps: Steps = None) -> pd.DataFrame:
@@ -85,7 +84,8 @@ def load_means(dir: Dir, steps: Steps = None) -> pd.DataFrame:
 
 def _load_matrices(dir: Dir, table: str, column: str, steps: Steps) -> pd.DataFrame:
     frame = _load(dir, table, steps)
-    matrices = [np.asarray(matrix).reshape(size, -1) for matrix, size in zip(frame[column], frame["size"])]
+    both = zip(frame[column], frame["size"], strict=True)
+    matrices = [np.asarray(matrix).reshape(size, -1) for matrix, size in both]
     frame[column] = pd.Series(matrices, index=frame.index, dtype=object)
     return frame
 
@@ -97,27 +97,20 @@ def load_final(dir: Dir, measures: Names = None, layers: Names = None) -> pd.Dat
     A series is a split, layer, stage, source layer and measure of a run. Differs from
     `load_measures(dir, steps="last")` where some series are recorded less often than others.
     """
-    series = ["run", "split", "layer", "stage", "source_layer", "measure"]
-    keep = filters({"measure": measures, "layer": layers})
-    steps = read_table(dir, "measures", None, [*series, "step"], keep)
-    # Grouped by pyarrow: of ten million rows a few hundred reach pandas.
+    series = [RUN, *SERIES]
+    conditions = filters({"measure": measures, "layer": layers})
+    steps = read_table(dir, "measures", None, [*series, "step"], conditions)
+    # Grouped by pyarrow, so that of ten million rows a few hundred reach pandas.
     last = steps.group_by(series).aggregate([("step", "max")])["step_max"].unique().to_pylist()
     frame = load_measures(dir, measures, layers, steps=last)
     return frame[frame["step"] == frame.groupby(series, observed=True)["step"].transform("max")]
 
 
-def layer_key(layer: str, place: int = 0) -> tuple[int, int, list[tuple[int, int, str]]]:
-    """Sort key from input to output: '', features, the other layers in recorded order, head.1 ... head.L."""
-    if layer in ("", "features"):
-        return (0, len(layer), [])
-    return (2, 0, natural_key(layer)) if layer.startswith("head.") else (1, place, [])
-
-
 def _load(dir: Dir, table: str, steps: Steps, **names: Any) -> pd.DataFrame:
-    found = read_table(dir, table, steps, ["run", *COLUMNS[table]], filters(names))
-    frame: pd.DataFrame = found.to_pandas(self_destruct=True)
+    rows = read_table(dir, table, steps, [RUN, *columns(table)], filters(names))
+    frame: pd.DataFrame = rows.to_pandas(self_destruct=True)
     if not len(frame):  # a table without rows forgets its dictionary
-        frame["run"] = pd.Categorical([], categories=list(named_runs(dir)))
+        frame[RUN] = pd.Categorical([], categories=list(named_runs(dir)))
     orders = {"layer": _ordered_layers, "source_layer": _ordered_layers, "stage": _ordered_stages}
     for name, order in orders.items():
         if name in frame:
@@ -130,4 +123,4 @@ def _ordered_layers(layers: list[str]) -> list[str]:
 
 
 def _ordered_stages(stages: list[str]) -> list[str]:
-    return sorted(stages, key=lambda stage: _STAGES.index(stage) if stage in _STAGES else len(_STAGES))
+    return sorted(stages, key=stage_key)

@@ -6,13 +6,15 @@ path relative to the directory asked for, or by the folder's own name when that 
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+
+from ncbench.records.layers import natural_key
+from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -21,19 +23,9 @@ class BadRecordsError(ValueError):
     """A directory, a record or an argument that cannot be used as it is: the user's to correct."""
 
 
-def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key under which numbers inside names count as numbers.
-
-    >>> sorted(["10", "9", "a2"], key=natural_key)
-    ['9', '10', 'a2']
-    """
-    parts = re.findall(r"\d+|\D+", text)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
 def as_paths(dir: Dir) -> list[Path]:
     """The directories meant by an argument `dir`: one path, or several."""
-    return [Path(dir)] if isinstance(dir, str | os.PathLike) else [Path(one) for one in dir]
+    return [Path(dir)] if isinstance(dir, str | os.PathLike) else [Path(path) for path in dir]
 
 
 def find_runs(dir: Dir) -> list[Path]:
@@ -43,23 +35,23 @@ def find_runs(dir: Dir) -> list[Path]:
 
     Raises FileNotFoundError for a directory that does not exist and ValueError for one that holds no run.
     """
-    found: dict[Path, None] = {}
+    folders: dict[Path, None] = {}
     for base in as_paths(dir):
         if not base.is_dir():
-            raise FileNotFoundError(f"dir={str(base)!r}: no such directory")
+            raise FileNotFoundError(f"dir={str(base)!r} does not exist or is no directory")
         runs = _runs_below(base)
         if not runs:
-            raise BadRecordsError(f"dir={str(base)!r} holds no run; a run is a folder with run.json in it")
-        found.update(dict.fromkeys(runs))
-    if not found:
+            raise BadRecordsError(f"dir={str(base)!r} holds no run; a run is a folder with {RUN_INFO} in it")
+        folders.update(dict.fromkeys(runs))
+    if not folders:
         raise BadRecordsError("dir=[] names no directory; at least one is needed")
-    return list(found)
+    return list(folders)
 
 
 def _runs_below(base: Path) -> list[Path]:
     runs: list[Path] = []
     for folder, subfolders, files in os.walk(base):
-        if "run.json" in files:
+        if RUN_INFO in files:
             runs.append(Path(folder))
             subfolders.clear()
         else:
@@ -81,34 +73,34 @@ def common_root(dir: Dir) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file; ValueError names the file when it cannot be parsed."""
+    """The content of a JSON file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise BadRecordsError(f"{path}: not valid JSON ({error})") from None
+        raise BadRecordsError(f"{path} is not valid JSON ({error})") from None
 
 
 def read_yaml(path: Path) -> Any:
-    """Content of a YAML file; ValueError names the file when it cannot be parsed."""
+    """The content of a YAML file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadRecordsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        raise BadRecordsError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
     """What `run.json` says (status, command, versions, cost, final values) for every run, by its name."""
     info = {}
     for name, run in named_runs(dir).items():
-        info[name] = read_json(run / "run.json")
+        info[name] = read_json(run / RUN_INFO)
         if not isinstance(info[name], dict):
-            raise BadRecordsError(f"{run / 'run.json'}: has to hold one JSON object")
+            raise BadRecordsError(f"{run / RUN_INFO} must hold one JSON object")
     return info
 
 
 def frozen(info: dict[str, Any], state: str) -> list[int]:
     """The replicas that run.json lists under a state: converged, diverged, dead or stalled."""
-    return [int(one["replica"]) for one in (info.get("replica_states") or {}).get(state, [])]
+    return [int(entry["replica"]) for entry in (info.get("replica_states") or {}).get(state, [])]
 
 
 def load_replicas(dir: Dir) -> pd.DataFrame:
@@ -119,12 +111,12 @@ def load_replicas(dir: Dir) -> pd.DataFrame:
     """
     records = []
     runs = named_runs(dir)
-    for record in _records(runs, "replicas.json"):
+    for record in _records(runs, REPLICAS):
         records.append({key: _plain(value) for key, value in record.items()})
     frame = pd.DataFrame(records)
-    leading = ["run", "replica", "seed"]
+    leading = [RUN, "replica", "seed"]
     frame = frame.reindex(columns=leading + [name for name in frame.columns if name not in leading])
-    frame["run"] = pd.Categorical(frame["run"], categories=list(runs))
+    frame[RUN] = pd.Categorical(frame[RUN], categories=list(runs))
     return frame
 
 
@@ -138,17 +130,17 @@ def load_references(dir: Dir) -> pd.DataFrame:
     `values`: predicted sigma_i / sigma_1 by stage ("head.2.pre"), as `load_spectra` records them.
     """
     runs = named_runs(dir)
-    columns = ["run", "name", "value", "formula", "arguments", "replicas", "why", "measure", "values"]
+    columns = [RUN, "name", "value", "formula", "arguments", "replicas", "why", "measure", "values"]
     columns += ["layers", "stage"]
     rows = [
         [record.get(column, "loss" if column == "measure" else None) for column in columns]
-        for record in _records(runs, "references.json")
+        for record in _records(runs, REFERENCES)
     ]
     frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object, "values": object})
     frame["value"] = pd.to_numeric(frame["value"]).astype(float)
-    frame["run"] = pd.Categorical(frame["run"], categories=list(runs))
+    frame[RUN] = pd.Categorical(frame[RUN], categories=list(runs))
     for column in ("replicas", "why", "values", "layers", "stage"):
-        frame[column] = pd.Series([_none(value) for value in frame[column]], dtype=object)
+        frame[column] = pd.Series([_none_if_missing(value) for value in frame[column]], dtype=object)
     frame["layers"] = [[layers] if isinstance(layers, str) else layers for layers in frame["layers"]]
     return frame
 
@@ -159,8 +151,8 @@ def _records(runs: dict[str, Path], file: str) -> list[dict[str, Any]]:
         if (run / file).is_file():
             content = read_json(run / file)
             if not (isinstance(content, list) and all(isinstance(record, dict) for record in content)):
-                raise BadRecordsError(f"{run / file}: has to hold a list of JSON objects")
-            records += [{**record, "run": name} for record in content]
+                raise BadRecordsError(f"{run / file} must hold a list of JSON objects")
+            records += [{**record, RUN: name} for record in content]
     return records
 
 
@@ -168,5 +160,5 @@ def _plain(value: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
-def _none(value: Any) -> Any:
-    return None if isinstance(value, float) else value
+def _none_if_missing(value: Any) -> Any:
+    return None if isinstance(value, float) else value  # pandas has NaN where a record lacks the key

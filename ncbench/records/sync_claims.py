@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ncbench.records.folder import write_text
+from ncbench.records.schema import CONFIG
 
 __all__ = ["update_claims"]
 
@@ -15,7 +16,7 @@ _CLAIMED = ("claims", "reproduces", "grid")
 
 def update_claims(folder: Path, values: Mapping[str, Any]) -> None:
     """Put the present `claims`, `reproduces` and `grid` into the folder's config.yaml, if they are others."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if not path.is_file():
         return
     recorded = OmegaConf.to_container(OmegaConf.load(path))

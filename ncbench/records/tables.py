@@ -1,10 +1,12 @@
 """Reads the columnar records as pyarrow tables: which columns, which rows, with the name of the run in front.
 
-Records are written by the training as `RUN/<table>/part-<step>.parquet`. Filters are applied by pyarrow before anything
-becomes a DataFrame, so that ten million rows fit into a few hundred megabytes.
+Filters are applied by pyarrow before anything becomes a DataFrame, so that ten million rows fit into a few hundred
+megabytes. Columns and file names are those of `ncbench.records.schema`.
 """
 
+import functools
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,31 +18,13 @@ import pyarrow.parquet as pq
 
 from ncbench.records.cache import cached, in_report
 from ncbench.records.runs import BadRecordsError, Dir, named_runs
+from ncbench.records.schema import RUN, TABLES, TEXT, arrow_schema, columns, last_step, parts
 
-__all__ = ["COLUMNS", "Steps", "filters", "read_table"]
+__all__ = ["Steps", "filters", "read_table"]
 
 Steps = int | Iterable[int] | Literal["first", "last"] | None
-
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-_PLACE = {"replica": pa.int32(), "step": pa.int64(), "layer": _TEXT, "stage": _TEXT}
-COLUMNS: dict[str, dict[str, Any]] = {
-    "measures": {
-        "replica": pa.int32(),
-        "seed": pa.int64(),
-        "step": pa.int64(),
-        "epoch": pa.float64(),
-        "split": _TEXT,
-        "layer": _TEXT,
-        "stage": _TEXT,
-        "source_layer": _TEXT,
-        "measure": _TEXT,
-        "value": pa.float64(),
-    },
-    "spectra": _PLACE | {"index": pa.int16(), "singular_value": pa.float64()},
-    "grams": _PLACE | {"size": pa.int16(), "gram": pa.list_(pa.float32())},
-    "means": _PLACE | {"size": pa.int16(), "mean": pa.list_(pa.float32())},
-    "sample_grams": _PLACE | {"size": pa.int16(), "gram": pa.list_(pa.float32())},
-}
+_WORDS: tuple[Literal["first"], Literal["last"]] = ("first", "last")
+Checked = list[int] | Literal["first", "last"] | None
 
 
 def filters(names: dict[str, Any]) -> list[Any]:
@@ -48,68 +32,71 @@ def filters(names: dict[str, Any]) -> list[Any]:
     return [_among(column, wanted) for column, wanted in names.items() if wanted is not None]
 
 
-def read_table(dir: Dir, table: str, steps: Steps, columns: list[str], keep: list[Any]) -> Any:
-    """The rows of one table of all runs in `dir` that meet the conditions, as a pyarrow table with these columns."""
+def read_table(dir: Dir, table: str, steps: Steps, wanted: list[str], conditions: list[Any]) -> Any:
+    """The rows of one table of all runs in `dir` that meet the conditions, as a pyarrow table of the wanted columns.
+
+    `steps` are numbers, or "first" or "last": that recorded step of every run. Raises BadRecordsError for others.
+    """
+    steps = _checked(steps)
     if table == "measures" and steps is None and in_report():
         # A sweep is tens of thousands of small files: opening them costs more than filtering in memory.
-        found = _all_measures(dir)
-        for condition in keep:
-            found = found.filter(condition)
-        return found.select(columns)
-    return _scan(dir, table, steps, columns, keep)
+        rows = _all_measures(dir)
+        for condition in conditions:
+            rows = rows.filter(condition)
+        return rows.select(wanted)
+    return _scan(dir, table, steps, wanted, conditions)
 
 
 @cached
 def _all_measures(dir: Dir) -> Any:
-    return _scan(dir, "measures", None, ["run", *COLUMNS["measures"]], [])
+    return _scan(dir, "measures", None, [RUN, *columns("measures")], [])
 
 
-def _scan(dir: Dir, table: str, steps: Steps, columns: list[str], keep: list[Any]) -> Any:
+def _scan(dir: Dir, table: str, steps: Checked, wanted: list[str], conditions: list[Any]) -> Any:
     runs = named_runs(dir)
-    schema = pa.schema(list(COLUMNS[table].items()))
-    tables = [_with_run(schema.empty_table(), 0, list(runs)).select(columns)]
-    for code, run in enumerate(runs.values()):
-        parts = sorted(path for path in (run / table).glob("part-*.parquet"))
-        if parts:
-            found = _read(parts, schema, [name for name in columns if name != "run"], keep, steps)
-            tables.append(_with_run(found, code, list(runs)).select(columns))
+    # An empty table first: its dictionary names every run, also those that have recorded nothing.
+    tables = [_with_run(arrow_schema(table).empty_table(), 0, list(runs)).select(wanted)]
+    for code, folder in enumerate(runs.values()):
+        files = parts(folder, table)
+        if files:
+            rows = _read(files, table, [name for name in wanted if name != RUN], conditions, steps)
+            tables.append(_with_run(rows, code, list(runs)).select(wanted))
     return pa.concat_tables(tables).unify_dictionaries()
 
 
-def _read(parts: list[Path], schema: Any, columns: list[str], keep: list[Any], steps: Steps) -> Any:
-    text = [name for name in schema.names if schema.field(name).type == _TEXT]
+def _read(files: list[Path], table: str, wanted: list[str], conditions: list[Any], steps: Checked) -> Any:
+    text = [name for name, column in TABLES[table].items() if column.type == TEXT]
     reading = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=text))
     try:
         if isinstance(steps, str):
-            steps = _end(parts, steps)
+            steps = [_end(files, steps)]
         if steps is not None:
-            wanted = _whole(steps)
-            parts = _with_steps(parts, wanted)
-            keep = [*keep, ds.field("step").isin(wanted)]
-        condition = None
-        for one in keep:
-            condition = one if condition is None else condition & one
-        dataset = ds.dataset([str(part) for part in parts], schema=schema, format=reading)
-        return dataset.to_table(columns=columns, filter=condition)
+            files = _with_steps(files, steps)
+            conditions = [*conditions, ds.field("step").isin(steps)]
+        condition = functools.reduce(lambda both, other: both & other, conditions) if conditions else None
+        dataset = ds.dataset([str(file) for file in files], schema=arrow_schema(table), format=reading)
+        return dataset.to_table(columns=wanted, filter=condition)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise BadRecordsError(f"{parts[0].parent}: not readable as records ({str(error).splitlines()[0]})") from None
+        reason = str(error).splitlines()[0]
+        raise BadRecordsError(f"{files[0].parent} is not readable as records ({reason})") from None
 
 
-def _with_steps(parts: list[Path], wanted: list[int]) -> list[Path]:
-    """The parts that may hold those steps: `part-N` has what was measured after the part before it, up to step N."""
-    last = [int(part.stem.removeprefix("part-")) for part in parts]
-    first = [-1, *last[:-1]]
-    kept = [p for p, low, high in zip(parts, first, last) if any(low < step <= high for step in wanted)]
-    return kept or parts[:1]
+def _with_steps(files: list[Path], numbers: list[int]) -> list[Path]:
+    """The parts that may hold those steps: a part has what was measured after the part before it, up to its step."""
+    ends = [-1, *map(last_step, files)]
+    some = [
+        file
+        for file, (low, high) in zip(files, pairwise(ends), strict=True)
+        if any(low < number <= high for number in numbers)
+    ]
+    return some or files[:1]
 
 
-def _end(parts: list[Path], word: str) -> int:
+def _end(files: list[Path], word: str) -> int:
     """The first or the last recorded step."""
-    if word not in ("first", "last"):
-        raise BadRecordsError(f"steps={word!r}: has to be a step, several steps, 'first' or 'last'")
     extreme = pc.min if word == "first" else pc.max
-    for part in parts if word == "first" else reversed(parts):
-        steps = pq.read_table(part, columns=["step"])["step"]
+    for file in files if word == "first" else reversed(files):
+        steps = pq.read_table(file, columns=["step"])["step"]
         if len(steps):
             return int(extreme(steps).as_py())
     return 0
@@ -117,15 +104,29 @@ def _end(parts: list[Path], word: str) -> int:
 
 def _with_run(table: Any, code: int, names: list[str]) -> Any:
     codes = pa.array(np.full(table.num_rows, code, dtype=np.int32))
-    return table.add_column(0, "run", pa.DictionaryArray.from_arrays(codes, names))
+    return table.add_column(0, RUN, pa.DictionaryArray.from_arrays(codes, names))
 
 
 def _among(column: str, wanted: str | Iterable[str] | Iterable[int]) -> Any:
     if isinstance(wanted, str):
         wanted = [wanted]
     kind = int if column == "index" else str
-    return ds.field(column).isin([kind(one) for one in wanted])
+    return ds.field(column).isin([kind(value) for value in wanted])
 
 
-def _whole(steps: int | Iterable[int]) -> list[int]:
-    return [int(step) for step in np.atleast_1d(np.asarray(steps if isinstance(steps, int) else list(steps)))]
+def _checked(steps: Any) -> Checked:
+    """The steps as a list: an iterator would be used up by the first run. Checked before there are files to read."""
+    if steps is None:
+        return None
+    for word in _WORDS:
+        if isinstance(steps, str) and steps == word:
+            return word
+    try:
+        given = [steps] if isinstance(steps, str) or not isinstance(steps, Iterable) else list(steps)
+        numbers = [int(step) for step in given]
+        whole = numbers == given
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise BadRecordsError(f"steps={steps!r} must be a step, several steps, 'first' or 'last'")
+    return numbers

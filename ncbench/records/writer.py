@@ -1,7 +1,7 @@
 """Columnar, crash-safe records: one parquet file per table and measurement, renamed into place when complete.
 
 A kill loses at most the measurement being written. On resume the files past the checkpoint's step are removed and
-written again, so no row is there twice. Values are float64, names are dictionary-encoded.
+written again, so no row is there twice. Tables, columns and file names are those of `ncbench.records.schema`.
 """
 
 import os
@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import torch
 
 from ncbench.measure import Measurement
+from ncbench.records.layers import rows_of_split
+from ncbench.records.schema import MEASURED, SERIES, TABLES, arrow_schema, last_step, part_path, parts
 
-__all__ = ["TABLES", "RecordWriter", "summarise"]
+__all__ = ["RecordWriter", "summarise"]
 
-SERIES = ["split", "layer", "stage", "measure", "source_layer"]
-TABLES = ("measures", "spectra", "grams", "means", "sample_grams")
-MEASURED = ("value", "singular_value", "gram", "mean")  # no two alike: a dictionary only costs time and space
+Matrices = Mapping[tuple[str, str], torch.Tensor]
 
 
 class RecordWriter:
@@ -35,46 +35,48 @@ class RecordWriter:
     def keep_until(self, step: int | None) -> None:
         """Remove what was recorded after this step (None: everything), and what a kill left unfinished."""
         for table in TABLES:
-            for left in (self.folder / table).glob(".*.tmp"):
-                left.unlink()
-            for part in (self.folder / table).glob("part-*.parquet"):
-                if step is None or int(part.stem.removeprefix("part-")) > step:
+            for unfinished in (self.folder / table).glob(".*.tmp"):
+                unfinished.unlink()
+            for part in parts(self.folder, table):
+                if step is None or last_step(part) > step:
                     part.unlink()
 
-    def write(self, step: int, epoch: float, found: Measurement) -> None:
-        """One measurement as rows of `measures`, `spectra` and, where it has any, of the tables of matrices."""
-        self._put("measures", step, self._measures(step, epoch, found))
-        self._put("spectra", step, self._spectra(step, found))
-        of_tables = (
-            ("grams", "gram", found.grams),
-            ("means", "mean", found.means),
-            ("sample_grams", "gram", found.sample_grams),
+    def write(self, step: int, epoch: float, measurement: Measurement) -> None:
+        """One measurement as rows of `measures`, `spectra` and the tables of matrices, of those it has values for."""
+        if measurement.values or measurement.of_sources:
+            self._put("measures", step, self._measures(step, epoch, measurement))
+        if measurement.spectra:
+            self._put("spectra", step, self._spectra(step, measurement.spectra))
+        matrices_of = (
+            ("grams", "gram", measurement.grams),
+            ("means", "mean", measurement.means),
+            ("sample_grams", "gram", measurement.sample_grams),
         )
-        for table, column, found_matrices in of_tables:
-            if found_matrices:
-                self._put(table, step, self._matrices(step, column, found_matrices))
+        for table, column, matrices in matrices_of:
+            if matrices:
+                self._put(table, step, self._matrices(table, step, column, matrices))
 
-    def _measures(self, step: int, epoch: float, found: Measurement) -> pa.Table:
-        every = {**{(*key, ""): value for key, value in found.values.items()}, **found.of_sources}
-        R, keys = len(self.seeds), list(every)
-        names = {name: [key[i] for key in keys] for i, name in enumerate(SERIES)}
-        values = np.stack([_numpy(every[key]) for key in keys])
+    def _measures(self, step: int, epoch: float, measurement: Measurement) -> pa.Table:
+        """One row per series and replica; a series with no source layer has an empty one."""
+        series = {(*key, ""): value for key, value in measurement.values.items()} | measurement.of_sources
+        names = {name: [key[i] for key in series] for i, name in enumerate(SERIES)}
+        values = np.stack([_numpy(value) for value in series.values()])
+        R = len(self.seeds)
         columns: dict[str, Any] = {
-            "replica": np.tile(np.arange(R, dtype=np.int32), len(keys)),
-            "seed": np.tile(self.seeds, len(keys)),
+            "replica": np.tile(np.arange(R, dtype=np.int32), len(series)),
+            "seed": np.tile(self.seeds, len(series)),
             "step": np.full(values.size, step, dtype=np.int64),
             "epoch": np.full(values.size, epoch, dtype=np.float64),
-            **{key: _repeat(names[key], R) for key in ("split", "layer", "stage")},
-            "source_layer": _repeat(names["source_layer"], R),
-            "measure": _repeat(names["measure"], R),
+            **{name: _repeat(texts, R) for name, texts in names.items()},
             "value": values.reshape(-1),
         }
-        return pa.table(columns)
+        return _table("measures", columns)
 
-    def _spectra(self, step: int, found: Measurement) -> pa.Table:
+    def _spectra(self, step: int, spectra: Matrices) -> pa.Table:
+        """One row per layer, stage, replica and index."""
         tables = []
-        for (layer, stage), s in found.spectra.items():
-            values = _numpy(s)
+        for (layer, stage), singular_values in spectra.items():
+            values = _numpy(singular_values)
             R, count = values.shape
             columns = {
                 "replica": np.repeat(np.arange(R, dtype=np.int32), count),
@@ -84,29 +86,30 @@ class RecordWriter:
                 "index": np.tile(np.arange(count, dtype=np.int16), R),
                 "singular_value": values.reshape(-1),
             }
-            tables.append(pa.table(columns))
+            tables.append(_table("spectra", columns))
         return pa.concat_tables(tables).unify_dictionaries()
 
-    def _matrices(self, step: int, column: str, found: Mapping[tuple[str, str], torch.Tensor]) -> pa.Table:
-        """One row per replica and layer: the number of classes (`size`) and the matrix, row by row."""
+    def _matrices(self, table: str, step: int, column: str, matrices_of: Matrices) -> pa.Table:
+        """One row per layer, stage and replica: the number of rows (`size`) and the matrix, row by row."""
         tables = []
-        for (layer, stage), matrices in found.items():
+        for (layer, stage), matrices in matrices_of.items():
             with np.errstate(over="ignore"):  # of a diverged replica
                 values = _numpy(matrices).astype(np.float32)
-            R, K, width = values.shape
+            R, size, width = values.shape
+            offsets = np.arange(R + 1, dtype=np.int32) * size * width
             columns = {
                 "replica": np.arange(R, dtype=np.int32),
                 "step": np.full(R, step, dtype=np.int64),
                 "layer": _repeat([layer], R),
                 "stage": _repeat([stage], R),
-                "size": np.full(R, K, dtype=np.int16),
-                column: pa.ListArray.from_arrays(np.arange(R + 1, dtype=np.int32) * K * width, values.reshape(-1)),
+                "size": np.full(R, size, dtype=np.int16),
+                column: pa.ListArray.from_arrays(offsets, values.reshape(-1)),
             }
-            tables.append(pa.table(columns))
+            tables.append(_table(table, columns))
         return pa.concat_tables(tables).unify_dictionaries()
 
     def _put(self, table: str, step: int, rows: pa.Table) -> None:
-        target = self.folder / table / f"part-{step:012d}.parquet"
+        target = part_path(self.folder, table, step)
         temporary = target.parent / f".{target.name}.tmp"
         names = [name for name in rows.column_names if name not in MEASURED]
         pq.write_table(rows, temporary, compression="zstd", use_dictionary=names)
@@ -116,30 +119,40 @@ class RecordWriter:
 def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:
     """Median and quartiles over replicas of every value recorded at a step (None: the last), under flat names.
 
-    Names are `loss`, `<layer>.<stage>.<measure>`, with `@<source layer>` behind where there is one; values of the test
-    split have `test.` in front. NaN becomes None.
+    Names are `loss`, `<layer>.<stage>.<measure>`, with `@<source layer>` behind where there is one; values of another
+    split than the training split have its name in front (`test.accuracy`). NaN becomes None.
     """
-    parts = sorted((Path(folder) / "measures").glob("part-*.parquet"))
-    chosen = parts[-1:] if step is None else [p for p in parts if int(p.stem.removeprefix("part-")) == step]
-    flat: dict[str, dict[str, float | None]] = {}
-    for part in chosen:
-        rows = pq.read_table(part, columns=[*SERIES, "value"]).to_pandas()
-        for key, group in rows.groupby(SERIES, sort=False, observed=True):
-            split, *names, source = key
-            name = ".".join(n for n in ("test" if split == "test" else "", *names) if n)
-            name += f"@{source}" if source else ""
+    files = parts(Path(folder), "measures")
+    chosen = files[-1:] if step is None else [file for file in files if last_step(file) == step]
+    summary: dict[str, dict[str, float | None]] = {}
+    for file in chosen:
+        rows = pq.read_table(file, columns=[*SERIES, "value"]).to_pandas()
+        for series, group in rows.groupby(list(SERIES), sort=False, observed=True):
             with np.errstate(invalid="ignore"):  # between infinite values
                 quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
-            found = [float(q) if np.isfinite(q) else None for q in quartiles]
-            flat[name] = dict(zip(("median", "q25", "q75"), found))
-    return flat
+            finite = [float(q) if np.isfinite(q) else None for q in quartiles]
+            summary[_flat_name(*series)] = dict(zip(("median", "q25", "q75"), finite, strict=True))
+    return summary
 
 
-def _numpy(x: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return x.detach().double().cpu().numpy()
+def _flat_name(split: str, layer: str, stage: str, measure: str, source_layer: str) -> str:
+    names = ("" if split in rows_of_split() else split, layer, stage, measure)
+    return ".".join(name for name in names if name) + (f"@{source_layer}" if source_layer else "")
 
 
-def _repeat(names: list[str], times: int) -> pa.DictionaryArray:
-    distinct = list(dict.fromkeys(names))
-    codes = np.repeat(np.asarray([distinct.index(n) for n in names], dtype=np.int32), times)
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(distinct))
+def _table(table: str, columns: Mapping[str, Any]) -> pa.Table:
+    """The columns in the schema's order and types."""
+    schema = arrow_schema(table)
+    assert columns.keys() == set(schema.names), f"columns of {table}: {sorted(columns)}"
+    return pa.table(dict(columns), schema=schema)
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return values.detach().double().cpu().numpy()
+
+
+def _repeat(texts: list[str], times: int) -> pa.DictionaryArray:
+    """Every text so many times, dictionary-encoded."""
+    codes_of = {text: code for code, text in enumerate(dict.fromkeys(texts))}
+    codes = np.repeat(np.asarray([codes_of[text] for text in texts], dtype=np.int32), times)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(codes_of)))

@@ -1,18 +1,24 @@
 """Rows of the recorded tables that several figures and pages show: final losses, ranks, DNC1, the number of classes."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 
+from ncbench.records.layers import WHOLE_NETWORK, head_number, layers_between, rows_of_split
 from ncbench.records.load import load_final, load_spectra
 from ncbench.records.runs import Dir, named_runs, read_yaml
+from ncbench.records.schema import CONFIG
 from ncbench.report.settings import find_settings, load_setting_references, with_setting
 
 __all__ = [
     "NoRecordsError",
     "final_loss",
-    "intermediate",
+    "head_depths",
     "intermediate_rank",
     "last_dnc1",
     "loss_over_dnc",
+    "mean_over_layers",
     "num_classes",
 ]
 
@@ -23,22 +29,39 @@ class NoRecordsError(ValueError):
 
 def final_loss(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of the loss of every replica."""
-    return frame[(frame["measure"] == "loss") & (frame["layer"] == "")]
+    return frame[(frame["measure"] == "loss") & (frame["layer"] == WHOLE_NETWORK)]
 
 
-def intermediate(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
-    """Mean of a measure over head.1 ... head.L-1 at one stage, one row per setting and replica."""
-    frame = frame[frame["measure"] == measure]
-    number = pd.to_numeric(frame["layer"].astype(str).str.removeprefix("head."), errors="coerce")
-    # L is counted over all stages: the output has no post-activation, the last hidden layer has.
-    hidden = number < number.groupby(frame["setting"]).transform("max")
-    rows = frame[hidden & (frame["stage"] == stage)]
-    return rows.groupby(["setting", "replica"], observed=True)["value"].mean().reset_index()
+def head_depths(frame: pd.DataFrame) -> "pd.Series[float]":
+    """L of every row's setting: the last layer of the head that anything is recorded of; NaN where there is none."""
+    numbers = [head_number(str(layer)) for layer in frame["layer"].cat.categories]
+    of_codes = np.array([np.nan if number is None else number for number in numbers])
+    of_rows = pd.Series(of_codes[frame["layer"].cat.codes.to_numpy()], frame.index)
+    return of_rows.groupby(frame["setting"]).transform("max")
+
+
+def mean_over_layers(
+    frame: pd.DataFrame,
+    measure: str,
+    stage: str,
+    word: str = "intermediate",
+    by: Sequence[str] = ("setting", "replica"),
+) -> pd.DataFrame:
+    """Mean of a measure at one stage over the layers that a word of `records.layers` names, one row per group of `by`.
+
+    L is counted over all rows of the setting: the output has no post-activation, the last hidden layer has.
+    """
+    depths = head_depths(frame)
+    chosen = pd.Series(False, frame.index)
+    for L in depths.dropna().unique():
+        chosen |= (depths == L) & frame["layer"].isin(layers_between(word, int(L)))
+    rows = frame[chosen & (frame["measure"] == measure) & (frame["stage"] == stage)]
+    return rows.groupby(list(by), observed=True)["value"].mean().reset_index()
 
 
 def intermediate_rank(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean rank of the pre-activation class means of head.1 ... head.L-1, one row per setting and replica."""
-    return intermediate(frame, "rank", "pre")
+    return mean_over_layers(frame, "rank", "pre")
 
 
 def last_dnc1(frame: pd.DataFrame) -> pd.DataFrame:
@@ -58,7 +81,7 @@ def loss_over_dnc(dir: Dir) -> pd.DataFrame:
         {code: lines["dnc"] for code, lines in enumerate(load_setting_references(dir, settings)) if "dnc" in lines}
     )
     frame = load_final(dir)
-    frame = final_loss(with_setting(frame[frame["split"] != "test"], settings))
+    frame = final_loss(with_setting(frame[frame["split"].isin(rows_of_split())], settings))
     frame = frame[frame["setting"].isin(dnc.index)]
     if frame.empty:
         raise NoRecordsError("no run with a DNC line")
@@ -70,7 +93,7 @@ def num_classes(dir: Dir) -> dict[str, int]:
     """K of every run that says it: `dataset.classes`, or as many as the class means have singular values."""
     known: dict[str, int] = {}
     for name, run in named_runs(dir).items():
-        config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else None
+        config = read_yaml(run / CONFIG) if (run / CONFIG).is_file() else None
         dataset = config.get("dataset") if isinstance(config, dict) else None
         classes = dataset.get("classes") if isinstance(dataset, dict) else None
         if isinstance(classes, int):

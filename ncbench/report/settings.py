@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.records.cache import cached
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_references, load_replicas, load_run_info
 from ncbench.records.runs import Dir
 
@@ -155,7 +156,7 @@ def best_replicas(dir: Dir) -> dict[int, int]:
     """For each setting that has recorded a loss, the replica with the lowest final one."""
     settings = find_settings(dir)
     frame = load_final(dir)
-    frame = with_setting(frame[(frame["measure"] == "loss") & (frame["split"] != "test")], settings)
+    frame = with_setting(frame[(frame["measure"] == "loss") & frame["split"].isin(rows_of_split())], settings)
     frame = frame[frame["value"].notna()].reset_index(drop=True)
     places: pd.Series[int] = frame.groupby("setting")["value"].idxmin()
     return {int(str(setting)): int(frame["replica"].loc[place]) for setting, place in places.items()}

@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 from ncbench.config.root import Config
 from ncbench.config.validate import validate
 from ncbench.measure import LayerHooks, log_spaced
+from ncbench.records.layers import measured_by_default
+from ncbench.records.schema import CHECKPOINTS, CONFIG
 from ncbench.run.ensembles import RunObjects, free_features, of_network, perceptrons, replica_table
 from ncbench.training.checkpoints import usable_checkpoint
 
@@ -43,8 +45,8 @@ def build(values: Mapping[str, Any], config: Config) -> RunObjects:
 
 def measured_layers(config: Config) -> list[str]:
     """The layers asked for, or the features and every layer of the head."""
-    own = ["features", *(f"head.{l}" for l in range(1, config.model.depth + 1))]
-    return own if config.measure.layers is None else list(config.measure.layers)
+    asked = config.measure.layers
+    return measured_by_default(config.model.depth) if asked is None else list(asked)
 
 
 def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
@@ -55,16 +57,16 @@ def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
     usable checkpoint, or one of another network.
     """
     path = Path(folder)
-    run = next((p for p in path.resolve().parents if (p / "config.yaml").is_file()), path) if path.is_file() else path
-    if not (run / "config.yaml").is_file():
-        raise ValueError(f"{path}: holds no run (no config.yaml)")
+    run = next((p for p in path.resolve().parents if (p / CONFIG).is_file()), path) if path.is_file() else path
+    if not (run / CONFIG).is_file():
+        raise ValueError(f"{path}: holds no run (no {CONFIG})")
     if path.is_file():
         checkpoint = path
-    elif found := usable_checkpoint(run / "checkpoints"):
+    elif found := usable_checkpoint(run / CHECKPOINTS):
         checkpoint = found[0]
     else:
         raise ValueError(f"{path}: holds no usable checkpoint")
-    values = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=True)
+    values = OmegaConf.to_container(OmegaConf.load(run / CONFIG), resolve=True)
     assert isinstance(values, dict)
     plain = {str(key): value for key, value in values.items()}
     config = validate(plain)

@@ -17,8 +17,9 @@ from ncbench.config.root import Config
 from ncbench.config.validate import validate
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.identity import config_hash
+from ncbench.records.schema import LOCK, LOG, RUN_INFO, TABLES
 from ncbench.records.sync_claims import update_claims
-from ncbench.records.writer import TABLES, summarise
+from ncbench.records.writer import summarise
 from ncbench.run.provenance import available_cores, provenance
 from ncbench.run.session import RunSession
 from ncbench.training.checkpoints import current_step
@@ -73,7 +74,7 @@ def _train(
         **provenance(trained.trainer.strategy.root_device.type),
     )
     trained.write_inputs(overrides)
-    log = logging.FileHandler(run.path / "ncbench.log")
+    log = logging.FileHandler(run.path / LOG)
     logging.getLogger().addHandler(log)
     began, before = time.monotonic(), previous.get("wall_seconds") or 0.0
     status, error, exit_code = "interrupted", None, 1
@@ -105,7 +106,7 @@ def _train(
     if status == "done":
         _say_where(run, f"done in {wall:.0f} s")
     else:
-        print(f"ncbench: {status}: {error}; log in {run.path / 'ncbench.log'}", file=sys.stderr)
+        print(f"ncbench: {status}: {error}; log in {run.path / LOG}", file=sys.stderr)
     return exit_code
 
 
@@ -119,9 +120,9 @@ def _say_where(run: RunFolder, what: str) -> None:
 
 def _remove_if_unused(folder: Path) -> None:
     """A refused run leaves nothing behind: its folder goes if the lock is all it holds."""
-    if not folder.is_dir() or (folder / "run.json").exists():
+    if not folder.is_dir() or (folder / RUN_INFO).exists():
         return
-    kept = {".lock", *TABLES}
+    kept = {LOCK, *TABLES}
     if any(entry.name not in kept or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()):
         return
     for entry in folder.iterdir():

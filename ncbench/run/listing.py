@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.claims.papers import FORMS, paper_of, read_papers
+from ncbench.records.schema import RUN_INFO
 from ncbench.run.compose import compose_jobs, experiments
 
 __all__ = ["list_experiments"]
@@ -53,7 +54,7 @@ def _labels(name: str, config_dirs: Sequence[str]) -> Iterator[str]:
 
 def _record(name: str) -> str:
     folder = Path("docs", "results", name)
-    infos = [json.loads(path.read_text()) for path in sorted((CONF_DIR.parent / folder).rglob("run.json"))]
+    infos = [json.loads(path.read_text()) for path in sorted((CONF_DIR.parent / folder).rglob(RUN_INFO))]
     if not infos:
         return "none"
     hashes = ", ".join(info["config_hash"][:10] for info in infos[:3]) + (", ..." if len(infos) > 3 else "")

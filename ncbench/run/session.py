@@ -14,6 +14,8 @@ from ncbench.config.root import Config
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder, write_json
 from ncbench.records.identity import run_id
+from ncbench.records.layers import last_hidden_layer
+from ncbench.records.schema import CHECKPOINTS, CONFIG, HYDRA, OVERRIDES, REFERENCES, REPLICAS
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers, one_line_errors
 from ncbench.run.ensembles import reference_arguments
@@ -64,10 +66,10 @@ class RunSession:
             )
             callbacks: list[pl.Callback] = [
                 self.collapse,
-                SaveLast(run.path / "checkpoints", config.trainer.checkpoint_seconds),
+                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
             ]
             if config.trainer.progress:
-                headline = (f"head.{max(config.model.depth - 1, 1)}", "post")
+                headline = (last_hidden_layer(config.model.depth), "post")
                 callbacks.append(ProgressLine(console, lambda: self.collapse.latest, headline))
             self.trainer = self._trainer(callbacks)
         if config.trainer.progress:
@@ -109,14 +111,14 @@ class RunSession:
     def write_inputs(self, overrides: Sequence[str]) -> None:
         """config.yaml, .hydra/, references.json, replicas.json."""
         path, built, config = self.run.path, self.built, self.config
-        OmegaConf.save(OmegaConf.create(dict(self.values)), path / "config.yaml")
-        (path / ".hydra").mkdir(exist_ok=True)
-        OmegaConf.save(OmegaConf.create(dict(self.values)), path / ".hydra" / "config.yaml")
-        OmegaConf.save(OmegaConf.create(list(overrides)), path / ".hydra" / "overrides.yaml")
+        OmegaConf.save(OmegaConf.create(dict(self.values)), path / CONFIG)
+        (path / HYDRA).mkdir(exist_ok=True)
+        OmegaConf.save(OmegaConf.create(dict(self.values)), path / HYDRA / CONFIG)
+        OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
         swept = _swept(overrides)
-        write_json(path / "replicas.json", [{**swept, **row} for row in built.replicas])
+        write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(
-            path / "references.json",
+            path / REFERENCES,
             evaluate_references(
                 config.references,
                 loss=config.objective.loss,
@@ -127,7 +129,7 @@ class RunSession:
 
     def fit(self) -> None:
         """Train from the last usable checkpoint, or from the start."""
-        found = usable_checkpoint(self.run.path / "checkpoints")
+        found = usable_checkpoint(self.run.path / CHECKPOINTS)
         path, self.resumed_at = found or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)
         logger = self.config.logger

@@ -18,9 +18,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-__all__ = ["AtomicCheckpointIO", "SaveLast", "usable_checkpoint"]
+from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 
-LAST, PREVIOUS, CHECKSUMS = "last.ckpt", "previous.ckpt", "checksums.json"
+__all__ = ["AtomicCheckpointIO", "SaveLast", "usable_checkpoint"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -41,10 +41,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         sums.write_text(json.dumps({"sha256": digests}))
         os.replace(sums, target.parent / CHECKSUMS)
         if target.exists():
-            link = target.parent / f".{PREVIOUS}.tmp"
+            link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
             link.unlink(missing_ok=True)
             os.link(target, link)
-            os.replace(link, target.parent / PREVIOUS)
+            os.replace(link, target.parent / PREVIOUS_CHECKPOINT)
         os.replace(temporary, target)
 
 
@@ -56,7 +56,7 @@ class SaveLast(Checkpoint):
     """
 
     def __init__(self, folder: str | os.PathLike[str], seconds: float) -> None:
-        self.path, self.seconds = Path(folder) / LAST, seconds
+        self.path, self.seconds = Path(folder) / LAST_CHECKPOINT, seconds
         self._saved = time.monotonic()
 
     @override
@@ -91,7 +91,7 @@ def usable_checkpoint(folder: str | os.PathLike[str]) -> tuple[Path, int] | None
         digests = json.loads((directory / CHECKSUMS).read_text())["sha256"]
     except FileNotFoundError:
         return None
-    for name in (LAST, PREVIOUS):
+    for name in (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT):
         path = directory / name
         if path.exists() and _digest(path) in digests:
             return path, int(torch.load(path, map_location="cpu", weights_only=True)["ncbench_step"])

@@ -18,6 +18,7 @@ from ncbench.core.spectrum import DEAD_NORM_SQUARED
 from ncbench.data import PointSet
 from ncbench.measure import Measurement, kmeans_cluster_variation
 from ncbench.models.replica import Layout, Perceptron, SquaredError
+from ncbench.records.layers import FEATURES, head_layer, measured_by_default
 
 __all__ = ["EnsembleMeasures"]
 
@@ -78,7 +79,7 @@ class EnsembleMeasures:
         measurement.values["", "", "", "dead_layers"] = (squares < DEAD_NORM_SQUARED).sum(0).double().cpu()
 
     def _bounds(self, measurement: Measurement) -> None:
-        points, names = self.points, ["features", *(f"head.{l}" for l in range(1, self.network.depth + 1))]
+        points, names = self.points, measured_by_default(self.network.depth)
         bounds = ensemble_rank_bounds(
             self.network.layers, points.inputs, points.targets, points.labels, self.decays.to(points.inputs)
         )
@@ -101,7 +102,7 @@ class EnsembleMeasures:
         points = self.points
         for layer, stage, z in self._features():
             # Inputs that all replicas share are clustered once.
-            different = z[:1] if layer == "features" and points.replicas == 1 else z
+            different = z[:1] if layer == FEATURES and points.replicas == 1 else z
             variations = [_by_kmeans(features, points) for features in different]
             for name, values in zip(("", "_relative"), zip(*variations, strict=True), strict=True):
                 replica_values = torch.tensor(values, dtype=torch.float64).expand(len(z)).clone()
@@ -127,12 +128,12 @@ class EnsembleMeasures:
         """Layer, stage and z^l (R, N, n_l) of the inputs and of every layer; where there is no activation stage pre."""
         indices = torch.arange(self.points.num_samples, device=self.network.features.value.device)
         z = self.network.features(indices).double()
-        features = [("features", "post", z)]
+        features = [(FEATURES, "post", z)]
         for l, layer in enumerate(self.network.layers, 1):
             # A copy in float64: measuring must not touch the network.
             z = copy.deepcopy(layer).double()(z)
             plain = layer.kind == "linear" and not layer.residual
-            features.append((f"head.{l}", "pre" if plain else "post", z))
+            features.append((head_layer(l), "pre" if plain else "post", z))
         return features
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 
+from ncbench.records.schema import WANDB, last_step, parts
 from ncbench.records.writer import summarise
 
 __all__ = ["WandbRun"]
@@ -34,7 +35,7 @@ class WandbRun:
         tags: Sequence[str] = (),
     ) -> None:
         self.folder = Path(folder)
-        old = list((self.folder / "wandb").glob("offline-run-*")) if offline else []
+        old = list((self.folder / WANDB).glob("offline-run-*")) if offline else []
         self.logger = WandbLogger(
             save_dir=str(self.folder),
             offline=offline,
@@ -51,8 +52,8 @@ class WandbRun:
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
         self.sent = -1 if offline else int(run.summary.get("step", -1))
-        for part in sorted((self.folder / "measures").glob("part-*.parquet")):
-            self.send(int(part.stem.removeprefix("part-")))
+        for part in parts(self.folder, "measures"):
+            self.send(last_step(part))
         for segment in old:
             shutil.rmtree(segment)
 

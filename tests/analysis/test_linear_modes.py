@@ -57,7 +57,7 @@ def test_worked_by_hand(name):
         ("product", "product = W @ product", "product = W"),
         ("two factors", "torch.minimum(distance, w.abs())", "distance"),
         ("one factor", "if depth > 1", "if depth"),
-        ("four factors", "lam, depth).local", "lam, depth - 1).local"),
+        ("four factors", "1e-15 * lam), lam, depth)", "1e-15 * lam), lam, depth - 1)"),
         ("no minimum", "1e-15 * lam), lam,", "1e-15 * lam), lam / 2,"),
         ("no minimum", "w.abs())", "w.clamp(min=0))"),
         ("two modes", "distance.amax(-1)", "distance.amin(-1)"),

@@ -60,7 +60,7 @@ def test_worked_by_hand(name):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("tcv", "sum(-1) / moments.counts.sum()", "sum(-1) / moments.counts.shape[0]"),
+        ("tcv", "sum(-1) / moments.counts.sum()\n    if", "sum(-1) / moments.counts.shape[0]\n    if"),
         ("scale-free", "centred_rows(moments.means, shares)", "centred_rows(moments.means)"),
         ("ratio", "sum((-2, -1)) / deviation.shape[-2]", "sum((-2, -1))"),
         ("ratio", "deviation = centred_rows(moments.means)\n", "deviation = moments.means\n"),

@@ -1,17 +1,13 @@
-"""Writes run folders of stacks of fully connected networks: what they record beyond other networks, by simple laws."""
+"""Run folders of ensembles of fully connected networks: what they record beyond other networks, by simple laws."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from tests.helpers.run_folders import TEXT, write_part, write_values
+from ncbench.records.layers import measured_by_default
+from tests.helpers.run_folders import write_values
 
-_PLACE = {"replica": pa.int32(), "step": pa.int64(), "layer": TEXT, "stage": TEXT}
-SPECTRA = pa.schema(_PLACE | {"index": pa.int16(), "singular_value": pa.float64()})
-SAMPLE_GRAMS = pa.schema(_PLACE | {"size": pa.int16(), "gram": pa.list_(pa.float32())})
 FIRST, LAST = 0, 1000
 
 
@@ -29,7 +25,7 @@ def grid(seeds: int = 1, **axes: list[Any]) -> list[dict[str, Any]]:
 def pair_values(count: int, depth: int, distance: float = 1.0) -> dict[str, list[float]]:
     """distance d, residual d/10 and rank_bound 10 d (l - j) for every layer l and source j < l of `count` replicas."""
     values: dict[str, list[float]] = {}
-    names = ["features", *(f"head.{l}" for l in range(1, depth + 1))]
+    names = measured_by_default(depth)
     for l in range(1, depth + 1):
         own = [distance * 10**-l * (1 + replica / 10) for replica in range(count)]
         values[f"head.{l}.weight.distance"] = own
@@ -54,36 +50,18 @@ def line(name: str, measure: str, value: float, replicas: list[int] | None = Non
     return {**entry, "replicas": replicas, "why": None, **keys}
 
 
-def write_stack(
+def write_ensemble(
     run: Path,
     replicas: list[dict[str, Any]],
     values: dict[str, Any],
     claims: dict[str, dict[str, Any]] | None = None,
     *,
-    spectra: dict[str, dict[int, list[list[float]]]] | None = None,
     grams: dict[str, dict[int, list[list[float]]]] | None = None,
     lines: list[dict[str, Any]] | None = None,
     depth: int = 4,
-    classes: int | None = None,
-    **info: Any,
+    **more: Any,
 ) -> Path:
-    """A finished run of these replicas. `spectra` and `grams` (of samples) hold rows per replica by place and step."""
-    write_values(run, values, claims or {}, swept=replicas, depth=depth, **info)
-    if classes is not None:
-        config = (run / "config.yaml").read_text()
-        (run / "config.yaml").write_text(f"{config}dataset: {{classes: {classes}}}\n")
-    for table, schema, given in (("spectra", SPECTRA, spectra), ("sample_grams", SAMPLE_GRAMS, grams)):
-        rows: dict[int, list[tuple[Any, ...]]] = {}
-        for place, of_steps in (given or {}).items():
-            layer, _, stage = place.rpartition(".")
-            for step, of_replicas in of_steps.items():
-                for replica, found in enumerate(of_replicas):
-                    head = (replica, step, layer, stage)
-                    if table == "spectra":
-                        rows.setdefault(step, []).extend((*head, i, value) for i, value in enumerate(found))
-                    else:
-                        rows.setdefault(step, []).append((*head, int(len(found) ** 0.5), found))
-        for step, of_step in rows.items():
-            write_part(run / table / f"part-{step:012d}.parquet", schema, of_step)
-    (run / "references.json").write_text(json.dumps(lines or []))
-    return run
+    """A finished run of these replicas. `grams` (of samples) and `spectra` hold rows per replica by place and step."""
+    return write_values(
+        run, values, claims or {}, swept=replicas, sample_grams=grams, lines=lines or [], depth=depth, **more
+    )

@@ -1,14 +1,16 @@
-"""What a run of a stack left in its folder."""
+"""What a run of an ensemble left in its folder."""
 
 import json
 
 import torch
 
+from ncbench.records.layers import WHOLE_NETWORK
+from ncbench.records.schema import CHECKPOINTS, LAST_CHECKPOINT, RUN_INFO
 from ncbench.report import load_measures
 
 
 def checkpoint(folder):
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    return torch.load(folder / CHECKPOINTS / LAST_CHECKPOINT, weights_only=True)
 
 
 def weights(folder):
@@ -17,9 +19,9 @@ def weights(folder):
 
 
 def states(folder):
-    return json.loads((folder / "run.json").read_text())["replica_states"]
+    return json.loads((folder / RUN_INFO).read_text())["replica_states"]
 
 
 def column(folder, measure, step):
-    found = load_measures(folder, measures=[measure], layers=[""], steps=[step])
-    return found.sort_values("replica").value.tolist()
+    values = load_measures(folder, measures=[measure], layers=[WHOLE_NETWORK], steps=[step])
+    return values.sort_values("replica").value.tolist()

@@ -1,40 +1,28 @@
-"""Writes synthetic run folders in the recorded schema, with numbers that can be worked out by hand."""
+"""Run folders of runs that were never trained, written by what writes real ones: numbers to be worked out by hand."""
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import torch
 import yaml
+
+from ncbench.measure import Measurement
+from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.layers import FEATURES, head_layer, layers_between, measured_by_default
+from ncbench.records.schema import CONFIG, OVERRIDES, REFERENCES, REPLICAS, RUN_INFO
+from ncbench.records.writer import RecordWriter
 
 K = 4
 L = 3
 LAYERS = [
-    ("features", "post"),
-    *[(f"head.{i}", s) for i in (1, 2) for s in ("pre", "post")],
-    ("head.3", "pre"),
+    (FEATURES, "post"),
+    *[(layer, stage) for layer in layers_between("intermediate", L) for stage in ("pre", "post")],
+    (head_layer(L), "pre"),
 ]
+WEIGHTS = [(layer, "weight") for layer in measured_by_default(L)[1:]]
 STEPS = (0, 1, 10, 100, 1000)
-TEXT = pa.dictionary(pa.int32(), pa.string())
-MEASURES = pa.schema(
-    {
-        "replica": pa.int32(),
-        "seed": pa.int64(),
-        "step": pa.int64(),
-        "epoch": pa.float64(),
-        "split": TEXT,
-        "layer": TEXT,
-        "stage": TEXT,
-        "source_layer": TEXT,
-        "measure": TEXT,
-        "value": pa.float64(),
-    }
-)
-_PLACE = {"replica": pa.int32(), "step": pa.int64(), "layer": TEXT, "stage": TEXT}
-SPECTRA = pa.schema(_PLACE | {"index": pa.int16(), "singular_value": pa.float64()})
-GRAMS = pa.schema(_PLACE | {"size": pa.int16(), "gram": pa.list_(pa.float32())})
+LAST = STEPS[-1]
 
 
 def loss_of(replica: int, step: int) -> float:
@@ -42,46 +30,33 @@ def loss_of(replica: int, step: int) -> float:
     return 0.1 + replica / 100 + 0.4 / (1 + step) - 0.4 / 1001 * (step == 1000)
 
 
-def measure_rows(seeds: list[int], step: int, scale: float) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    for replica, seed in enumerate(seeds):
-        head = (replica, seed, step, step / 10)
-        loss = loss_of(replica, step) * scale
-        for measure, value in (("loss", loss), ("fit", loss / 4), ("regulariser", 3 * loss / 4)):
-            rows.append((*head, "train", "", "", "", measure, value))
-        for split, accuracy in (("train", 1.0), ("test", 0.9)):
-            rows.append((*head, split, "", "", "", "accuracy", accuracy))
-        for place, (layer, stage) in enumerate(LAYERS):
-            source = "backbone" if layer == "features" else layer
-            shrink = 10.0 ** -(place + replica / 8) / (1 + step)
-            dnc1 = 0.0 if layer == "head.3" and step == 1000 else shrink
-            values = dict(tcv=shrink / 2, tcv_relative=shrink / 3, dnc1=dnc1, dnc2=1 + shrink, rank=4 - place // 2)
-            values |= dict(stable_rank=2.5, effective_rank=3.5)
-            rows += [(*head, "train", layer, stage, source, name, value) for name, value in values.items()]
-        for l in range(1, L + 1):
-            values = dict(rank=3.0, stable_rank=2.0, effective_rank=2.5, tail=0.25, norm=1.5)
-            rows += [(*head, "", f"head.{l}", "weight", f"head.{l}", n, v) for n, v in values.items()]
-    return rows
+def measurement(replicas: int, step: int, scale: float = 1.0, grams: bool = False) -> Measurement:
+    """What `replicas` replicas measured at a step."""
+    i = torch.arange(replicas, dtype=torch.float64)
+    loss = torch.tensor([loss_of(replica, step) * scale for replica in range(replicas)], dtype=torch.float64)
+    whole = {"loss": loss, "fit": loss / 4, "regulariser": 3 * loss / 4, "accuracy": torch.ones_like(i)}
+    values = {("train", "", "", name): value for name, value in whole.items()}
+    values["test", "", "", "accuracy"] = torch.full_like(i, 0.9)
+    for place, (layer, stage) in enumerate(LAYERS):
+        shrink = torch.tensor([10.0 ** -(place + k / 8) / (1 + step) for k in range(replicas)], dtype=torch.float64)
+        collapsed = layer == head_layer(L) and step == LAST
+        of_layer: dict[str, torch.Tensor | float] = {"tcv": shrink / 2, "tcv_relative": shrink / 3, "dnc2": 1 + shrink}
+        of_layer |= {"dnc1": 0.0 if collapsed else shrink, "rank": 4.0 - place // 2}
+        of_layer |= {"stable_rank": 2.5, "effective_rank": 3.5}
+        values |= {("train", layer, stage, name): value + 0 * i for name, value in of_layer.items()}
+    for layer, stage in WEIGHTS:
+        of_weight = {"rank": 3.0, "stable_rank": 2.0, "effective_rank": 2.5, "tail": 0.25, "norm": 1.5}
+        values |= {("", layer, stage, name): value + 0 * i for name, value in of_weight.items()}
+    spectrum = torch.tensor([[2.0, 1.0 + k / 100, 1.0, 1e-5] for k in range(replicas)], dtype=torch.float64)
+    found = Measurement(values, spectra=dict.fromkeys([*LAYERS, *WEIGHTS], spectrum))
+    for layer, stage in LAYERS if grams else []:
+        found.grams[layer, stage] = (4.0 + i)[:, None, None] * gram(-0.25 if stage == "pre" else 0.5)
+    return found
 
 
-def spectrum_rows(seeds: list[int], step: int) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    places = LAYERS + [(f"head.{l}", "weight") for l in range(1, L + 1)]
-    for replica in range(len(seeds)):
-        for layer, stage in places:
-            values = [2.0, 1.0 + replica / 100, 1.0, 1e-5]
-            rows += [(replica, step, layer, stage, index, value) for index, value in enumerate(values)]
-    return rows
-
-
-def gram_rows(seeds: list[int], step: int) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = []
-    for replica in range(len(seeds)):
-        for layer, stage in LAYERS:
-            off = -0.25 if stage == "pre" else 0.5
-            gram = (4.0 + replica) * ((1 - off) * np.eye(K) + off)
-            rows.append((replica, step, layer, stage, K, gram.ravel().tolist()))
-    return rows
+def gram(off_diagonal: float) -> torch.Tensor:
+    """The K x K matrix with ones on its diagonal."""
+    return (1 - off_diagonal) * torch.eye(K, dtype=torch.float64) + off_diagonal
 
 
 def claims() -> dict[str, dict[str, Any]]:
@@ -92,14 +67,29 @@ def claims() -> dict[str, dict[str, Any]]:
     return {"loss_falls": paper | below, "all_below_srg": paper | line}
 
 
-def write_part(path: Path, schema: pa.Schema, rows: list[tuple[Any, ...]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = list(zip(*rows))
-    arrays = []
-    for field, column in zip(schema, columns):
-        plain = pa.array(column, pa.string() if field.type == TEXT else field.type)
-        arrays.append(plain.dictionary_encode() if field.type == TEXT else plain)
-    pq.write_table(pa.table(arrays, schema=schema), path)
+def record(run: Path, seeds: Sequence[int], measurements: Mapping[int, Measurement]) -> None:
+    """What a run measured, by step; what an earlier call recorded in the same folder is gone."""
+    writer = RecordWriter(run, seeds)
+    writer.keep_until(None)
+    for step in sorted(measurements):
+        writer.write(step, step / 10, measurements[step])
+
+
+def write_inputs(
+    run: Path,
+    replicas: list[dict[str, Any]],
+    references: list[dict[str, Any]],
+    info: dict[str, Any],
+    config: dict[str, Any] | None = None,
+) -> None:
+    """The small files of a run folder; `info` is all that its run.json says."""
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / REPLICAS, replicas)
+    write_json(run / REFERENCES, references)
+    (run / RUN_INFO).unlink(missing_ok=True)  # `update` would keep what an earlier call wrote
+    RunFolder(run).update(**info)
+    if config is not None:
+        (run / CONFIG).write_text(yaml.safe_dump(config))
 
 
 def write_run(
@@ -116,24 +106,18 @@ def write_run(
     With `claims` it has a configuration that names them, and Figure 2 top of the first paper.
     """
     steps = STEPS if finished else STEPS[:2]
-    for chunk in (steps[:2], steps[2:]):
-        if chunk:
-            rows = [row for step in chunk for row in measure_rows(seeds, step, scale)]
-            write_part(run / "measures" / f"part-{chunk[-1]:012d}.parquet", MEASURES, rows)
-            rows = [row for step in chunk for row in spectrum_rows(seeds, step)]
-            write_part(run / "spectra" / f"part-{chunk[-1]:012d}.parquet", SPECTRA, rows)
-    if finished:
-        for step in (steps[0], steps[2], steps[-1]) if claims else steps[-1:]:
-            write_part(run / "grams" / f"part-{step:012d}.parquet", GRAMS, gram_rows(seeds, step))
-    if claims:
-        figure = {"paper": "sukenik24", "figure": "2 top", "forms": ["quick"]}
-        config = {"name": name, "model": {"depth": L}, "claims": claims, "reproduces": figure}
-        (run / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
-    replicas = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
+    with_grams = (STEPS[0], STEPS[2], LAST) if claims else (LAST,)
+    record(
+        run,
+        seeds,
+        {step: measurement(len(seeds), step, scale, grams=finished and step in with_grams) for step in steps},
+    )
+    theory = {"replicas": None, "why": None, "arguments": {"K": K, "L": L}}
     references = [
-        {"name": "dnc", "value": 0.12 * scale, "formula": "DNC <formula>", "arguments": {"K": K, "L": L}},
-        {"name": "srg", "value": 0.09 * scale, "formula": "SRG formula", "arguments": {"K": K, "L": L}},
+        {**theory, "name": "dnc", "value": 0.12 * scale, "formula": "DNC <formula>"},
+        {**theory, "name": "srg", "value": 0.09 * scale, "formula": "SRG formula"},
         {
+            **theory,
             "name": "ntz",
             "value": None,
             "formula": "f",
@@ -142,7 +126,6 @@ def write_run(
         },
     ]
     info = {
-        "schema_version": 1,
         "status": "done" if finished else "running",
         "name": name,
         "config_hash": "0123abcd",
@@ -160,9 +143,10 @@ def write_run(
         "command": "python -m ncbench.train +experiment=dufm_k4",
         "final": {},
     }
-    (run / "replicas.json").write_text(json.dumps(replicas))
-    (run / "references.json").write_text(json.dumps([{"replicas": None, "why": None, **r} for r in references]))
-    (run / "run.json").write_text(json.dumps(info))
+    figure = {"paper": "sukenik24", "figure": "2 top", "forms": ["quick"]}
+    config = {"name": name, "model": {"depth": L}, "claims": claims, "reproduces": figure} if claims else None
+    replicas = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
+    write_inputs(run, replicas, references, info, config)
     return run
 
 
@@ -171,55 +155,72 @@ def write_values(
     values: dict[str, list[float] | dict[int, list[float]]],
     claims: dict[str, dict[str, Any]],
     *,
-    spectra: dict[str, list[list[float]]] | None = None,
-    lines: dict[str, float | list[float] | None] | None = None,
+    spectra: Mapping[str, Any] | None = None,
+    sample_grams: Mapping[str, Any] | None = None,
+    lines: dict[str, float | list[float] | None] | list[dict[str, Any]] | None = None,
     swept: list[dict[str, Any]] | None = None,
     overrides: tuple[str, ...] = (),
     depth: int = 3,
+    classes: int | None = None,
     **info: Any,
 ) -> Path:
     """A finished run that recorded just these values, and claims these claims.
 
-    `values` and `spectra` have keys as in the contract (`loss`, `head.1.pre.rank`; `head.1.pre`) and one value per
-    replica, or such a list for every step; behind an @ a key names the source layer. `lines` has a theory line for all
-    replicas or one for each.
+    `values`, `spectra` and `sample_grams` have keys as in the contract (`loss`, `head.1.pre.rank`; `head.1.pre`) and
+    one entry per replica, or such a list for every step; behind an @ a key of a value names the source layer. `lines`
+    has a theory line for all replicas or one for each, or is what references.json holds.
     """
-    rows, count = [], 0
-    for key, of_steps in values.items():
+    measurements: dict[int, Measurement] = {}
+    count = 0
+    for key, step, of_replicas in _entries(values):
         key, _, source = key.partition("@")
         place, _, measure = key.rpartition(".")
         layer, _, stage = place.rpartition(".")
-        for step, of_replicas in (of_steps if isinstance(of_steps, dict) else {1000: of_steps}).items():
-            count = len(of_replicas)
-            for replica, value in enumerate(of_replicas):
-                rows.append((replica, replica, step, step / 10, "train", layer, stage, source, measure, float(value)))
-    write_part(run / "measures" / "part-000000001000.parquet", MEASURES, rows)
-    rows = []
-    for place, of_replicas in (spectra or {}).items():
-        layer, _, stage = place.rpartition(".")
+        found = measurements.setdefault(step, Measurement())
+        tensor = torch.tensor(of_replicas, dtype=torch.float64)
+        # What no replica's data has a part in belongs to no split, as in real records.
+        split = "" if stage == "weight" else "train"
+        if source:
+            found.of_sources[split, layer, stage, measure, source] = tensor
+        else:
+            found.values[split, layer, stage, measure] = tensor
         count = len(of_replicas)
-        for replica, found in enumerate(of_replicas):
-            rows += [(replica, 1000, layer, stage, index, value) for index, value in enumerate(found)]
-    if rows:
-        write_part(run / "spectra" / "part-000000001000.parquet", SPECTRA, rows)
-    references = []
-    for name, line in (lines or {}).items():
-        for replica, value in enumerate(line) if isinstance(line, list) else [(None, line)]:
-            who = None if replica is None else [replica]
-            why = "none" if value is None else None
-            references.append(
-                {"name": name, "value": value, "formula": "", "arguments": {}, "replicas": who, "why": why}
-            )
+    for place, step, of_replicas in _entries(spectra or {}):
+        layer, _, stage = place.rpartition(".")
+        found = measurements.setdefault(step, Measurement())
+        found.spectra[layer, stage] = torch.tensor(of_replicas, dtype=torch.float64)
+        count = len(of_replicas)
+    for place, step, of_replicas in _entries(sample_grams or {}):
+        layer, _, stage = place.rpartition(".")
+        flat = torch.tensor(of_replicas, dtype=torch.float64)
+        size = int(flat.shape[-1] ** 0.5)
+        found = measurements.setdefault(step, Measurement())
+        found.sample_grams[layer, stage] = flat.reshape(len(flat), size, size)
     replicas = [{"replica": i, "seed": i, **(swept[i] if swept else {})} for i in range(count)]
-    known = {"status": "done", "name": "fig1", "config_hash": "0123abcd", "replicas": count, "started": "2026-01-01"}
-    (run / "replicas.json").write_text(json.dumps(replicas))
-    (run / "references.json").write_text(json.dumps(references))
-    (run / "run.json").write_text(json.dumps(known | info))
+    record(run, [row["seed"] for row in replicas], measurements)
     config = {"name": "fig1", "model": {"depth": depth}, "claims": claims, "reproduces": {"paper": "p", "figure": "1"}}
-    (run / "config.yaml").write_text(yaml.safe_dump(config))
-    (run / ".hydra").mkdir(exist_ok=True)
-    (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+    config |= {} if classes is None else {"dataset": {"classes": classes}}
+    known = {"status": "done", "name": "fig1", "config_hash": "0123abcd", "replicas": count, "started": "2026-01-01"}
+    write_inputs(run, replicas, lines if isinstance(lines, list) else _references(lines or {}), known | info, config)
+    (run / OVERRIDES).parent.mkdir(exist_ok=True)
+    (run / OVERRIDES).write_text(yaml.safe_dump(list(overrides)))
     return run
+
+
+def _entries(given: Mapping[str, Any]) -> list[tuple[str, int, Any]]:
+    """Key, step and one entry per replica."""
+    steps = {key: entry if isinstance(entry, dict) else {LAST: entry} for key, entry in given.items()}
+    return [(key, step, of_replicas) for key, of_steps in steps.items() for step, of_replicas in of_steps.items()]
+
+
+def _references(lines: Mapping[str, float | list[float] | None]) -> list[dict[str, Any]]:
+    references: list[dict[str, Any]] = []
+    for name, line in lines.items():
+        for replica, value in enumerate(line) if isinstance(line, list) else [(None, line)]:
+            who, why = None if replica is None else [replica], "none" if value is None else None
+            known = {"name": name, "value": value, "formula": "", "arguments": {}}
+            references.append({**known, "replicas": who, "why": why})
+    return references
 
 
 def write_records(base: Path) -> Path:

@@ -11,7 +11,7 @@ from ncbench.report import settings as settings
 from ncbench.report.pages.headline import headline
 from ncbench.report.pages.report import write_report
 from ncbench.report.settings import describe, final_table, find_settings
-from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_stack
+from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
 from tests.helpers.run_folders import write_run, write_values
 
 NAMES = ["run", "split", "layer", "stage", "measure", "step", "median", "q25", "q75", "min", "max", "replicas"]
@@ -58,7 +58,7 @@ def test_sample_grams(tmp_path):
         f"head.{l}.post": {at: [block_gram(2, 3, w, s) for s in range(2)] for at, w in ((FIRST, 1.0), (LAST, 0.0))}
         for l in (2, 1)
     }
-    run = write_stack(tmp_path / "run", grid(2), {"loss": [0.1, 0.2]}, grams=grams)
+    run = write_ensemble(tmp_path / "run", grid(2), {"loss": [0.1, 0.2]}, grams=grams)
     found = load_sample_grams(run, steps="last")
     assert list(found.columns) == ["run", "replica", "step", "layer", "stage", "size", "gram"]
     assert list(found["layer"].cat.categories) == ["head.1", "head.2"]
@@ -76,7 +76,7 @@ def test_lines_of_other_measures_are_no_losses(tmp_path):
         line("exists", "noise", 0.1),
     ]
     values = {"loss": {0: [1.0, 1.0], 1000: [0.1, 0.2]}, "head.3.weight.norm": [1.4, 1.5]}
-    run = write_stack(tmp_path / "run", grid(2), values, lines=lines)
+    run = write_ensemble(tmp_path / "run", grid(2), values, lines=lines)
     references = load_references(run)
     assert list(references["layers"]) == [None, ["head.3"], None]
     assert list(references["stage"]) == [None, "weight", None]
@@ -115,7 +115,7 @@ def test_noise_that_follows_from_a_ratio_is_not_told_twice(tmp_path):
     assert describe({"noise": 0.1, "noise_ratio": 1.0, "width": None}) == "noise_ratio=1"
     assert describe({"noise": 0.1, "noise_ratio": None}) == "noise=0.1"
     points = [*grid(1, weight_decay=[1e-2, 4e-2], noise_ratio=[0.5]), *grid(1, weight_decay=[1e-2], noise=[0.3])]
-    run = write_stack(tmp_path / "run", points, {"loss": [0.1, 0.2, 0.3]})
+    run = write_ensemble(tmp_path / "run", points, {"loss": [0.1, 0.2, 0.3]})
     labels = [setting.label for setting in find_settings(run)]
     assert labels == [
         "weight_decay=0.01, noise_ratio=0.5",

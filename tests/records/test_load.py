@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from ncbench.records.load import load_final
+from ncbench.records.schema import last_step, part_path, parts
 from ncbench.report import (
     find_runs,
     load_grams,
@@ -22,6 +25,7 @@ from ncbench.report import (
 from ncbench.report.settings import find_settings
 from tests.helpers.run_folders import K, loss_of, write_records, write_run
 
+# As the contract with users says, not as the schema does.
 COLUMNS = ["run", "replica", "seed", "step", "epoch", "split", "layer", "stage", "source_layer", "measure", "value"]
 
 
@@ -67,16 +71,31 @@ def test_last_step_is_each_runs_own(records):
     assert {run: list(steps) for run, steps in last.items()} == {
         run: [1] if run == "unfinished" else [1000] for run in frame["run"].cat.categories
     }
-    with pytest.raises(ValueError, match="steps='end': has to be a step, several steps, 'first' or 'last'"):
-        load_measures(records, steps="end")
+
+
+@pytest.mark.parametrize("steps", ["end", "0", ["last"], [0, "first"], 0.5, [0, 0.5], [[0], [1, 2]], float("nan")])
+def test_steps_that_are_none_are_refused_also_where_nothing_is_recorded(records, tmp_path, steps):
+    (tmp_path / "run.json").write_text("{}")
+    message = re.escape(f"steps={steps!r} must be a step, several steps, 'first' or 'last'")
+    for runs in (records, tmp_path):
+        with pytest.raises(ValueError, match=message):
+            load_measures(runs, steps=steps)
+
+
+@pytest.mark.parametrize("steps", [(0, 1), iter([0, 1]), np.array([0, 1]), {0, 1}, range(2), [0.0, np.int64(1)]])
+def test_several_steps_in_any_form_are_those_of_every_run(records, steps):
+    """An iterator is used up by what reads it first."""
+    frame = load_measures(records, measures="loss", steps=steps)
+    assert {tuple(sorted(set(rows))) for _, rows in frame.groupby("run", observed=True)["step"]} == {(0, 1)}
+    assert frame["run"].nunique() == 7
 
 
 def test_final_value_of_a_series_that_is_recorded_less_often(tmp_path):
     run = write_run(tmp_path / "run", [0])
-    part = run / "measures" / "part-000000001000.parquet"
-    table = pq.read_table(part).to_pandas()
-    table = table[~((table["measure"] == "norm") & (table["step"] > 10))]
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), part)
+    for part in parts(run, "measures"):
+        if last_step(part) > 10:
+            table = pq.read_table(part)
+            pq.write_table(table.filter(pc.field("measure") != "norm"), part)
     final = load_final(run)
     assert set(final[final["measure"] == "norm"]["step"]) == {10}
     assert set(final[final["measure"] != "norm"]["step"]) == {1000}
@@ -145,7 +164,7 @@ def test_replicas_and_references(records):
     assert set(references["measure"]) == {"loss"}
 
 
-def test_cells_divide_a_run_by_its_replicated_values_and_not_by_seed(tmp_path):
+def test_settings_divide_a_run_by_its_replicated_values_and_not_by_seed(tmp_path):
     run = write_run(tmp_path / "run", [0, 1, 2, 3])
     replicas = [{"replica": i, "seed": i, "data_seed": i, "weight_decay": 10.0 ** -(i // 2)} for i in range(4)]
     (run / "replicas.json").write_text(json.dumps(replicas))
@@ -160,26 +179,26 @@ def test_cells_divide_a_run_by_its_replicated_values_and_not_by_seed(tmp_path):
 def test_a_directory_without_runs_is_one_clear_line(tmp_path, loader):
     with pytest.raises(ValueError, match=r"dir='.*' holds no run; a run is a folder with run.json in it"):
         loader(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"dir='.*nowhere': no such directory"):
+    with pytest.raises(FileNotFoundError, match=r"dir='.*nowhere' does not exist or is no directory"):
         loader(tmp_path / "nowhere")
 
 
 def test_damaged_files_are_named(tmp_path):
     run = write_run(tmp_path / "run", [0])
-    (run / "measures" / "part-000000001000.parquet").write_bytes(b"not parquet")
-    with pytest.raises(ValueError, match=r"measures: not readable as records \("):
+    part_path(run, "measures", 1000).write_bytes(b"not parquet")
+    with pytest.raises(ValueError, match=r"measures is not readable as records \("):
         load_measures(run)
     (run / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json: not valid JSON"):
+    with pytest.raises(ValueError, match=r"run\.json is not valid JSON"):
         load_run_info(run)
     (run / "replicas.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"replicas\.json: has to hold a list of JSON objects"):
+    with pytest.raises(ValueError, match=r"replicas\.json must hold a list of JSON objects"):
         load_replicas(run)
 
 
 def test_parts_may_encode_text_differently(tmp_path):
     run = write_run(tmp_path / "run", [0])
-    part = run / "measures" / "part-000000001000.parquet"
+    part = part_path(run, "measures", 1000)
     table = pq.read_table(part)
     plain = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in table.schema]
     pq.write_table(table.cast(pa.schema(plain)), part)

@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from ncbench.records import tables
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_final
+from ncbench.records.schema import TABLES, arrow_schema, part_path
 from ncbench.report import figure, load_measures, load_spectra
 from ncbench.report.pages import report as page
-from tests.helpers.run_folders import MEASURES, write_part, write_run
+from tests.helpers.run_folders import write_run
 
 SERIES = ["run", "split", "layer", "stage", "measure"]
 
@@ -37,10 +39,9 @@ def assert_same_rows(found, expected):
 def test_final_values_equal_the_plain_path(tmp_path):
     for job in range(2):
         run = write_run(tmp_path / str(job), [0, 1, 2], finished=job == 0)
-    part = run / "measures" / "part-000000000001.parquet"
-    table = pq.read_table(part).to_pandas()
-    rare = (table["measure"] == "norm") & (table["step"] == 1)
-    pq.write_table(pa.Table.from_pandas(table[~rare], preserve_index=False), part)
+    part = part_path(run, "measures", 1)
+    table = pq.read_table(part)
+    pq.write_table(table.filter(pc.field("measure") != "norm"), part)
     assert_same_rows(load_final(tmp_path), naive_final(tmp_path))
     assert {int(step) for step in load_final(tmp_path)["step"].unique()} == {0, 1, 1000}
 
@@ -94,8 +95,12 @@ def test_a_spike_in_a_long_run_is_drawn(tmp_path):
     steps = np.arange(2, 20_002)
     values = 0.1 + 1 / steps
     values[[7_000, 15_001]] = 3.0, 0.01
-    rows = [(0, 0, int(step), 0.0, "train", "", "", "", "loss", v) for step, v in zip(steps, values)]
-    write_part(run / "measures" / "part-000000020001.parquet", MEASURES, rows)
+    # Many steps in one part, which no run writes but every reader takes: one file for each would take a minute.
+    texts = {"split": "train", "layer": "", "stage": "", "source_layer": "", "measure": "loss"}
+    columns = {"replica": 0 * steps, "seed": 0 * steps, "step": steps, "epoch": 0.0 * steps, "value": values}
+    columns |= {name: pa.array([text] * len(steps)).dictionary_encode() for name, text in texts.items()}
+    table = pa.table({name: columns[name] for name in TABLES["measures"]}, schema=arrow_schema("measures"))
+    pq.write_table(table, part_path(run, "measures", 20_001))
     (ax,) = figure.loss(run).axes
     (curve,) = [one for one in ax.lines if one.get_label() == "loss"]
     assert len(curve.get_xdata()) < 2_000

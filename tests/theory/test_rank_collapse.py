@@ -82,7 +82,11 @@ def test_every_line_has_a_formula_and_takes_facts_of_a_run_by_name():
     ("name", "old", "new"),
     [
         ("ridge_gap", "dimension, noise, weight_decay)", "dimension, noise**2, weight_decay)"),
-        ("noise_exists", "factor_decay_thresholds(depth).exists", "factor_decay_thresholds(depth).is_global"),
+        (
+            "noise_exists",
+            "weight_decay, factor_decay_thresholds(depth).exists",
+            "weight_decay, factor_decay_thresholds(depth).is_global",
+        ),
         ("noise_global", "factor_decay_thresholds(depth).is_global", "factor_decay_thresholds(depth).exists"),
         ("noise_exists", "math.sqrt(threshold * lam)", "threshold * lam"),
         ("noise_exists", "math.sqrt(dimension / num_samples)", "math.sqrt(num_samples / dimension)"),

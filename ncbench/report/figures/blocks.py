@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_measures, load_sample_grams
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
@@ -75,7 +76,7 @@ def _best(frame: pd.DataFrame, losses: pd.DataFrame) -> tuple[int, int]:
 def _deviations(dir: Dir, run: str, replica: int) -> dict[tuple[int, str, str], float]:
     """`gram_block` by step, layer and stage."""
     frame = load_measures(dir, measures="gram_block")
-    frame = frame[(frame["run"] == run) & (frame["replica"] == replica) & (frame["split"] != "test")]
+    frame = frame[(frame["run"] == run) & (frame["replica"] == replica) & frame["split"].isin(rows_of_split())]
     keys = zip(frame["step"], frame["layer"], frame["stage"])
     return {(int(step), str(layer), str(stage)): float(v) for (step, layer, stage), v in zip(keys, frame["value"])}
 

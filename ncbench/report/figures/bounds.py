@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from ncbench.records.load import layer_key, load_final
+from ncbench.records.layers import head_number, layer_key
+from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, panels, styled
@@ -63,7 +64,7 @@ def _wide(frame: pd.DataFrame, measures: tuple[str, ...], place: list[str]) -> p
 
 def _number(layer: str) -> int:
     """l of head.l, 0 of the features."""
-    return int(layer.removeprefix("head.")) if layer.startswith("head.") else 0
+    return head_number(layer) or 0
 
 
 def _distances(ax: Axes, table: pd.DataFrame) -> None:

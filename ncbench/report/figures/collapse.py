@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from ncbench.records.load import layer_key, load_measures
+from ncbench.records.layers import layer_key, rows_of_split
+from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, panels, styled, thin
@@ -31,7 +32,9 @@ def collapse(dir: Dir, split: str = "train") -> Plot:
     """
     settings = find_settings(dir)
     frame = load_measures(dir, measures=list(COLLAPSE))
-    frame = with_setting(frame[(frame["split"] == split) & frame["stage"].isin(list(STAGE_LINES))], settings)
+    frame = with_setting(
+        frame[frame["split"].isin(rows_of_split(split)) & frame["stage"].isin(list(STAGE_LINES))], settings
+    )
     if frame.empty:
         raise NoRecordsError(f"no {', '.join(COLLAPSE)} recorded for split {split!r}")
     shown = sorted(frame["setting"].unique())[: style.MAX_PANELS]

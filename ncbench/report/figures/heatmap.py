@@ -7,11 +7,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import BadRecordsError, Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError, intermediate
+from ncbench.report.selectors import NoRecordsError, mean_over_layers
 from ncbench.report.settings import Setting, find_settings, plain, quartiles, with_setting
 
 MOST_NUMBERS = 150  # more than so many settings have no room for a number each
@@ -45,7 +46,7 @@ def heatmap(
     settings = find_settings(dir)
     x, y = _axes(settings, x, y)
     frame = load_final(dir)
-    frame = with_setting(frame[(frame["measure"] == measure) & frame["split"].isin([split, ""])], settings)
+    frame = with_setting(frame[(frame["measure"] == measure) & frame["split"].isin(rows_of_split(split))], settings)
     values, title = _per_replica(frame, measure, layers, stage)
     if values.empty:
         raise NoRecordsError(f"no {title} recorded for split {split!r}")
@@ -93,7 +94,7 @@ def _per_replica(frame: pd.DataFrame, measure: str, layers: str | list[str], sta
     if len(whole):
         return whole[["setting", "replica", "value"]].reset_index(drop=True), f"final {measure}"
     if layers == "intermediate":
-        return intermediate(frame, measure, stage), f"{measure}, {stage}, mean of intermediate layers"
+        return mean_over_layers(frame, measure, stage), f"{measure}, {stage}, mean of intermediate layers"
     names = [layers] if isinstance(layers, str) else list(layers)
     rows = frame[frame["layer"].isin(names) & (frame["stage"] == stage)]
     means = rows.groupby(["setting", "replica"], observed=True)["value"].mean().reset_index()

@@ -10,6 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
 
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
@@ -31,7 +32,7 @@ def loss(dir: Dir) -> Plot:
     """
     settings = find_settings(dir)
     frame = load_measures(dir, measures=["loss", "fit", "regulariser"], layers=[""])
-    frame = with_setting(frame[frame["split"] != "test"], settings)
+    frame = with_setting(frame[frame["split"].isin(rows_of_split())], settings)
     if not (frame["measure"] == "loss").any():
         raise NoRecordsError("no loss recorded yet")
     lines = load_setting_references(dir, settings)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncbench.records.layers import head_number
 from ncbench.records.load import load_means
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
@@ -43,7 +44,7 @@ def means(dir: Dir) -> Plot:
 
 def _panels(frame: pd.DataFrame) -> dict[str, Values]:
     """Matrices neurons x classes by their title, from head.1 to the last activation."""
-    hidden = frame[(frame["stage"] == "post") & frame["layer"].astype(str).str.startswith("head.")].sort_values("layer")
+    hidden = frame[(frame["stage"] == "post") & frame["layer"].map(head_number).notna()].sort_values("layer")
     if hidden.empty:
         return {}
     before = frame[(frame["stage"] == "pre") & frame["layer"].isin(hidden["layer"])].sort_values("layer")

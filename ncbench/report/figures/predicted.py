@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_references, load_replicas
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
@@ -84,7 +85,7 @@ def _axis(replicas: pd.DataFrame) -> tuple[str, list[str]]:
 def _compared(dir: Dir, references: pd.DataFrame) -> pd.DataFrame:
     """One row per theory line and replica: run, replica, line, measure, formula, theory, value (what was recorded)."""
     frame = load_final(dir)
-    frame = frame[(frame["split"] != "test") & frame["measure"].isin(references["measure"])]
+    frame = frame[frame["split"].isin(rows_of_split()) & frame["measure"].isin(references["measure"])]
     frame = frame.astype({"run": str, "layer": str, "stage": str, "measure": str})
     rows = []
     for line in references.to_dict("records"):

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
@@ -29,7 +30,7 @@ def rank(dir: Dir, split: str = "train") -> Plot:
     """
     settings = find_settings(dir)
     frame = load_measures(dir, measures=list(OVER_TIME))
-    frame = with_setting(frame[(frame["split"] == split) | (frame["stage"] == "weight")], settings)
+    frame = with_setting(frame[frame["split"].isin(rows_of_split(split))], settings)
     if frame.empty:
         raise NoRecordsError("no rank recorded yet")
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])

@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, mean_over_layers
 from ncbench.report.settings import find_settings, quartiles, with_setting
 
 MANY = 10  # replicas from which on their range says something
@@ -33,7 +34,7 @@ def seed_range(dir: Dir) -> Plot:
     """
     settings = find_settings(dir)
     frame = with_setting(load_measures(dir, measures=list(QUANTITIES)), settings)
-    frame = frame[frame["split"].isin(["train", ""])]
+    frame = frame[frame["split"].isin(rows_of_split())]
     shown = [code for code, setting in enumerate(settings) if len(setting.replicas) >= MANY][: style.MAX_PANELS]
     frame = frame[frame["setting"].isin(shown)]
     if frame.empty:
@@ -41,7 +42,7 @@ def seed_range(dir: Dir) -> Plot:
     tints = dict(zip(shown, style.colours(len(shown))))
     figure, axes = panels(2, 2, 4.0, 2.9)
     for ax, (measure, (stage, label)) in zip(axes.flat, QUANTITIES.items()):
-        means = _means(frame[frame["measure"] == measure], stage)
+        means = _means(frame, measure, stage)
         table = quartiles(means, ["setting", "step"])
         for code, rows in table.groupby("setting"):
             _shadow(ax, rows, tints[int(str(code))])
@@ -57,15 +58,13 @@ def seed_range(dir: Dir) -> Plot:
     return figure
 
 
-def _means(frame: pd.DataFrame, stage: str) -> pd.DataFrame:
+def _means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
     """One value per setting, replica and step: of the whole network, or the mean over its hidden layers or matrices."""
+    by = ("setting", "replica", "step")
     if stage:
-        number = pd.to_numeric(frame["layer"].astype(str).str.removeprefix("head."), errors="coerce")
-        last = number.groupby(frame["setting"]).transform("max") + (stage == "post")  # the output has no activation
-        frame = frame[(frame["stage"] == stage) & (number >= (2 if stage == "weight" else 1)) & (number < last)]
-    else:
-        frame = frame[frame["layer"].astype(str) == ""]
-    return frame.groupby(["setting", "replica", "step"], observed=True)["value"].mean().reset_index()
+        return mean_over_layers(frame, measure, stage, "inner" if stage == "weight" else "intermediate", by)
+    rows = frame[(frame["measure"] == measure) & (frame["layer"] == WHOLE_NETWORK)]
+    return rows.groupby(list(by), observed=True)["value"].mean().reset_index()
 
 
 def _shadow(ax: Axes, rows: pd.DataFrame, tint: Any) -> None:

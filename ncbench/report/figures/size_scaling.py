@@ -1,4 +1,4 @@
-"""Figure of the rank of the hidden weights against the size of the network."""
+"""Figure of the rank of the inner weights against the size of the network."""
 
 from typing import Any
 
@@ -8,18 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ncbench.records.layers import head_layer, rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, head_depths, mean_over_layers
 from ncbench.report.settings import describe, find_settings, sort_key, with_setting
 
 SIZES = ("width", "depth")
 STATIONARY = 1e-3  # of grad_max: a network with a larger gradient has not arrived anywhere
 MEASURES = {
-    "stable_rank": ("weight", "stable rank, hidden weights"),
-    "rank": ("weight", "numerical rank, hidden weights"),
+    "stable_rank": ("weight", "stable rank, inner weights"),
+    "rank": ("weight", "numerical rank, inner weights"),
     "tcv_relative": ("post", "TCV / total variance, hidden layers"),
 }
 MOST_GROUPS = 12
@@ -27,7 +28,7 @@ MOST_GROUPS = 12
 
 @styled
 def size_scaling(dir: Dir) -> Plot:
-    """Stable rank and numerical rank of the hidden weights, and scale-free TCV, against width or depth.
+    """Stable rank and numerical rank of the inner weights, and scale-free TCV, against width or depth.
 
     Weights: the mean over head.2 ... head.L-1 (head.2 where L = 2); TCV: over the activations of the hidden layers.
     Lines: the median over seeds with the range, a colour for each combination of the other swept values. Replicas
@@ -43,7 +44,7 @@ def size_scaling(dir: Dir) -> Plot:
         raise NoRecordsError("neither width nor depth has two values")
     size, place = swept[0], numbers[swept[0]]
     frame = with_setting(load_final(dir), settings)
-    frame = frame[frame["setting"].map(place).notna() & frame["split"].isin(["train", ""])]
+    frame = frame[frame["setting"].map(place).notna() & frame["split"].isin(rows_of_split())]
     moving = _moving(frame)
     others = {
         code: {name: value for name, value in setting.values.items() if name != size}
@@ -55,7 +56,7 @@ def size_scaling(dir: Dir) -> Plot:
     figure, axes = panels(1, len(MEASURES), 3.3, 3.2)
     known, left_out = 0, 0
     for ax, (measure, (stage, label)) in zip(axes[0], MEASURES.items()):
-        table = _hidden_means(frame, measure, stage)
+        table = _means(frame, measure, stage)
         known += len(table)
         table = table.assign(x=table["setting"].map(place), group=[describe(others[i]) for i in table["setting"]])
         still = np.array([key not in moving for key in zip(table["setting"], table["replica"])], dtype=bool)
@@ -69,7 +70,7 @@ def size_scaling(dir: Dir) -> Plot:
             ax.set_ylim(0, 1.05 * ax.dataLim.y1)
         _x_axis(ax, size, sorted({x for x in place.values() if x is not None}))
     if not known:
-        raise NoRecordsError("no rank of hidden weights recorded")
+        raise NoRecordsError("no rank of inner weights recorded")
     log_if_positive(axes[0, 2])
     handles = [
         Line2D([], [], color=tint, marker="o", ms=4, label=style.literal(group or "median"))
@@ -94,15 +95,14 @@ def _moving(frame: pd.DataFrame) -> set[tuple[int, int]]:
     return set(zip(far["setting"], far["replica"]))
 
 
-def _hidden_means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
-    """The mean over the hidden layers, one row per setting and replica: of weights head.2 ... head.L-1, else head.2."""
-    number = pd.to_numeric(frame["layer"].astype(str).str.removeprefix("head."), errors="coerce")
-    last = number.groupby(frame["setting"]).transform("max")
-    hidden = (number < last) & (number > 1) if stage == "weight" else number < last
-    if stage == "weight":
-        hidden |= (last == 2) & (number == 2)
-    rows = frame[hidden & (frame["measure"] == measure) & (frame["stage"] == stage)]
-    return rows.groupby(["setting", "replica"], observed=True)["value"].mean().reset_index()
+def _means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
+    """The mean over the inner matrices or the hidden layers, one row per setting and replica; of two matrices W_2."""
+    if stage != "weight":
+        return mean_over_layers(frame, measure, stage)
+    inner = mean_over_layers(frame, measure, stage, "inner")
+    of_last = (frame["layer"] == head_layer(2)) & (frame["stage"] == stage) & (frame["measure"] == measure)
+    rows = frame[of_last & (head_depths(frame) == 2)]
+    return pd.concat([inner, rows[inner.columns]], ignore_index=True).sort_values(["setting", "replica"])
 
 
 def _line(ax: Axes, table: pd.DataFrame, tint: Any) -> None:

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ncbench.records.load import layer_key, load_references, load_spectra
+from ncbench.records.layers import layer_key
+from ncbench.records.load import load_references, load_spectra
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, panels, styled

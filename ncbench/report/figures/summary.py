@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from ncbench.records.layers import natural_key, rows_of_split
 from ncbench.records.load import load_final
-from ncbench.records.runs import Dir, natural_key
+from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.formulas import line_label, loss_formulas
 from ncbench.report.figures.style import Plot, panels, styled
@@ -41,7 +42,7 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     """
     settings = find_settings(dir)
     frame = load_final(dir)
-    frame = with_setting(frame[frame["split"] == split], settings)
+    frame = with_setting(frame[frame["split"].isin(rows_of_split(split))], settings)
     present = sorted(frame["setting"].unique())
     if len(present) < 2:
         raise NoRecordsError("fewer than two runs to compare")

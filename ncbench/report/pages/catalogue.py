@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
+from ncbench.records.schema import FIGURE_FOLDER
 from ncbench.report import figure
 from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
 
@@ -71,7 +72,7 @@ FIGURES = (
         "trend",
         "Rank against the size of the network",
         figure.size_scaling,
-        "Stable and numerical rank of the hidden weights and within-class variability against width or depth; only "
+        "Stable and numerical rank of the inner weights and within-class variability against width or depth; only "
         "networks whose gradient is below 1e-3 count.",
         OF_ENSEMBLES,
     ),
@@ -183,7 +184,7 @@ class Drawing:
 
 def draw_all(dir: Dir, out: Path) -> list[Drawing]:
     """Draws every figure that has records and writes figures/NAME.png, .svg and .pdf into `out`."""
-    folder = out / "figures"
+    folder = out / FIGURE_FOLDER
     folder.mkdir(exist_ok=True)
     drawings = []
     recorded = set(load_final(dir)["measure"])

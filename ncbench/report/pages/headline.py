@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1
@@ -39,7 +40,7 @@ def headline(dir: Dir) -> Table:
     """One row per setting: final loss against the theory lines, accuracies, rank of hidden layers, DNC1."""
     settings = find_settings(dir)
     final = with_setting(load_final(dir), settings)
-    train = final[final["split"] != "test"]
+    train = final[final["split"].isin(rows_of_split())]
     references = load_setting_references(dir, settings)
     lines = list(dict.fromkeys(name for known in references for name in known))
     header = ["", "replicas", "step", "final loss", "lowest loss"]
@@ -85,7 +86,7 @@ def layer_tables(dir: Dir) -> list[Table]:
     """For each of the first six settings the final measures of every layer and stage."""
     settings = find_settings(dir)
     frame = with_setting(load_final(dir), settings)
-    frame = frame[(frame["layer"] != "") & (frame["split"] != "test") & frame["measure"].isin(LAYER_COLUMNS)]
+    frame = frame[(frame["layer"] != "") & frame["split"].isin(rows_of_split()) & frame["measure"].isin(LAYER_COLUMNS)]
     values = quartiles(frame, ["setting", "layer", "stage", "measure"])
     return [
         _layer_table(values[values["setting"] == code], settings[code])

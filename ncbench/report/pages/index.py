@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from ncbench.claims.papers import Paper, figure_numbers, package_papers, paper_of
 from ncbench.records.runs import BadRecordsError, Dir, as_paths, find_runs, read_json
+from ncbench.records.schema import CLAIMS, FIGURE_FOLDER, REPORT, RUN_INFO
 from ncbench.report.pages.badges import CHANGED, MARKS, NOT_YET, Badge, badge, by_source, figure_of, overall, tally
 from ncbench.report.pages.templating import environment
 from ncbench.report.verdicts.judge import SCHEMA_VERSION
@@ -110,7 +111,7 @@ def write_index(dir: Dir, out: Path) -> Path:
 def write_record_page(folder: Path) -> Path:
     """Writes README.md into a folder with claims.json and figures/: claims, verdicts, pictures, the command."""
     (entry,) = _entries(folder, folder)
-    figures = sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    figures = sorted(path.stem for path in (folder / FIGURE_FOLDER).glob("*.png"))
     text = environment().get_template("record.md.jinja").render(entry=entry, figures=figures)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return folder / "README.md"
@@ -140,9 +141,9 @@ def _paper_table(paper: Paper, entries: list[Entry]) -> PaperTable:
 def _entries(dir: Path, out: Path) -> Iterator[Entry]:
     if not dir.is_dir():
         raise FileNotFoundError(f"dir={str(dir)!r}: no such directory")
-    files = [p for p in dir.rglob("claims.json") if not any(s.startswith(".") for s in p.relative_to(dir).parts)]
+    files = [p for p in dir.rglob(CLAIMS) if not any(s.startswith(".") for s in p.relative_to(dir).parts)]
     if not files:
-        raise BadRecordsError(f"dir={str(dir)!r} holds no claims.json; make the reports of its runs first")
+        raise BadRecordsError(f"dir={str(dir)!r} holds no {CLAIMS}; make the reports of its runs first")
     for path in sorted(files):
         content = read_json(path)
         experiments = content.get("experiments") if isinstance(content, dict) else None
@@ -150,7 +151,7 @@ def _entries(dir: Path, out: Path) -> Iterator[Entry]:
             raise BadRecordsError(f"{path}: has to hold the claims of experiments")
         if content.get("schema_version") != SCHEMA_VERSION:
             raise BadRecordsError(f"{path}: was written by another version of this package; make the report again")
-        infos = [read_json(run / "run.json") for run in find_runs(path.parent)]
+        infos = [read_json(run / RUN_INFO) for run in find_runs(path.parent)]
         for experiment in experiments:
             try:
                 paper = paper_of(experiment.get("reproduces"))
@@ -165,7 +166,7 @@ def _entry(
 ) -> Entry:
     named = experiment.get("reproduces")
     reproduces = named if isinstance(named, dict) else {}
-    page = folder / "report.html"
+    page = folder / REPORT
     target = page if page.is_file() else folder
     statuses = [str(info.get("status")) for info in infos]
     unfinished = [status for status in statuses if status != "done"]

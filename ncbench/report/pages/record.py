@@ -23,6 +23,7 @@ import pandas as pd
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.runs import BadRecordsError, find_runs, read_json, read_yaml
+from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
 from ncbench.report import figure
 from ncbench.report.figures.style import to_png
 from ncbench.report.pages.index import write_record_page
@@ -57,7 +58,7 @@ def write_record(directory: Path, target: Path) -> Path:
     (`reproduces.picture`; `loss` without it).
     """
     runs = find_runs(directory)
-    infos = [read_json(run / "run.json") for run in runs]
+    infos = [read_json(run / RUN_INFO) for run in runs]
     for run, info in zip(runs, infos, strict=True):
         if info["status"] != "done":
             raise BadRecordsError(f"run={run}: its status is {info['status']}; only finished runs are recorded")
@@ -65,7 +66,7 @@ def write_record(directory: Path, target: Path) -> Path:
     if len(names) > 1:
         raise BadRecordsError(f"runs of several experiments ({', '.join(names)}) need a record each")
     write_report(directory, directory)
-    (experiment,) = read_json(directory / "claims.json")["experiments"]
+    (experiment,) = read_json(directory / CLAIMS)["experiments"]
     picture = str((experiment.get("reproduces") or {}).get("picture") or "loss")
     draw = getattr(figure, picture, None) if picture in figure.__all__ else None
     if draw is None:
@@ -75,10 +76,10 @@ def write_record(directory: Path, target: Path) -> Path:
     for run in runs:
         inside = target if run == directory else target / "runs" / run.relative_to(directory)
         inside.mkdir(parents=True, exist_ok=True)
-        _copy(run / "run.json", inside / "run.json")
-    _copy(runs[0] / "config.yaml", target / "config.yaml")
-    _copy(directory / "claims.json", target / "claims.json")
-    table = summary_table(directory, read_yaml(runs[0] / "config.yaml").get("claims") or {}, picture)
+        _copy(run / RUN_INFO, inside / RUN_INFO)
+    _copy(runs[0] / CONFIG, target / CONFIG)
+    _copy(directory / CLAIMS, target / CLAIMS)
+    table = summary_table(directory, read_yaml(runs[0] / CONFIG).get("claims") or {}, picture)
     table.to_csv(target / "summary.csv", index=False, float_format="%.6g")
     (target / "figure.png").write_bytes(to_png(draw(directory), DPI))
     write_record_page(target)

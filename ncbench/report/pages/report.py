@@ -9,6 +9,7 @@ import pandas as pd
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_references, load_run_info
 from ncbench.records.runs import Dir, common_root, frozen
+from ncbench.records.schema import CLAIMS, FINAL_TABLE, REPORT
 from ncbench.report.pages.badges import claims_of, plain_text
 from ncbench.report.pages.catalogue import draw_all
 from ncbench.report.pages.headline import Table, headline, layer_tables
@@ -27,8 +28,8 @@ def write_report(dir: Dir, out: Path, judgements: list[Judgement] | None = None)
     infos = load_run_info(dir)
     judgements = judge(dir) if judgements is None else judgements
     out.mkdir(parents=True, exist_ok=True)
-    final_table(dir).to_csv(out / "table.csv", index=False)
-    write_claims(judgements, out / "claims.json")
+    final_table(dir).to_csv(out / FINAL_TABLE, index=False)
+    write_claims(judgements, out / CLAIMS)
     page = environment().get_template("page.html.jinja")
     text = page.render(
         title=_title(dir, infos),
@@ -40,8 +41,8 @@ def write_report(dir: Dir, out: Path, judgements: list[Judgement] | None = None)
         statuses=_statuses(infos),
         details=[(run, _details(info)) for run, info in infos.items()],
     )
-    (out / "report.html").write_text(text, encoding="utf-8")
-    return out / "report.html"
+    (out / REPORT).write_text(text, encoding="utf-8")
+    return out / REPORT
 
 
 def _title(dir: Dir, infos: dict[str, dict[str, Any]]) -> str:

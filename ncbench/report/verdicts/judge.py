@@ -18,7 +18,9 @@ from ncbench.claims.claim import Claim, OnSelection
 from ncbench.claims.papers import paper_of
 from ncbench.claims.parse import parse_claims
 from ncbench.claims.selection import Condition
-from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, natural_key, read_yaml
+from ncbench.records.layers import natural_key
+from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, read_yaml
+from ncbench.records.schema import CONFIG, OVERRIDES
 from ncbench.report.verdicts import boundary, checks, trends
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
 from ncbench.report.verdicts.describe import describe_condition
@@ -75,7 +77,7 @@ def judge(dir: Dir) -> list[Judgement]:
     for experiment in sorted(groups, key=natural_key):
         members = groups[experiment]
         latest = max(members, key=lambda run: str(infos[run].get("started") or ""))
-        config, claims = _configured(runs[latest] / "config.yaml")
+        config, claims = _configured(runs[latest] / CONFIG)
         sample = Sample([runs[run] for run in members]) if claims else None
         judgements.append(
             Judgement(
@@ -176,7 +178,7 @@ def _configured(path: Path) -> tuple[dict[str, Any], dict[str, Claim]]:
 
 def _overrides(run: Path, grid: Mapping[str, Any]) -> list[str]:
     """What the command line changed; a point of the experiment's own grid is no change."""
-    path = run / ".hydra" / "overrides.yaml"
+    path = run / OVERRIDES
     listed = read_yaml(path) if path.is_file() else []
     if not isinstance(listed, list):
         raise BadRecordsError(f"{path}: has to hold a list")

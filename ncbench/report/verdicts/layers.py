@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ncbench.claims.selection import Selection
-from ncbench.records.load import layer_key
+from ncbench.records.layers import COUNTED_WORDS, layer_key, layers_between, patterns
 from ncbench.records.runs import read_yaml
+from ncbench.records.schema import CONFIG
 from ncbench.report.verdicts.describe import describe
 
 __all__ = ["NotEnoughDataError", "in_layers"]
@@ -31,7 +32,7 @@ def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, P
         patterns = _patterns(selection, str(run), folders[str(run)])
         for pattern in patterns:
             # Of the intermediate layers those behind a source have a value from it.
-            behind = selection.source_layer is not None and selection.layers[0] in ("intermediate", "inner")
+            behind = selection.source_layer is not None and selection.layers[0] in COUNTED_WORDS
             if not behind and not fnmatch.filter(recorded, pattern):
                 raise NotEnoughDataError(f"{describe(selection)} is not recorded in {pattern} of run {run}")
         names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
@@ -41,21 +42,21 @@ def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, P
 
 
 def _patterns(selection: Selection, run: str, folder: Path) -> list[str]:
-    words: dict[str, list[str]] = {"all": ["*"], "head": ["head.*"]}
-    first = {"intermediate": 1, "inner": 2}.get(selection.layers[0])
-    if first is not None:
-        depth = _depth(run, folder)
-        if depth <= first:
-            raise NotEnoughDataError(f"run {run} has no {selection.layers[0]} layer (model.depth={depth})")
-        return [f"head.{layer}" for layer in range(first, depth)]
-    return words.get(selection.layers[0], list(selection.layers))
+    first = selection.layers[0]
+    if first not in COUNTED_WORDS:
+        return patterns(first) or list(selection.layers)
+    depth = _depth(run, folder)
+    layers = layers_between(first, depth)
+    if not layers:
+        raise NotEnoughDataError(f"run {run} has no {first} layer (model.depth={depth})")
+    return layers
 
 
 def _depth(run: str, folder: Path) -> int:
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     config = read_yaml(path) if path.is_file() else None
     model = config.get("model") if isinstance(config, dict) else None
     depth = model.get("depth") if isinstance(model, dict) else None
     if not isinstance(depth, int):
-        raise NotEnoughDataError(f"the config.yaml of run {run} says no model.depth")
+        raise NotEnoughDataError(f"the {CONFIG} of run {run} says no model.depth")
     return depth

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ncbench.claims.selection import Condition, Selection
-from ncbench.records.load import layer_key, load_final, load_measures, load_references, load_spectra
+from ncbench.records.layers import layer_key, rows_of_split
+from ncbench.records.load import load_final, load_measures, load_references, load_spectra
 from ncbench.records.runs import frozen, load_replicas, load_run_info
 from ncbench.report.verdicts.describe import describe, describe_condition, describe_where
 from ncbench.report.verdicts.layers import NotEnoughDataError, in_layers
@@ -195,8 +196,8 @@ class Sample:
                 frame = load_final(self.runs, measures=selection.measure, layers=layers)
             else:
                 frame = load_measures(self.runs, measures=selection.measure, layers=layers, steps=steps)
-            if selection.index is None:  # what is no function of the data has no split
-                frame = frame[frame["split"].isin([selection.split, ""])]
+            if selection.index is None:  # spectra are of the training split only
+                frame = frame[frame["split"].isin(rows_of_split(selection.split))]
             self._loaded[key] = frame.assign(run=frame["run"].astype(str))
         return self._loaded[key]
 

@@ -3,14 +3,16 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
+import torch
 
+from ncbench.measure import Measurement
+from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_means
 from ncbench.report.figures.means import arranged
 from ncbench.report.settings import find_settings
 from ncbench.report.statistics import wilson
-from tests.helpers.run_folders import TEXT, write_part, write_values
+from tests.helpers.run_folders import write_values
 
 CURVE = {"r": [4.0, 5.0, 6.0], "ratio": [0.95, 0.82, 0.78]}
 
@@ -68,27 +70,12 @@ def test_share_needs_two_runs_with_a_dnc_line(tmp_path):
         figure.dnc_share(tmp_path)
 
 
-MEANS = pa.schema(
-    {
-        "replica": pa.int32(),
-        "step": pa.int64(),
-        "layer": TEXT,
-        "stage": TEXT,
-        "size": pa.int16(),
-        "mean": pa.list_(pa.float32()),
-    }
-)
-
-
 def test_class_means_of_the_best_replica_as_neurons_by_classes(tmp_path):
     write_values(tmp_path / "a", {"loss": [0.2, 0.1]}, [])
     M = np.array([[0.0, 0.0, 3.0], [2.0, 0.0, 0.0]])  # two classes, three neurons of which the second is silent
-    rows = [
-        (replica, 1000, f"head.{l}", stage, 2, ((1 + replica) * M).ravel().tolist())
-        for replica in (0, 1)
-        for l, stage in ((1, "pre"), (1, "post"), (2, "pre"))
-    ]
-    write_part(tmp_path / "a" / "means" / "part-000000001000.parquet", MEANS, rows)
+    places = [("head.1", "pre"), ("head.1", "post"), ("head.2", "pre")]
+    found = Measurement(means=dict.fromkeys(places, torch.from_numpy(np.stack([M, 2 * M]))))
+    RecordWriter(tmp_path / "a", [0, 1]).write(1000, 100.0, found)
     loaded = load_means(tmp_path / "a")
     np.testing.assert_array_equal(loaded["mean"].iloc[0], M)
     drawn = figure.means(tmp_path / "a")

@@ -8,7 +8,7 @@ import pytest
 from ncbench.report import figure
 from ncbench.report.figures import phase_diagram as transition
 from ncbench.report.statistics import crossing
-from tests.helpers.ensemble_folders import grid, line, write_stack
+from tests.helpers.ensemble_folders import grid, line, write_ensemble
 
 NAN = math.nan
 LAMBDAS, RATIOS = [1e-4, 1e-3, 1e-2], [0.5, 1.0, 2.0, 4.0]
@@ -30,7 +30,7 @@ def power_tail(point):
 def write_transition(run, points, tail=power_tail, lines=None, **info):
     tails = [tail(point) for point in points]
     values = {"loss": [0.1] * len(points), "head.1.weight.tail": [t / 3 for t in tails], "head.2.weight.tail": tails}
-    return write_stack(run, points, values, lines=lines, **info)
+    return write_ensemble(run, points, values, lines=lines, **info)
 
 
 def test_transition_of_a_sheared_grid(tmp_path):
@@ -105,7 +105,7 @@ def test_transition_of_points_that_are_no_grid_and_of_further_values(tmp_path):
     ],
 )
 def test_transition_needs_both_to_vary(tmp_path, points):
-    run = write_stack(tmp_path / "run", points, {"head.1.weight.tail": [0.1] * len(points)})
+    run = write_ensemble(tmp_path / "run", points, {"head.1.weight.tail": [0.1] * len(points)})
     with pytest.raises(figure.NoRecordsError, match="weight decay and noise do not both vary"):
         figure.phase_diagram(run)
 

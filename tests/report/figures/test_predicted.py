@@ -4,14 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from ncbench.measure import Measurement
+from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_grams, load_measures, load_references
 from ncbench.report.figures import style
 from ncbench.report.figures.formulas import as_mathematics, line_label
 from ncbench.report.pages.headline import headline
 from ncbench.report.pages.report import write_report
 from ncbench.report.settings import find_settings
-from tests.helpers.run_folders import GRAMS, STEPS, K, gram_rows, write_part, write_records, write_run
+from tests.helpers.run_folders import STEPS, K, measurement, write_records, write_run
 
 SRG = "min_y (L/2) (C Λ y)^(1/L) + (1/2K) [1/(1+C(r-2,2)² y)],  C = (√2 + √((r-1)(r-2)))² r^(L-3) K²/2"
 
@@ -97,10 +100,9 @@ def test_formulas_stand_below_the_plot_and_inside_the_figure(tmp_path):
 def test_gram_frames_are_steps_in_order_of_one_size_and_scale(tmp_path):
     run = write_run(tmp_path / "run", [0, 1, 2])
     for step, sign in ((10, -1.0), (0, 1.0)):
-        rows = [
-            (*row[:-1], (sign * np.asarray(row[-1]) + 6 * np.eye(K).ravel()).tolist()) for row in gram_rows([0], step)
-        ]
-        write_part(run / "grams" / f"part-{step:012d}.parquet", GRAMS, rows)
+        matrices = measurement(1, step, grams=True).grams
+        moved = {place: sign * gram + 6 * torch.eye(K) for place, gram in matrices.items()}
+        RecordWriter(run, [0]).write(step, step / 10, Measurement(grams=moved))
     frames = figure.gram_frames(run)
     assert [step for step, _ in frames] == [0, 10, STEPS[-1]]
     svgs = [style.to_svg(plot, glyphs=False) for _, plot in frames]

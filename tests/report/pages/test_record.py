@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import yaml
 
 from ncbench.records.runs import BadRecordsError
 from ncbench.report import load_measures
@@ -58,9 +59,9 @@ def test_what_cannot_be_a_record_is_refused_and_leaves_the_old_one(tmp_path, cha
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | change))
     if not change:
-        config = json.loads((run / "config.yaml").read_text())
+        config = yaml.safe_load((run / "config.yaml").read_text())
         config["reproduces"]["picture"] = "photograph"
-        (run / "config.yaml").write_text(json.dumps(config))
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
     (tmp_path / "record").mkdir()
     (tmp_path / "record" / "README.md").write_text("before")
     with pytest.raises(BadRecordsError, match=message):

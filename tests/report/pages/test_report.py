@@ -145,7 +145,7 @@ def test_report_of_one_directory_stands_in_it_and_planned_runs_have_a_page(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "dir='nowhere': no such directory"),
+        (["nowhere"], "dir='nowhere' does not exist or is no directory"),
         (["."], "dir='.' holds no run; a run is a folder with run.json in it"),
         ([], "the following arguments are required: DIR (see --help)"),
         ([".", "--unknown"], "unrecognized arguments: --unknown (see --help)"),

@@ -9,7 +9,7 @@ from ncbench.report.statistics import crossing
 from ncbench.report.verdicts import boundary as boundaries
 from ncbench.report.verdicts import selection
 from ncbench.report.verdicts.judge import judge
-from tests.helpers.ensemble_folders import grid, write_stack
+from tests.helpers.ensemble_folders import grid, write_ensemble
 from tests.helpers.stated_claims import claim, named
 
 NAN = math.nan
@@ -27,7 +27,7 @@ def tail(point):
 def judged(tmp_path, points, tails, stated=BOUNDARY):
     """The verdict where the largest tail of the layers is that of head.2."""
     values = {"head.1.weight.tail": [value / 2 for value in tails], "head.2.weight.tail": tails}
-    write_stack(tmp_path / "run", points, values, named(stated))
+    write_ensemble(tmp_path / "run", points, values, named(stated))
     ((found,),) = (judgement.verdicts for judgement in judge(tmp_path))
     return found
 

@@ -118,8 +118,8 @@ def test_claims_json_is_deterministic_and_strict(tmp_path):
         ("claims: {a: 1}", "claims.a=1: must be a mapping of keys"),
         ("claims: [{check: value}]", "claims: a list was the form before version 0.2"),
         ("reproduces: {paper: {key: a, title: b}}", "reproduces.paper: figures: a value is needed"),
-        ("claims: [", "not valid YAML"),
-        ("claims: [!!python/object/apply:os.system [ls]]", "not valid YAML"),
+        ("claims: [", "is not valid YAML"),
+        ("claims: [!!python/object/apply:os.system [ls]]", "is not valid YAML"),
         ("3", "has to hold a mapping"),
     ],
 )

@@ -9,7 +9,7 @@ from ncbench.report.__main__ import main
 from ncbench.report.verdicts import judge as claims
 from ncbench.report.verdicts import selection
 from ncbench.report.verdicts.judge import judge
-from tests.helpers.ensemble_folders import grid, line, pair_values, write_stack
+from tests.helpers.ensemble_folders import grid, line, pair_values, write_ensemble
 from tests.helpers.run_folders import write_values
 from tests.helpers.stated_claims import claim, named, verdict
 
@@ -129,7 +129,7 @@ def test_a_ratio_to_the_first_along_the_steps_and_of_singular_values(tmp_path):
     assert [place["median"] for place in found.evidence["places"]] == [1.0, 0.5, 0.25]
     spectra = {"head.1.weight": {0: [[4.0, 2.0]], 1000: [[4.0, 1.0]]}}
     sigma = {"measure": "sigma", "index": 2, "layers": ["head.1"], "stage": "weight", "relative_to_first": True}
-    write_stack(
+    write_ensemble(
         tmp_path / "run",
         grid(1),
         {"loss": [0.1]},
@@ -200,7 +200,7 @@ def test_a_line_of_any_measure_can_be_claimed_about(tmp_path, mutant):
     near = claim("share_between", measure="norm", layers=["head.2"], stage="weight", relative_to="intermediate")
     near |= {"between": [0.97, 1.03], "at_least": 0.9, "by": "estimate"}
     fall = claim("value", measure="line:intermediate", value=0.75, tolerance=0.01, by="estimate")
-    write_stack(tmp_path / "run", grid(2), norms, named(near, fall), lines=lines)
+    write_ensemble(tmp_path / "run", grid(2), norms, named(near, fall), lines=lines)
     first, second = judge(tmp_path)[0].verdicts
     assert (first.verdict, first.evidence["hits"]) == ("reproduced", 2)
     assert (second.verdict, second.evidence["estimate"]) == ("reproduced", 0.75)

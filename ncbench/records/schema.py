@@ -1,0 +1,151 @@
+"""What a run folder holds: the names of its files, its tables with their columns, and how parts of tables are named.
+
+The one place of these names: `writer` writes by them, `tables` reads by them, docs/runs.md is tested against them. The
+standard library alone, so that a command that only looks for folders need not wait for pyarrow.
+"""
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "CHECKPOINTS",
+    "CHECKSUMS",
+    "CLAIMS",
+    "CONFIG",
+    "FIGURE_FOLDER",
+    "FINAL_TABLE",
+    "HYDRA",
+    "LAST_CHECKPOINT",
+    "LOCK",
+    "LOG",
+    "MEASURED",
+    "OVERRIDES",
+    "PREVIOUS_CHECKPOINT",
+    "REFERENCES",
+    "REPLICAS",
+    "REPORT",
+    "RUN",
+    "RUN_INFO",
+    "SCHEMA_VERSION",
+    "SERIES",
+    "TABLES",
+    "TEXT",
+    "WANDB",
+    "Column",
+    "arrow_schema",
+    "columns",
+    "last_step",
+    "part_path",
+    "parts",
+    "row_key",
+]
+
+SCHEMA_VERSION = 1  # in run.json; raised when an older reader would misread what is written
+
+RUN_INFO = "run.json"
+CONFIG = "config.yaml"
+REFERENCES = "references.json"
+REPLICAS = "replicas.json"
+LOG = "ncbench.log"
+LOCK = ".lock"
+HYDRA = ".hydra"
+OVERRIDES = f"{HYDRA}/overrides.yaml"
+CHECKPOINTS = "checkpoints"
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, CHECKSUMS = "last.ckpt", "previous.ckpt", "checksums.json"
+WANDB = "wandb"
+REPORT, FINAL_TABLE, CLAIMS, FIGURE_FOLDER = "report.html", "table.csv", "claims.json", "figures"  # of its report
+
+TEXT = "text"  # a dictionary-encoded string
+FLOATS = "floats"  # a list of 32-bit floats
+RUN = "run"  # the reader's first column: which run a row is of; not written, since a folder may be moved
+
+
+class Column(NamedTuple):
+    """The type of a column (Arrow's name of it, or TEXT or FLOATS), and what stands in it."""
+
+    type: str
+    meaning: str
+
+
+_PLACE = {
+    "replica": Column("int32", "number of the replica, from 0"),
+    "step": Column("int64", "gradient steps taken"),
+    "layer": Column(TEXT, "name of the layer"),
+    "stage": Column(TEXT, "`pre`, `post` or `weight`"),
+}
+_MEASURES = {
+    "replica": _PLACE["replica"],
+    "seed": Column("int64", "seed of the replica"),
+    "step": _PLACE["step"],
+    "epoch": Column("float64", "epochs passed; in full-batch problems the step"),
+    "split": Column(TEXT, "`train` or `test`; empty for what is no function of the data, such as weights"),
+    "layer": Column(TEXT, "name of the layer; empty for values of the whole network"),
+    "stage": Column(TEXT, "`pre`, `post` or `weight`; empty for values of the whole network"),
+    "source_layer": Column(
+        TEXT, "the earlier layer of a measure of two layers (`rank_bound`, `tightness`), else empty"
+    ),
+    "measure": Column(TEXT, "name of the measure"),
+    "value": Column("float64", "its value"),
+}
+_OF_CLASSES = Column("int16", "number of classes K")
+
+TABLES: dict[str, dict[str, Column]] = {
+    "measures": _MEASURES,
+    "spectra": _PLACE
+    | {
+        "index": Column("int16", "place of the singular value, from 0, descending"),
+        "singular_value": Column("float64", "of the class means, not centred, or of the weight matrix"),
+    },
+    "grams": _PLACE
+    | {"size": _OF_CLASSES, "gram": Column(FLOATS, "M M^T of the class means, not centred, row by row")},
+    "means": _PLACE
+    | {"size": _OF_CLASSES, "mean": Column(FLOATS, "the class means M (K x d), not centred, row by row")},
+    "sample_grams": _PLACE
+    | {
+        "size": Column("int16", "number of samples N"),
+        "gram": Column(FLOATS, "Z Z^T of all samples, sorted by class, row by row"),
+    },
+}
+
+SERIES = ("split", "layer", "stage", "measure", "source_layer")  # what tells the values of one step apart
+MEASURED = ("value", "singular_value", "gram", "mean")  # no two alike: a dictionary only costs time and space
+
+
+def columns(table: str) -> list[str]:
+    """The names of a table's columns, in order."""
+    return list(TABLES[table])
+
+
+def row_key(table: str) -> list[str]:
+    """The columns that tell the rows of one run apart: no two rows agree in all of them."""
+    return [name for name in TABLES[table] if name not in (*MEASURED, "seed", "epoch", "size")]
+
+
+@functools.cache
+def arrow_schema(table: str) -> "pa.Schema":
+    """The columns of a table with their Arrow types, in order."""
+    import pyarrow as pa  # here, not above: it takes as long to import as the rest of a command that lists folders
+
+    own = {TEXT: pa.dictionary(pa.int32(), pa.string()), FLOATS: pa.list_(pa.float32())}
+    return pa.schema(
+        [(name, own.get(column.type) or pa.type_for_alias(column.type)) for name, column in TABLES[table].items()]
+    )
+
+
+def part_path(folder: Path, table: str, step: int) -> Path:
+    """Where the rows that were measured at this step stand: digits enough that names sort as steps do."""
+    return folder / table / f"part-{step:012d}.parquet"
+
+
+def last_step(part: Path) -> int:
+    """The last step whose rows stand in a part: the number in its name."""
+    return int(part.stem.removeprefix("part-"))
+
+
+def parts(folder: Path, table: str) -> list[Path]:
+    """The finished parts of a table of a run folder, in the order of their steps."""
+    return sorted((folder / table).glob("part-*.parquet"))
