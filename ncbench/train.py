@@ -1,6 +1,6 @@
 """The entry point: `python -m ncbench.train +experiment=NAME [overrides]`, with -m a grid of jobs.
 
-Every job is composed and validated before Hydra's own main starts and before torch is imported. Exit status: 0 done,
+Every job is composed and validated before the first one starts and before torch is imported. Exit status: 0 done,
 2 the input was wrong (one line, nothing touched), 1 anything else (the traceback is in the run's log).
 """
 
@@ -9,7 +9,12 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from ncbench._cli import Parser
+
+if TYPE_CHECKING:
+    from ncbench.run.compose import Command, Job
 
 __all__ = ["main"]
 
@@ -26,140 +31,180 @@ Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 """
 
 DEFAULT_EXPERIMENT = "digits_mlp"
-_HYDRA_ONLY = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--version")
+
+# Options that are Hydra's alone: a line with one of them goes to Hydra's own main. The number of values that follow.
+_OF_HYDRA: tuple[tuple[tuple[str, ...], str | int], ...] = (
+    (("--hydra-help",), 0),
+    (("--version",), 0),
+    (("--resolve",), 0),
+    (("--run", "-r"), 0),
+    (("--shell-completion", "-sc"), 0),
+    (("--cfg", "-c"), 1),
+    (("--package", "-p"), 1),
+    (("--config-path", "-cp"), 1),
+    (("--config-name", "-cn"), 1),
+    (("--experimental-rerun",), 1),
+    (("--info", "-i"), "?"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in arguments or "-h" in arguments:
-        print(USAGE, end="")
-        return 0
     try:
-        if "--list" in arguments:
-            return _list([argument for argument in arguments if argument != "--list"])
-        return _run(arguments)
+        options, for_hydra = _parse(arguments)
+        if options.help:
+            print(USAGE, end="")
+            return 0
+        if options.list:
+            return _list(options)
+        return _run(options, for_hydra)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
 
 
-def _list(words: list[str]) -> int:
-    from ncbench._cli import Parser
+def _parse(arguments: list[str]) -> tuple[Any, list[str]]:
+    """The options of a command line, and those of Hydra as they were written."""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--names", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
+    for names, values in _OF_HYDRA:
+        if values == 0:
+            parser.add_argument(*names, dest="of_hydra", action="append_const", const=[names[0]])
+        else:
+            nargs = "?" if values == "?" else None
+            parser.add_argument(*names, dest=names[0], nargs=nargs, const="all" if nargs else None)
+    options = parser.parse_intermixed_args(arguments)
+    for_hydra = [word for words in options.of_hydra or [] for word in words]
+    for names, values in _OF_HYDRA:
+        if values != 0 and getattr(options, names[0]) is not None:
+            for_hydra += [names[0], getattr(options, names[0])]
+    return options, for_hydra
+
+
+def _list(options: Any) -> int:
     from ncbench.run.listing import list_experiments
 
-    parser = Parser(prog="python -m ncbench.train --list", add_help=False)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("--names", action="store_true")
-    parser.add_argument("--config-dir")
-    flags = parser.parse_intermixed_args(words)
-    print(list_experiments(flags.words, names_only=flags.names, config_dirs=_directories(flags.config_dir)), end="")
+    names = list_experiments(options.overrides, names_only=options.names, config_dirs=_directories(options))
+    print(names, end="")
     return 0
 
 
-def _directories(config_dir: str | None) -> list[str]:
-    """The folders of `--config-dir`."""
-    if config_dir is not None and not Path(config_dir).is_dir():
-        raise ValueError(f"--config-dir {config_dir}: no such directory")
-    return [] if config_dir is None else [config_dir]
+def _directories(options: Any) -> list[str]:
+    """The folder of `--config-dir`, if there is one."""
+    if options.config_dir is not None and not Path(options.config_dir).is_dir():
+        raise ValueError(f"--config-dir {options.config_dir}: no such directory")
+    return [] if options.config_dir is None else [options.config_dir]
 
 
-def _run(arguments: list[str]) -> int:
-    from hydra._internal.utils import get_args_parser
+def _run(options: Any, for_hydra: list[str]) -> int:
+    # What is asked for: without an experiment the embedded one, with the user's own yaml files if there are any.
+    overrides: list[str] = list(options.overrides)
+    if not any(_sets(override, "experiment") for override in overrides):
+        overrides.insert(0, f"+experiment={DEFAULT_EXPERIMENT}")
+    directories = _directories(options)
+    flags = ["--config-dir", *directories] if directories else []
 
-    from ncbench.run.compose import compose_jobs, experiment_grid, register_resolvers
+    # Questions to Hydra (--cfg, --info, ...) are answered by Hydra.
+    if for_hydra:
+        flags += ["--multirun"] if options.multirun else []
+        return _by_hydra([*overrides, *flags, *for_hydra], [])
 
-    parser: Any = get_args_parser()
-    parser.error = _refuse
-    flags = parser.parse_intermixed_args(arguments)
-    options = list(arguments)
-    for override in flags.overrides:
-        options.remove(override)
-    arguments = [*flags.overrides, *options]  # Hydra's parser wants all overrides side by side
-    if not any(_names(override, "experiment") for override in flags.overrides):
-        arguments.insert(0, f"+experiment={DEFAULT_EXPERIMENT}")
-        flags.overrides.append(f"+experiment={DEFAULT_EXPERIMENT}")
-    directories = _directories(flags.config_dir)
-    if any(flag in arguments for flag in _HYDRA_ONLY):
-        register_resolvers()
-        return _hydra(arguments, [])
-    grid = experiment_grid(flags.overrides, config_dirs=directories)
-    if grid:
-        arguments = [*grid, *arguments, *([] if flags.multirun else ["--multirun"])]
-        flags.overrides, flags.multirun = [*flags.overrides, *grid], True
-    jobs = compose_jobs(flags.overrides, multirun=flags.multirun, config_dirs=directories)
-    if flags.multirun:
-        if not any(_names(override, "hydra.sweep.dir") for override in flags.overrides):
-            sweep = hashlib.sha256("\n".join(sorted(flags.overrides)).encode()).hexdigest()[:10]
-            arguments.insert(0, f"hydra.sweep.dir={jobs[0].folder.parent.parent}/sweep-{sweep}")
-    else:
-        _refuse_or_finish = _settled(jobs[0])
-        if _refuse_or_finish is not None:
-            return _refuse_or_finish
+    from ncbench.run.compose import compose_command
+
+    # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
+    command = compose_command(overrides, multirun=options.multirun, config_dirs=directories)
+    if command.multirun:
+        return _grid(command, flags)
+    return _single(command.jobs[0], _command_line([*overrides, *flags]))
+
+
+def _single(job: "Job", command: str) -> int:
+    """The one run of a command line, composed and validated already."""
+    from ncbench.records.folder import RunFolder, RunState
+    from ncbench.run.recorded import bring_up_to_date, state_of
+
+    # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
+    run = RunFolder(job.folder)
+    if state_of(run, job.config) is RunState.DONE:
+        bring_up_to_date(run, job.config)
+        print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
+        return 0
+
+    from ncbench.run.execute import execute
+    from ncbench.run.hydra_job import as_hydra_job
+
+    try:
+        with as_hydra_job(job) as folder:
+            return execute(job.config, folder, command=command, overrides=job.composed.hydra.overrides.task)
+    except KeyboardInterrupt:
+        return 1
+
+
+def _grid(command: "Command", flags: list[str]) -> int:
+    """A grid of jobs, by Hydra's launcher."""
+    arguments = [*command.overrides, *flags, "--multirun"]
+    # One folder for the same grid, so that the same command finds its jobs again.
+    if not any(_sets(override, "hydra.sweep.dir") for override in command.overrides):
+        sweep = hashlib.sha256("\n".join(sorted(command.overrides)).encode()).hexdigest()[:10]
+        arguments.insert(0, f"hydra.sweep.dir={command.jobs[0].folder.parent.parent}/sweep-{sweep}")
     outcomes: list[tuple[str, int]] = []
-    hydra_status = _hydra(arguments, outcomes)
+    hydra_status = _by_hydra(arguments, outcomes)
+    # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
     failed = [(folder, status) for folder, status in outcomes if status]
-    if flags.multirun:
-        print(f"{len(outcomes) - len(failed)} of {len(jobs)} jobs done", file=sys.stderr)
-        for folder, status in failed:
-            print(f"ncbench: exit status {status}: {folder}", file=sys.stderr)
-        if outcomes:
-            root = outcomes[0][0].rpartition("/")[0]
-            print(f"draw all: python -m ncbench.report {root}")
+    print(f"{len(outcomes) - len(failed)} of {len(command.jobs)} jobs done", file=sys.stderr)
+    for folder, status in failed:
+        print(f"ncbench: exit status {status}: {folder}", file=sys.stderr)
+    if len(failed) < len(outcomes):
+        print(f"draw all: python -m ncbench.report {Path(outcomes[0][0]).parent}")
     return max([hydra_status, *(status for _, status in failed)])
 
 
-def _settled(job: Any) -> int | None:
-    """The exit status of a run that needs no training (done already), or None; ValueError where it may not start."""
-    from ncbench.records.folder import RunFolder, RunState
-    from ncbench.records.identity import config_hash
-    from ncbench.records.sync_claims import update_claims
-
-    if RunFolder(job.folder).state(config_hash(job.values)) is not RunState.DONE:
-        return None
-    update_claims(job.folder, job.values)
-    print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
-    return 0
-
-
-def _hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
+def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     """Hydra's own main on these arguments; every job's folder and exit status are added to `outcomes`."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
     from ncbench.claims.conf_dir import CONF_DIR
+    from ncbench.run.compose import register_resolvers
 
-    command = shlex.join(["python", "-m", "ncbench.train", *arguments])
+    register_resolvers()
+    command = _command_line(arguments)
 
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def task(composed: Any) -> None:
         from ncbench.records.folder import RunFolder
-        from ncbench.run.compose import plain_values, with_paper
+        from ncbench.run.compose import plain_values, validated, with_paper
         from ncbench.run.execute import execute
 
-        own = HydraConfig.get()
-        folder = own.runtime.output_dir
-        values = with_paper(plain_values(composed), own)
-        status = execute(values, folder, command=command, overrides=list(own.overrides.task))
+        job = HydraConfig.get()
+        folder = job.runtime.output_dir
+        config = validated(with_paper(plain_values(composed), job))
+        status = execute(config, folder, command=command, overrides=list(job.overrides.task))
         outcomes.append((folder, status))
         if RunFolder(folder).info().get("status") == "interrupted":
             raise KeyboardInterrupt  # a signal stops the whole command, not one job of it
 
-    kept, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         task()
     except KeyboardInterrupt:
         return 1
     finally:
-        sys.argv = kept
+        sys.argv = before
     return 0
 
 
-def _refuse(message: str) -> NoReturn:
-    raise ValueError(f"{message} (see --help)")
+def _command_line(arguments: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "ncbench.train", *arguments])
 
 
-def _names(override: str, key: str) -> bool:
+def _sets(override: str, key: str) -> bool:
     return override.lstrip("+~").partition("=")[0] == key
 
 

@@ -173,7 +173,8 @@ def _engine(size: Size, labels: Tensor, steps: int) -> float:
 
 def _module(size: Size, labels: Tensor, steps: int) -> float:
     make = partial(torch.optim.SGD, lr=LR, momentum=MOMENTUM)
-    problem: dict[str, Any] = {"loss": "mse", "weight_decay": DECAY, "feature_decay": DECAY, "optimizer": make}
+    problem: dict[str, Any] = {"loss": "mse", "optimizer": make}
+    problem |= {"weight_decays": [[DECAY] * size.L] * size.R, "feature_decays": [DECAY] * size.R}
     module = FullBatchModule(network=size.network(size.R), labels=labels, steps=steps, **problem)
     return size.R * steps / _seconds(partial(_trainer(max_epochs=len(module.ends)).fit, module))
 
@@ -187,7 +188,7 @@ def _run(size: Size, steps: int) -> float:
     (composed,) = compose_jobs(overrides, multirun=False)
     with tempfile.TemporaryDirectory() as folder:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            job.execute(composed.values, Path(folder) / "run", command="bench")
+            job.execute(composed.config, Path(folder) / "run", command="bench")
         return float(RunFolder(Path(folder) / "run").info()["replica_steps_per_second"])
 
 

@@ -88,7 +88,7 @@ def main() -> None:
 def load(every: int) -> Grid:
     """The experiment's networks, data and decays."""
     (job,) = compose_jobs(["+experiment=zangrando24/fig1_blobs_quick"], multirun=False)
-    built = build(job.values, job.config)
+    built = build(job.config)
     kept = torch.arange(0, len(built.replicas), every)
     module: Any = built.module
     points, network = module.points, module.network

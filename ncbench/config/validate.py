@@ -2,15 +2,18 @@
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from ncbench.config.root import Config
+from ncbench.config.root import VARIANTS, Config
+from ncbench.config.targets import Group, Target, choose_variant, keys_of
 
-__all__ = ["unknown_key", "validate"]
+__all__ = ["unknown_key", "validate", "validate_recorded"]
+
+_CLAIMED = ("claims", "grid", "reproduces")
 
 
 def validate(values: Mapping[str, Any]) -> Config:
@@ -19,55 +22,91 @@ def validate(values: Mapping[str, Any]) -> Config:
     `values` is a plain, fully resolved mapping. Unknown keys are refused however they came in (a leading `+`
     included); interpolation and `_target_`s are left to Hydra.
     """
-    _refuse_unknown(values, Config, "")
-    config = _typed(Config, values, "")
-    assert isinstance(config, Config)
-    return config
+    known = [f.name for f in fields(Config)]
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"{key}={value}: {_unknown(key, known, '')}")
+    of_groups: dict[str, Any] = {}
+    for name, variants in VARIANTS.items():
+        if name not in values:
+            raise ValueError(f"{name}: a value is needed")
+        if not isinstance(values[name], Mapping):
+            raise ValueError(f"{name}={values[name]}: must be a group of keys")
+        of_groups[name] = _group(name, choose_variant(name, variants, values[name]), values[name])
+    own = {key: value for key, value in values.items() if key not in VARIANTS}
+    return Config(**_typed(Config, own, "", [key for key in known if key not in VARIANTS]), **of_groups)
 
 
-def _typed(group: type, values: Mapping[str, Any], prefix: str) -> Any:
-    """An instance of a group's dataclass; OmegaConf checks and converts the types of its own keys."""
-    nested = {f.name: f.type for f in fields(group) if isinstance(f.type, type) and is_dataclass(f.type)}
+def validate_recorded(values: Mapping[str, Any]) -> Config:
+    """The configuration of a run folder, also of an earlier form: what it claims needs no reading and is left out."""
+    return validate({key: value for key, value in values.items() if key not in _CLAIMED})
+
+
+def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:
+    """A group as its dataclass. The class of a user's own may have further keys; ours has those of the dataclass."""
+    known = keys_of(variant)
+    unused = {"kind"} if variant.KIND else set()
+    if not issubclass(variant, Target) and values.get("_target_") is None:
+        unused.add("_target_")  # conf/schedule/constant.yaml
+    given = {str(key): value for key, value in values.items() if key not in unused}
+    further = {key: value for key, value in given.items() if key not in known}
+    for key, value in further.items():
+        if not (issubclass(variant, Target) and variant.public_name_of(str(values.get("_target_"))) is None):
+            raise ValueError(f"{name}.{key}={value}: {_not_of_variant(name, variant, key)}")
+    typed = _typed(variant, {key: given[key] for key in given if key in known}, f"{name}.", known)
+    return variant(**typed, **({"further": further} if further else {}))
+
+
+def _typed(group: type, values: Mapping[str, Any], prefix: str, known: list[str]) -> dict[str, Any]:
+    """The values of a dataclass's keys; OmegaConf checks and converts their types."""
     schema = OmegaConf.structured(group)
     try:
         with flag_override(schema, "readonly", False):  # frozen dataclasses make read-only nodes
-            merged = OmegaConf.merge(schema, {key: value for key, value in values.items() if key not in nested})
+            merged = OmegaConf.merge(schema, dict(values))
         plain = OmegaConf.to_container(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"
         raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict)
-    own = {str(key): value for key, value in plain.items() if key not in nested}
-    missing = [key for key, value in own.items() if value == MISSING] + [key for key in nested if key not in values]
+    missing = [key for key in known if plain[key] == MISSING]
     if missing:
         raise ValueError(f"{prefix}{missing[0]}: a value is needed")
-    return group(**own, **{key: _typed(kind, values[key], f"{prefix}{key}.") for key, kind in nested.items()})
+    return {key: plain[key] for key in known}
 
 
 def unknown_key(key: str) -> str:
-    """Why a dotted key is refused: what it may have meant, or what there is instead."""
-    prefix = ""
-    group: type = Config
-    *path, last = key.split(".")
-    for part in path:
-        kind = {f.name: f.type for f in fields(group)}.get(part)
-        if not (isinstance(kind, type) and is_dataclass(kind)):
-            return f"not set by this configuration; +{key}=... adds it"
-        prefix, group = f"{prefix}{part}.", kind
-    known = sorted(f.name for f in fields(group))
-    if last in known:
-        return f"the chosen {path[-1]} has no such key" if path else "not a key that can be set this way"
-    near = difflib.get_close_matches(last, known, n=1)
+    """Why a dotted key that the composed files do not have is refused: what it may have meant, or what there is."""
+    name, _, last = key.partition(".")
+    if not last:
+        known = [f.name for f in fields(Config)]
+        return "not a key that can be set this way" if key in known else _unknown(key, known, "")
+    if name not in VARIANTS:
+        return f"not set by this configuration; +{key}=... adds it"
+    taking = _kinds_with(name, last)
+    if len(taking) == len(VARIANTS[name]) or "." in last:
+        return f"not set by this configuration; +{key}=... adds it"
+    if taking:
+        return f"the chosen {name} does not set this key; only {_take(taking)} it, and +{key}=... then adds it"
+    return _unknown(last, sorted({known for variant in VARIANTS[name] for known in keys_of(variant)}), f"{name}.")
+
+
+def _not_of_variant(name: str, variant: type[Group], key: str) -> str:
+    taken = [known for known in keys_of(variant) if not known.startswith("_")]
+    if others := _kinds_with(name, key):
+        return f"only {_take(others)} this key; {name}.kind={variant.KIND} takes {', '.join(taken) or 'none'}"
+    every = f"; {name}.kind={variant.KIND} takes {', '.join(taken)}" if variant.KIND else ""
+    why = _unknown(key, taken, f"{name}.")
+    return why + every if "did you mean" in why else why
+
+
+def _kinds_with(name: str, key: str) -> list[str]:
+    return [variant.KIND for variant in VARIANTS[name] if key in keys_of(variant)]
+
+
+def _take(kinds: list[str]) -> str:
+    return f"{kinds[0]} takes" if len(kinds) == 1 else f"{', '.join(kinds[:-1])} and {kinds[-1]} take"
+
+
+def _unknown(key: str, known: list[str], prefix: str) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
     return f"unknown key (did you mean {prefix}{near[0]}?)" if near else f"unknown key (known: {', '.join(known)})"
-
-
-def _refuse_unknown(values: Mapping[str, Any], group: type, prefix: str) -> None:
-    known = {f.name: f.type for f in fields(group)}
-    for key, value in values.items():
-        if key not in known:
-            raise ValueError(f"{prefix}{key}={value}: {unknown_key(f'{prefix}{key}')}")
-        kind = known[key]
-        if isinstance(kind, type) and is_dataclass(kind):
-            if not isinstance(value, Mapping):
-                raise ValueError(f"{prefix}{key}={value}: must be a group of keys")
-            _refuse_unknown(value, kind, f"{prefix}{key}.")

@@ -3,21 +3,24 @@
     planned -> running -> done | failed | interrupted
 
 `run.json` is replaced atomically. The lock is an advisory lock of the operating system on `.lock`: a killed process
-loses it at once, so `running` without a live lock means interrupted.
+loses it at once, so `running` without a live lock means interrupted. `.holder` says who has it, or had it last.
 """
 
-import fcntl
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ncbench.records.schema import LOCK, RUN_INFO, SCHEMA_VERSION
+from filelock import FileLock, Timeout
+from omegaconf import OmegaConf
 
-__all__ = ["RunFolder", "RunState", "write_json", "write_text"]
+from ncbench.records.identity import schema_1_hash
+from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
+
+__all__ = ["RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
 
 
 class RunState(Enum):
@@ -33,7 +36,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock: IO[str] | None = None
+        self._lock = FileLock(self.path / LOCK, blocking=False)
 
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none."""
@@ -43,22 +46,25 @@ class RunFolder:
             return {}
         return info
 
-    def state(self, config_hash: str) -> RunState:
+    def state(self, config_hash: str, rehash: Callable[[Mapping[str, Any]], str] | None = None) -> RunState:
         """What may be done here with a configuration of this hash.
 
-        Raises ValueError, naming the folder, where another process is running in it or where it holds a run of
-        another configuration.
+        A run.json of schema 1 carries another kind of hash: `rehash` gives the present one of the values in its
+        config.yaml. Raises ValueError, naming the folder, where another process is running in it or where it holds a
+        run of another configuration.
         """
-        if self._lock is None and self._held_elsewhere():
-            holder = (self.path / LOCK).read_text().strip() or "another process"
-            raise ValueError(f"hydra.run.dir={self.path}: a run is going on in this folder ({holder})")
+        if not self._lock.is_locked and self._held_elsewhere():
+            raise ValueError(self._occupied())
         info = self.info()
         if not info:
             return RunState.NEW
-        if info["config_hash"] != config_hash:
+        recorded: str = info["config_hash"]
+        if recorded != config_hash and info.get("schema_version") == 1 and rehash is not None:
+            recorded = self._hash_of_schema_1(recorded, rehash)
+        if recorded != config_hash:
             raise ValueError(
                 f"hydra.run.dir={self.path}: holds a run of another configuration "
-                f"({info['config_hash'][:10]}, not {config_hash[:10]}); choose another folder"
+                f"({recorded[:10]}, not {config_hash[:10]}); choose another folder"
             )
         return RunState.DONE if info["status"] == "done" else RunState.RESUMABLE
 
@@ -69,32 +75,56 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = open(self.path / LOCK, "a+")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            handle.close()
-            raise ValueError(f"hydra.run.dir={self.path}: a run is going on in this folder") from error
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        handle.flush()
-        self._lock = handle
+            self._lock.acquire()
+        except Timeout as error:
+            raise ValueError(self._occupied()) from error
+        write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
     def _held_elsewhere(self) -> bool:
-        try:
-            with open(self.path / LOCK) as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        if not (self.path / LOCK).is_file():
             return False
-        except BlockingIOError:
+        try:
+            with FileLock(self.path / LOCK, blocking=False):
+                return False
+        except Timeout:
             return True
-        return False
+
+    def _occupied(self) -> str:
+        try:
+            holder = (self.path / HOLDER).read_text().strip()
+        except FileNotFoundError:
+            holder = "another process"
+        return f"hydra.run.dir={self.path}: a run is going on in this folder ({holder})"
+
+    def _hash_of_schema_1(self, recorded: str, rehash: Callable[[Mapping[str, Any]], str]) -> str:
+        """The present hash of a run that was recorded with schema 1, from its config.yaml."""
+        where = f"hydra.run.dir={self.path}: holds a run of an earlier version"
+        values = read_config(self.path)
+        if schema_1_hash(values) != recorded:
+            raise ValueError(f"{where}, and its config.yaml is not that run's ({recorded[:10]}); choose another folder")
+        try:
+            return rehash(values)
+        except ValueError as error:
+            raise ValueError(f"{where}, with what is no longer allowed ({error}); choose another folder") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The plain values of a run folder's config.yaml, or {} where there is none."""
+    if not (folder / CONFIG).is_file():
+        return {}
+    values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def write_config(folder: Path, values: Mapping[str, Any]) -> None:
+    """Replace the folder's config.yaml, atomically."""
+    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(values))))
 
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "CONFIG",
     "FIGURE_FOLDER",
     "FINAL_TABLE",
+    "HOLDER",
     "HYDRA",
     "LAST_CHECKPOINT",
     "LOCK",
@@ -44,7 +45,7 @@ __all__ = [
     "row_key",
 ]
 
-SCHEMA_VERSION = 1  # in run.json; raised when an older reader would misread what is written
+SCHEMA_VERSION = 2  # in run.json; 1: config_hash was that of all resolved values, import paths included
 
 RUN_INFO = "run.json"
 CONFIG = "config.yaml"
@@ -52,6 +53,7 @@ REFERENCES = "references.json"
 REPLICAS = "replicas.json"
 LOG = "ncbench.log"
 LOCK = ".lock"
+HOLDER = ".holder"  # process and host that have the lock, or had it last
 HYDRA = ".hydra"
 OVERRIDES = f"{HYDRA}/overrides.yaml"
 CHECKPOINTS = "checkpoints"

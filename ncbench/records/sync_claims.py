@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ncbench.records.folder import write_text
-from ncbench.records.schema import CONFIG
+from ncbench.records.folder import read_config, write_config
 
 __all__ = ["update_claims"]
 
@@ -16,11 +13,7 @@ _CLAIMED = ("claims", "reproduces", "grid")
 
 def update_claims(folder: Path, values: Mapping[str, Any]) -> None:
     """Put the present `claims`, `reproduces` and `grid` into the folder's config.yaml, if they are others."""
-    path = folder / CONFIG
-    if not path.is_file():
-        return
-    recorded = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(recorded, dict)
+    recorded = read_config(folder)
     present = {key: values[key] for key in _CLAIMED if key in values}
-    if any(recorded.get(key) != value for key, value in present.items()):
-        write_text(path, OmegaConf.to_yaml(OmegaConf.create({**recorded, **present})))
+    if recorded and any(recorded.get(key) != value for key, value in present.items()):
+        write_config(folder, {**recorded, **present})

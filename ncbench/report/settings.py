@@ -34,7 +34,7 @@ class Setting:
 def find_settings(dir: Dir) -> list[Setting]:
     """Settings of all runs in `dir` in the order of what varies; where nothing does, runs in order.
 
-    What varies is read from `replicas.json`: every entry but those named `seed` or `..._seed`. A run
+    What varies is read from `replicas.json`: every entry but `seed`. A run
     without that file is one setting with as many replicas as `run.json` says.
     """
     replicas = load_replicas(dir)
@@ -61,7 +61,7 @@ def sort_key(value: Any) -> tuple[int, float, str]:
 
 def varying_names(replicas: pd.DataFrame) -> list[str]:
     """Names of the replicated or swept values that are not the same everywhere, numbers first."""
-    names = [n for n in replicas.columns if n not in ("run", "replica") and not n.endswith("seed")]
+    names = [n for n in replicas.columns if n not in ("run", "replica", "seed")]
     varying = [name for name in names if replicas[name].nunique(dropna=False) > 1]
     return sorted(varying, key=lambda name: not pd.api.types.is_numeric_dtype(replicas[name]))
 

@@ -1,6 +1,7 @@
-"""From a command line to validated configurations, without torch and before Hydra's own main.
+"""From a command line to validated configurations, without torch and before any job starts.
 
 Composing every job of a command first means that a misspelt key in the last of a hundred costs a second, not a night.
+A single run is composed once and validated once.
 """
 
 import difflib
@@ -9,9 +10,10 @@ import json
 import netrc
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +28,47 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.claims.papers import carry_paper
+from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.config.validate import unknown_key, validate
 from ncbench.records.identity import run_id
 
 __all__ = [
+    "Command",
     "Job",
     "check_logger",
+    "compose_command",
     "compose_jobs",
-    "experiment_grid",
     "experiments",
     "plain_values",
     "register_resolvers",
+    "validated",
     "with_paper",
 ]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a command: its overrides, its plain resolved values, the same as dataclasses, its folder."""
+    """One run of a command: its overrides, its plain resolved values, the same as dataclasses, its folder.
+
+    `composed` is what Hydra made of the overrides, its own part included; None for a job of a grid, which Hydra
+    composes again when it starts it.
+    """
 
     overrides: list[str]
     values: dict[str, Any]
     config: Config
     folder: Path
+    composed: Any = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Command:
+    """The jobs of a command line, with the overrides that make them: an experiment's own grid is among them."""
+
+    jobs: list[Job]
+    overrides: list[str]
+    multirun: bool
 
 
 def register_resolvers() -> None:
@@ -58,7 +77,23 @@ def register_resolvers() -> None:
 
 
 def _resolve_run_id(*, _root_: Any) -> str:
-    return run_id(plain_values(_root_))
+    return run_id(differences(validated(plain_values(_root_))))
+
+
+def validated(values: dict[str, Any]) -> Config:
+    """The dataclasses of plain values; every configuration of a process is validated once."""
+    return _validate_once(_Values(json.dumps(values, default=str), values))
+
+
+@dataclass(frozen=True)
+class _Values:
+    text: str
+    values: Mapping[str, Any] = field(compare=False)
+
+
+@lru_cache(maxsize=1024)
+def _validate_once(of: _Values) -> Config:
+    return validate(of.values)
 
 
 def plain_values(composed: Any) -> dict[str, Any]:
@@ -77,31 +112,45 @@ def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
 
 
 def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> list[Job]:
-    """Every job of a command line, composed and validated; ValueError of one line where one cannot be.
+    """Every job of these overrides, composed and validated; ValueError of one line where one cannot be.
 
-    With `multirun`, comma-separated values and Hydra's sweep functions make the product grid.
+    With `multirun`, comma-separated values and Hydra's sweep functions make the product grid. The grid that an
+    experiment carries is left alone; `compose_command` takes it in.
     """
     with _hydra(config_dirs) as search:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        return [_job(point, search, multirun) for point in _grid(parsed, multirun)]
+        return [_job(point, _compose(point, search), multirun) for point in _grid(_parse(overrides), multirun)]
 
 
-def experiment_grid(overrides: Sequence[str], *, config_dirs: Sequence[str] = ()) -> list[str]:
-    """The sweep that an experiment file carries as `grid: {key: [value, ...]}`, as overrides `key=value,value`.
+def compose_command(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> Command:
+    """The jobs of a command line, with the grid that an experiment file carries as `grid: {key: [value, ...]}`.
 
-    A key that the command line sets is left to it. ValueError where several experiments are swept and one has a grid.
+    A key that the command line sets is left to it. ValueError of one line where a job cannot be composed, or where
+    several experiments are swept and one has a grid.
     """
     with _hydra(config_dirs) as search:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        chosen = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment"]
-        first = [point[0] for point in [_points(o) for o in parsed if o not in chosen]]
-        names = _points(chosen[0]) if chosen else []
-        grids = [plain_values(compose("config", overrides=[name, *first, *search])).get("grid") or {} for name in names]
-        if len(grids) > 1 and any(grids):
-            raise ValueError(f"{chosen[0].input_line}: one of them has a grid of its own; run it by itself")
-        given = {o.get_key_element().lstrip("+~") for o in parsed}
-        axes = grids[0].items() if grids else ()
-        return [f"{key}={','.join(map(_written, values))}" for key, values in axes if key not in given]
+        parsed = _parse(overrides)
+        given = {override.get_key_element().lstrip("+~") for override in parsed}
+        swept = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment" and o.is_sweep_override()]
+        jobs: list[Job] = []
+        for point in _grid(parsed, multirun):
+            composed = _compose(point, search)
+            grid = plain_values(composed).get("grid") or {}
+            if grid and swept:
+                raise ValueError(f"{swept[0].input_line}: one of them has a grid of its own; run it by itself")
+            axes = [_axis(key, values) for key, values in grid.items() if key not in given]
+            if axes:
+                break
+            jobs.append(_job(point, composed, multirun))
+        else:
+            return Command(jobs, list(overrides), multirun)
+    expanded = [*overrides, *axes]
+    return Command(compose_jobs(expanded, multirun=True, config_dirs=config_dirs), expanded, True)
+
+
+def _axis(key: str, values: Any) -> str:
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"grid.{key}={values}: must be a list of values")
+    return f"{key}={','.join(map(_written, values))}"
 
 
 @contextmanager
@@ -115,6 +164,10 @@ def _hydra(config_dirs: Sequence[str]) -> Iterator[list[str]]:
             yield [f"hydra.searchpath=[{folders}]"] if config_dirs else []
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(_one_line(error)) from error
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def _points(override: Override) -> list[str]:
@@ -136,14 +189,17 @@ def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
     return [list(point) for point in itertools.product(*map(_points, parsed))]
 
 
-def _job(overrides: list[str], search: list[str], multirun: bool) -> Job:
-    composed = compose("config", overrides=[*overrides, *search], return_hydra_config=True)
+def _compose(overrides: list[str], search: list[str]) -> Any:
+    return compose("config", overrides=[*overrides, *search], return_hydra_config=True)
+
+
+def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
     values = plain_values(composed)
-    config = validate(values)
+    config = validated(values)
     check_logger(config)
     where = composed.hydra
     folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
-    return Job(overrides, values, config, folder)
+    return Job(overrides, values, config, folder, None if multirun else composed)
 
 
 def check_logger(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Problems that train as a stack: the table of the replicas, and networks, data and module of a configuration."""
+"""Problems that train as an ensemble: the table of the replicas, their decays, and their network, data and module."""
 
 import itertools
 from collections.abc import Mapping
@@ -9,15 +9,21 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
+from ncbench.config.data_and_model import FreeFeatures
 from ncbench.config.root import Config
 from ncbench.measure import log_spaced
 from ncbench.models.replica import start_at
 from ncbench.training.objectives import per_matrix
 
-__all__ = ["RunObjects", "free_features", "of_network", "perceptrons", "reference_arguments", "replica_table"]
-
-DECAYS = ("weight_decay", "feature_decay")
-_STARTS = ("start", "start_noise")  # of the model's configuration, for `start_at` and not for the network's class
+__all__ = [
+    "Decays",
+    "RunObjects",
+    "free_features",
+    "perceptrons",
+    "reference_arguments",
+    "replica_decays",
+    "replica_table",
+]
 
 
 @dataclass
@@ -32,6 +38,15 @@ class RunObjects:
     max_epochs: int
 
 
+@dataclass(frozen=True)
+class Decays:
+    """What decays one replica. `delta` is the factor of a perceptron's first layer, None of other networks."""
+
+    weights: list[float]  # one per weight matrix
+    features: float | None
+    delta: float | None
+
+
 def replica_table(config: Config) -> list[dict[str, Any]]:
     """One row per replica: the product of the axes of `replicate`; replica i of the seed axis has seed + i.
 
@@ -41,71 +56,81 @@ def replica_table(config: Config) -> list[dict[str, Any]]:
         axis: [config.seed + i for i in range(value)] if axis == "seed" else list(value)
         for axis, value in config.replicate.items()
     }
-    rows = [dict(zip(axes, point)) for point in itertools.product(*axes.values())]
+    rows = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
     for row in rows:
         if "noise_ratio" in row:
-            row["noise"] = row["noise_ratio"] * row.get("weight_decay", config.objective.weight_decay) ** 0.5
+            row["noise"] = row["noise_ratio"] * replica_decays(config, row).weights[0] ** 0.5
     return [{"replica": i, "seed": config.seed, **row} for i, row in enumerate(rows)]
 
 
-def free_features(
-    values: Mapping[str, Any], config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype
-) -> RunObjects:
+def replica_decays(config: Config, row: Mapping[str, Any]) -> Decays:
+    """The decays of the replica in this row of the table: its own, or else those of the objective.
+
+    `replicate.decay` replaces the decay of every matrix and that of the features; `replicate.weight_decay` replaces
+    one number or a list of one per matrix by one number.
+    """
+
+    def own_or_common(name: str) -> Any:
+        return row.get(name, getattr(config.objective, name, None))
+
+    both = row.get("decay")
+    weights = own_or_common("weight_decay") if both is None else both
+    features = own_or_common("feature_decay") if both is None else both
+    return Decays(per_matrix(weights, config.model.depth), features, own_or_common("delta"))
+
+
+def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype) -> RunObjects:
     """Deep unconstrained features models on the labels alone; ValueError for a dataset that has images."""
-
-    def column(name: str) -> list[float] | None:
-        key = "decay" if name in DECAYS and "decay" in replicas[0] else name
-        return [row[key] for row in replicas] if key in replicas[0] else None
-
-    steps = config.schedule.steps
+    columns = {name: [row[name] for row in replicas] for name in replicas[0]}
+    steps, model = config.schedule.gradient_steps, config.model
     assert steps is not None
     if not hasattr(data, "labels"):
         raise ValueError(
             f"schedule.steps={steps}: full-batch problems train free features on labels alone; use dataset=labels, or "
             "another schedule for images"
         )
+    decays = [replica_decays(config, row) for row in replicas]
+    feature_decays = [decay.features for decay in decays if decay.features is not None]
+    if len(feature_decays) < len(decays):
+        raise ValueError("objective.feature_decay=null: free features need a decay >= 0")
     network = instantiate(
-        {**of_network(values["model"]), "init_scale": column("init_scale") or config.model.init_scale},
+        {**model.arguments(), "init_scale": columns.get("init_scale", model.init_scale)},
         num_classes=data.num_classes,
         num_samples=len(data.labels),
-        seeds=[row["seed"] for row in replicas],
+        seeds=columns["seed"],
         dtype=dtype,
     )
-    if config.model.start is not None:
-        decays = [_decays_of(row, config) for row in replicas]
-        if any(features is None for _, features in decays):
-            raise ValueError("objective.feature_decay=null: free features need a decay >= 0")
+    weight_decays = [decay.weights for decay in decays]
+    if isinstance(model, FreeFeatures) and model.start is not None:
         start_at(
             network,
-            config.model.start,
+            model.start,
             data.labels,
-            weight_decays=[weights for weights, _ in decays],
-            feature_decays=[float(features or 0.0) for _, features in decays],
-            noise=config.model.start_noise,
+            weight_decays=weight_decays,
+            feature_decays=feature_decays,
+            noise=model.start_noise,
         )
     measure_steps = log_spaced(steps, config.measure.points)
-    replicated = {name: column(name) for name in (*DECAYS, "lr")}
-    module = instantiate(
-        dict(values["objective"]),
+    make: Any = instantiate({**config.objective.arguments(), "_partial_": True}, _convert_="all")
+    module = make(
         network=network,
         labels=data.labels,
-        optimizer=instantiate(dict(values["optimizer"])),
+        optimizer=instantiate(config.optimizer.arguments()),
         steps=steps,
         measure_steps=measure_steps,
-        tolerance=config.schedule.tolerance,
-        replicated={name: of_replicas for name, of_replicas in replicated.items() if of_replicas is not None},
-        _convert_="all",
+        tolerance=getattr(config.schedule, "tolerance", None),
+        weight_decays=weight_decays,
+        feature_decays=feature_decays,
+        rates=columns.get("lr"),
     )
     due = [module.blocks_until(step) for step in measure_steps]
     return RunObjects(module, data, network, replicas, due, len(module.ends))
 
 
-def perceptrons(
-    values: Mapping[str, Any], config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype
-) -> RunObjects:
+def perceptrons(config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype) -> RunObjects:
     """Fully connected networks on the inputs, in full batch; ValueError for a dataset without inputs."""
     columns = {name: [row[name] for row in replicas] for name in replicas[0]}
-    steps, schedule = config.schedule.steps, config.schedule
+    steps, model = config.schedule.gradient_steps, config.model
     assert steps is not None
     if not hasattr(data, "points"):
         raise ValueError(
@@ -115,24 +140,26 @@ def perceptrons(
     if "centroids" in columns:
         points = points.with_centroids(columns["centroids"])
     network = instantiate(
-        {**of_network(values["model"]), "init_scale": columns.get("init_scale", config.model.init_scale)},
+        {**model.arguments(), "init_scale": columns.get("init_scale", model.init_scale)},
         inputs=points.inputs,
         num_outputs=points.targets.shape[2],
         seeds=columns["seed"],
         dtype=dtype,
     )
     measure_steps = log_spaced(steps, config.measure.points)
-    make: Any = instantiate({**values["objective"], "_partial_": True}, _convert_="all")
+    decays = [replica_decays(config, row) for row in replicas]
+    make: Any = instantiate({**config.objective.arguments(), "_partial_": True}, _convert_="all")
     module = make(  # not through Hydra, which would make a mapping of the points
         network=network,
         points=points,
-        optimizer=instantiate(dict(values["optimizer"])),
+        optimizer=instantiate(config.optimizer.arguments()),
         steps=steps,
         measure_steps=measure_steps,
-        replicated={name: columns[name] for name in ("weight_decay", "delta") if name in columns},
+        weight_decays=[decay.weights[-1] for decay in decays],
+        deltas=[decay.delta for decay in decays],
         matched_pairs=_matched_pairs(replicas),
         kmeans=config.measure.kmeans,
-        **{name: getattr(schedule, name) for name in ("stationary", "warm_steps", "annealing")},
+        **{name: getattr(config.schedule, name, None) for name in ("stationary", "warm_steps", "annealing")},
     )
     due = [module.blocks_until(step) for step in measure_steps]
     return RunObjects(module, points, network, replicas, due, len(module.ends))
@@ -152,26 +179,18 @@ def _matched_pairs(replicas: list[dict[str, Any]]) -> list[tuple[int, int]]:
 def reference_arguments(built: RunObjects, config: Config) -> list[dict[str, Any]]:
     """What theory lines may ask of every replica, under the names of `ncbench.run.references.KNOWN_ARGUMENTS`."""
     data, depth, width = built.data, config.model.depth, config.model.width
-    facts: dict[str, Any] = {"num_classes": data.num_classes, "depth": depth, "per_class": data.per_class}
+    common: dict[str, Any] = {"num_classes": data.num_classes, "depth": depth, "per_class": data.per_class}
+    decays = [replica_decays(config, row) for row in built.replicas]
     if not config.model.on_inputs:
-        of_rows = (_decays_of(row, config) for row in built.replicas)
-        return [{**facts, "feature_decay": features, "weight_decays": weights} for weights, features in of_rows]
-    facts |= {"num_samples": data.num_samples, "dimension": data.dimension}
-    facts["first_width"] = width if isinstance(width, int) else next(iter(width), data.num_classes)
-    own = {
-        "weight_decay": config.objective.weight_decay,
-        "delta": config.objective.delta,
-        "noise": config.dataset.noise,
-    }
-    return [{**facts, **{name: row.get(name, value) for name, value in own.items()}} for row in built.replicas]
-
-
-def _decays_of(row: Mapping[str, Any], config: Config) -> tuple[list[float], float | None]:
-    """The decays of a replica: one for each weight matrix of the head, and that of the features."""
-    weights, features = (row.get(name, row.get("decay", getattr(config.objective, name))) for name in DECAYS)
-    return per_matrix(weights, config.model.depth), features
-
-
-def of_network(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's configuration without the start, which is not the network's own."""
-    return {key: value for key, value in model.items() if key not in _STARTS}
+        return [{**common, "feature_decay": decay.features, "weight_decays": decay.weights} for decay in decays]
+    common |= {"num_samples": data.num_samples, "dimension": data.dimension}
+    common["first_width"] = width if isinstance(width, int) else next(iter(width), data.num_classes)
+    return [
+        {
+            **common,
+            "weight_decay": decay.weights[-1],
+            "delta": decay.delta,
+            "noise": row.get("noise", config.dataset.sample_noise),
+        }
+        for row, decay in zip(built.replicas, decays, strict=True)
+    ]

@@ -5,22 +5,21 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 
+from ncbench.config.identity import differences
 from ncbench.config.root import Config
-from ncbench.config.validate import validate
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.identity import config_hash
-from ncbench.records.schema import LOCK, LOG, RUN_INFO, TABLES
-from ncbench.records.sync_claims import update_claims
+from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, TABLES
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import available_cores, provenance
+from ncbench.run.recorded import bring_up_to_date, state_of
 from ncbench.run.session import RunSession
 from ncbench.training.checkpoints import current_step
 
@@ -29,42 +28,32 @@ __all__ = ["execute"]
 _log = logging.getLogger(__name__)
 
 
-def execute(values: Mapping[str, Any], folder: str | Path, *, command: str, overrides: Sequence[str] = ()) -> int:
+def execute(config: Config, folder: str | Path, *, command: str, overrides: Sequence[str] = ()) -> int:
     """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input."""
-    console = Console(stderr=True)
     try:
-        config = validate(values)
-        digest = config_hash(values)
         with RunFolder(folder) as run:
-            if run.state(digest) is RunState.DONE:
-                update_claims(run.path, values)
+            if state_of(run, config) is RunState.DONE:
+                bring_up_to_date(run, config)
                 _say_where(run, "already done")
                 return 0
-            return _train(values, config, run, digest, console, command, overrides)
+            return _train(config, run, command, overrides)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         _remove_if_unused(Path(folder))
         return 2
 
 
-def _train(
-    values: Mapping[str, Any],
-    config: Config,
-    run: RunFolder,
-    digest: str,
-    console: Console,
-    command: str,
-    overrides: Sequence[str],
-) -> int:
+def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str]) -> int:
     # Lightning's start-up lines say nothing that run.json does not.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     torch.set_num_threads(config.trainer.threads or available_cores())
-    trained = RunSession(values, config, run, console)  # every ValueError of the user's making is raised here
+    trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
     previous = run.info()
     run.update(
         status="running",
         name=config.name,
-        config_hash=digest,
+        schema_version=SCHEMA_VERSION,
+        config_hash=config_hash(differences(config)),
         command=command,
         seed=config.seed,
         replicas=len(trained.built.replicas),
@@ -122,8 +111,10 @@ def _remove_if_unused(folder: Path) -> None:
     """A refused run leaves nothing behind: its folder goes if the lock is all it holds."""
     if not folder.is_dir() or (folder / RUN_INFO).exists():
         return
-    kept = {LOCK, *TABLES}
-    if any(entry.name not in kept or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()):
+    of_a_refused_run = {LOCK, HOLDER, *TABLES}
+    if any(
+        entry.name not in of_a_refused_run or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()
+    ):
         return
     for entry in folder.iterdir():
         entry.rmdir() if entry.is_dir() else entry.unlink()

@@ -63,12 +63,12 @@ def _record(name: str) -> str:
 
 def _header(text: str) -> dict[str, str]:
     """The labelled paragraphs of the comment an experiment file opens with."""
-    found: dict[str, str] = {"Paper": "-", "Cost": "-"}
+    paragraphs: dict[str, str] = {"Paper": "-", "Cost": "-"}
     label = ""
     for line in itertools.takewhile(lambda line: line.startswith("#"), text.splitlines()[1:]):
         word, _, rest = line[2:].partition(" ")
         if word in ("Paper", "Command", "Expected", "Cost"):
-            label, found[word] = word, rest.strip()
+            label, paragraphs[word] = word, rest.strip()
         elif label:
-            found[label] += f" {line[2:].strip()}"
-    return found
+            paragraphs[label] += f" {line[2:].strip()}"
+    return paragraphs

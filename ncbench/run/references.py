@@ -7,7 +7,7 @@ from typing import Any
 
 __all__ = ["check_references", "evaluate_references"]
 
-_OWN = ("name", "measure", "layers", "stage", "_target_")
+_KEYS_OF_LINE = ("name", "measure", "layers", "stage", "_target_")
 KNOWN_ARGUMENTS = (
     *("num_classes", "depth", "per_class", "feature_decay", "weight_decays"),
     *("num_samples", "dimension", "first_width", "weight_decay", "delta", "noise"),
@@ -15,42 +15,42 @@ KNOWN_ARGUMENTS = (
 
 
 def evaluate_references(
-    references: Sequence[Mapping[str, Any]], *, loss: str, activation: str, facts: Sequence[Mapping[str, Any]]
+    references: Sequence[Mapping[str, Any]],
+    *,
+    loss: str,
+    activation: str,
+    reference_arguments: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """The entries of references.json: name, measure, layers, stage, value, values, formula, arguments, replicas, why.
 
     `references` are {"name": ..., "_target_": "package.module.function", "measure": what the line is compared with
-    ("loss" by default), "layers" and "stage" where it is measured, further arguments}. `facts` says of every replica
-    what it is, under names of KNOWN_ARGUMENTS; a function is called with those that it takes. Replicas for which they
-    are the same share an entry (`replicas` None: all). A function that returns a mapping of stages to singular values
-    gives `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it along. A line that
-    does not exist for these arguments has value None and says why.
+    ("loss" by default), "layers" and "stage" where it is measured, further arguments}. `reference_arguments` says of
+    every replica what it is, under names of KNOWN_ARGUMENTS; a function is called with those that it takes. Replicas
+    for which they are the same share an entry (`replicas` None: all). A function that returns a mapping of stages to
+    singular values gives `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it
+    along. A line that does not exist for these arguments has value None and says why.
     """
     entries: list[dict[str, Any]] = []
     for reference in [*references, *_companions(references)]:
-        extra = {key: value for key, value in reference.items() if key not in _OWN}
         module, function = _module(reference)
-        taken = inspect.signature(getattr(module, function)).parameters
-        groups: dict[str, tuple[dict[str, Any], list[int]]] = {}
-        for replica, known in enumerate(facts):
-            arguments = {name: known[name] for name in KNOWN_ARGUMENTS if name in taken and name in known} | extra
-            groups.setdefault(repr(arguments), (arguments, []))[1].append(replica)
-        for arguments, replicas in groups.values():
-            found: Any = None
-            why = _mismatch(module, loss, activation, arguments, set(taken))
+        taken = set(inspect.signature(getattr(module, function)).parameters)
+        groups = _groups(reference, taken, reference_arguments)
+        for arguments, replicas in groups:
+            result: Any = None
+            why = _mismatch(module, loss, activation, arguments, taken)
             if why is None:
                 try:
-                    found = getattr(module, function)(**arguments)
+                    result = getattr(module, function)(**arguments)
                 except ValueError as error:
                     why = str(error)
-            several = isinstance(found, Mapping)
+            several = isinstance(result, Mapping)
             entries.append(
                 {
                     "name": reference["name"],
                     "measure": reference.get("measure", "loss"),
                     **{key: reference[key] for key in ("layers", "stage") if key in reference},
-                    "value": None if found is None or several else float(found),
-                    "values": dict(found) if several else None,
+                    "value": None if result is None or several else float(result),
+                    "values": dict(result) if several else None,
                     "formula": getattr(module, "FORMULAS", {}).get(function),
                     "arguments": arguments,
                     "replicas": None if len(groups) == 1 else replicas,
@@ -60,17 +60,29 @@ def evaluate_references(
     return entries
 
 
+def _groups(
+    reference: Mapping[str, Any], taken: set[str], reference_arguments: Sequence[Mapping[str, Any]]
+) -> list[tuple[dict[str, Any], list[int]]]:
+    """The different arguments of a line, each with the replicas that have them."""
+    extra = {key: value for key, value in reference.items() if key not in _KEYS_OF_LINE}
+    groups: dict[str, tuple[dict[str, Any], list[int]]] = {}
+    for replica, known in enumerate(reference_arguments):
+        arguments = {name: known[name] for name in KNOWN_ARGUMENTS if name in taken and name in known} | extra
+        groups.setdefault(repr(arguments), (arguments, []))[1].append(replica)
+    return list(groups.values())
+
+
 def _companions(references: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The predicted singular values that belong to the losses, but those that are asked for already."""
     asked = {reference["_target_"] for reference in references}
-    found = []
+    companions = []
     for reference in references:
         module, function = _module(reference)
         if function in getattr(module, "SPECTRA", {}):
             target = f"{module.__name__}.{module.SPECTRA[function]}"
             if target not in asked:
-                found.append({**reference, "measure": "spectra", "_target_": target})
-    return found
+                companions.append({**reference, "measure": "spectra", "_target_": target})
+    return companions
 
 
 def check_references(references: Sequence[Mapping[str, Any]]) -> None:
@@ -81,7 +93,7 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
             module, function = _module(reference)
             taken = inspect.signature(getattr(module, function))
             of_run = {name: None for name in KNOWN_ARGUMENTS if name in taken.parameters}
-            taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _OWN})
+            taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _KEYS_OF_LINE})
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(f"{key}._target_={target}: no such function ({error})") from error
         except TypeError as error:

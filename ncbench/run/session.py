@@ -1,6 +1,7 @@
 """The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,35 +11,39 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.measure import MeasureCollapse
-from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.folder import RunFolder, write_config, write_json
 from ncbench.records.identity import run_id
 from ncbench.records.layers import last_hidden_layer
-from ncbench.records.schema import CHECKPOINTS, CONFIG, HYDRA, OVERRIDES, REFERENCES, REPLICAS
+from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
 from ncbench.records.writer import RecordWriter
-from ncbench.run.build import build, measured_layers, one_line_errors
+from ncbench.run.build import build, measured_layers
 from ncbench.run.ensembles import reference_arguments
+from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
 from ncbench.training.progress import ProgressLine, decay_table
 from ncbench.training.wandb_logger import WandbRun
 
-__all__ = ["RunSession"]
+__all__ = ["RunSession", "swept_values"]
+
+_RESERVED = ("run", "replica", "seed")  # columns of every replica table
 
 
 class RunSession:
     """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong."""
 
-    def __init__(self, values: Mapping[str, Any], config: Config, run: RunFolder, console: Console) -> None:
-        self.values, self.config, self.run = values, config, run
+    def __init__(self, config: Config, run: RunFolder, console: Console) -> None:
+        self.config, self.run = config, run
         check_references(config.references)
-        self.built = build(values, config)
+        self.built = build(config)
         self.wandb_run: WandbRun | None = None
         self.resumed_at = 0
         module: Any = self.built.module
         data = self.built.data
-        with one_line_errors():
+        with one_line_errors(config, "measure"):
             loaders = {
                 split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
                 for split in config.measure.splits
@@ -98,24 +103,24 @@ class RunSession:
     def _clock(self, trainer: pl.Trainer) -> tuple[int, float]:
         step = current_step(trainer)
         progress: Any = trainer.fit_loop.epoch_progress.current
-        return step, float(step if self.config.schedule.steps is not None else progress.processed)
+        return step, float(step if self.config.schedule.full_batch else progress.processed)
 
-    def _record(self, step: int, epoch: float, found: Any) -> None:
+    def _record(self, step: int, epoch: float, measured: Any) -> None:
         further = getattr(self.built.module, "further_measures", None)
         if further is not None:
-            found.update(further(found))
-        self.records.write(step, epoch, found)
+            measured.update(further(measured))
+        self.records.write(step, epoch, measured)
         if self.wandb_run is not None:
             self.wandb_run.send(step)
 
     def write_inputs(self, overrides: Sequence[str]) -> None:
         """config.yaml, .hydra/, references.json, replicas.json."""
         path, built, config = self.run.path, self.built, self.config
-        OmegaConf.save(OmegaConf.create(dict(self.values)), path / CONFIG)
         (path / HYDRA).mkdir(exist_ok=True)
-        OmegaConf.save(OmegaConf.create(dict(self.values)), path / HYDRA / CONFIG)
+        for folder in (path, path / HYDRA):
+            write_config(folder, config.plain())
         OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
-        swept = _swept(overrides)
+        swept = swept_values(overrides)
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(
             path / REFERENCES,
@@ -123,33 +128,32 @@ class RunSession:
                 config.references,
                 loss=config.objective.loss,
                 activation=config.model.activation,
-                facts=reference_arguments(built, config),
+                reference_arguments=reference_arguments(built, config),
             ),
         )
 
     def fit(self) -> None:
         """Train from the last usable checkpoint, or from the start."""
-        found = usable_checkpoint(self.run.path / CHECKPOINTS)
-        path, self.resumed_at = found or (None, 0)
+        path, self.resumed_at = usable_checkpoint(self.run.path / CHECKPOINTS) or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)
         logger = self.config.logger
         if logger.kind != "local":
             self.wandb_run = WandbRun(
                 self.run.path,
                 offline=logger.kind == "wandb_offline",
-                run_id=run_id(self.values),
+                run_id=run_id(differences(self.config)),
                 group=self.config.name,
-                config=self.values,
+                config=self.config.plain(),
                 project=logger.project,
                 entity=logger.entity,
                 tags=logger.tags,
             )
             self.trainer.loggers = [self.wandb_run.logger]
-        data = None if self.config.schedule.steps is not None else self.built.data
+        data = None if self.config.schedule.full_batch else self.built.data
         self.trainer.fit(self.built.module, datamodule=data, ckpt_path=path, weights_only=True)
 
     def replica_states(self) -> dict[str, Any]:
-        """For run.json: the replicas of a stack that stood still at the end, by why; nothing for one network."""
+        """For run.json: the replicas of an ensemble that stood still at the end, by why; nothing for one network."""
         states = getattr(self.built.module, "states", None)
         return {} if states is None else {"replica_states": states.summary()}
 
@@ -159,13 +163,20 @@ class RunSession:
             self.wandb_run.finish(exit_code)
 
 
-def _swept(overrides: Sequence[str]) -> dict[str, Any]:
-    """The values given on the command line, under the last part of their key, as columns of the replica table."""
-    swept: dict[str, Any] = {}
+def swept_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """The values given on the command line, as columns of the replica table.
+
+    A value has the last part of its key for a name (`model.depth` -> depth), where no other key of the command line has
+    it and the table has no column of that name already; else the whole key (`dataset.seed`). The table itself has
+    what `seed` and `replicate` say.
+    """
+    given: dict[str, Any] = {}
     for override in overrides:
-        key, _, text = override.lstrip("+").partition("=")
-        if key != "experiment" and not key.startswith("hydra"):
+        key, equals, text = override.lstrip("+").partition("=")
+        if equals and not key.startswith(("~", "hydra", "replicate")) and key not in ("experiment", "seed"):
             parsed = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
             assert isinstance(parsed, dict)
-            swept[key.rsplit(".", 1)[-1]] = parsed["value"]
-    return swept
+            given[key] = parsed["value"]
+    short = Counter(key.rsplit(".", 1)[-1] for key in given)
+    columns = {key: key.rsplit(".", 1)[-1] for key in given}
+    return {name if short[name] == 1 and name not in _RESERVED else key: given[key] for key, name in columns.items()}

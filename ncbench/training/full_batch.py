@@ -1,6 +1,6 @@
 """Full-batch gradient descent on an ensemble of models with free features."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ncbench.models.replica import DUFM, FullBatchDescent, FullBatchGradient
 from ncbench.training.blocks import BlockModule
-from ncbench.training.objectives import Decayed, PaperObjective, per_matrix
+from ncbench.training.objectives import Decayed, PaperObjective
 from ncbench.training.replica_states import ReplicaStates
 
 __all__ = ["FullBatchModule"]
@@ -18,9 +18,9 @@ __all__ = ["FullBatchModule"]
 class FullBatchModule(BlockModule):
     """Minimises fit + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H_1||^2 for R networks at once by gradient descent.
 
-    `weight_decay` is one number or one per matrix, `replicated` maps weight_decay / feature_decay / lr to one number
-    per replica and replaces them. `measure_steps` are the steps at which a block has to end, `tolerance` the relative
-    norm of the gradient at which a replica stops (None: it does not).
+    `weight_decays` (R, L) are one number per replica and matrix, `feature_decays` and `rates` (R) one per replica;
+    without `rates` all have the optimiser's. `measure_steps` are the steps at which a block has to end, `tolerance` the
+    relative norm of the gradient at which a replica stops (None: it does not).
 
     torch.optim.SGD is read for its rate and momentum and its steps are taken by `FullBatchDescent`, which leaves its
     state as torch would; every other optimiser takes its own steps.
@@ -30,31 +30,23 @@ class FullBatchModule(BlockModule):
         self,
         *,
         loss: str,
-        weight_decay: float | Sequence[float],
-        feature_decay: float | None,
+        weight_decays: Sequence[Sequence[float]],
+        feature_decays: Sequence[float],
         network: DUFM,
         labels: Tensor,
         optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
         steps: int,
         measure_steps: Sequence[int] = (0,),
-        replicated: Mapping[str, Sequence[float]] | None = None,
+        rates: Sequence[float] | None = None,
         tolerance: float | None = None,
     ) -> None:
         super().__init__(steps, measure_steps)
-        if feature_decay is None:
-            raise ValueError("feature_decay=None must be a number >= 0, as the features are free parameters")
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
-        R, per_replica = network.replicas, replicated or {}
-        one_per_matrix = torch.tensor(per_matrix(weight_decay, network.depth), dtype=torch.float64)
-        self.weight_decays = one_per_matrix.expand(R, network.depth)
-        if "weight_decay" in per_replica:
-            weight_decays = torch.tensor(list(per_replica["weight_decay"]), dtype=torch.float64)
-            self.weight_decays = weight_decays[:, None].expand(R, network.depth)
-        feature_decays = list(per_replica.get("feature_decay", [feature_decay] * R))
-        self.feature_decays = torch.tensor(feature_decays, dtype=torch.float64)
-        self.rates = list(per_replica["lr"]) if "lr" in per_replica else None
+        self.weight_decays = torch.tensor(weight_decays, dtype=torch.float64).reshape(network.replicas, network.depth)
+        self.feature_decays = torch.tensor(feature_decays, dtype=torch.float64).reshape(network.replicas)
+        self.rates = None if rates is None else list(rates)
         self.register_buffer("labels", labels, persistent=False)
-        self.states = ReplicaStates(R, tolerance)
+        self.states = ReplicaStates(network.replicas, tolerance)
         decayed = [
             Decayed(f"head.{l}.linear.weight", W, self.weight_decays[:, l - 1])
             for l, W in enumerate(network.weights, 1)

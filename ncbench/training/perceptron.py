@@ -5,7 +5,7 @@ the first layer's; rows are samples.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,10 +31,10 @@ class PerceptronModule(BlockModule):
     """Minimises 1/N sum ||f(x_i) - y_i||^2 + lam (delta ||Theta_1||^2 + sum_{l>=2} ||Theta_l||^2) for R networks.
 
     `optimizer` makes an `LBFGS`, whose steps are evaluations of the gradient, or a torch optimiser of one tensor that
-    holds all parameters; with `annealing` its rate falls as (1 + cos(pi step/steps))/2. `replicated` maps weight_decay
-    and delta to one number per replica. For the first `warm_steps` the weight decay is `warm_decay`; then L-BFGS starts
-    anew. A replica stands still from max |gradient| <= `stationary` on (None: it does not); torch optimisers are looked
-    at after each block only. `matched_pairs` pairs replicas (on the samples, on their class means) that are equal
+    holds all parameters; with `annealing` its rate falls as (1 + cos(pi step/steps))/2. `weight_decays` and `deltas`
+    are one number per replica. For the first `warm_steps` the weight decay is `warm_decay`; then L-BFGS starts anew. A
+    replica stands still from max |gradient| <= `stationary` on (None: it does not); torch optimisers are looked at
+    after each block only. `matched_pairs` pairs replicas (on the samples, on their class means) that are equal
     otherwise.
     """
 
@@ -42,8 +42,8 @@ class PerceptronModule(BlockModule):
         self,
         *,
         loss: str,
-        weight_decay: float,
-        delta: float,
+        weight_decays: Sequence[float],
+        deltas: Sequence[float],
         network: Perceptron,
         points: PointSet,
         optimizer: Optimizer,
@@ -53,7 +53,6 @@ class PerceptronModule(BlockModule):
         warm_decay: float | None = None,
         warm_steps: int | None = None,
         annealing: str | None = None,
-        replicated: Mapping[str, Sequence[float]] | None = None,
         matched_pairs: Sequence[tuple[int, int]] = (),
         kmeans: bool = False,
     ) -> None:
@@ -62,16 +61,11 @@ class PerceptronModule(BlockModule):
             raise ValueError(f"loss={loss} must be squared for a perceptron")
         self.network, self.points, self.make_optimizer = network, points, optimizer
         self.stationary, self.warm_steps, self.annealing = stationary, warm_steps, annealing
-        R, per_replica = network.replicas, replicated or {}
-        values = {
-            name: torch.tensor(list(per_replica.get(name, [value] * R)), dtype=torch.float64)
-            for name, value in (("weight_decay", weight_decay), ("delta", delta))
-        }
-        self.decays = _decays(values["weight_decay"], values["delta"], network.depth)
+        R, first_factors = network.replicas, torch.tensor(deltas, dtype=torch.float64)
+        self.decays = _decays(torch.tensor(weight_decays, dtype=torch.float64), first_factors, network.depth)
         self.warm_decays = None
         if warm_decay is not None:
-            warm = torch.full((R,), warm_decay, dtype=torch.float64)
-            self.warm_decays = _decays(warm, values["delta"], network.depth)
+            self.warm_decays = _decays(torch.full((R,), warm_decay, dtype=torch.float64), first_factors, network.depth)
         decayed = [
             Decayed(f"head.{l}.linear.{kind}", parameter, self.decays[:, l - 1])
             for l, layer in enumerate(network.layers, 1)

@@ -57,7 +57,7 @@ def test_a_run_that_starts_at_a_solution_and_one_axis_for_all_decays(tmp_path):
     given = ["+experiment=dufm_k10", "+model.start=srg", "+replicate.decay=[1e-3,2e-3]", "schedule.steps=10"]
     given += ["replicate.seed=1", "measure.points=2", "trainer.progress=false", "trainer.dtype=float64"]
     (composed,) = compose_jobs(given, multirun=False)
-    assert run_execute.execute(composed.values, tmp_path / "run", command="test") == 0
+    assert run_execute.execute(composed.config, tmp_path / "run", command="test") == 0
     table = load_replicas(tmp_path / "run")
     assert list(table["decay"]) == [1e-3, 2e-3]
     assert not {"weight_decay", "feature_decay"} & set(table.columns)

@@ -166,7 +166,7 @@ def test_replicas_and_references(records):
 
 def test_settings_divide_a_run_by_its_replicated_values_and_not_by_seed(tmp_path):
     run = write_run(tmp_path / "run", [0, 1, 2, 3])
-    replicas = [{"replica": i, "seed": i, "data_seed": i, "weight_decay": 10.0 ** -(i // 2)} for i in range(4)]
+    replicas = [{"replica": i, "seed": i, "weight_decay": 10.0 ** -(i // 2)} for i in range(4)]
     (run / "replicas.json").write_text(json.dumps(replicas))
     settings = find_settings(run)
     assert [(setting.replicas, setting.label) for setting in settings] == [

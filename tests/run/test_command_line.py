@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit status, one line, nothing touched."""
 
+import re
 import subprocess
 import sys
 
@@ -72,7 +73,7 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
         (["+experiment=dufm_k10", "+model.start=srg", "dataset.classes=4"], "num_classes=4"),
         (["+experiment=dufm_k10", "+model.start=srg", "+model.start_noise=-1"], "model.start_noise=-1.0: must be >= 0"),
         (["+experiment=dufm_k10", "+model.start=srg", "objective.loss=ce"], "model.start=srg: the solutions are those"),
-        (["+model.start=srg"], "model.start=srg: only free features"),
+        (["+model.start=srg"], "model.start=srg: only free_features takes this key"),
         (
             ["+experiment=dufm_k10", "+model.start_noise=0.1"],
             "model.start_noise=0.1: is added to a solution; set model",
@@ -117,7 +118,9 @@ def test_the_states_of_a_folder(tmp_path, capsys):
     with RunFolder(folder):
         assert run(*TINY, where) == 2
     assert "a run is going on in this folder" in capsys.readouterr().err
-    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name not in ("run.json", ".lock")}
+    after = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name not in ("run.json", ".lock", ".holder")
+    }
     assert all(before[path] == time for path, time in after.items() if path.is_file())
 
 
@@ -153,6 +156,70 @@ def test_a_grid_reports_every_failure_and_goes_on(tmp_path, capsys, monkeypatch)
     assert sorted(states) == ["done", "done", "failed", "failed"]
     logs = [f / "ncbench.log" for f in tmp_path.iterdir() if (f / "ncbench.log").exists()]
     assert sum("RuntimeError: planted" in log.read_text() for log in logs) == 2
+
+
+def test_nothing_is_offered_for_drawing_where_every_job_failed(tmp_path, capsys, monkeypatch):
+    from ncbench.run import session
+
+    def fails(self):
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.RunSession, "fit", fails)
+        assert run("-m", *TINY, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 1
+    said = capsys.readouterr()
+    assert "0 of 2 jobs done" in said.err
+    assert "draw all" not in said.out
+    assert run("-m", *TINY, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
+    assert f"draw all: python -m ncbench.report {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["-c", "job"], ["--cfg", "job", "--resolve"], ["--cfg=job"]])
+def test_flags_of_hydra_go_to_hydra(flags, capsys):
+    assert run("+experiment=dufm_k10", *flags, "model.depth=7") == 0
+    out = capsys.readouterr().out
+    assert "depth: 7" in out
+    assert "kind: free_features" in out
+
+
+def test_a_user_sees_hydras_values_in_a_run(tmp_path, monkeypatch):
+    from hydra.core.hydra_config import HydraConfig
+
+    from ncbench.run import session
+
+    real, seen, before = session.RunSession.fit, [], HydraConfig.instance().cfg
+
+    def looks(self):
+        seen.append((HydraConfig.get().runtime.output_dir, HydraConfig.get().job.name))
+        real(self)
+
+    monkeypatch.setattr(session.RunSession, "fit", looks)
+    assert run(*TINY, f"hydra.run.dir={tmp_path}/run") == 0
+    assert seen == [(f"{tmp_path}/run", "ncbench")]
+    assert HydraConfig.instance().cfg is before
+    assert {path.name for path in (tmp_path / "run" / ".hydra").iterdir()} == {"config.yaml", "overrides.yaml"}
+
+
+def test_a_library_names_its_argument_and_the_run_adds_the_key():
+    from ncbench.run.compose import compose_jobs
+    from ncbench.run.one_line_errors import one_line_errors
+
+    (job,) = compose_jobs(["+experiment=digits_mlp"], multirun=False)
+    said = {
+        "depth=0: must be at least 1": "model.depth=0: must be at least 1",
+        "hidden=[0]: widths must be >= 1": "model.backbone.hidden=[0]: widths must be >= 1",
+        "lr=0: must be > 0": "optimizer.lr=0: must be > 0",
+        "dataset.seed=1: stays": "dataset.seed=1: stays",
+        "no argument in front: stays\nin one line": "no argument in front: stays in one line",
+        "outputs=2: no key": "outputs=2: no key",
+    }
+    for raised, shown in said.items():
+        with pytest.raises(ValueError, match=f"^{re.escape(shown)}$"), one_line_errors(job.config, "model"):
+            raise ValueError(raised)
+    for group in ("dataset", "measure"):
+        match = f"^{group}.per_class=3: too many$"
+        with pytest.raises(ValueError, match=match), one_line_errors(job.config, group):
+            raise ValueError("per_class=3: too many")
 
 
 def test_dispatcher(capsys):

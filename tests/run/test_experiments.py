@@ -28,18 +28,18 @@ def test_composes_and_a_tiny_version_trains(name, tmp_path):
     assert full.config.name == name.rsplit("/", 1)[-1]
     tiny = ["trainer.progress=false", "measure.points=3"]
     perceptron = full.config.model.on_inputs
-    if full.config.schedule.steps is not None:
+    if full.config.schedule.full_batch:
         tiny += ["schedule.steps=20", *(["replicate.seed=2"] if "seed" in full.config.replicate else [])]
         tiny += _smaller(full.config) if perceptron else []
     else:
         tiny += ["trainer.max_epochs=1", "dataset=digits", "dataset.per_class=12", "dataset.batch_size=60"]
     (composed,) = compose_jobs([f"+experiment={name}", *tiny], multirun=False)
-    assert run_execute.execute(composed.values, tmp_path / "run", command="test") == 0
+    assert run_execute.execute(composed.config, tmp_path / "run", command="test") == 0
     measures = load_measures(tmp_path / "run")
     assert measures.value.notna().any()
     assert {"loss", "fit", "regulariser", "tcv", "tcv_relative", "dnc1", "dnc2"} <= set(measures.measure)
     assert {"rank", "stable_rank", "effective_rank", "tail", "norm"} <= set(measures.measure)
-    autoencoder = full.config.dataset._target_.endswith("Mixture")
+    autoencoder = full.config.dataset.KIND == "mixture"
     assert ("accuracy" in set(measures.measure)) != autoencoder
     of_stacks = {"grad_max", "dead_layers", "distance", "residual", "rank_bound", "tightness", "gram_block"}
     assert of_stacks & set(measures.measure) == (of_stacks if perceptron else set())
@@ -47,10 +47,10 @@ def test_composes_and_a_tiny_version_trains(name, tmp_path):
 
 def _smaller(config):
     """Overrides that make a tiny run of a stack of perceptrons."""
-    smaller = ["++measure.kmeans=false"]
-    smaller += ["schedule.warm_steps=5"] if config.schedule.warm_steps is not None else []
+    smaller = ["measure.kmeans=false"]
+    smaller += ["schedule.warm_steps=5"] if getattr(config.schedule, "warm_steps", None) is not None else []
     smaller += ["model.width=16"] if isinstance(config.model.width, int) else []
-    images = config.dataset._target_.rsplit(".", 1)[-1] in ("Digits", "MNIST")
+    images = config.dataset.KIND in ("digits", "images")
     return smaller + (["dataset=digits", "dataset.per_class=12"] if images else [])
 
 

@@ -1,10 +1,12 @@
 """An experiment file that carries its own grid: one job per point, in one command."""
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from ncbench import train
 from ncbench.report import load_replicas
-from ncbench.run.compose import compose_jobs, experiment_grid
+from ncbench.run import compose
+from ncbench.run.compose import compose_command, compose_jobs
 
 MINE = """# @package _global_
 defaults:
@@ -26,26 +28,63 @@ def mine(tmp_path):
     return str(tmp_path / "mine")
 
 
+def grid_of(overrides, **options):
+    """What an experiment's own grid adds to a command line."""
+    command = compose_command(overrides, multirun=False, **options)
+    assert command.multirun == (len(command.overrides) > len(overrides))
+    return command.overrides[len(overrides) :]
+
+
 def test_grid_as_overrides_and_the_command_line_wins(mine):
-    assert experiment_grid(["+experiment=dufm_k10"]) == []
-    assert experiment_grid(["+experiment=mine"], config_dirs=[mine]) == ["model.width=12,16", "model.depth=3,4"]
-    left = experiment_grid(["+experiment=mine", "model.width=20"], config_dirs=[mine])
-    assert left == ["model.depth=3,4"]
-    assert experiment_grid(["+experiment=mine", "model.width=20", "model.depth=3"], config_dirs=[mine]) == []
+    assert grid_of(["+experiment=dufm_k10"]) == []
+    assert grid_of(["+experiment=mine"], config_dirs=[mine]) == ["model.width=12,16", "model.depth=3,4"]
+    assert grid_of(["+experiment=mine", "model.width=20"], config_dirs=[mine]) == ["model.depth=3,4"]
+    assert grid_of(["+experiment=mine", "model.width=20", "model.depth=3"], config_dirs=[mine]) == []
 
 
 def test_lists_are_written_so_that_hydra_reads_them_as_one_value(mine, tmp_path):
     file = tmp_path / "mine" / "experiment" / "mine.yaml"
     file.write_text(MINE.replace("model.width: [12, 16]", "objective.weight_decay: [[1e-3, 2e-3, 1e-3], 5e-3]"))
-    grid = experiment_grid(["+experiment=mine", "model.depth=3"], config_dirs=[mine])
-    jobs = compose_jobs(["+experiment=mine", "model.depth=3", *grid], multirun=True, config_dirs=[mine])
+    jobs = compose_command(["+experiment=mine", "model.depth=3"], multirun=False, config_dirs=[mine]).jobs
     assert [job.config.objective.weight_decay for job in jobs] == [[1e-3, 2e-3, 1e-3], 5e-3]
 
 
 def test_a_sweep_over_experiments_may_not_swallow_a_grid(mine):
     with pytest.raises(ValueError, match=r"has a grid of its own; run it by itself"):
-        experiment_grid(["+experiment=mine,dufm_k10"], config_dirs=[mine])
-    assert experiment_grid(["+experiment=digits_mlp,dufm_k10"]) == []
+        compose_command(["+experiment=dufm_k10,mine"], multirun=True, config_dirs=[mine])
+    jobs = compose_command(["+experiment=digits_mlp,dufm_k10"], multirun=True).jobs
+    assert [job.config.name for job in jobs] == ["digits_mlp", "dufm_k10"]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often Hydra composed, and how often a configuration was validated."""
+    counted = {"composed": 0, "validated": 0}
+
+    def counting(name, function):
+        def counts(*arguments, **options):
+            counted[name] += 1
+            return function(*arguments, **options)
+
+        return counts
+
+    load = ConfigLoaderImpl.load_configuration
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counting("composed", load))
+    monkeypatch.setattr(compose, "validate", counting("validated", compose.validate))
+    compose._validate_once.cache_clear()
+    return counted
+
+
+def test_a_single_run_is_composed_and_validated_once(calls, tmp_path):
+    tiny = ["+experiment=dufm_k10", "replicate.seed=1", "schedule.steps=2", "trainer.progress=false"]
+    assert train.main([*tiny, f"hydra.run.dir={tmp_path}/run"]) == 0
+    assert calls == {"composed": 1, "validated": 1}
+
+
+def test_the_jobs_of_a_grid_are_validated_once_each(calls, tmp_path):
+    tiny = ["+experiment=dufm_k10", "replicate.seed=1", "schedule.steps=2", "trainer.progress=false"]
+    assert train.main(["-m", *tiny, "model.depth=2,3", f"hydra.sweep.dir={tmp_path}"]) == 0
+    assert calls["validated"] == 2
 
 
 def test_one_command_trains_every_point_and_continues(mine, tmp_path, monkeypatch, capsys):

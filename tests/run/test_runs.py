@@ -12,6 +12,7 @@ from ncbench import load_run
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder
 from ncbench.report import load_grams, load_measures, load_replicas, load_spectra
+from ncbench.report.settings import find_settings
 from ncbench.run import execute as run_execute
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs
@@ -24,7 +25,7 @@ QUIET = ["trainer.progress=false", "trainer.checkpoint_seconds=0"]
 
 def execute(overrides, folder):
     (composed,) = compose_jobs([*overrides, *QUIET], multirun=False)
-    return run_execute.execute(composed.values, folder, command="test", overrides=overrides)
+    return run_execute.execute(composed.config, folder, command="test", overrides=overrides)
 
 
 def final_state(folder):
@@ -121,7 +122,7 @@ def test_what_a_run_folder_holds(tmp_path):
     folder = tmp_path / "run"
     assert execute([*DUFM, "+replicate.weight_decay=[1e-3,2e-3]"], folder) == 0
     info = json.loads((folder / "run.json").read_text())
-    assert info["schema_version"] == 1
+    assert info["schema_version"] == 2
     expected = {"status": "done", "seed": 0, "replicas": 6, "steps": 40, "name": "dufm_k10"}
     assert {key: info[key] for key in expected} == expected
     assert set(info["final"]["loss"]) == {"median", "q25", "q75"}
@@ -198,3 +199,35 @@ def test_checkpoint_writes_survive_a_temporary_folder_on_another_file_system(tmp
     assert execute(DUFM, tmp_path / "run") == 0
     assert opened
     assert all(source == target for source, target in opened)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "columns"),
+    [
+        (["model.depth=3", "+optimizer.nesterov=true"], {"depth": 3, "nesterov": True}),
+        (["dataset.seed=1", "seed=4"], {"dataset.seed": 1}),
+        (["measure.batch_size=5", "dataset.batch_size=7"], {"measure.batch_size": 5, "dataset.batch_size": 7}),
+        (["replicate.seed=8", "+replicate.decay=[1e-3]", "hydra.run.dir=x", "+experiment=a"], {}),
+        (["~model.start", "optimizer=adam", "model.width=[3,4]"], {"optimizer": "adam", "width": [3, 4]}),
+    ],
+)
+def test_swept_values_have_short_names_where_these_are_clear(overrides, columns):
+    assert session.swept_values(overrides) == columns
+
+
+def test_a_sweep_over_the_seed_of_the_data_keeps_its_values(tmp_path):
+    tiny = ["+experiment=digits_mlp", "dataset.per_class=12", "trainer.max_epochs=1", "measure.points=2"]
+    for seed in (0, 1):
+        assert execute([*tiny, f"dataset.seed={seed}"], tmp_path / str(seed)) == 0
+    assert list(load_replicas(tmp_path)["dataset.seed"]) == [0, 1]
+    assert [setting.values for setting in find_settings(tmp_path)] == [{"dataset.seed": 0}, {"dataset.seed": 1}]
+
+
+def test_a_second_run_of_a_process_says_as_much_as_the_first(tmp_path, capsys):
+    (composed,) = compose_jobs([*DUFM, "trainer.progress=true"], multirun=False)
+    said = []
+    for name in ("first", "second"):
+        assert run_execute.execute(composed.config, tmp_path / name, command="test") == 0
+        said.append(capsys.readouterr())
+    assert all("mse + lam/2" in of_run.err and "done in" in of_run.out for of_run in said)
+    assert said[0].out.splitlines()[1].replace("first", "second") == said[1].out.splitlines()[1]

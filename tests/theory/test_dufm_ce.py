@@ -176,10 +176,10 @@ def test_a_planted_bug_is_caught(mutant, table, module, old, new):
 def test_references_are_evaluated_for_linear_cross_entropy_runs_only():
     references = [{"name": n, "_target_": f"ncbench.theory.dufm_ce.{n}_line"} for n in ("dnc", "pair", "polygon")]
     facts = [dict(num_classes=10, depth=2, per_class=5, weight_decays=[2**-10] * 2, feature_decay=2**-10)]
-    entries = evaluate_references(references, loss="ce", activation="linear", facts=facts)
+    entries = evaluate_references(references, loss="ce", activation="linear", reference_arguments=facts)
     assert [f"{e['value']:.8f}" for e in entries] == ["0.09066218", "0.08001266", "0.14195947"]
     assert all(e["formula"] for e in entries)
-    other = evaluate_references(references, loss="ce", activation="relu", facts=facts)
+    other = evaluate_references(references, loss="ce", activation="relu", reference_arguments=facts)
     assert {e["why"] for e in other} == {"holds for activation=linear, the run has activation=relu"}
 
 

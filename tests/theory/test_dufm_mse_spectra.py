@@ -109,7 +109,7 @@ def test_errors(call, message):
 
 def test_a_loss_brings_its_spectra_into_the_references():
     of_one = {"num_classes": 10, "depth": 4, "per_class": 5.0, "weight_decays": [2e-3] * 4, "feature_decay": 2e-3}
-    run = {"facts": [of_one]}
+    run = {"reference_arguments": [of_one]}
     losses = [{"name": n, "_target_": f"ncbench.theory.dufm_mse.{n}_loss"} for n in ("dnc", "srg")]
     entries = evaluate_references(losses, loss="mse", activation="relu", **run)
     assert [(e["name"], e["measure"]) for e in entries] == [

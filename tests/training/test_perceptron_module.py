@@ -40,13 +40,13 @@ def composed(*overrides):
 
 
 def execute(overrides, folder):
-    assert run_execute.execute(composed(*overrides).values, folder, command="test") == 0
+    assert run_execute.execute(composed(*overrides).config, folder, command="test") == 0
     return folder
 
 
 def built(overrides):
     one = composed(*STATIONARY, *overrides)
-    return build(one.values, one.config)
+    return build(one.config)
 
 
 def objective(parameters, points, replica, lam, delta=1.0):
@@ -98,8 +98,9 @@ def test_a_diverging_replica_stops_and_the_others_do_not_notice(tmp_path):
 
 
 def test_a_converged_replica_of_a_torch_optimiser_stands_still(tmp_path):
-    rest = ["optimizer=gd", "schedule=full_batch", "optimizer.lr=0.1", "+replicate.weight_decay=[1.0,0.02]"]
-    early = execute([*rest, "schedule.steps=200", "+schedule.stationary=1e-4"], tmp_path / "early")
+    rest = ["optimizer=gd", "schedule=stationary", "optimizer.lr=0.1", "+replicate.weight_decay=[1.0,0.02]"]
+    early = execute([*rest, "schedule.steps=200", "schedule.stationary=1e-4"], tmp_path / "early")
+    rest += ["schedule.stationary=null"]
     (entry,) = states(early)["converged"]
     assert entry["replica"] == 0
     assert entry["step"] % 20 == 0
@@ -207,4 +208,4 @@ def test_what_is_recorded_of_linear_autoencoders(tmp_path):
 
 def test_only_the_squared_loss():
     with pytest.raises(ValueError, match="^loss=mse must be squared for a perceptron"):
-        PerceptronModule(loss="mse", weight_decay=0, delta=1, network=None, points=None, optimizer=None, steps=1)
+        PerceptronModule(loss="mse", weight_decays=[0], deltas=[1], network=None, points=None, optimizer=None, steps=1)

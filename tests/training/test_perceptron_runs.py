@@ -45,7 +45,7 @@ def composed(*overrides):
 
 
 def status_of(overrides, folder):
-    return run_execute.execute(composed(*overrides).values, folder, command="test")
+    return run_execute.execute(composed(*overrides).config, folder, command="test")
 
 
 def execute(overrides, folder):
@@ -55,7 +55,7 @@ def execute(overrides, folder):
 
 def built(overrides):
     one = composed(*STATIONARY, *overrides)
-    return build(one.values, one.config)
+    return build(one.config)
 
 
 def test_warm_decay_then_weight_decay_with_lbfgs_started_anew(tmp_path):

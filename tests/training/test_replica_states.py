@@ -24,7 +24,7 @@ def _short_blocks(monkeypatch):
 
 def execute(overrides, folder):
     (composed,) = compose_jobs([*BASE, *overrides], multirun=False)
-    return run_execute.execute(composed.values, folder, command="test")
+    return run_execute.execute(composed.config, folder, command="test")
 
 
 def network(folder):

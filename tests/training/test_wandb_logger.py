@@ -20,7 +20,7 @@ OVERRIDES += ["logger=wandb_offline", "trainer.progress=false", "trainer.checkpo
 
 def execute(folder):
     (composed,) = compose_jobs(OVERRIDES, multirun=False)
-    return run_execute.execute(composed.values, folder, command="test")
+    return run_execute.execute(composed.config, folder, command="test")
 
 
 def history(folder):

@@ -1,0 +1,131 @@
+"""The rules between the groups of a configuration: which model goes with which objective, schedule and optimiser."""
+
+from typing import TYPE_CHECKING
+
+from ncbench.config.data_and_model import FreeFeatures
+from ncbench.config.rules import is_int, is_list, only_with, require, require_decays
+from ncbench.config.schedules import FullBatch, Stationary
+from ncbench.config.training import ClassifierObjective, SquaredObjective
+
+if TYPE_CHECKING:
+    from ncbench.config.root import Config
+
+__all__ = ["check_consistency"]
+
+_OF_ALL = ("seed", "weight_decay", "init_scale")
+_OF_FREE_FEATURES = (*_OF_ALL, "decay", "feature_decay", "lr")
+_OF_PERCEPTRONS = (*_OF_ALL, "delta", "noise", "noise_ratio", "centroids")
+
+
+def check_consistency(config: "Config") -> None:
+    """ValueError of one line where two groups do not go together."""
+    _check_replicate(config)
+    _check_length(config)
+    if config.references and config.optimizer.decoupled:
+        raise ValueError(
+            "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
+            "may be drawn; use optimizer=sgd, or references=[] to train without the lines"
+        )
+    _check_width(config)
+    _check_pairs(config)
+    if config.model.on_inputs:
+        _check_perceptron(config)
+    _check_decays(config)
+
+
+def _check_replicate(config: "Config") -> None:
+    known = _OF_PERCEPTRONS if config.model.on_inputs else _OF_FREE_FEATURES
+    for axis, value in config.replicate.items():
+        key = f"replicate.{axis}"
+        require(axis in known, "replicate", axis, f"unknown axis, must be one of {', '.join(known)}")
+        if axis == "seed":
+            require(is_int(value) and value >= 1, key, value, "must be a number of seeds >= 1")
+            continue
+        require(is_list(value) and len(value) > 0, key, value, "must be a list")
+        if axis == "centroids":
+            switches = all(isinstance(switch, bool) for switch in value)
+            require(switches, key, list(value), "must be a list of false and true")
+            continue
+        require_decays(key, value)
+        if axis in ("init_scale", "lr"):
+            require(min(value) > 0, key, list(value), "must be numbers > 0")
+        if axis == "decay":
+            rule = "sets the decay of every matrix and of the features; leave out weight_decay and feature_decay"
+            require(not {"weight_decay", "feature_decay"} & set(config.replicate), key, value, rule)
+        if axis == "noise_ratio":
+            require("noise" not in config.replicate, key, list(value), "and noise: one of them")
+        if axis == "lr":
+            rule = "several rates in one ensemble need optimizer=gd or heavy_ball; use -m for a grid of jobs"
+            require(config.optimizer.rates_of_replicas, key, list(value), rule)
+    rule = "only full-batch problems (schedule=full_batch) train ensembles of replicas; use -m for a grid of jobs"
+    require(config.schedule.full_batch or not config.replicate, "replicate", dict(config.replicate), rule)
+
+
+def _check_length(config: "Config") -> None:
+    epochs, full_batch = config.trainer.max_epochs, config.schedule.full_batch
+    rule = "full-batch problems are bounded by schedule.steps; leave it null"
+    require(not full_batch or epochs is None, "trainer.max_epochs", epochs, rule)
+    rule = "must be >= 1 where there is no schedule.steps"
+    require(full_batch or epochs is not None, "trainer.max_epochs", epochs, rule)
+
+
+def _check_width(config: "Config") -> None:
+    classes, width = config.dataset.num_classes, config.model.width
+    if classes is not None and not config.model.on_inputs:
+        rule = f"the head needs width >= number of classes ({classes})"
+        last = width[-1] if is_list(width) else width
+        require(config.model.depth == 1 or last >= classes, "model.width", width, rule)
+
+
+def _check_pairs(config: "Config") -> None:
+    """A kind of model has its kind of objective and of schedule."""
+    model, objective, schedule = config.model, config.objective, config.schedule
+    only_with("model=perceptron", model.on_inputs or not config.optimizer.line_search, "optimizer", "lbfgs")
+    only_with("model=perceptron", model.on_inputs or not schedule.on_inputs, "schedule.kind", schedule.KIND)
+    only_with("model=perceptron", model.on_inputs or not config.measure.kmeans, "measure.kmeans", config.measure.kmeans)
+    rule = f"is not what model.kind={model.KIND} is trained for, which is objective.kind={model.OBJECTIVE}"
+    if objective.KIND != model.OBJECTIVE:
+        raise ValueError(f"objective.kind={objective.KIND} {rule}")
+    if model.full_batch != schedule.full_batch:
+        needed = "schedule=full_batch" if model.full_batch else "a schedule in epochs, such as cosine or constant"
+        raise ValueError(
+            f"schedule.kind={schedule.KIND} does not go with model.kind={model.KIND}, which needs {needed}"
+        )
+    if isinstance(model, FreeFeatures) and model.start is not None:
+        closed_form = objective.loss == "mse" and model.activation == "relu"
+        rule = "the solutions are those of loss=mse with activation=relu"
+        require(closed_form, "model.start", model.start, rule)
+
+
+def _check_perceptron(config: "Config") -> None:
+    """What fully connected networks on the data have not."""
+    objective, schedule, optimizer = config.objective, config.schedule, config.optimizer
+    decay = objective.weight_decay
+    rule = "model=perceptron takes one number; objective.delta is the factor of the first layer"
+    require(not is_list(decay), "objective.weight_decay", decay, rule)
+    if isinstance(schedule, FullBatch):
+        rule = "model=perceptron stops at schedule.stationary instead (schedule=stationary)"
+        require(schedule.tolerance is None, "schedule.tolerance", schedule.tolerance, rule)
+    warm_steps = schedule.warm_steps if isinstance(schedule, Stationary) else None
+    warm_decay = objective.warm_decay if isinstance(objective, SquaredObjective) else None
+    both = (warm_decay is None) == (warm_steps is None)
+    require(both, "objective.warm_decay", warm_decay, "and schedule.warm_steps: both, or neither")
+    rule = "would decay once more what the objective decays already; use adam"
+    require(not optimizer.decoupled, "optimizer", "adamw", rule)
+    annealing = schedule.annealing if isinstance(schedule, Stationary) else None
+    rule = "L-BFGS has no rate to anneal"
+    require(not optimizer.line_search or annealing is None, "schedule.annealing", annealing, rule)
+    per_class = config.measure.per_class
+    require(per_class is None, "measure.per_class", per_class, "full-batch problems are measured whole; leave it null")
+    splits = list(config.measure.splits)
+    require(splits == ["train"], "measure.splits", splits, "full-batch problems have a training split only")
+
+
+def _check_decays(config: "Config") -> None:
+    decay = config.objective.weight_decay
+    if is_list(decay):
+        rule = f"one number, or one per weight matrix ({config.model.depth})"
+        require(len(decay) == config.model.depth, "objective.weight_decay", list(decay), rule)
+        standard = isinstance(config.objective, ClassifierObjective) and config.objective.regulariser == "standard"
+        rule = "the standard regulariser has one decay for every parameter"
+        require(not standard, "objective.weight_decay", list(decay), rule)

@@ -1,0 +1,68 @@
+"""What makes a run the run it is: what differs from the defaults and changes a number, under names that last.
+
+A class may move within its room, a key with a default may be added, and a default may be written out, without making
+another run of it. Therefore a default of `ncbench.config` must never be changed: a run with the old one would be taken
+for a run with the new one. Add a key instead, or set the value in the yaml file.
+
+Where the data lies, where measures are sent, and how often a checkpoint is written or a bar drawn do not change the
+numbers: a run can be moved to another disk, or logged elsewhere, and continue. Nor does what is claimed about them: a
+claim may be added to a run that is done. `trainer.threads` is part of it: only gradient descent and L-BFGS on
+ensembles give the same bits whatever the number of threads, other optimisers and backbones do not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ncbench.config.root import Config
+from ncbench.config.targets import Group, Target, default_of, keys_of, public_name
+
+__all__ = ["differences"]
+
+_NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
+    "dataset": ("root", "download"),
+    "trainer": ("progress", "checkpoint_seconds"),
+}
+_LEFT_OUT = ("logger", "claims", "grid", "reproduces")
+
+
+def differences(config: Config) -> dict[str, Any]:
+    """The plain values that `ncbench.records.identity` hashes: a nested mapping without any import path of ours."""
+    different: dict[str, Any] = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.name in _LEFT_OUT:
+            continue
+        if isinstance(value, Group):
+            different[f.name] = _of_group(value, _NOT_COMPUTED.get(f.name, ()))
+        elif f.name == "references":
+            # What a line is compared with is the loss, unless it says otherwise.
+            lines = [{k: v for k, v in line.items() if (k, v) != ("measure", "loss")} for line in value]
+            different |= {"references": _with_public_names(lines)} if lines else {}
+        elif value != default_of(f):
+            different[f.name] = _with_public_names(value)
+    return different
+
+
+def _of_group(group: Group, left_out: tuple[str, ...]) -> dict[str, Any]:
+    """The class under its public name, or the kind where it has none, and the values that are no defaults."""
+    named: dict[str, Any] = {"kind": group.KIND} if group.KIND else {}
+    if isinstance(group, Target):
+        known = group.public_target
+        named = {"class": known} if known else {**named, "class": group._target_}
+    defaults = {f.name: default_of(f) for f in fields(group)}
+    keys = [key for key in keys_of(type(group)) if key not in (*left_out, "_target_", "_partial_")]
+    values = {key: getattr(group, key) for key in keys if getattr(group, key) != defaults[key]}
+    further = group.further if isinstance(group, Target) else {}
+    return named | {key: _with_public_names(value) for key, value in (values | further).items()}
+
+
+def _with_public_names(value: Any) -> Any:
+    """Nested values with public names in place of import paths."""
+    if isinstance(value, Mapping):
+        return {
+            str(key): public_name(part) if key == "_target_" and isinstance(part, str) else _with_public_names(part)
+            for key, part in value.items()
+            if key != "_partial_"
+        }
+    return [_with_public_names(part) for part in value] if isinstance(value, list | tuple) else value

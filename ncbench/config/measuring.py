@@ -1,0 +1,81 @@
+"""What is measured, where it runs and where measures go: the groups `measure`, `trainer` and `logger`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ncbench.config.rules import require
+from ncbench.config.targets import Group
+
+__all__ = ["Logger", "Measure", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Measure(Group):
+    """What is measured, on which layers, when."""
+
+    layers: list[str] | None = None  # names or globs; null: features and every layer of the head
+    points: int = 60  # log-spaced steps or epochs, the first and the last included
+    splits: list[str] = field(default_factory=lambda: ["train"])
+    per_class: int | None = None  # measure on so many samples of each class; null: all
+    batch_size: int = 250
+    kmeans: bool = False  # total cluster variation by k-means too, at the last point of a perceptron's run
+    gram_every: int = 8  # Gram matrices at every so-many-th point, and at the last
+    moments: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of ClassMoments
+    matrices: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of a matrix
+
+    def __post_init__(self) -> None:
+        for key in ("points", "batch_size", "gram_every"):
+            require(getattr(self, key) >= 1, f"measure.{key}", getattr(self, key), "must be >= 1")
+        require(self.per_class is None or self.per_class >= 1, "measure.per_class", self.per_class, "must be >= 1")
+        require(self.layers is None or len(self.layers) > 0, "measure.layers", self.layers, "must name layers, or null")
+        known = len(self.splits) > 0 and set(self.splits) <= {"train", "test"}
+        require(known, "measure.splits", list(self.splits), "must name train, test or both")
+
+
+@dataclass(frozen=True)
+class Trainer(Group):
+    """Where and how long it runs."""
+
+    max_epochs: int | None = None
+    accelerator: str = "auto"
+    threads: int | None = None  # null: every core
+    dtype: str = "float32"
+    checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        require(
+            self.max_epochs is None or self.max_epochs >= 1,
+            "trainer.max_epochs",
+            self.max_epochs,
+            "must be >= 1",
+        )
+        require(self.threads is None or self.threads >= 1, "trainer.threads", self.threads, "must be >= 1")
+        known = ("auto", "cpu", "gpu", "cuda", "mps")
+        require(
+            self.accelerator in known,
+            "trainer.accelerator",
+            self.accelerator,
+            f"must be one of {', '.join(known)}",
+        )
+        require(self.dtype in ("float32", "float64"), "trainer.dtype", self.dtype, "must be float32 or float64")
+        require(
+            self.checkpoint_seconds >= 0,
+            "trainer.checkpoint_seconds",
+            self.checkpoint_seconds,
+            "must be >= 0",
+        )
+
+
+@dataclass(frozen=True)
+class Logger(Group):
+    """Where measures go besides the run folder."""
+
+    kind: str = "local"
+    project: str = "ncbench"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        known = ("local", "wandb_offline", "wandb")
+        require(self.kind in known, "logger.kind", self.kind, f"must be one of {', '.join(known)}")

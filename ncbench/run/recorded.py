@@ -1,0 +1,32 @@
+"""What a command finds in a run folder, also in one that an earlier version of the package wrote."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ncbench.config.identity import differences
+from ncbench.config.root import Config
+from ncbench.config.validate import validate_recorded
+from ncbench.records.folder import SCHEMA_VERSION, RunFolder, RunState, read_config, write_config
+from ncbench.records.identity import config_hash
+from ncbench.records.sync_claims import update_claims
+
+__all__ = ["bring_up_to_date", "state_of"]
+
+
+def state_of(run: RunFolder, config: Config) -> RunState:
+    """What may be done in the folder with this configuration; ValueError of one line where it is another's."""
+    return run.state(config_hash(differences(config)), _present_hash)
+
+
+def bring_up_to_date(run: RunFolder, config: Config) -> None:
+    """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form."""
+    if run.info().get("schema_version") != SCHEMA_VERSION:
+        recorded = validate_recorded(read_config(run.path))
+        # The hash first: a run.json with the present one is right whatever form config.yaml has.
+        run.update(schema_version=SCHEMA_VERSION, config_hash=config_hash(differences(config)))
+        write_config(run.path, recorded.plain())
+    update_claims(run.path, config.plain())
+
+
+def _present_hash(values: Mapping[str, Any]) -> str:
+    return config_hash(differences(validate_recorded(values)))

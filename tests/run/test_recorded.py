@@ -1,0 +1,144 @@
+"""Run folders of an earlier version: recognised by the hash that they carry, or refused in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from ncbench import load_run, train
+from ncbench.config.identity import differences
+from ncbench.measure.__main__ import main as measure
+from ncbench.records.folder import RunFolder, RunState, read_config
+from ncbench.records.identity import config_hash, schema_1_hash
+from ncbench.run import session
+from ncbench.run.compose import compose_jobs
+from ncbench.run.recorded import state_of
+
+# As version 0.1 wrote it for +experiment=dufm_k10: no kinds, no kmeans, a list of claims.
+RECORDED = Path(__file__).parent / "folders" / "dufm_k10_schema_1.yaml"
+HASH = "863607eced9fdf30ffde192cc0e9a1b72b02d92696528c41db47c5f033c8ca30"
+TINY = ["+experiment=dufm_k10", "replicate.seed=1", "schedule.steps=20", "measure.points=3", "trainer.progress=false"]
+KINDS = ("dataset", "model", "objective", "optimizer", "schedule")
+
+
+def of_schema_1(folder):
+    """Make a folder what the earlier version would have left of the same run."""
+    values = read_config(folder)
+    for group in KINDS:
+        del values[group]["kind"]
+    for group, given in (("model", ("start", "start_noise")), ("optimizer", ("nesterov",)), ("measure", ("kmeans",))):
+        for key in given:
+            del values[group][key]
+    del values["schedule"]["tolerance"]
+    values["claims"] = [{"says": "Section 6.1.", "check": "share_below", "reference": "dnc", "expect": "reproduced"}]
+    OmegaConf.save(OmegaConf.create(values), folder / "config.yaml")
+    RunFolder(folder).update(schema_version=1, config_hash=schema_1_hash(values))
+    return values
+
+
+def info(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    assert train.main([*TINY, f"hydra.run.dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture
+def old(tiny, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(tiny, folder)
+    of_schema_1(folder)
+    return folder
+
+
+def test_a_real_record_is_the_run_of_today(tmp_path):
+    shutil.copy(RECORDED, tmp_path / "config.yaml")
+    assert schema_1_hash(read_config(tmp_path)) == HASH
+    run = RunFolder(tmp_path)
+    run.update(schema_version=1, status="done", config_hash=HASH)
+    (today,) = compose_jobs(["+experiment=dufm_k10"], multirun=False)
+    assert state_of(run, today.config) is RunState.DONE
+    (other,) = compose_jobs(["+experiment=dufm_k10", "seed=1"], multirun=False)
+    with pytest.raises(ValueError, match="holds a run of another configuration"):
+        state_of(run, other.config)
+
+
+def test_done_stays_done_and_gets_the_present_form(old, capsys):
+    weights = (old / "checkpoints" / "last.ckpt").read_bytes()
+    assert train.main([*TINY, f"hydra.run.dir={old}"]) == 0
+    assert "already done" in capsys.readouterr().out
+    assert (old / "checkpoints" / "last.ckpt").read_bytes() == weights
+    (job,) = compose_jobs(TINY, multirun=False)
+    assert (info(old)["schema_version"], info(old)["config_hash"]) == (2, config_hash(differences(job.config)))
+    assert read_config(old) | {"trainer": None} == job.config.plain() | {"trainer": None}
+    assert train.main([*TINY, f"hydra.run.dir={old}"]) == 0
+
+
+def test_an_interrupted_run_continues(tiny, tmp_path, monkeypatch):
+    real, seen, folder = session.RunSession._record, [], tmp_path / "stopped"
+
+    def stops(self, step, epoch, measured):
+        real(self, step, epoch, measured)
+        seen.append(step)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.RunSession, "_record", stops)
+        assert train.main([*TINY, f"hydra.run.dir={folder}"]) == 1
+    of_schema_1(folder)
+    assert info(folder)["status"] == "interrupted"
+    assert train.main([*TINY, f"hydra.run.dir={folder}"]) == 0
+    assert (info(folder)["status"], info(folder)["schema_version"]) == ("done", 2)
+    one, two = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (tiny, folder))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda text: text.replace("depth: 4", "depth: 5"),
+            "an earlier version, and its config.yaml is not that run's",
+        ),
+        (lambda text: "", "an earlier version, and its config.yaml is not that run's"),
+    ],
+)
+def test_a_folder_that_does_not_fit_its_hash_is_refused(old, capsys, edit, message):
+    (old / "config.yaml").write_text(edit((old / "config.yaml").read_text()))
+    before = info(old)
+    assert train.main([*TINY, f"hydra.run.dir={old}"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
+    assert info(old) == before
+
+
+def test_another_configuration_is_refused_there_too(old, capsys):
+    assert train.main([*TINY, "seed=5", f"hydra.run.dir={old}"]) == 2
+    assert "holds a run of another configuration" in capsys.readouterr().err
+
+
+def test_what_is_no_longer_allowed_is_said(old, capsys):
+    values = read_config(old)
+    values["model"]["_target_"] = "gone.DUFM"
+    OmegaConf.save(OmegaConf.create(values), old / "config.yaml")
+    RunFolder(old).update(config_hash=schema_1_hash(values))
+    assert train.main([*TINY, f"hydra.run.dir={old}"]) == 2
+    error = capsys.readouterr().err
+    assert "a run of an earlier version, with what is no longer allowed (model._target_=gone.DUFM: this is no" in error
+
+
+def test_weights_and_measures_of_an_old_folder(old, capsys):
+    module, data, config = load_run(old)
+    assert (config.model.KIND, data.num_classes) == ("free_features", 10)
+    assert isinstance(module.network.head[0].linear, torch.nn.Linear)
+    assert measure([str(old)]) == 0
+    assert "head.4" in capsys.readouterr().out
