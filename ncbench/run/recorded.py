@@ -6,8 +6,9 @@ from typing import Any
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.config.validate import validate_recorded
-from ncbench.records.folder import SCHEMA_VERSION, RunFolder, RunState, read_config, write_config
+from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.identity import config_hash
+from ncbench.records.schema import SCHEMA_VERSION
 from ncbench.records.sync_claims import update_claims
 
 __all__ = ["bring_up_to_date", "state_of"]
