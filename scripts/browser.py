@@ -38,10 +38,10 @@ def required() -> bool:
 @contextmanager
 def chromium(profile: str | Path, size: tuple[int, int] = (1200, 1600)) -> Iterator[webdriver.Chrome]:
     """A driver of headless Chromium with an empty profile, logging its console and its network."""
-    found = paths()
-    if found is None:
+    programs = paths()
+    if programs is None:
         raise FileNotFoundError("chromium and chromedriver are needed (Debian's packages chromium, chromium-driver)")
-    browser, driver = found
+    browser, driver = programs
     options = webdriver.ChromeOptions()
     options.binary_location = browser
     for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):

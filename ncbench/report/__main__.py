@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ncbench._cli import Parser, UsageError
 
 if TYPE_CHECKING:
-    from ncbench.records.runs import Dir
+    from ncbench.records.runs import BadRecordsError, Dir
     from ncbench.report.verdicts.judge import Judgement
 
 
@@ -45,7 +45,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
     # Imported after parsing: --help and a wrong option answer at once.
-    from ncbench.records.cache import one_report
     from ncbench.records.runs import BadRecordsError, as_paths, common_root
     from ncbench.report.pages.index import write_index
 
@@ -56,24 +55,48 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.index:
             print(f"index: {write_index(directories, out)}")
             return 0
-        page, judgements = one_report(_written)(single or directories, out)
+        page, judgements, refused = make_report(single or directories, out)
         print(f"report: {page}")
+        if refused is not None:
+            raise refused
     except (BadRecordsError, OSError) as error:
         print(f"ncbench report: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return _check(judgements) if arguments.check else 0
 
 
-def _written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement]]":
-    from ncbench.report.pages.report import write_report
-    from ncbench.report.verdicts.judge import judge
+def make_report(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
+    """Judges the claims of the runs in `dir` and writes page, table, figures and claims.json into `out`.
 
-    judgements = judge(dir)
-    return write_report(dir, out, judgements), judgements
+    Returns the path of the page, the judgements, and why the claims cannot be judged, where they cannot: then the page
+    says so and there is no claims.json. Raises BadRecordsError for other records that cannot be used.
+    """
+    from ncbench.records.cache import one_report
+
+    return one_report(_judged_and_written)(dir, out)
+
+
+def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
+    from ncbench.records.runs import BadRecordsError, find_runs
+    from ncbench.report.pages.report import write_report
+    from ncbench.report.verdicts.judge import judge, write_claims
+
+    find_runs(dir)  # without runs there is nothing to write a page about
+    judgements, refused = [], None
+    try:
+        judgements = judge(dir)
+    except BadRecordsError as error:
+        refused = error
+    page = write_report(dir, out, judgements, refused="" if refused is None else str(refused))
+    if refused is None:
+        write_claims(judgements, out / "claims.json")
+    else:
+        (out / "claims.json").unlink(missing_ok=True)  # verdicts of an older report must not stand beside the new page
+    return page, judgements, refused
 
 
 def _check(judgements: "list[Judgement]") -> int:
-    """Prints one line per claim; 1 where a verdict is not the expected one."""
+    """Prints one line per claim; returns 1 where a verdict is not the expected one, else 0."""
     for judgement in judgements:
         if judgement.overrides:
             print(f"{judgement.experiment}: run with {' '.join(judgement.overrides)}, expected without these changes")

@@ -1,7 +1,8 @@
 """One function per figure: `figure.loss(dir)` draws what the runs in `dir` recorded.
 
 Each returns a matplotlib Figure: in a notebook it shows itself, `fig.savefig("loss.pdf")` writes it. A
-directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError.
+directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError; where the values are
+recorded but none of them is finite, its subclass `UndefinedError`.
 """
 
 from ncbench.report.figures.blocks import blocks
@@ -13,6 +14,7 @@ from ncbench.report.figures.heatmap import heatmap
 from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
+from ncbench.report.figures.measures import measures
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import rank
@@ -21,10 +23,11 @@ from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.summary import summary
 from ncbench.report.figures.tails import tails
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, UndefinedError
 
 __all__ = [
     "NoRecordsError",
+    "UndefinedError",
     "blocks",
     "bounds",
     "collapse",
@@ -35,6 +38,7 @@ __all__ = [
     "loss",
     "loss_ratio",
     "means",
+    "measures",
     "phase_diagram",
     "predicted",
     "rank",

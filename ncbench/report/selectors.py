@@ -1,30 +1,40 @@
 """Rows of the recorded tables that several figures and pages show: final losses, ranks, DNC1, the number of classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from ncbench.records.layers import WHOLE_NETWORK, head_number, layers_between, rows_of_split
-from ncbench.records.load import load_final, load_spectra
+from ncbench.records.layers import WHOLE_NETWORK, head_number, layers_between
+from ncbench.records.load import load_spectra
 from ncbench.records.runs import Dir, named_runs, read_yaml
 from ncbench.records.schema import CONFIG
-from ncbench.report.settings import find_settings, load_setting_references, with_setting
 
 __all__ = [
     "NoRecordsError",
+    "UndefinedError",
     "final_loss",
     "head_depths",
     "intermediate_rank",
     "last_dnc1",
-    "loss_over_dnc",
     "mean_over_layers",
     "num_classes",
+    "require_finite",
 ]
 
 
 class NoRecordsError(ValueError):
     """The directory has runs, but none of the records that this figure shows."""
+
+
+class UndefinedError(NoRecordsError):
+    """The records that this figure shows are there, but none of their values can be drawn (NaN or infinite)."""
+
+
+def require_finite(values: Iterable[float], what: str) -> None:
+    """Raises UndefinedError where none of the recorded values of `what` is finite."""
+    if not np.isfinite(np.asarray(values, dtype=float)).any():
+        raise UndefinedError(f"{what} is recorded, but none of its values is finite")
 
 
 def final_loss(frame: pd.DataFrame) -> pd.DataFrame:
@@ -67,26 +77,8 @@ def intermediate_rank(frame: pd.DataFrame) -> pd.DataFrame:
 def last_dnc1(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of DNC1 after the last activation: head.L-1, or `features` where L = 1."""
     rows = frame[(frame["measure"] == "dnc1") & (frame["stage"] == "post")]
-    order = rows.assign(order=rows["layer"].cat.codes)
-    return order[order["order"] == order.groupby("setting")["order"].transform("max")]
-
-
-def loss_over_dnc(dir: Dir) -> pd.DataFrame:
-    """Final loss over DNC loss of every replica: run, replica, setting, value.
-
-    Raises NoRecordsError where no run has a DNC line.
-    """
-    settings = find_settings(dir)
-    dnc = pd.Series(
-        {code: lines["dnc"] for code, lines in enumerate(load_setting_references(dir, settings)) if "dnc" in lines}
-    )
-    frame = load_final(dir)
-    frame = final_loss(with_setting(frame[frame["split"].isin(rows_of_split())], settings))
-    frame = frame[frame["setting"].isin(dnc.index)]
-    if frame.empty:
-        raise NoRecordsError("no run with a DNC line")
-    table = frame[["run", "replica", "setting"]].assign(value=frame["value"] / frame["setting"].map(dnc))
-    return table.astype({"run": str})
+    rows = rows.assign(order=rows["layer"].cat.codes)
+    return rows[rows["order"] == rows.groupby("setting")["order"].transform("max")]
 
 
 def num_classes(dir: Dir) -> dict[str, int]:
@@ -100,6 +92,6 @@ def num_classes(dir: Dir) -> dict[str, int]:
             known[name] = classes
     means = load_spectra(dir, steps="last")
     means = means[means["stage"] != "weight"]
-    for one, most in means.groupby("run", observed=True)["index"].max().items():
-        known.setdefault(str(one), int(most) + 1)
+    for run_name, most in means.groupby("run", observed=True)["index"].max().items():
+        known.setdefault(str(run_name), int(most) + 1)
     return known

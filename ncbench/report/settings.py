@@ -46,9 +46,9 @@ def find_settings(dir: Dir) -> list[Setting]:
         if rows.empty:
             settings.append((run, tuple(range(info.get("replicas") or 1)), {}))
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for replica, values in zip(rows["replica"], known_values(rows, varying)):
+        for replica, values in zip(rows["replica"], known_values(rows, varying), strict=True):
             groups.setdefault(tuple(values.values()), []).append(int(replica))
-        settings += [(run, tuple(members), dict(zip(varying, key))) for key, members in groups.items()]
+        settings += [(run, tuple(members), dict(zip(varying, key, strict=True))) for key, members in groups.items()]
     return _labelled(sorted(settings, key=lambda setting: [sort_key(value) for value in setting[2].values()]), infos)
 
 
@@ -78,7 +78,7 @@ def _labelled(
     ambiguous = {label for label in labels if labels.count(label) > 1}
     return [
         Setting(run, members, values, f"{run}: {label}" if label in ambiguous else label)
-        for (run, members, values), label in zip(settings, labels)
+        for (run, members, values), label in zip(settings, labels, strict=True)
     ]
 
 
@@ -96,7 +96,11 @@ def describe(values: dict[str, Any]) -> str:
 def known_values(table: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
     """These columns of each row; a missing value is None."""
     rows = table[names].itertuples(name=None)  # with the index: rows without columns are rows still
-    return [dict(zip(names, (None if isinstance(v, float) and math.isnan(v) else v for v in row[1:]))) for row in rows]
+    return [dict(zip(names, map(_none_if_nan, row[1:]), strict=True)) for row in rows]
+
+
+def _none_if_nan(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def plain(value: Any) -> str:
@@ -109,16 +113,16 @@ def plain(value: Any) -> str:
 
 
 def with_setting(frame: pd.DataFrame, settings: list[Setting]) -> pd.DataFrame:
-    """The rows that belong to `settings`, with a column `setting`: the place in that list."""
-    place = {(setting.run, replica): i for i, setting in enumerate(settings) for replica in setting.replicas}
+    """The rows that belong to `settings`, with a column `setting`: the code of each, its place in that list."""
+    codes = {(setting.run, replica): code for code, setting in enumerate(settings) for replica in setting.replicas}
     runs = list(frame["run"].cat.categories)
-    most = 1 + max([replica for _, replica in place] + [int(frame["replica"].max()) if len(frame) else 0])
+    most = 1 + max([replica for _, replica in codes] + [int(frame["replica"].max()) if len(frame) else 0])
     table = np.full((len(runs), most), -1, dtype=np.int32)
-    for (run, replica), i in place.items():
-        table[runs.index(run), replica] = i
-    code = table[frame["run"].cat.codes.to_numpy(), frame["replica"].to_numpy()]
-    found: pd.DataFrame = frame.assign(setting=code)[code >= 0]
-    return found
+    for (run, replica), code in codes.items():
+        table[runs.index(run), replica] = code
+    of_rows = table[frame["run"].cat.codes.to_numpy(), frame["replica"].to_numpy()]
+    belonging: pd.DataFrame = frame.assign(setting=of_rows)[of_rows >= 0]
+    return belonging
 
 
 def quartiles(frame: pd.DataFrame, by: Iterable[str], column: str = "value") -> pd.DataFrame:
@@ -145,21 +149,21 @@ def final_table(dir: Dir) -> pd.DataFrame:
     if (frame.groupby(series[:-1], observed=True)["source_layer"].nunique() > 1).any():
         series.insert(-1, "source_layer")
     table = quartiles(frame, series).sort_values(series, kind="stable")
-    table.insert(0, "run", [settings[i].run for i in table["setting"]])
+    table.insert(0, "run", [settings[code].run for code in table["setting"]])
     varying = list(dict.fromkeys(name for setting in settings for name in setting.values))
     for place, name in enumerate(varying):
-        table.insert(1 + place, name, [settings[i].values.get(name) for i in table["setting"]])
+        table.insert(1 + place, name, [settings[code].values.get(name) for code in table["setting"]])
     return table.drop(columns="setting").reset_index(drop=True)
 
 
 def best_replicas(dir: Dir) -> dict[int, int]:
-    """For each setting that has recorded a loss, the replica with the lowest final one."""
+    """By the code of each setting that has recorded a loss: the replica with the lowest final one."""
     settings = find_settings(dir)
     frame = load_final(dir)
     frame = with_setting(frame[(frame["measure"] == "loss") & frame["split"].isin(rows_of_split())], settings)
     frame = frame[frame["value"].notna()].reset_index(drop=True)
-    places: pd.Series[int] = frame.groupby("setting")["value"].idxmin()
-    return {int(str(setting)): int(frame["replica"].loc[place]) for setting, place in places.items()}
+    rows: pd.Series[int] = frame.groupby("setting")["value"].idxmin()
+    return {int(str(code)): int(frame["replica"].loc[row]) for code, row in rows.items()}
 
 
 def references_of(references: pd.DataFrame, setting: Setting) -> pd.DataFrame:
@@ -171,10 +175,23 @@ def references_of(references: pd.DataFrame, setting: Setting) -> pd.DataFrame:
 
 
 def load_setting_references(dir: Dir, settings: list[Setting]) -> list[dict[str, float]]:
-    """For each setting the theory lines of the loss: name -> value."""
+    """For each setting the theory lines of the loss: their values by name."""
     references = load_references(dir)
     lines = references[references["measure"] == "loss"]
     return [
-        {str(name): float(value) for name, value in zip(rows["name"], rows["value"])}
+        {str(name): float(value) for name, value in zip(rows["name"], rows["value"], strict=True)}
         for rows in (references_of(lines, setting) for setting in settings)
     ]
+
+
+def loss_over_dnc(dir: Dir) -> pd.DataFrame:
+    """Final loss over DNC loss of every replica of the runs that have a DNC line: run, replica, setting, value."""
+    settings = find_settings(dir)
+    lines = load_setting_references(dir, settings)
+    dnc = pd.Series({code: values["dnc"] for code, values in enumerate(lines) if "dnc" in values}, dtype=float)
+    frame = load_final(dir)
+    of_loss = (frame["measure"] == "loss") & (frame["layer"] == "") & (frame["split"] != "test")
+    frame = with_setting(frame[of_loss], settings)
+    frame = frame[frame["setting"].isin(dnc.index)]
+    table = frame[["run", "replica", "setting"]].assign(value=frame["value"] / frame["setting"].map(dnc))
+    return table.astype({"run": str})

@@ -5,11 +5,10 @@ The bootstrap resamples replicas with a fixed seed, so that the same records giv
 
 import math
 from collections.abc import Callable, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 __all__ = ["FEWEST", "crossing", "percentiles", "rank_correlation", "resampled", "wilson"]
 
@@ -28,16 +27,13 @@ def wilson(hits: int, size: int) -> tuple[float, float]:
 
         (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n),   p = hits / n,   z = 1.95996
 
-    It stays inside [0, 1] and has a width where all or none hit. Raises ValueError for size < 1.
+    It stays inside [0, 1] and has a width where all or none hit. Raises ValueError for size < 1 and for hits outside
+    [0, size].
     """
     if not 0 <= hits <= size or size < 1:
-        raise ValueError(f"hits={hits}: must be in [0, size], and size={size} >= 1")
-    z = NormalDist().inv_cdf(0.975)
-    p, shrink = hits / size, 1 + z * z / size
-    centre = (p + z * z / (2 * size)) / shrink
-    half = z * np.sqrt(p * (1 - p) / size + z * z / (4 * size * size)) / shrink
-    low = 0.0 if hits == 0 else float(centre - half)
-    return low, 1.0 if hits == size else float(centre + half)
+        raise ValueError(f"hits={hits} must be in [0, size], and size={size} must be at least 1")
+    interval = binomtest(hits, size).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def resampled(statistic: Callable[[Array], Array], size: int, seed: int = 0) -> Array:

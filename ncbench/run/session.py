@@ -1,7 +1,7 @@
 """The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -50,7 +50,7 @@ class RunSession:
             }
             extra = {
                 kind: {
-                    name: instantiate({**spec, "_partial_": True})
+                    name: instantiate({**_without_reading(spec), "_partial_": True})
                     for name, spec in getattr(config.measure, kind).items()
                 }
                 for kind in ("moments", "matrices")
@@ -161,6 +161,11 @@ class RunSession:
         """End the W&B run, so that the next job of this process starts its own."""
         if self.wandb_run is not None:
             self.wandb_run.finish(exit_code)
+
+
+def _without_reading(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a measure without what the report alone reads of it: no argument of the function."""
+    return {key: value for key, value in spec.items() if key not in ("label", "unit", "scale")}
 
 
 def swept_values(overrides: Sequence[str]) -> dict[str, Any]:

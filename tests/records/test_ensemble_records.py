@@ -8,8 +8,8 @@ import pytest
 from ncbench.records.load import load_final
 from ncbench.report import figure, load_references, load_sample_grams
 from ncbench.report import settings as settings
+from ncbench.report.__main__ import make_report
 from ncbench.report.pages.headline import headline
-from ncbench.report.pages.report import write_report
 from ncbench.report.settings import describe, final_table, find_settings
 from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
 from tests.helpers.run_folders import write_run, write_values
@@ -85,10 +85,10 @@ def test_lines_of_other_measures_are_no_losses(tmp_path):
     assert [one.get_label() for one in ax.lines if one.get_label().isupper() or " 0" in str(one.get_label())] == [
         "DNC 0.05"
     ]
-    text = write_report(run, tmp_path / "out").read_text()
+    text = make_report(run, tmp_path / "out")[0].read_text()
     assert '<th scope="row">LAST</th><td>norm (head.3, weight)</td><td>1.5</td>' in text
     assert '<th scope="row">EXISTS</th><td>noise</td>' in text
-    plain = write_report(write_run(tmp_path / "plain", [0]), tmp_path / "plain_out").read_text()
+    plain = make_report(write_run(tmp_path / "plain", [0]), tmp_path / "plain_out")[0].read_text()
     assert '<th scope="col">line</th><th scope="col">value</th>' in plain
 
 
@@ -108,7 +108,7 @@ def test_the_page_says_how_replicas_ended(tmp_path, states, status, said):
         listed[kind] = [{"replica": i, "step": 9} for i in range(first, first + count)]
         first += count
     run = write_values(tmp_path / "run", {"loss": [0.1] * 10}, [], replica_states=listed, status=status)
-    assert said in write_report(run, tmp_path / "out").read_text()
+    assert said in make_report(run, tmp_path / "out")[0].read_text()
 
 
 def test_noise_that_follows_from_a_ratio_is_not_told_twice(tmp_path):
@@ -122,5 +122,5 @@ def test_noise_that_follows_from_a_ratio_is_not_told_twice(tmp_path):
         "weight_decay=0.01, noise=0.3",
         "weight_decay=0.04, noise_ratio=0.5",
     ]
-    with (write_report(run, tmp_path / "out").parent / "table.csv").open(newline="") as file:
+    with (make_report(run, tmp_path / "out")[0].parent / "table.csv").open(newline="") as file:
         assert {row["noise"] for row in csv.DictReader(file)} == {"0.05", "0.1", "0.3"}

@@ -15,7 +15,7 @@ from ncbench.records.cache import one_report
 from ncbench.records.load import load_final
 from ncbench.records.schema import TABLES, arrow_schema, part_path
 from ncbench.report import figure, load_measures, load_spectra
-from ncbench.report.pages import report as page
+from ncbench.report.__main__ import make_report
 from tests.helpers.run_folders import write_run
 
 SERIES = ["run", "split", "layer", "stage", "measure"]
@@ -56,7 +56,7 @@ def test_a_report_reads_final_values_once_and_a_notebook_anew(tmp_path, monkeypa
         return plain(dir, table, steps, columns, keep)
 
     monkeypatch.setattr(tables, "_scan", counted)
-    page.write_report(run, tmp_path / "out")
+    make_report(run, tmp_path / "out")
     assert calls.count(("measures", True)) == 1
     assert calls.count(("measures", False)) == 1
     calls.clear()
@@ -125,4 +125,4 @@ def test_a_million_rows_equal_the_plain_path(tmp_path):
     loss = whole[whole["measure"] == "loss"].pivot(index="step", columns="replica", values="value").to_numpy()
     assert loss.shape == (80, 250)
     np.testing.assert_allclose(median.get_ydata(), np.median(loss, axis=1))
-    assert page.write_report(tmp_path / "run", tmp_path / "out").is_file()
+    assert make_report(tmp_path / "run", tmp_path / "out")[0].is_file()

@@ -1,8 +1,10 @@
 """Intervals against literals, scipy and one another."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
-from scipy.stats import binomtest, bootstrap, spearmanr
+from scipy.stats import bootstrap, spearmanr
 
 from ncbench.report import statistics as intervals
 from ncbench.report.statistics import percentiles, rank_correlation, resampled, wilson
@@ -22,22 +24,30 @@ def test_wilson_literals(hits, size, low, high):
     assert wilson(hits, size) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_is_scipys():
+def by_the_formula(hits, size):
+    """(p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n), z the 97.5 % point of the normal."""
+    z, p = NormalDist().inv_cdf(0.975), hits / size
+    half = z * np.sqrt(p * (1 - p) / size + z * z / (4 * size * size))
+    return tuple((p + z * z / (2 * size) + sign * half) / (1 + z * z / size) for sign in (-1, 1))
+
+
+def test_wilson_is_the_formula_and_ends_at_0_and_1():
     for size in (1, 2, 7, 64, 1000):
         for hits in {0, 1, size // 2, size - 1, size}:
-            known = binomtest(hits, size).proportion_ci(method="wilson")
-            assert wilson(hits, size) == pytest.approx((known.low, known.high), abs=1e-12)
+            assert wilson(hits, size) == pytest.approx(by_the_formula(hits, size), abs=1e-12)
+        assert wilson(0, size)[0] == 0.0
+        assert wilson(size, size)[1] == 1.0
 
 
 @pytest.mark.parametrize(("hits", "size"), [(0, 0), (3, 2), (-1, 4)])
 def test_wilson_needs_hits_among_a_size(hits, size):
-    with pytest.raises(ValueError, match=rf"hits={hits}: must be in \[0, size\], and size={size} >= 1"):
+    with pytest.raises(ValueError, match=rf"hits={hits} must be in \[0, size\], and size={size} must be at least 1"):
         wilson(hits, size)
 
 
 def test_a_planted_bug_in_wilson_is_seen(mutant):
-    wald = mutant(intervals, "centre = (p + z * z / (2 * size)) / shrink", "centre = p")
-    assert wald.wilson(61, 64) != pytest.approx((0.8710, 0.9839), abs=5e-4)
+    exact = mutant(intervals, 'method="wilson"', 'method="exact"')
+    assert exact.wilson(61, 64) != pytest.approx((0.8710, 0.9839), abs=5e-4)
 
 
 def test_bootstrap_is_scipys_percentile_interval_and_the_same_every_time():

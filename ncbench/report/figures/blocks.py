@@ -8,9 +8,9 @@ import pandas as pd
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_measures, load_sample_grams
 from ncbench.records.runs import Dir
-from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, spread, styled
-from ncbench.report.selectors import NoRecordsError, final_loss, num_classes
+from ncbench.report.selectors import NoRecordsError, UndefinedError, final_loss, num_classes
 from ncbench.report.settings import find_settings, with_setting
 
 
@@ -27,32 +27,34 @@ def blocks(dir: Dir) -> Plot:
     first, last = (with_setting(load_sample_grams(dir, steps=at), settings) for at in ("first", "last"))
     if last.empty:
         raise NoRecordsError("no Gram matrices of samples recorded")
-    setting, replica = _best(last, final_loss(with_setting(load_final(dir), settings)))
-    own = [frame[(frame["setting"] == setting) & (frame["replica"] == replica)] for frame in (first, last)]
-    steps = {int(frame["step"].iloc[0]): frame for frame in own if len(frame)}
-    layers = spread([layer for layer in last["layer"].cat.categories if (own[-1]["layer"] == layer).any()])
-    deviations = _deviations(dir, settings[setting].run, replica)
-    classes = num_classes(dir).get(settings[setting].run)
+    code, replica = _best(last, final_loss(with_setting(load_final(dir), settings)))
+    of_replica = [frame[(frame["setting"] == code) & (frame["replica"] == replica)] for frame in (first, last)]
+    steps = {int(frame["step"].iloc[0]): frame for frame in of_replica if len(frame)}
+    if not all(np.isfinite(gram).all() for gram in of_replica[-1]["gram"]):
+        raise UndefinedError(f"the Gram matrices of the samples of replica {replica} are not finite")
+    layers = spread([layer for layer in last["layer"].cat.categories if (of_replica[-1]["layer"] == layer).any()])
+    deviations = _deviations(dir, settings[code].run, replica)
+    classes = num_classes(dir).get(settings[code].run)
     figure, axes = panels(len(steps), len(layers), 1.75, 1.95)
     image: Any = None
-    for row, (step, frame) in zip(axes, steps.items()):
-        for ax, layer in zip(row, layers):
+    for row, (step, frame) in zip(axes, steps.items(), strict=True):
+        for ax, layer in zip(row, layers, strict=True):
             ax.set(xticks=[], yticks=[])
             ax.grid(visible=False)
-            here = frame[frame["layer"] == layer]
-            ax.spines[:].set_visible(len(here) > 0)
-            if here.empty:
+            of_layer = frame[frame["layer"] == layer]
+            ax.spines[:].set_visible(len(of_layer) > 0)
+            if of_layer.empty:
                 continue
-            stage, gram = here[["stage", "gram"]].iloc[-1]
+            stage, gram = of_layer[["stage", "gram"]].iloc[-1]
             image = ax.imshow(normalised(gram), interpolation="nearest", cmap="RdBu_r", vmin=-1, vmax=1)
             for border in _borders(len(gram), classes):
                 ax.axhline(border, color="black", lw=0.4)
                 ax.axvline(border, color="black", lw=0.4)
-            known = deviations.get((step, layer, stage))
-            ax.set_title(style.literal(layer) + ("" if known is None else f"\ndeviation {known:.2g}"), fontsize=8)
+            deviation = deviations.get((step, layer, stage))
+            ax.set_title(literal(layer) + ("" if deviation is None else f"\ndeviation {deviation:.2g}"), fontsize=8)
         row[0].set_ylabel(f"step {step}", fontsize=8)
     figure.colorbar(image, ax=axes, label="entry / largest entry", shrink=0.8, aspect=20)
-    figure.suptitle(f"{style.wrapped(settings[setting].label, 90)}, replica {replica}", fontsize=9)
+    figure.suptitle(f"{wrapped(settings[code].label, 90)}, replica {replica}", fontsize=9)
     return figure
 
 
@@ -66,7 +68,7 @@ def normalised(gram: Values) -> Values:
 
 
 def _best(frame: pd.DataFrame, losses: pd.DataFrame) -> tuple[int, int]:
-    """Setting and replica of the lowest final loss among those with matrices; the first where no loss is known."""
+    """Code of the setting and replica of the lowest final loss among those with matrices; the first without losses."""
     drawable = frame[["setting", "replica"]].drop_duplicates()
     ranked = drawable.merge(losses[["setting", "replica", "value"]], on=["setting", "replica"], how="left")
     first = ranked.sort_values("value", kind="stable").iloc[0]
@@ -77,8 +79,9 @@ def _deviations(dir: Dir, run: str, replica: int) -> dict[tuple[int, str, str], 
     """`gram_block` by step, layer and stage."""
     frame = load_measures(dir, measures="gram_block")
     frame = frame[(frame["run"] == run) & (frame["replica"] == replica) & frame["split"].isin(rows_of_split())]
-    keys = zip(frame["step"], frame["layer"], frame["stage"])
-    return {(int(step), str(layer), str(stage)): float(v) for (step, layer, stage), v in zip(keys, frame["value"])}
+    columns = (frame[name] for name in ("step", "layer", "stage", "value"))
+    rows = zip(*columns, strict=True)
+    return {(int(step), str(layer), str(stage)): float(value) for step, layer, stage, value in rows}
 
 
 def _borders(size: int, classes: int | None) -> list[float]:

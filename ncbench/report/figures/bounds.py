@@ -11,8 +11,9 @@ from ncbench.records.layers import head_number, layer_key
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, UndefinedError
 
 OF_PAIR, OF_LAYER = ("rank_bound", "tightness"), ("distance", "residual")
 
@@ -23,14 +24,15 @@ def bounds(dir: Dir) -> Plot:
 
     Left: all replicas and pairs of a layer l and a source layer j < l, coloured by l - j; on the diagonal the bound is
     an equality. Right: the median of the ratio (tightness) over replicas, with the quantiles of 5 % and 95 %. Dead
-    layers, which have no ratio, are left out. Raises NoRecordsError where no bound is recorded.
+    layers, which have no ratio, are left out. Raises NoRecordsError where no bound is recorded, UndefinedError
+    where every layer is dead.
     """
     table = _pairs(dir)
     if table.empty:
         raise NoRecordsError("no bound of the distance to rank K recorded")
-    alive = table[table["tightness"].notna()]
+    alive = table.loc[np.isfinite(table[[*OF_PAIR, *OF_LAYER]].to_numpy(dtype=float)).all(axis=1)]
     if alive.empty:
-        raise NoRecordsError("every layer with a bound is dead")
+        raise UndefinedError("every layer with a bound is dead")
     layers = sorted(alive["layer"].unique(), key=layer_key)
     sources = sorted(alive["source_layer"].unique(), key=layer_key)
     figure, axes = panels(1, 2, 3.8, 3.6)
@@ -70,12 +72,12 @@ def _number(layer: str) -> int:
 def _distances(ax: Axes, table: pd.DataFrame) -> None:
     bound, _ = style.clip(table["rank_bound"] + table["residual"])
     distance, _ = style.clip(table["distance"])
-    apart = np.array([_number(l) - _number(j) for l, j in zip(table["layer"], table["source_layer"])])
-    tints = dict(zip(sorted(set(apart)), style.colours(len(set(apart)))))
+    apart = np.array([_number(l) - _number(j) for l, j in zip(table["layer"], table["source_layer"], strict=True)])
+    tints = dict(zip(sorted(set(apart)), style.colours(len(set(apart))), strict=True))
     for steps, tint in reversed(tints.items()):
-        here = apart == steps
+        at_distance = apart == steps
         look: dict[str, Any] = {"color": tint, "label": f"{steps}", "rasterized": True}
-        ax.plot(bound[here], distance[here], ls="", marker="o", ms=3, mew=0, alpha=0.7, **look)
+        ax.plot(bound[at_distance], distance[at_distance], ls="", marker="o", ms=3, mew=0, alpha=0.7, **look)
     low, high = np.nanmin([bound, distance]) / 2, np.nanmax([bound, distance]) * 2
     ax.plot([low, high], [low, high], color="black", lw=1.0, label="distance = bound")
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
@@ -93,14 +95,14 @@ def _ratios(ax: Axes, table: pd.DataFrame, layers: list[str], sources: list[str]
     low, high = np.nanmin(medians), np.nanmax(medians)
     scale = LogNorm(max(low, style.FLOOR), max(high, 2 * low, 2 * style.FLOOR))
     image = ax.imshow(medians, aspect="auto", cmap="viridis", norm=scale, interpolation="nearest")
-    for key, (least, median, most) in zip(quantiles.index, quantiles.to_numpy()):
+    for key, (least, median, most) in zip(quantiles.index, quantiles.to_numpy(), strict=True):
         layer, source = key
         text = f"{median:.2g}\n[{least:.2g}, {most:.2g}]"
         colour = "white" if median > 0 and float(scale(median)) < 0.6 else "black"
         place = (sources.index(source), layers.index(layer))
         ax.text(*place, text, ha="center", va="center", fontsize=6.5, color=colour)
     ax.grid(visible=False)
-    ax.set_xticks(range(len(sources)), [style.literal(name) for name in sources], rotation=40, ha="right")
-    ax.set_yticks(range(len(layers)), [style.literal(name) for name in layers])
+    ax.set_xticks(range(len(sources)), [literal(name) for name in sources], rotation=40, ha="right")
+    ax.set_yticks(range(len(layers)), [literal(name) for name in layers])
     ax.set(xlabel="source layer j", ylabel="layer l", title="distance / bound: median [5 %, 95 %]")
     return image

@@ -11,15 +11,13 @@ from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled, thin
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.measures import MEASURES
+from ncbench.report.selectors import NoRecordsError, require_finite
 from ncbench.report.settings import find_settings, quartiles, with_setting
 
-COLLAPSE = {
-    "dnc1": r"DNC1: $\mathregular{tr}\,\Sigma_W \,/\, \mathregular{tr}\,\Sigma_B$",
-    "tcv_relative": "TCV / total variance",
-    "tcv": "TCV",
-}
+COLLAPSE = ("dnc1", "tcv_relative", "tcv")
 STAGE_LINES = {"pre": "-", "post": "--"}
 
 
@@ -31,31 +29,32 @@ def collapse(dir: Dir, split: str = "train") -> Plot:
     Values below 1e-16, exact zeros among them, are drawn at 1e-16. At most six settings are drawn.
     """
     settings = find_settings(dir)
-    frame = load_measures(dir, measures=list(COLLAPSE))
+    frame = load_measures(dir, measures=COLLAPSE)
     frame = with_setting(
         frame[frame["split"].isin(rows_of_split(split)) & frame["stage"].isin(list(STAGE_LINES))], settings
     )
     if frame.empty:
         raise NoRecordsError(f"no {', '.join(COLLAPSE)} recorded for split {split!r}")
+    require_finite(frame["value"], ", ".join(COLLAPSE))
     shown = sorted(frame["setting"].unique())[: style.MAX_PANELS]
     more = frame["setting"].nunique() - len(shown)
     table = quartiles(frame[frame["setting"].isin(shown)], ["setting", "measure", "layer", "stage", "step"])
     layers = sorted(table["layer"].unique(), key=lambda name: layer_key(name))
-    tints = dict(zip(layers, style.colours(len(layers))))
+    tints = dict(zip(layers, style.colours(len(layers)), strict=True))
     figure, axes = panels(len(shown), len(COLLAPSE), 3.3, 3.3 if len(shown) == 1 else 2.6)
     clipped = False
-    for row, setting in enumerate(shown):
-        for ax, (measure, label) in zip(axes[row], COLLAPSE.items()):
-            part = table[(table["setting"] == setting) & (table["measure"] == measure)]
+    for row, code in enumerate(shown):
+        for ax, measure in zip(axes[row], COLLAPSE, strict=True):
+            part = table[(table["setting"] == code) & (table["measure"] == measure)]
             clipped |= _collapse_panel(ax, part, tints)
-            ax.set_ylabel(label)
+            ax.set_ylabel(MEASURES[measure].axis_label)
             ax.set_xlabel(ax.get_xlabel() if row == len(shown) - 1 else "")
-        axes[row, 1].set_title(style.literal(settings[setting].label))
+        axes[row, 1].set_title(literal(settings[code].label))
     notes = ["median over replicas"]
     notes += [f"values below {style.FLOOR:g} (zeros too) drawn at {style.FLOOR:g}"] if clipped else []
     notes += [f"{more} more runs not drawn"] if more else []
     figure.supxlabel("; ".join(notes), fontsize=8)
-    handles = [Line2D([], [], color=tints[layer], lw=2, label=style.literal(layer)) for layer in layers]
+    handles = [Line2D([], [], color=tints[layer], lw=2, label=literal(layer)) for layer in layers]
     handles += [
         Line2D([], [], color="black", ls=line, label=f"{stage}-activation") for stage, line in STAGE_LINES.items()
     ]
@@ -70,9 +69,9 @@ def _collapse_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any]) -> boo
         layer, stage = map(str, key)
         steps = part["step"].to_numpy(dtype=float)
         median, low = style.clip(part["median"].to_numpy(dtype=float))
-        kept = thin(steps, median)
+        shown = thin(steps, median)
         look = {"color": tints[layer], "ls": STAGE_LINES[stage], "lw": 1.4, "label": f"{layer}.{stage}"}
-        ax.plot(steps[kept], median[kept], **look)
+        ax.plot(steps[shown], median[shown], **look)
         clipped |= low
         highest, lowest = np.nanmax([highest, *median]), np.nanmin([lowest, *median])
     if highest > 0:

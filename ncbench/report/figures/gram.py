@@ -9,11 +9,12 @@ import pandas as pd
 from ncbench.records.load import load_grams
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.selectors import NoRecordsError
 from ncbench.report.settings import best_replicas, find_settings, with_setting
 
-MOST_CELLS = 3
+MOST_SETTINGS = 3
 Row = tuple[str, dict[str, Values]]  # a label, and a matrix for every layer
 
 
@@ -30,13 +31,13 @@ def gram(dir: Dir) -> Plot:
     if frame.empty:
         raise NoRecordsError("no Gram matrices recorded yet")
     best = best_replicas(dir)
-    shown = sorted(frame["setting"].unique())[:MOST_CELLS]
+    shown = sorted(frame["setting"].unique())[:MOST_SETTINGS]
     rows = []
-    for setting in shown:
-        here = frame[frame["setting"] == setting]
-        replica = best.get(setting, here["replica"].min())
-        label = style.wrapped(settings[setting].label, 20)
-        rows += _rows(here[here["replica"] == replica], f"{label}\nreplica {replica}, step ")
+    for code in shown:
+        of_setting = frame[frame["setting"] == code]
+        replica = best.get(code, of_setting["replica"].min())
+        label = wrapped(settings[code].label, 20)
+        rows += _rows(of_setting[of_setting["replica"] == replica], f"{label}\nreplica {replica}, step ")
     if not rows:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
     figure = _draw(rows, list(frame["layer"].cat.categories), _lowest(rows))
@@ -54,7 +55,7 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
     best = best_replicas(dir)
-    chosen = sorted(setting for setting in frame["setting"].unique() if setting in best)[:1]
+    chosen = sorted(code for code in frame["setting"].unique() if code in best)[:1]
     frame = frame[frame["setting"].isin(chosen)]
     frame = frame[frame["replica"] == frame["setting"].map(best)]
     if frame.empty:
@@ -75,7 +76,7 @@ def _rows(frame: pd.DataFrame, head: str) -> list[Row]:
         part = frame[frame["stage"] == stage].sort_values("layer")
         if len(part):
             label = f"{head}{part['step'].iloc[0]}\n{stage}-activation"
-            rows.append((label, dict(zip(part["layer"], map(cosines, part["gram"])))))
+            rows.append((label, dict(zip(part["layer"], map(cosines, part["gram"]), strict=True))))
     return rows
 
 
@@ -89,27 +90,27 @@ def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "n
     layers = [layer for layer in order if any(layer in matrices for _, matrices in rows)]
     colours = "RdBu_r" if low < 0 else "viridis"
     figure, axes = panels(len(rows), len(layers), 1.75, 1.75)
-    for row, (label, matrices) in zip(axes, rows):
-        for ax, layer in zip(row, layers):
+    for row, (label, matrices) in zip(axes, rows, strict=True):
+        for ax, layer in zip(row, layers, strict=True):
             present = layer in matrices
             ax.set(xticks=[], yticks=[], facecolor="#B0B0B0" if present else "none")
             ax.grid(visible=False)
             ax.spines[:].set_visible(present)
             if present:
                 image = ax.imshow(matrices[layer], interpolation=interpolation, cmap=colours, vmin=low, vmax=1)
-                ax.set_title(style.literal(layer))
+                ax.set_title(literal(layer))
         row[0].set_ylabel(label, fontsize=8)
     figure.colorbar(image, ax=axes, label="cosine of class means", shrink=min(0.8, 3 / len(rows)), aspect=20)
     return figure
 
 
 def cosines(gram: Values) -> Values:
-    """Cosines G_ij / sqrt(G_ii G_jj) of a K x K Gram matrix; NaN in the row and column of a zero vector.
+    """Cosines G_ij / sqrt(G_ii G_jj) of a K x K Gram matrix; NaN in the row and column of a zero or infinite vector.
 
     >>> cosines(np.array([[4.0, 2.0], [2.0, 1.0]])).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
     length = np.sqrt(np.clip(np.diag(gram).astype(float), 0.0, None))
-    length[length == 0] = np.nan
+    length[(length == 0) | ~np.isfinite(length)] = np.nan
     cosine: Values = np.clip(gram / np.outer(length, length), -1.0, 1.0)
     return cosine

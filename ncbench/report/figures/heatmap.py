@@ -10,12 +10,13 @@ from matplotlib.colors import LogNorm, Normalize
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import BadRecordsError, Dir
-from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError, mean_over_layers
+from ncbench.report.measures import known_measures
+from ncbench.report.selectors import NoRecordsError, mean_over_layers, require_finite
 from ncbench.report.settings import Setting, find_settings, plain, quartiles, with_setting
 
-MOST_NUMBERS = 150  # more than so many settings have no room for a number each
+MOST_NUMBERS = 150  # a map of more cells has no room for a number in each
 
 
 @styled
@@ -47,11 +48,13 @@ def heatmap(
     x, y = _axes(settings, x, y)
     frame = load_final(dir)
     frame = with_setting(frame[(frame["measure"] == measure) & frame["split"].isin(rows_of_split(split))], settings)
-    values, title = _per_replica(frame, measure, layers, stage)
+    label = known_measures(dir, [measure])[measure].heading
+    values, title = _per_replica(frame, measure, label, layers, stage)
     if values.empty:
         raise NoRecordsError(f"no {title} recorded for split {split!r}")
+    require_finite(values["value"], title)
     for name in (x, y):
-        values[name] = [settings[i].values[name] for i in values["setting"]]
+        values[name] = [settings[code].values[name] for code in values["setting"]]
     table = quartiles(values.dropna(subset=[x, y]), [y, x])
     if table.empty:
         raise NoRecordsError(f"no replica has both {x} and {y}")
@@ -61,7 +64,7 @@ def heatmap(
     grid = medians.to_numpy(dtype=float)
     image = _draw(axes[0, 0], grid, counts)
     _ticks(axes[0, 0], medians, x, y)
-    axes[0, 0].set_title(style.wrapped(title, 44))
+    axes[0, 0].set_title(wrapped(title, 44))
     figure.colorbar(image, ax=axes[0, 0], label="median over replicas")
     used = counts[counts > 0]
     if used.min() == used.max():
@@ -74,12 +77,12 @@ def _axes(settings: list[Setting], x: str | None, y: str | None) -> tuple[str, s
     numbers = [name for name in varying if all(_is_number(setting.values.get(name)) for setting in settings)]
     for argument, name in (("x", x), ("y", y)):
         if name is not None and name not in numbers:
-            raise BadRecordsError(f"{argument}={name!r}: has to be a number that varies, of {numbers}")
+            raise BadRecordsError(f"{argument}={name!r} has to be a number that varies, one of {numbers}")
     free = [name for name in numbers if name not in (x, y)]
     if len(numbers) < 2:
         raise NoRecordsError("fewer than two swept numbers")
     if x is not None and x == y:
-        raise BadRecordsError(f"y={y!r}: has to differ from x")
+        raise BadRecordsError(f"y={y!r} has to differ from x")
     x = x or free.pop(0)
     return x, y or free.pop(0)
 
@@ -88,17 +91,19 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float | np.number) and not isinstance(value, bool))
 
 
-def _per_replica(frame: pd.DataFrame, measure: str, layers: str | list[str], stage: str) -> tuple[pd.DataFrame, str]:
-    """One value per setting and replica, and what it is called."""
+def _per_replica(
+    frame: pd.DataFrame, measure: str, label: str, layers: str | list[str], stage: str
+) -> tuple[pd.DataFrame, str]:
+    """One value per setting and replica, and what it is called: the measure's label and the place."""
     whole = frame[frame["layer"] == ""]
     if len(whole):
-        return whole[["setting", "replica", "value"]].reset_index(drop=True), f"final {measure}"
+        return whole[["setting", "replica", "value"]].reset_index(drop=True), f"final {label}"
     if layers == "intermediate":
-        return mean_over_layers(frame, measure, stage), f"{measure}, {stage}, mean of intermediate layers"
+        return mean_over_layers(frame, measure, stage), f"{label}, {stage}, mean of intermediate layers"
     names = [layers] if isinstance(layers, str) else list(layers)
     rows = frame[frame["layer"].isin(names) & (frame["stage"] == stage)]
     means = rows.groupby(["setting", "replica"], observed=True)["value"].mean().reset_index()
-    return means, f"{measure}, {', '.join(names)} {stage}"
+    return means, f"{label}, {', '.join(names)} {stage}"
 
 
 def _draw(ax: Axes, grid: Values, counts: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
@@ -123,4 +128,4 @@ def _ticks(ax: Axes, medians: pd.DataFrame, x: str, y: str) -> None:
     for axis, values, most in ((ax.xaxis, medians.columns, 14), (ax.yaxis, medians.index, 24)):
         every = -(-len(values) // most)
         axis.set_ticks(range(0, len(values), every), [plain(value) for value in values[::every]])
-    ax.set(xlabel=style.literal(x), ylabel=style.literal(y))
+    ax.set(xlabel=literal(x), ylabel=literal(y))

@@ -14,9 +14,9 @@ from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
-from ncbench.report.figures.formulas import line_label, loss_formulas
+from ncbench.report.figures.labels import line_label, literal, loss_formulas
 from ncbench.report.figures.style import Plot, panels, styled, thin
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, require_finite
 from ncbench.report.settings import Setting, find_settings, load_setting_references, quartiles, with_setting
 
 BAND = "interquartile range"
@@ -35,31 +35,32 @@ def loss(dir: Dir) -> Plot:
     frame = with_setting(frame[frame["split"].isin(rows_of_split())], settings)
     if not (frame["measure"] == "loss").any():
         raise NoRecordsError("no loss recorded yet")
+    require_finite(frame[frame["measure"] == "loss"]["value"], "the loss")
     lines = load_setting_references(dir, settings)
     drawn = sorted(frame["setting"].unique())
     if len(drawn) > style.MAX_PANELS:
-        return _overlay(frame, [settings[i] for i in drawn], drawn)
+        return _overlay(frame, [settings[code] for code in drawn], drawn)
     columns = min(len(drawn), 3) if len(drawn) != 4 else 2
     rows = -(-len(drawn) // columns)
     width = 6.4 if len(drawn) == 1 else 3.9 if columns == 2 else 3.4
     figure, axes = panels(rows, columns, width, 4.6 if len(drawn) == 1 else 3.2)
-    names = list(dict.fromkeys(name for setting in drawn for name in lines[setting]))
-    known = {name: [lines[setting][name] for setting in drawn if name in lines[setting]] for name in names}
+    names = list(dict.fromkeys(name for code in drawn for name in lines[code]))
+    known = {name: [lines[code][name] for code in drawn if name in lines[code]] for name in names}
     looks = dict(zip(names, itertools.cycle(style.REFERENCE_STYLES)))
     for place, ax in enumerate(axes.flat):
         if place >= len(drawn):
             ax.set_axis_off()
             continue
-        setting = drawn[place]
-        _loss_panel(ax, frame[frame["setting"] == setting])
-        handles = [_reference(ax, name, value, looks[name]) for name, value in lines[setting].items()]
+        code = drawn[place]
+        _loss_panel(ax, frame[frame["setting"] == code])
+        handles = [_reference(ax, name, value, looks[name]) for name, value in lines[code].items()]
         # One value for all panels stands below with the formula; values of their own stand in the panels.
         style.step_axis(ax)
-        own = [line for name, line in zip(lines[setting], handles) if len(set(known[name])) > 1]
-        if own:
-            ax.legend(handles=own, loc="best", handlelength=2.6)
-        _loss_limits(ax, frame[frame["setting"] == setting], list(lines[setting].values()))
-        ax.set_title(style.literal(settings[setting].label))
+        varying = [line for name, line in zip(lines[code], handles, strict=True) if len(set(known[name])) > 1]
+        if varying:
+            ax.legend(handles=varying, loc="best", handlelength=2.6)
+        _loss_limits(ax, frame[frame["setting"] == code], list(lines[code].values()))
+        ax.set_title(literal(settings[code].label))
         if place + columns < len(drawn):
             ax.set_xlabel("")
         if place % columns == 0:
@@ -77,9 +78,9 @@ def loss(dir: Dir) -> Plot:
 
 def _key(axes: list[Axes]) -> list[Any]:
     """One entry for each kind of curve, in the order of interest."""
-    found = {artist.get_label(): artist for ax in axes for artist in [*ax.lines, *ax.collections]}
+    artists = {artist.get_label(): artist for ax in axes for artist in [*ax.lines, *ax.collections]}
     order = ["loss", "loss, median", BAND, "best replica", "worst replica", "fit", "regulariser"]
-    return [found[label] for label in order if label in found]
+    return [artists[label] for label in order if label in artists]
 
 
 def _loss_panel(ax: Axes, frame: pd.DataFrame) -> None:
@@ -90,8 +91,8 @@ def _loss_panel(ax: Axes, frame: pd.DataFrame) -> None:
     total = curves["loss"]
     single = int(total["replicas"].max()) < 2
     if not single:
-        kept = thin(total["step"], total["q25"], total["q75"])
-        steps, low, high = (total[name][kept] for name in ("step", "q25", "q75"))
+        points = thin(total["step"], total["q25"], total["q75"])
+        steps, low, high = (total[name][points] for name in ("step", "q25", "q75"))
         ax.fill_between(steps, low, high, color=style.BLUE, alpha=0.25, lw=0, label=BAND)
         for name, replica, dashes in _extremes(frame[frame["measure"] == "loss"]):
             _line(ax, replica["step"], replica["value"], color="#6B6B6B", ls=dashes, lw=0.9, label=name)
@@ -100,8 +101,8 @@ def _loss_panel(ax: Axes, frame: pd.DataFrame) -> None:
 
 
 def _line(ax: Axes, steps: style.Values, values: style.Values, **look: Any) -> None:
-    kept = thin(steps, values)
-    ax.plot(steps[kept], values[kept], **look)
+    points = thin(steps, values)
+    ax.plot(steps[points], values[points], **look)
 
 
 def _curve(part: pd.DataFrame) -> dict[str, style.Values]:
@@ -112,15 +113,15 @@ def _curve(part: pd.DataFrame) -> dict[str, style.Values]:
 def _extremes(frame: pd.DataFrame) -> list[tuple[str, dict[str, style.Values], Any]]:
     """The replicas with the lowest and the highest final loss; one that diverged (NaN) counts as highest."""
     last = frame[frame["step"] == frame["step"].max()].set_index("replica")["value"].fillna(np.inf)
-    found: list[tuple[str, dict[str, style.Values], Any]] = []
+    curves: list[tuple[str, dict[str, style.Values], Any]] = []
     for name, replica, line in (("best replica", last.idxmin(), "-"), ("worst replica", last.idxmax(), "--")):
         rows = frame[frame["replica"] == replica].sort_values("step")
-        found.append((name, {key: rows[key].to_numpy(dtype=float) for key in ("step", "value")}, line))
-    return found
+        curves.append((name, {key: rows[key].to_numpy(dtype=float) for key in ("step", "value")}, line))
+    return curves
 
 
 def _reference(ax: Axes, name: str, value: float, look: tuple[str, Any]) -> Line2D:
-    label = f"{style.literal(name.upper())} {value:.7g}"
+    label = f"{literal(name.upper())} {value:.7g}"
     return ax.axhline(value, color=look[0], ls=look[1], lw=1.4, label=label)
 
 
@@ -129,8 +130,10 @@ def _loss_limits(ax: Axes, frame: pd.DataFrame, references: list[float]) -> None
     values = frame["value"].where(np.isfinite(frame["value"]) & (frame["value"] > 0))
     total = pd.concat([values[frame["measure"] == "loss"], pd.Series([v for v in references if v > 0])])
     if total.notna().any():
-        low = max(values.min(), total.min() / 4) / 1.15
+        low = np.nanmax([values.min(), total.min() / 4]) / 1.15
         high = min(total.max(), total.min() * 1e8) * 1.15
+        if low >= high:  # only fit or regulariser are positive, and lie above the theory lines
+            return
         ax.set_yscale("log")
         style.log_axis(ax.yaxis, low, high)
         ax.set_ylim(low, high)
@@ -146,13 +149,13 @@ def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int]) -> 
         wide = ordered[0] > 0 and ordered[-1] > 10 * ordered[0]
         scale = ScalarMappable((LogNorm if wide else Normalize)(ordered[0], ordered[-1]), "viridis")
         tints = list(scale.to_rgba(np.array(numbers)))
-        figure.colorbar(scale, ax=ax, label=style.literal(name))
+        figure.colorbar(scale, ax=ax, label=literal(name))
     else:
         tints = style.colours(len(settings))
-    for setting, code, tint in zip(settings, codes, tints):
+    for setting, code, tint in zip(settings, codes, tints, strict=True):
         part = table[table["setting"] == code]
         steps, median = part["step"].to_numpy(dtype=float), part["median"].to_numpy(dtype=float)
-        _line(ax, steps, median, color=tint, lw=1.2, label=style.literal(setting.label))
+        _line(ax, steps, median, color=tint, lw=1.2, label=literal(setting.label))
     if name is None and len(settings) <= 20:
         figure.legend(loc="outside right upper")
     _loss_limits(ax, frame[frame["measure"] == "loss"], [])

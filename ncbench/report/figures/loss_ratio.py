@@ -1,12 +1,15 @@
-"""Figures of what was reached, as a multiple of the loss of deep neural collapse: Figure 3 of arXiv 2405.14468."""
+"""Figure of what training reached, as a multiple of the loss of deep neural collapse: Figure 3 of arXiv 2405.14468."""
 
 import math
+
+import numpy as np
 
 from ncbench.records.load import load_references
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, loss_over_dnc
+from ncbench.report.selectors import NoRecordsError, require_finite
+from ncbench.report.settings import loss_over_dnc
 
 HIGHEST = 1.3  # of the axis: runs that lost directions end at several times the DNC loss and would flatten the rest
 NEAR = 0.01  # a replica whose loss is within this part of the DNC loss has found a DNC solution
@@ -23,18 +26,22 @@ def loss_ratio(dir: Dir) -> Plot:
     curves = references[(references["measure"] == "curve") & references["values"].notna()]
     if curves.empty:
         raise NoRecordsError("no curve of closed forms recorded")
-    arguments = {str(run): given for run, given in zip(curves["run"], curves["arguments"])}
-    lines = {int(given["depth"]): values for given, values in zip(curves["arguments"], curves["values"])}
+    arguments = {str(run): given for run, given in zip(curves["run"], curves["arguments"], strict=True)}
+    lines = {int(given["depth"]): values for given, values in zip(curves["arguments"], curves["values"], strict=True)}
     points = loss_over_dnc(dir)
+    if points.empty:
+        raise NoRecordsError("no run with a DNC line")
+    require_finite(points["value"], "the loss over the DNC loss")
+    points = points[np.isfinite(points["value"])]
     for column, argument in (("depth", "depth"), ("classes", "num_classes")):
         points[column] = points["run"].map({run: given[argument] for run, given in arguments.items()})
-    tints = dict(zip(sorted(lines), style.colours(len(lines))))
+    tints = dict(zip(sorted(lines), style.colours(len(lines)), strict=True))
     figure, axes = panels(1, 1, 5.6, 3.8)
     ax = axes[0, 0]
     for place, (depth, curve) in enumerate(sorted(lines.items())):
         ax.plot(curve["r"], curve["ratio"], color=tints[depth], label=f"SRG / DNC, L = {depth} (closed form)")
-        here = points[points["depth"] == depth]
-        for classes, part in here.groupby("classes"):
+        of_depth = points[points["depth"] == depth]
+        for classes, part in of_depth.groupby("classes"):
             x = vertices(int(str(classes))) + 0.07 * (place - (len(lines) - 1) / 2)
             low, median, high = part["value"].quantile([0.25, 0.5, 0.75])
             ax.errorbar(x, median, [[median - low], [high - median]], color=tints[depth], capsize=2, marker="_", lw=1)

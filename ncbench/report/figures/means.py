@@ -8,12 +8,12 @@ import pandas as pd
 from ncbench.records.layers import head_number
 from ncbench.records.load import load_means
 from ncbench.records.runs import Dir
-from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, UndefinedError
 from ncbench.report.settings import best_replicas, find_settings, with_setting
 
-MOST_CELLS = 3
+MOST_SETTINGS = 3
 MOST_NEURONS = 40
 SMALL = 1e-2  # a neuron whose largest mean is below this part of the layer's largest is not drawn
 
@@ -32,13 +32,15 @@ def means(dir: Dir) -> Plot:
         raise NoRecordsError("no class means recorded yet")
     best = best_replicas(dir)
     rows = []
-    for setting in sorted(frame["setting"].unique())[:MOST_CELLS]:
-        here = frame[(frame["setting"] == setting) & (frame["replica"] == best.get(setting, 0))]
-        shown = _panels(here)
-        if shown:
-            rows.append((f"{style.wrapped(settings[setting].label, 20)}\nreplica {best.get(setting, 0)}", shown))
+    for code in sorted(frame["setting"].unique())[:MOST_SETTINGS]:
+        replica = best.get(code, 0)
+        matrices = _panels(frame[(frame["setting"] == code) & (frame["replica"] == replica)])
+        if matrices:
+            rows.append((f"{wrapped(settings[code].label, 20)}\nreplica {replica}", matrices))
     if not rows:
         raise NoRecordsError("no class means of a head with hidden layers recorded")
+    if not all(np.isfinite(M).all() for _, matrices in rows for M in matrices.values()):
+        raise UndefinedError("the class means of the best replica are not finite")
     return _draw(rows)
 
 
@@ -59,19 +61,19 @@ def arranged(M: Values) -> Values:
     [[3.0, 0.0], [0.0, 2.0]]
     """
     size = np.abs(M).max(axis=1)
-    kept = M[size > SMALL * max(size.max(), np.finfo(float).tiny)][:MOST_NEURONS]
-    if not len(kept):
+    answering = M[size > SMALL * max(size.max(), np.finfo(float).tiny)][:MOST_NEURONS]
+    if not len(answering):
         return M[:1]
-    active = np.abs(kept) > SMALL * np.abs(kept).max()
-    order = np.lexsort([*(-np.abs(kept).max(axis=1))[None], *(~active.T)[::-1]])
-    return np.asarray(kept[order])
+    active = np.abs(answering) > SMALL * np.abs(answering).max()
+    order = np.lexsort([*(-np.abs(answering).max(axis=1))[None], *(~active.T)[::-1]])
+    return np.asarray(answering[order])
 
 
 def _draw(rows: list[tuple[str, dict[str, Values]]]) -> Plot:
     titles = list(dict.fromkeys(title for _, matrices in rows for title in matrices))
     figure, axes = panels(len(rows), len(titles), 1.9, 2.4)
-    for row, (label, matrices) in zip(axes, rows):
-        for ax, title in zip(row, titles):
+    for row, (label, matrices) in zip(axes, rows, strict=True):
+        for ax, title in zip(row, titles, strict=True):
             ax.grid(visible=False)
             _panel(ax, matrices.get(title), title)
         row[0].set_ylabel(f"{label}\nneurons", fontsize=8)
@@ -87,4 +89,4 @@ def _panel(ax: Any, M: Values | None, title: str) -> None:
         return
     top = float(np.abs(M).max()) or 1.0
     ax.imshow(M, aspect="auto", interpolation="nearest", cmap="RdBu_r", vmin=-top, vmax=top)
-    ax.set_title(f"{style.literal(title)}\n±{top:.2g}", fontsize=8)
+    ax.set_title(f"{literal(title)}\n±{top:.2g}", fontsize=8)

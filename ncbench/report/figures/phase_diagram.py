@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from ncbench.records.load import load_final, load_references, load_replicas, load_run_info
 from ncbench.records.runs import Dir, frozen
 from ncbench.report.figures import style
-from ncbench.report.figures.formulas import formulas_of, line_label
+from ncbench.report.figures.labels import formulas_of, line_label, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.selectors import NoRecordsError
 from ncbench.report.settings import describe, known_values, varying_names
@@ -47,7 +47,9 @@ def phase_diagram(dir: Dir) -> Plot:
     figure, axes = panels(-(-len(shown) // columns), columns, 4.6 if columns == 1 else 3.6, 3.7)
     names = {str(name): [float(v) for v in rows["value"]] for name, rows in lines.groupby("name", observed=True)}
     styles = itertools.cycle(style.REFERENCE_STYLES[::2])  # the green is one of the map's own
-    looks: dict[str, dict[str, Any]] = {name: {"color": colour, "ls": ls} for name, (colour, ls) in zip(names, styles)}
+    looks: dict[str, dict[str, Any]] = {}
+    for name, (colour, dashes) in zip(names, styles, strict=False):  # the styles repeat for ever
+        looks[name] = {"color": colour, "ls": dashes}
     image: Any = None
     for ax, panel in itertools.zip_longest(axes.flat, shown):
         if panel is None:
@@ -59,7 +61,7 @@ def phase_diagram(dir: Dir) -> Plot:
         for name, rows in lines[lines["panel"] == panel].groupby("name", observed=True):
             look = looks[str(name)]
             ax.plot(rows["weight_decay"], rows["value"], lw=1.8, label=str(name), path_effects=[OUTLINE], **look)
-        ax.set(xlabel="weight decay λ", ylabel="noise σ", title=style.wrapped(panel, 44))
+        ax.set(xlabel="weight decay λ", ylabel="noise σ", title=wrapped(panel, 44))
     label = "tail $r_K$: largest of the layers,\nmedian over replicas"
     figure.colorbar(image, ax=axes, label=label, extend="min", shrink=min(1.0, 1.1 - 0.1 * len(axes)))
     formulas, letters = formulas_of(lines), 26 * columns + 40
@@ -88,7 +90,7 @@ def _tails(dir: Dir) -> pd.DataFrame:
     # NaN in one layer is NaN for the replica: it has no largest tail.
     worst = frame.groupby(["run", "replica"])["value"].agg(lambda tails: tails.max(skipna=False)).reset_index()
     diverged = {(run, i) for run, info in load_run_info(dir).items() for i in frozen(info, "diverged")}
-    worst.loc[[key in diverged for key in zip(worst["run"], worst["replica"])], "value"] = np.nan
+    worst.loc[[key in diverged for key in zip(worst["run"], worst["replica"], strict=True)], "value"] = np.nan
     others = [name for name in varying_names(replicas) if name not in (*AXES, "noise_ratio")]
     table = worst.merge(replicas.astype({"run": str}), on=["run", "replica"])
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in (*AXES, "noise_ratio")}
@@ -105,13 +107,13 @@ def _lines(dir: Dir, table: pd.DataFrame) -> pd.DataFrame:
     references = references[(references["measure"] == "noise") & references["value"].notna()]
     rows = []
     for row in references.to_dict("records"):
-        here = table[table["run"] == str(row["run"])]
-        here = here if row["replicas"] is None else here[here["replica"].isin(row["replicas"])]
-        for panel, decay in here[["panel", "weight_decay"]].drop_duplicates().itertuples(index=False):
+        replicas = table[table["run"] == str(row["run"])]
+        replicas = replicas if row["replicas"] is None else replicas[replicas["replica"].isin(row["replicas"])]
+        for panel, decay in replicas[["panel", "weight_decay"]].drop_duplicates().itertuples(index=False):
             rows.append((row["name"], panel, decay, row["value"], row["formula"]))
-    found = pd.DataFrame(rows, columns=["name", "panel", "weight_decay", "value", "formula"]).drop_duplicates()
-    found["name"] = pd.Categorical(found["name"], categories=list(references["name"].unique()))
-    return found.sort_values(["name", "weight_decay"])
+    lines = pd.DataFrame(rows, columns=["name", "panel", "weight_decay", "value", "formula"]).drop_duplicates()
+    lines["name"] = pd.Categorical(lines["name"], categories=list(references["name"].unique()))
+    return lines.sort_values(["name", "weight_decay"])
 
 
 def _medians(table: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +122,7 @@ def _medians(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(ax: Axes, medians: pd.DataFrame) -> Any:
-    """Coloured settings between the geometric means of neighbours; squares where the points are no grid.
+    """Coloured cells between the geometric means of neighbours; squares where the points are no grid.
 
     A grid may be sheared: noise = q sqrt(weight_decay) for every pair of a decay and a ratio q.
     """
@@ -141,7 +143,7 @@ def _cells(ax: Axes, medians: pd.DataFrame) -> Any:
 
 
 def _edges(values: Values) -> Values:
-    """Borders of settings around ascending values: geometric means, and as far again at the ends."""
+    """Borders of cells around ascending values: geometric means, and as far again at the ends."""
     logs = np.log(values)
     middle = (logs[1:] + logs[:-1]) / 2
     edges: Values = np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
@@ -150,9 +152,9 @@ def _edges(values: Values) -> Values:
 
 def _crossings(ax: Axes, medians: pd.DataFrame) -> None:
     known = medians[medians["value"].notna()].sort_values("noise")
-    found = {
+    crossings = {
         float(str(decay)): crossing(list(rows["noise"]), list(rows["value"]), THRESHOLD)
         for decay, rows in known.groupby("weight_decay")
     }
-    kept = {decay: noise for decay, noise in found.items() if np.isfinite(noise)}
-    ax.plot(list(kept), list(kept.values()), color="black", marker="o", ms=4, lw=1.3, label=CROSSED)
+    finite = {decay: noise for decay, noise in crossings.items() if np.isfinite(noise)}
+    ax.plot(list(finite), list(finite.values()), color="black", marker="o", ms=4, lw=1.3, label=CROSSED)

@@ -13,9 +13,10 @@ from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_references, load_replicas
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
-from ncbench.report.figures.formulas import formulas_of, line_label
+from ncbench.report.figures.labels import formulas_of, line_label, literal
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.measures import known_measures
+from ncbench.report.selectors import NoRecordsError, require_finite
 from ncbench.report.settings import describe, known_values, sort_key, varying_names
 
 ELSEWHERE = ("loss", "spectra", "curve", "noise")  # measures whose lines have a figure of their own
@@ -35,36 +36,38 @@ def predicted(dir: Dir) -> Plot:
     panel for each measure, at most six. A zero stands at the left; on a logarithmic axis values below 1e-8 stand there.
     """
     references = load_references(dir)
-    known = references[~references["measure"].isin(ELSEWHERE) & references["value"].notna()]
-    references = references[references["name"].isin(known["name"]) & references["measure"].isin(known["measure"])]
+    stated = references[~references["measure"].isin(ELSEWHERE) & references["value"].notna()]
+    references = references[references["name"].isin(stated["name"]) & references["measure"].isin(stated["measure"])]
     if references.empty:
         raise NoRecordsError("no theory line of another measure than the loss")
     replicas = load_replicas(dir)
     name, others = _axis(replicas)
     table = _compared(dir, references)
     table = table.merge(replicas.astype({"run": str}).drop(columns="seed"), on=["run", "replica"])
-    table = table[pd.to_numeric(table[name], errors="coerce").notna() & table["value"].notna()]
+    table = table[pd.to_numeric(table[name], errors="coerce").notna()]
     if table.empty:
         raise NoRecordsError("what the theory lines are about is not recorded")
+    require_finite(table["value"], ", ".join(dict.fromkeys(table["measure"])))
+    table = table[np.isfinite(table["value"])]
     varying = [other for other in others if table[other].nunique(dropna=False) > 1]
     values = known_values(table, varying)
-    table = table.assign(x=table[name].astype(float), group=[describe(one) for one in values])
-    order = {describe(one): [sort_key(value) for value in one.values()] for one in values}
+    table = table.assign(x=table[name].astype(float), group=[describe(of_replica) for of_replica in values])
+    order = {describe(of_replica): list(map(sort_key, of_replica.values())) for of_replica in values}
     groups = sorted(order, key=lambda group: order[group])
     measures = list(dict.fromkeys(table["measure"]))
     shown = measures[: style.MAX_PANELS]
     columns = 2 if len(shown) == 4 else min(len(shown), 3)
     figure, axes = panels(-(-len(shown) // columns), columns, 5.0 if columns == 1 else 3.5, 3.3)
-    looks = _looks(table, groups)
+    looks, known = _looks(table, groups), known_measures(dir, shown)
     for ax, measure in itertools.zip_longest(axes.flat, shown):
         if measure is None:
             ax.set_axis_off()
             continue
         part = table[table["measure"] == measure]
         for (line, group), rows in part.groupby(["line", "group"], sort=False):
-            _one(ax, rows, looks[str(line), str(group)])
+            _series(ax, rows, looks[str(line), str(group)])
         _scales(ax, part, name)
-        ax.set_ylabel(style.literal(measure))
+        ax.set_ylabel(known[measure].axis_label)
     _legend(figure, table[table["measure"].isin(shown)], groups, looks, int(40 + 30 * columns))
     style.note_missing(figure, len(measures) - len(shown))
     return figure
@@ -89,15 +92,16 @@ def _compared(dir: Dir, references: pd.DataFrame) -> pd.DataFrame:
     frame = frame.astype({"run": str, "layer": str, "stage": str, "measure": str})
     rows = []
     for line in references.to_dict("records"):
-        here = frame[(frame["run"] == str(line["run"])) & (frame["measure"] == line["measure"])]
-        here = here[here["layer"].isin(line["layers"])] if line["layers"] else here[here["layer"] == ""]
+        recorded = frame[(frame["run"] == str(line["run"])) & (frame["measure"] == line["measure"])]
+        in_layers = recorded["layer"].isin(line["layers"] or [""])
+        recorded = recorded[in_layers]
         if line["layers"] and line["stage"]:
-            here = here[here["stage"] == line["stage"]]
+            recorded = recorded[recorded["stage"] == line["stage"]]
         if line["replicas"] is not None:
-            here = here[here["replica"].isin(line["replicas"])]
-        for replica, value in here.groupby("replica")["value"].mean().items():
-            known = (line["name"], line["measure"], line["formula"] or "", line["value"], value)
-            rows.append((str(line["run"]), int(str(replica)), *known))
+            recorded = recorded[recorded["replica"].isin(line["replicas"])]
+        for replica, value in recorded.groupby("replica")["value"].mean().items():
+            compared = (line["name"], line["measure"], line["formula"] or "", line["value"], value)
+            rows.append((str(line["run"]), int(str(replica)), *compared))
     return pd.DataFrame(rows, columns=["run", "replica", *NAMES, "theory", "value"])
 
 
@@ -107,24 +111,24 @@ def _looks(table: pd.DataFrame, groups: list[str]) -> dict[tuple[str, str], dict
     tints = style.colours(len(groups))
     looks = {}
     for place, line in enumerate(lines):
-        own, dashes = style.REFERENCE_STYLES[place % len(style.REFERENCE_STYLES)]
+        of_line, dashes = style.REFERENCE_STYLES[place % len(style.REFERENCE_STYLES)]
         marker = style.MARKERS[place % len(style.MARKERS)]
-        for group, tint in zip(groups, tints):
-            colour = own if len(groups) == 1 else tint
+        for group, tint in zip(groups, tints, strict=True):
+            colour = of_line if len(groups) == 1 else tint
             looks[str(line), group] = {"color": colour, "ls": dashes if len(lines) > 1 else "-", "marker": marker}
     return looks
 
 
-def _one(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+def _series(ax: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     theory = rows.dropna(subset="theory").groupby("x")["theory"].median()
     ax.plot(theory.index, theory, color=look["color"], ls=look["ls"], lw=1.4)
-    found = rows.assign(value=rows["value"].where(~(rows["value"] > 0), rows["value"].clip(LOWEST)))
-    found = found.groupby("x")["value"].agg(["median", "min", "max"])
-    median, low, high = (found[column].to_numpy(dtype=float) for column in ("median", "min", "max"))
+    raised = rows.assign(value=rows["value"].where(~(rows["value"] > 0), rows["value"].clip(LOWEST)))
+    recorded = raised.groupby("x")["value"].agg(["median", "min", "max"])
+    median, low, high = (recorded[column].to_numpy(dtype=float) for column in ("median", "min", "max"))
     dots = {"color": look["color"], "marker": look["marker"], "ls": "", "ms": 5, "mec": "black", "mew": 0.5}
     if theory.empty:
-        ax.plot(found.index, median, color=look["color"], ls=":", lw=1.0)  # no theory: only to guide the eye
-    ax.errorbar(found.index, median, yerr=[median - low, high - median], capsize=2, lw=1, **dots)
+        ax.plot(recorded.index, median, color=look["color"], ls=":", lw=1.0)  # no theory: only to guide the eye
+    ax.errorbar(recorded.index, median, yerr=[median - low, high - median], capsize=2, lw=1, **dots)
 
 
 def _scales(ax: Axes, part: pd.DataFrame, name: str) -> None:
@@ -142,7 +146,7 @@ def _scales(ax: Axes, part: pd.DataFrame, name: str) -> None:
         style.log_axis(ax.yaxis, low, high)
         if high < 5 * low:  # the digits 1 to 9 alone would leave half of such an axis empty
             ax.yaxis.set_major_locator(MaxNLocator(6))
-    ax.set_xlabel(style.literal(name))
+    ax.set_xlabel(literal(name))
 
 
 def _legend(
@@ -157,7 +161,7 @@ def _legend(
         handles.append(Line2D([], [], ms=5, mec="black", mew=0.5, label=label, **look))
     for group in groups[:MOST_GROUPS] if len(groups) > 1 else []:
         tint = looks[str(table["line"].iloc[0]), group]["color"]
-        handles.append(Line2D([], [], color=tint, lw=4, label=style.literal(group)))
+        handles.append(Line2D([], [], color=tint, lw=4, label=literal(group)))
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.2 * max(0, len(handles) - 5))  # the legend takes a row for each
     figure.legend(handles=handles, loc="outside lower center", handlelength=2.8)

@@ -11,11 +11,13 @@ from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.measures import MEASURES
+from ncbench.report.selectors import NoRecordsError, require_finite
 from ncbench.report.settings import Setting, find_settings, quartiles, with_setting
 
-OVER_TIME = {"rank": "numerical rank over time", "effective_rank": "effective rank over time"}
+OVER_TIME = ("rank", "effective_rank")
 AT_END = {"pre": (style.BLUE, "o"), "post": (style.ORANGE, "s"), "weight": (style.GREEN, "^")}
 MOST_STEPS = 120
 
@@ -29,10 +31,11 @@ def rank(dir: Dir, split: str = "train") -> Plot:
     settings become one table of final numerical ranks in colour.
     """
     settings = find_settings(dir)
-    frame = load_measures(dir, measures=list(OVER_TIME))
+    frame = load_measures(dir, measures=OVER_TIME)
     frame = with_setting(frame[frame["split"].isin(rows_of_split(split))], settings)
     if frame.empty:
         raise NoRecordsError("no rank recorded yet")
+    require_finite(frame["value"], "the rank")
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])
     shown = sorted(table["setting"].unique())
     if len(shown) > style.MAX_PANELS:
@@ -41,14 +44,14 @@ def rank(dir: Dir, split: str = "train") -> Plot:
     highest = table[table["stage"] != "weight"]["median"].max()
     height = 1.3 + 0.22 * len(series)
     figure, axes = panels(len(shown), 3, 3.5, max(height, 2.6))
-    for row, setting in enumerate(shown):
-        here = table[table["setting"] == setting]
-        for ax, (measure, title) in zip(axes[row], OVER_TIME.items()):
-            means = here[(here["measure"] == measure) & (here["stage"] != "weight")]
+    for row, code in enumerate(shown):
+        of_setting = table[table["setting"] == code]
+        for ax, measure in zip(axes[row, :2], OVER_TIME, strict=True):
+            means = of_setting[(of_setting["measure"] == measure) & (of_setting["stage"] != "weight")]
             image = _over_time(ax, means, series, highest)
-            ax.set_title(title if row == 0 else "")
+            ax.set_title(f"{MEASURES[measure].axis_label} over time" if row == 0 else "")
         axes[row, 1].set_yticklabels([])
-        last = here[(here["measure"] == "rank") & (here["step"] == here["step"].max())]
+        last = of_setting[(of_setting["measure"] == "rank") & (of_setting["step"] == of_setting["step"].max())]
         _at_end(axes[row, 2], last, list(dict.fromkeys(layer for layer, _ in series)))
         axes[row, 2].set_title("numerical rank at the end" if row == 0 else "")
         if row < len(shown) - 1:
@@ -56,7 +59,7 @@ def rank(dir: Dir, split: str = "train") -> Plot:
                 ax.set_xlabel("")
             axes[row, 2].set_xticklabels([])
         if len(shown) > 1:
-            axes[row, 0].set_ylabel(style.wrapped(settings[setting].label))
+            axes[row, 0].set_ylabel(wrapped(settings[code].label))
     ticks, short = MaxNLocator(integer=True), min(1.0, 2 / len(shown))
     figure.colorbar(image, ax=axes[:, 1], label="rank of class means, median", ticks=ticks, shrink=short)
     axes[0, 2].legend(loc="best", handletextpad=0.2)
@@ -66,7 +69,7 @@ def rank(dir: Dir, split: str = "train") -> Plot:
 def _series(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Pairs of layer and stage from input to output."""
     pairs = table[["layer", "stage"]].drop_duplicates().sort_values(["layer", "stage"])
-    return list(zip(pairs["layer"], pairs["stage"]))
+    return list(zip(pairs["layer"], pairs["stage"], strict=True))
 
 
 def _over_time(ax: Axes, table: pd.DataFrame, series: list[tuple[str, str]], highest: float) -> Any:
@@ -88,7 +91,7 @@ def _over_time(ax: Axes, table: pd.DataFrame, series: list[tuple[str, str]], hig
         rasterized=True,
     )
     ax.grid(visible=False)
-    ax.set_yticks(range(len(series)), [style.literal(f"{layer} {stage}") for layer, stage in series])
+    ax.set_yticks(range(len(series)), [literal(f"{layer} {stage}") for layer, stage in series])
     ax.invert_yaxis()
     style.step_axis(ax)
     ax.set_xlim(right=steps[-1] if len(steps) > 1 else None)
@@ -110,7 +113,7 @@ def _at_end(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
             x = np.array([layers.index(layer) for layer in part["layer"]]) + (place - 1) * 0.22
             ax.vlines(x, part["min"], part["max"], color=colour, lw=1.2, alpha=0.6)
             ax.plot(x, part["median"], color=colour, marker=marker, ms=4.5, ls="", label=stage)
-    ax.set_xticks(range(len(layers)), [style.literal(name) for name in layers], rotation=40, ha="right")
+    ax.set_xticks(range(len(layers)), [literal(name) for name in layers], rotation=40, ha="right")
     ax.set_xlim(-0.6, len(layers) - 0.4)
     ax.set_ylim(bottom=0)
     ax.margins(y=0.25)
@@ -123,15 +126,16 @@ def _ranks_at_end(table: pd.DataFrame, settings: list[Setting], shown: list[int]
     table = table[table["step"] == table.groupby("setting")["step"].transform("max")]
     series = sorted(_series(table), key=lambda pair: pair[1] == "weight")
     grid = np.full((len(shown), len(series)), np.nan)
-    for setting, layer, stage, median in zip(table["setting"], table["layer"], table["stage"], table["median"]):
-        grid[shown.index(setting), series.index((layer, stage))] = median
+    columns = (table[name] for name in ("setting", "layer", "stage", "median"))
+    for code, layer, stage, median in zip(*columns, strict=True):
+        grid[shown.index(code), series.index((layer, stage))] = median
     figure, axes = panels(1, 1, 3.4 + 0.4 * len(series), 1.6 + 0.2 * len(shown))
     ax = axes[0, 0]
     image = ax.imshow(grid, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
     ax.grid(visible=False)
-    names = [style.literal(f"{layer} {stage}") for layer, stage in series]
+    names = [literal(f"{layer} {stage}") for layer, stage in series]
     ax.set_xticks(range(len(series)), names, rotation=40, ha="right")
-    ax.set_yticks(range(len(shown)), [style.literal(settings[setting].label) for setting in shown])
+    ax.set_yticks(range(len(shown)), [literal(settings[code].label) for code in shown])
     label = "numerical rank at the end, median"
     figure.colorbar(image, ax=ax, label=label, ticks=MaxNLocator(integer=True))
     return figure

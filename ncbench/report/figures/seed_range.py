@@ -11,17 +11,15 @@ from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
-from ncbench.report.selectors import NoRecordsError, mean_over_layers
+from ncbench.report.measures import MEASURES
+from ncbench.report.selectors import NoRecordsError, mean_over_layers, require_finite
 from ncbench.report.settings import find_settings, quartiles, with_setting
 
 MANY = 10  # replicas from which on their range says something
-QUANTITIES = {
-    "loss": ("", "loss"),
-    "tcv": ("post", "TCV, mean of the hidden layers"),
-    "tail": ("weight", "tail $r_K$, mean of the inner matrices"),
-    "stable_rank": ("weight", "stable rank, mean of the inner matrices"),
-}
+OF_STAGE = {"": "", "post": ", mean of the hidden layers", "weight": ", mean of the inner matrices"}
+QUANTITIES = {"loss": "", "tcv": "post", "tail": "weight", "stable_rank": "weight"}  # measure -> stage
 
 
 @styled
@@ -39,19 +37,20 @@ def seed_range(dir: Dir) -> Plot:
     frame = frame[frame["setting"].isin(shown)]
     if frame.empty:
         raise NoRecordsError(f"no {MANY} replicas of the same settings")
-    tints = dict(zip(shown, style.colours(len(shown))))
+    require_finite(frame["value"], ", ".join(QUANTITIES))
+    tints = dict(zip(shown, style.colours(len(shown)), strict=True))
     figure, axes = panels(2, 2, 4.0, 2.9)
-    for ax, (measure, (stage, label)) in zip(axes.flat, QUANTITIES.items()):
+    for ax, (measure, stage) in zip(axes.flat, QUANTITIES.items(), strict=True):
         means = _means(frame, measure, stage)
         table = quartiles(means, ["setting", "step"])
         for code, rows in table.groupby("setting"):
             _shadow(ax, rows, tints[int(str(code))])
-        ax.set_ylabel(label)
+        ax.set_ylabel(MEASURES[measure].axis_label + OF_STAGE[stage])
         style.step_axis(ax)
-        if measure in ("loss", "tcv", "tail"):
+        if MEASURES[measure].scale == "log":
             log_if_positive(ax)
     handles: list[Any] = [
-        Line2D([], [], color=tint, lw=2, label=style.literal(settings[code].label)) for code, tint in tints.items()
+        Line2D([], [], color=tint, lw=2, label=literal(settings[code].label)) for code, tint in tints.items()
     ]
     handles += [Patch(color="#808080", alpha=0.3, lw=0, label="from least to largest")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -12,17 +12,16 @@ from ncbench.records.layers import head_layer, rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
-from ncbench.report.selectors import NoRecordsError, head_depths, mean_over_layers
+from ncbench.report.measures import MEASURES
+from ncbench.report.selectors import NoRecordsError, head_depths, mean_over_layers, require_finite
 from ncbench.report.settings import describe, find_settings, sort_key, with_setting
 
 SIZES = ("width", "depth")
 STATIONARY = 1e-3  # of grad_max: a network with a larger gradient has not arrived anywhere
-MEASURES = {
-    "stable_rank": ("weight", "stable rank, inner weights"),
-    "rank": ("weight", "numerical rank, inner weights"),
-    "tcv_relative": ("post", "TCV / total variance, hidden layers"),
-}
+OF_STAGE = {"weight": ", inner weights", "post": ", hidden layers"}
+QUANTITIES = {"stable_rank": "weight", "rank": "weight", "tcv_relative": "post"}  # measure -> stage
 MOST_GROUPS = 12
 
 
@@ -52,28 +51,32 @@ def size_scaling(dir: Dir) -> Plot:
     }
     order = sorted({describe(values): list(map(sort_key, values.values())) for values in others.values()}.items())
     groups = [name for name, _ in sorted(order, key=lambda group: group[1])]
-    tints = dict(zip(groups, style.colours(len(groups))))
-    figure, axes = panels(1, len(MEASURES), 3.3, 3.2)
-    known, left_out = 0, 0
-    for ax, (measure, (stage, label)) in zip(axes[0], MEASURES.items()):
+    tints = dict(zip(groups, style.colours(len(groups)), strict=True))
+    figure, axes = panels(1, len(QUANTITIES), 3.3, 3.2)
+    drawn, left_out = [], 0
+    for ax, (measure, stage) in zip(axes[0], QUANTITIES.items(), strict=True):
         table = _means(frame, measure, stage)
-        known += len(table)
-        table = table.assign(x=table["setting"].map(place), group=[describe(others[i]) for i in table["setting"]])
-        still = np.array([key not in moving for key in zip(table["setting"], table["replica"])], dtype=bool)
+        table["value"] = table["value"].where(np.isfinite(table["value"]))
+        drawn += list(table["value"])
+        table = table.assign(x=table["setting"].map(place), group=[describe(others[code]) for code in table["setting"]])
+        still = np.array(
+            [key not in moving for key in zip(table["setting"], table["replica"], strict=True)], dtype=bool
+        )
         left_out = max(left_out, int((~still).sum()))
         for group in groups:
             _line(ax, table[still & (table["group"] == group)], tints[group])
         lost = table[~still]
         ax.plot(lost["x"], lost["value"], ls="", marker="o", ms=4.5, mfc="none", mec="#808080", zorder=3)
-        ax.set_ylabel(label)
-        if stage == "weight" and len(table):
+        ax.set_ylabel(MEASURES[measure].axis_label + OF_STAGE[stage])
+        if stage == "weight" and (table["value"] > 0).any():
             ax.set_ylim(0, 1.05 * ax.dataLim.y1)
         _x_axis(ax, size, sorted({x for x in place.values() if x is not None}))
-    if not known:
+    if not drawn:
         raise NoRecordsError("no rank of inner weights recorded")
+    require_finite(drawn, ", ".join(QUANTITIES))
     log_if_positive(axes[0, 2])
     handles = [
-        Line2D([], [], color=tint, marker="o", ms=4, label=style.literal(group or "median"))
+        Line2D([], [], color=tint, marker="o", ms=4, label=literal(group or "median"))
         for group, tint in list(tints.items())[:MOST_GROUPS]
     ]
     if left_out:
@@ -92,7 +95,7 @@ def _moving(frame: pd.DataFrame) -> set[tuple[int, int]]:
     """Setting and replica of the networks that are not stationary; a gradient that is not recorded counts as none."""
     gradients = frame[frame["measure"] == "grad_max"]
     far = gradients[~(gradients["value"] < STATIONARY)]
-    return set(zip(far["setting"], far["replica"]))
+    return set(zip(far["setting"], far["replica"], strict=True))
 
 
 def _means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
@@ -106,11 +109,11 @@ def _means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
 
 
 def _line(ax: Axes, table: pd.DataFrame, tint: Any) -> None:
-    found = table.dropna().groupby("x")["value"].agg(["median", "min", "max"])
-    if len(found):
-        median = found["median"].to_numpy(dtype=float)
-        ranges = [median - found["min"].to_numpy(dtype=float), found["max"].to_numpy(dtype=float) - median]
-        ax.errorbar(found.index, median, yerr=ranges, color=tint, marker="o", ms=4, lw=1.3, capsize=2)
+    sizes = table.dropna().groupby("x")["value"].agg(["median", "min", "max"])
+    if len(sizes):
+        median = sizes["median"].to_numpy(dtype=float)
+        ranges = [median - sizes["min"].to_numpy(dtype=float), sizes["max"].to_numpy(dtype=float) - median]
+        ax.errorbar(sizes.index, median, yerr=ranges, color=tint, marker="o", ms=4, lw=1.3, capsize=2)
 
 
 def _x_axis(ax: Axes, size: str, values: list[float]) -> None:

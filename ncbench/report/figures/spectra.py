@@ -13,8 +13,9 @@ from ncbench.records.layers import layer_key
 from ncbench.records.load import load_references, load_spectra
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError
+from ncbench.report.selectors import NoRecordsError, require_finite
 from ncbench.report.settings import Setting, best_replicas, find_settings, quartiles, references_of, with_setting
 
 STAGES = {"pre": "class means, pre-activation", "post": "class means, post-activation", "weight": "weights"}
@@ -24,7 +25,7 @@ RATIO = r"$\sigma_i / \sigma_1$"
 PREDICTED = [
     {"marker": marker, "ms": size, "mec": colour, "mfc": "none", "mew": width}
     for (colour, _), (marker, size, width) in zip(
-        style.REFERENCE_STYLES, (("s", 4.2, 0.6), ("D", 5.2, 1.0), ("^", 5.2, 0.8), ("p", 5.2, 0.8))
+        style.REFERENCE_STYLES, (("s", 4.2, 0.6), ("D", 5.2, 1.0), ("^", 5.2, 0.8), ("p", 5.2, 0.8)), strict=True
     )
 ]
 BEST_LOOK = {"marker": "_", "ms": 6, "mew": 1.1, "color": "black"}
@@ -44,6 +45,8 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
     frame = with_setting(load_spectra(dir, steps="last"), settings)
     if frame.empty:
         raise NoRecordsError("no singular values recorded yet")
+    require_finite(frame["singular_value"], "the spectrum")
+    frame["singular_value"] = frame["singular_value"].where(np.isfinite(frame["singular_value"]))
     shown = sorted(frame["setting"].unique())[: style.MAX_PANELS]
     more = frame["setting"].nunique() - len(shown)
     frame = frame[frame["setting"].isin(shown)]
@@ -51,30 +54,28 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
     most = min(MOST_INDICES, int(means.max()) + 3) if len(means) else MOST_INDICES
     table = _relative(frame, most)
     layers = sorted(table["layer"].unique(), key=lambda name: layer_key(name))
-    tints = dict(zip(layers, style.colours(len(layers))))
+    tints = dict(zip(layers, style.colours(len(layers)), strict=True))
     best = _of_best(frame, best_replicas(dir)) if frame.groupby("setting")["replica"].nunique().max() > 1 else {}
-    predicted = _predictions(dir, [settings[i] for i in shown])
+    predicted = _predictions(dir, [settings[code] for code in shown])
     names = dict.fromkeys(name for lines in predicted for name in lines)
     looks: dict[str, dict[str, Any]] = dict(zip(names, itertools.cycle(PREDICTED))) | {BEST: BEST_LOOK}
     figure, axes = panels(len(shown), len(STAGES), 3.6, 3.6 if len(shown) == 1 else 2.5)
-    for row, setting in enumerate(shown):
-        for ax, (stage, title) in zip(axes[row], STAGES.items()):
-            part = table[(table["setting"] == setting) & (table["stage"] == stage)]
+    for row, code in enumerate(shown):
+        for ax, (stage, title) in zip(axes[row], STAGES.items(), strict=True):
+            part = table[(table["setting"] == code) & (table["stage"] == stage)]
             for layer, shift in _spectrum_panel(ax, part, tints, log).items():
                 key = f"{layer}.{stage}"
                 marks = [(lines[key], name) for name, lines in predicted[row].items() if key in lines]
-                marks += [(best[setting, key], BEST)] if (setting, key) in best else []
+                marks += [(best[code, key], BEST)] if (code, key) in best else []
                 for values, name in marks:
                     _markers(ax, values[:most], shift, name, looks[name], log)
             ax.set_title(title if row == 0 else "")
             if row == len(shown) - 1:
                 ax.set_xlabel("index i")
-        axes[row, 0].set_ylabel(_row_label(settings[setting].label, len(shown)))
-    handles = [
-        Line2D([], [], color=tints[layer], marker="o", ms=4, ls="", label=style.literal(layer)) for layer in layers
-    ]
+        axes[row, 0].set_ylabel(_row_label(settings[code].label, len(shown)))
+    handles = [Line2D([], [], color=tints[layer], marker="o", ms=4, ls="", label=literal(layer)) for layer in layers]
     drawn = {line.get_label(): line for ax in axes.flat for line in ax.lines}
-    handles += [drawn[label] for label in map(style.literal, looks) if label in drawn]
+    handles += [drawn[label] for label in map(literal, looks) if label in drawn]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), handletextpad=0.2)
     style.note_missing(figure, more)
     return figure
@@ -116,33 +117,31 @@ def _spectrum_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any], log: b
 def _markers(ax: Axes, values: list[float], shift: float, name: str, look: dict[str, Any], log: bool) -> None:
     """Values from index 1 on; zeros have no place on a logarithmic axis."""
     index, value = np.arange(1, len(values) + 1) + shift, np.array(values, dtype=float)
-    kept = value > 0 if log else np.ones(len(value), dtype=bool)
-    ax.plot(index[kept], value[kept], ls="", label=style.literal(name), **look)
+    drawable = value > 0 if log else np.ones(len(value), dtype=bool)
+    ax.plot(index[drawable], value[drawable], ls="", label=literal(name), **look)
 
 
 def _predictions(dir: Dir, settings: list[Setting]) -> list[dict[str, dict[str, list[float]]]]:
     """For each setting the predicted sigma_i / sigma_1: "SRG (predicted)" -> stage ("head.2.pre") -> values."""
     frame = load_references(dir)
     frame = frame[frame["measure"] == "spectra"]
-    found = []
-    for setting in settings:
-        rows = references_of(frame, setting)
-        found.append(
-            {f"{name.upper()} (predicted)": dict(values) for name, values in zip(rows["name"], rows["values"])}
-        )
-    return found
+    predictions = []
+    for rows in (references_of(frame, setting) for setting in settings):
+        named = zip(rows["name"], rows["values"], strict=True)
+        predictions.append({f"{name.upper()} (predicted)": dict(values) for name, values in named})
+    return predictions
 
 
 def _of_best(frame: pd.DataFrame, best: dict[int, int]) -> dict[tuple[int, str], list[float]]:
-    """sigma_i / sigma_1 of the best replica by setting and stage; a zero matrix has none."""
+    """sigma_i / sigma_1 of the best replica, by code of the setting and by stage; a zero matrix has none."""
     frame = frame[frame["replica"] == frame["setting"].map(best)].sort_values("index")
-    found: dict[tuple[int, str], list[float]] = {}
-    for (setting, layer, stage), part in frame.groupby(["setting", "layer", "stage"], observed=True)["singular_value"]:
+    relative: dict[tuple[int, str], list[float]] = {}
+    for (code, layer, stage), part in frame.groupby(["setting", "layer", "stage"], observed=True)["singular_value"]:
         values = part.to_numpy()
         if values[0] > 0:
-            found[int(str(setting)), f"{layer}.{stage}"] = list(values / values[0])
-    return found
+            relative[int(str(code)), f"{layer}.{stage}"] = list(values / values[0])
+    return relative
 
 
 def _row_label(label: str, rows: int) -> str:
-    return RATIO if rows == 1 else f"{style.wrapped(label)}\n{RATIO}"
+    return RATIO if rows == 1 else f"{wrapped(label)}\n{RATIO}"

@@ -3,7 +3,6 @@
 import functools
 import io
 import re
-import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -124,21 +123,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 
 def colours(count: int) -> list[Any]:
     """`count` colours in an order that the eye reads as one (viridis without its palest end)."""
-    return [mpl.colormaps["viridis"](x) for x in np.linspace(0.0, 0.9, max(count, 1))]
-
-
-def literal(text: object) -> str:
-    """Text from data, protected from being read as mathematics.
-
-    >>> literal("a$b")
-    'a\\\\$b'
-    """
-    return str(text).replace("$", r"\$")
-
-
-def wrapped(text: str, width: int = 28) -> str:
-    """A label from data on lines of about `width` characters, for the side of a small panel."""
-    return literal("\n".join(textwrap.wrap(text, width)))
+    return [mpl.colormaps["viridis"](x) for x in np.linspace(0.0, 0.9, count)]
 
 
 def legend_columns(figure: Figure, labels: Iterable[object], most: int = 3) -> int:
@@ -147,10 +132,10 @@ def legend_columns(figure: Figure, labels: Iterable[object], most: int = 3) -> i
     return max(1, min(most, int(14 * figure.get_figwidth() / letters)))
 
 
-def note_missing(figure: Figure, settings: int) -> None:
-    """Says at the foot of a figure how many runs have no place in it."""
-    if settings:
-        figure.supxlabel(f"{settings} more not drawn", fontsize=8)
+def note_missing(figure: Figure, count: int) -> None:
+    """Says at the foot of a figure how many settings or panels have no place in it."""
+    if count:
+        figure.supxlabel(f"{count} more not drawn", fontsize=8)
 
 
 def step_axis(axes: Axes) -> None:
@@ -197,7 +182,7 @@ def thin(steps: Values, *curves: Values, bins: int = 300) -> npt.NDArray[np.intp
     parts = np.floor((drawn - drawn[0]) / max(drawn[-1] - drawn[0], 1e-300) * bins).astype(int)
     starts = np.flatnonzero(np.diff(parts, prepend=-1))
     keep = {0, len(steps) - 1}
-    for start, end in zip(starts, [*starts[1:], len(steps)]):
+    for start, end in zip(starts, [*starts[1:], len(steps)], strict=True):
         keep |= {int(start), int(end) - 1}
         for curve in curves:
             part = np.where(np.isnan(curve[start:end]), curve[start], curve[start:end])
@@ -214,7 +199,7 @@ def log_if_positive(ax: Axes) -> None:
 
 
 def spread(values: list[Any]) -> list[Any]:
-    """Six of the values, evenly spread from the first to the last; all where there are no more.
+    """Six of the values, evenly spread from the first to the last; all of them where there are no more than six.
 
     >>> spread(list(range(11)))
     [0, 2, 4, 6, 8, 10]

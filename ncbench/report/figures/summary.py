@@ -14,9 +14,9 @@ from ncbench.records.layers import natural_key, rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
-from ncbench.report.figures.formulas import line_label, loss_formulas
+from ncbench.report.figures.labels import line_label, literal, loss_formulas
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, final_loss, intermediate_rank, last_dnc1
+from ncbench.report.selectors import NoRecordsError, final_loss, intermediate_rank, last_dnc1, require_finite
 from ncbench.report.settings import (
     Setting,
     describe,
@@ -46,35 +46,38 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     present = sorted(frame["setting"].unique())
     if len(present) < 2:
         raise NoRecordsError("fewer than two runs to compare")
-    positions, name, names = _positions([settings[i] for i in present])
-    place = dict(zip(present, positions))
-    others = {i: describe({k: v for k, v in settings[i].values.items() if k != name}) for i in present}
+    positions, name, names = _positions([settings[code] for code in present])
+    place = dict(zip(present, positions, strict=True))
+    further = {code: {k: v for k, v in settings[code].values.items() if k != name} for code in present}
+    others = {code: describe(values) for code, values in further.items()}
     # By value, numbers as numbers: "0.0005" comes before "0.001".
-    rank = {others[i]: [sort_key(v) for k, v in settings[i].values.items() if k != name] for i in present}
-    groups = sorted(rank, key=lambda group: rank[group])
-    tints = dict(zip(groups, style.colours(len(groups))))
+    order = {others[code]: list(map(sort_key, further[code].values())) for code in present}
+    groups = sorted(order, key=lambda group: order[group])
+    tints = dict(zip(groups, style.colours(len(groups)), strict=True))
     figure, axes = panels(1, 3, 3.4, 3.4)
     shown: tuple[tuple[str, Callable[[pd.DataFrame], pd.DataFrame]], ...] = (
         ("final loss", final_loss),
         ("mean rank, intermediate layers", intermediate_rank),
         ("final DNC1, last hidden layer", last_dnc1),
     )
-    for ax, (label, pick) in zip(axes[0], shown):
+    require_finite(pd.concat([pick(frame)["value"] for _, pick in shown]), "the final loss, rank and DNC1")
+    for ax, (label, pick) in zip(axes[0], shown, strict=True):
         values = quartiles(pick(frame), ["setting"])
         for number, group in enumerate(groups):
-            members = values[[others[i] == group for i in values["setting"]]]
+            members = values[[others[code] == group for code in values["setting"]]]
             _line(ax, members, place, tints[group], style.MARKERS[number % len(style.MARKERS)])
         ax.set_ylabel(label)
         _x_axis(ax, positions, name, names)
     lines = load_setting_references(dir, settings)
-    kinds = _theory(axes[0, 0], lines, place, {i: tints[others[i]] for i in present})
+    kinds = _theory(axes[0, 0], lines, place, {code: tints[others[code]] for code in present})
     for ax in (axes[0, 0], axes[0, 2]):
         style.log_if_positive(ax)
     axes[0, 1].set_ylim(bottom=0)
     _legend(figure, tints)
     formulas = loss_formulas(dir)
     labels = [
-        line_label(kind, [one[kind] for one in lines if kind in one], formulas.get(kind, ""), 150) for kind in kinds
+        line_label(kind, [values[kind] for values in lines if kind in values], formulas.get(kind, ""), 150)
+        for kind in kinds
     ]
     handles = [
         Line2D([], [], ls="", marker=marker, ms=9, mew=1.6, color="black", label=label)
@@ -87,20 +90,12 @@ def summary(dir: Dir, split: str = "train") -> Plot:
 
 def _theory(ax: Axes, lines: list[dict[str, float]], place: dict[int, float], tints: dict[int, Any]) -> list[str]:
     """Draws the theory lines' values as markers; returns the names of the lines."""
-    kinds = list(dict.fromkeys(kind for i in place for kind in lines[i]))
+    kinds = list(dict.fromkeys(kind for code in place for kind in lines[code]))
     for kind, marker in zip(kinds, itertools.cycle(REFERENCE_MARKERS)):
-        for i in place:
-            if kind in lines[i]:
-                ax.plot(
-                    place[i],
-                    lines[i][kind],
-                    ls="",
-                    marker=marker,
-                    ms=11,
-                    mew=1.6,
-                    color=tints[i],
-                    label=f"reference {kind}",
-                )
+        look: dict[str, Any] = {"ls": "", "marker": marker, "ms": 11, "mew": 1.6, "label": f"reference {kind}"}
+        for code, x in place.items():
+            if kind in lines[code]:
+                ax.plot(x, lines[code][kind], color=tints[code], **look)
     return kinds
 
 
@@ -119,16 +114,16 @@ def _positions(settings: list[Setting]) -> tuple[list[float], str, list[str] | N
 def _line(ax: Axes, table: pd.DataFrame, place: dict[int, float], tint: Any, marker: str) -> None:
     if table.empty:
         return
-    table = table.assign(x=[place[i] for i in table["setting"]]).sort_values("x")
+    table = table.assign(x=[place[code] for code in table["setting"]]).sort_values("x")
     median = table["median"].to_numpy(dtype=float)
     low, high = (np.abs(table[name].to_numpy(dtype=float) - median) for name in ("q25", "q75"))
     ax.errorbar(table["x"], median, yerr=[low, high], color=tint, marker=marker, ms=4.5, lw=1.3, capsize=2)
 
 
 def _x_axis(ax: Axes, positions: list[float], name: str, names: list[str] | None) -> None:
-    ax.set_xlabel(style.literal(name))
+    ax.set_xlabel(literal(name))
     if names is not None:
-        ax.set_xticks(range(len(names)), [style.literal(one) for one in names], rotation=40, ha="right")
+        ax.set_xticks(range(len(names)), [literal(value) for value in names], rotation=40, ha="right")
     elif _powers_of_two(positions):
         ax.set_xscale("log", base=2)
         values = sorted(set(positions))
@@ -152,7 +147,7 @@ def _powers_of_two(positions: list[float]) -> bool:
 
 def _legend(figure: Plot, tints: dict[str, Any]) -> None:
     handles = [
-        Line2D([], [], color=tint, marker=marker, ms=4.5, label=style.literal(group or "median"))
+        Line2D([], [], color=tint, marker=marker, ms=4.5, label=literal(group or "median"))
         for (group, tint), marker in zip(list(tints.items())[:12], itertools.cycle(style.MARKERS))
     ]
     figure.legend(handles=handles, loc="outside right upper")

@@ -12,8 +12,9 @@ from ncbench.records.layers import layer_key
 from ncbench.records.load import load_spectra
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError, num_classes
+from ncbench.report.selectors import NoRecordsError, num_classes, require_finite
 from ncbench.report.settings import find_settings, with_setting
 
 AT = {"first": ("--", "start"), "last": ("-", "end")}
@@ -32,14 +33,15 @@ def tails(dir: Dir) -> Plot:
     last = frames["last"][frames["last"]["stage"] == "weight"]
     if last.empty:
         raise NoRecordsError("no singular values of weights recorded")
+    require_finite(last["singular_value"], "the spectrum of the weights")
     present = sorted(last["setting"].unique())
     shown = style.spread(present)
     recorded = sorted(map(str, last["layer"].unique()), key=layer_key)
     layers = style.spread(recorded)
-    tints = dict(zip(shown, style.colours(len(shown))))
+    tints = dict(zip(shown, style.colours(len(shown)), strict=True))
     columns = 2 if len(layers) == 4 else min(len(layers), 3)
     figure, axes = panels(-(-len(layers) // columns), columns, 3.5, 2.9)
-    classes = {num_classes(dir).get(settings[setting].run) for setting in shown} - {None}
+    classes = {num_classes(dir).get(settings[code].run) for code in shown} - {None}
     clipped = False
     for place, ax in enumerate(axes.flat):
         if place >= len(layers):
@@ -47,18 +49,15 @@ def tails(dir: Dir) -> Plot:
             continue
         for at, frame in frames.items():
             part = frame[(frame["stage"] == "weight") & (frame["layer"] == layers[place])]
-            for setting, rows in part[part["setting"].isin(shown)].groupby("setting"):
-                clipped |= _curve(ax, rows, tints[int(str(setting))], AT[at][0])
+            for code, rows in part[part["setting"].isin(shown)].groupby("setting"):
+                clipped |= _curve(ax, rows, tints[int(str(code))], AT[at][0])
         for K in classes:
             ax.axvline(K, color="black", lw=1.0, ls=":")
-        ax.set(yscale="log", xlim=(0, None), title=style.literal(layers[place]))
+        ax.set(yscale="log", xlim=(0, None), title=literal(layers[place]))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("k" if place + columns >= len(layers) else "")
         ax.set_ylabel("tail $r_k$" if place % columns == 0 else "")
-    handles = [
-        Line2D([], [], color=tint, lw=2, label=style.literal(settings[setting].label))
-        for setting, tint in tints.items()
-    ]
+    handles = [Line2D([], [], color=tint, lw=2, label=literal(settings[code].label)) for code, tint in tints.items()]
     handles += [Line2D([], [], color="black", ls=dashes, label=label) for dashes, label in AT.values()]
     handles += [Line2D([], [], color="black", lw=1.0, ls=":", label="k = K")] if classes else []
     fitting = style.legend_columns(figure, [handle.get_label() for handle in handles])
@@ -72,16 +71,23 @@ def tails(dir: Dir) -> Plot:
 
 def _curve(ax: Axes, rows: pd.DataFrame, tint: Any, dashes: str) -> bool:
     """The median of the replicas' tails; whether any was below the floor."""
-    found = np.array([_tail(one.sort_values("index")["singular_value"]) for _, one in rows.groupby("replica")])
-    if np.isnan(found).all():
+    matrices = (matrix.sort_values("index") for _, matrix in rows.groupby("replica"))
+    of_replicas = np.array([_tail(matrix["singular_value"]) for matrix in matrices])
+    known = of_replicas[~np.isnan(of_replicas).any(axis=1)]
+    if not len(known):
         return False
-    median, clipped = style.clip(np.nanmedian(found[~np.isnan(found).any(axis=1)], axis=0))
+    median, clipped = style.clip(np.median(known, axis=0))
     ax.plot(np.arange(len(median)), median, color=tint, ls=dashes, lw=1.4)
     return clipped
 
 
 def _tail(singular_values: "pd.Series[float]") -> Values:
-    """r_0 = 1, r_1 ... r_{p-1} of one matrix; NaN for a zero matrix. From behind: no digits are lost to differences."""
+    """r_0 = 1, r_1 ... r_{p-1} of one matrix; NaN for a zero matrix and for one that is not finite.
+
+    Summed from behind, so that no digits are lost to differences.
+    """
     squares = singular_values.to_numpy(dtype=np.float64) ** 2
+    if not np.isfinite(squares).all():
+        return np.full(len(squares), np.nan)
     behind = np.cumsum(squares[::-1])[::-1]
     return np.asarray(behind / (behind[0] or np.nan), dtype=np.float64)

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ncbench.claims.claim import SOURCES
 from ncbench.claims.papers import figure_numbers, paper_of
-from ncbench.report.verdicts.judge import Judgement
+
+if TYPE_CHECKING:
+    from ncbench.report.verdicts.judge import Judgement
 
 # Text first: the mark and its colour (Okabe and Ito's) only repeat it.
 MARKS = {"reproduced": "✓", "conditional": "◐", "not reproduced": "✗", "not enough data": "○"}
@@ -111,7 +113,7 @@ def by_source(rows: Iterable[Row], source: Callable[[Row], str]) -> list[tuple[s
     return [(heading, members) for heading, members in groups if members]
 
 
-def claims_of(judgement: Judgement) -> ExperimentClaims:
+def claims_of(judgement: "Judgement") -> ExperimentClaims:
     """A judgement as rows."""
     sources = [verdict.claim.source for verdict in judgement.verdicts]
     rows = [

@@ -1,7 +1,8 @@
 """The figures of a page: drawn, written as files, and as SVG inside the page."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -9,210 +10,269 @@ from markupsafe import Markup
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.records.schema import FIGURE_FOLDER
-from ncbench.report import figure
+from ncbench.report.figures.blocks import blocks
+from ncbench.report.figures.bounds import bounds
+from ncbench.report.figures.collapse import COLLAPSE, collapse
+from ncbench.report.figures.dnc_share import dnc_share
+from ncbench.report.figures.gram import gram, gram_frames
+from ncbench.report.figures.heatmap import heatmap
+from ncbench.report.figures.loss import loss
+from ncbench.report.figures.loss_ratio import loss_ratio
+from ncbench.report.figures.means import means
+from ncbench.report.figures.measures import measures
+from ncbench.report.figures.phase_diagram import phase_diagram
+from ncbench.report.figures.predicted import predicted
+from ncbench.report.figures.rank import OVER_TIME, rank
+from ncbench.report.figures.seed_range import QUANTITIES, seed_range
+from ncbench.report.figures.size_scaling import size_scaling
+from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
+from ncbench.report.figures.summary import summary
+from ncbench.report.figures.tails import tails
+from ncbench.report.selectors import NoRecordsError, UndefinedError
+
+__all__ = ["CATALOGUE", "CatalogueFigure", "DrawnFigure", "draw_all"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A figure of the page: file name, title, the function that draws it, what to see in it.
+class CatalogueFigure:
+    """A figure that a page may have: file name, title, the function that draws it, what to see in it.
 
-    With `measure` it is drawn where that measure is recorded.
+    `optional`: it is drawn where there is something to compare or to follow, and its absence needs no sentence in the
+    page. With `needs` it is drawn where that measure is recorded. `measures` are those that it draws over the steps or
+    compares: the figure `measures` leaves them out.
     """
 
     name: str
     title: str
     draw: Callable[[Dir], Plot]
-    says: str
-    measure: str | None = None
+    caption: str
+    optional: bool = False
+    needs: str | None = None
+    measures: tuple[str, ...] = ()
 
 
-OF_ENSEMBLES = "grad_max"  # recorded of stacks of fully connected networks
-FIGURES = (
-    Entry(
+OF_ENSEMBLES = "grad_max"  # recorded of ensembles of fully connected networks
+CATALOGUE = (
+    CatalogueFigure(
         "summary",
         "Sweep",
-        figure.summary,
+        summary,
         "Final loss, rank of the intermediate layers and within-class variability against the swept values; "
         "markers are the losses of the theory's solutions for the same configuration.",
+        optional=True,
     ),
-    Entry(
-        "transition",
+    CatalogueFigure(
+        "phase_diagram",
         "Transition to rank K",
-        figure.phase_diagram,
-        "Shard of the weights' energy beyond rank K, largest of the layers, over weight decay and noise. Below the "
+        phase_diagram,
+        "Share of the weights' energy beyond rank K, largest of the layers, over weight decay and noise. Below the "
         "boundary the weights have rank K; the lines are the boundaries of a deep linear network.",
+        optional=True,
+        measures=("tail",),
     ),
-    Entry(
+    CatalogueFigure(
         "predicted",
         "Predicted and recorded",
-        figure.predicted,
+        predicted,
         "What a theory predicts for norms, singular values and distances, and what training reached.",
+        optional=True,
     ),
-    Entry(
-        "ratio",
+    CatalogueFigure(
+        "loss_ratio",
         "Loss over DNC loss",
-        figure.loss_ratio,
+        loss_ratio,
         "Below 1 the SRG solution has a lower loss than every deep-neural-collapse solution; dots are what training "
         "found.",
+        optional=True,
     ),
-    Entry(
+    CatalogueFigure(
         "dnc_share",
         "How often training finds a DNC solution",
-        figure.dnc_share,
-        "Shard of the replicas whose final loss is that of deep neural collapse, and of those that end below it.",
+        dnc_share,
+        "Share of the replicas whose final loss is that of deep neural collapse, and of those that end below it.",
+        optional=True,
     ),
-    Entry(
+    CatalogueFigure(
         "heatmap",
         "Rank over two swept values",
-        figure.heatmap,
+        heatmap,
         "Numerical rank of the class means in the intermediate layers, median over replicas.",
+        optional=True,
     ),
-    Entry(
-        "trend",
+    CatalogueFigure(
+        "size_scaling",
         "Rank against the size of the network",
-        figure.size_scaling,
+        size_scaling,
         "Stable and numerical rank of the inner weights and within-class variability against width or depth; only "
         "networks whose gradient is below 1e-3 count.",
-        OF_ENSEMBLES,
+        optional=True,
+        needs=OF_ENSEMBLES,
     ),
-    Entry(
+    CatalogueFigure(
         "loss",
         "Loss and theory lines",
-        figure.loss,
+        loss,
         "The full objective during training; a replica that ends below the DNC line has found a solution "
         "with lower loss than any deep-neural-collapse solution of this problem.",
+        measures=("loss", "fit", "regulariser"),
     ),
-    Entry(
+    CatalogueFigure(
         "collapse",
         "Collapse per layer",
-        figure.collapse,
+        collapse,
         "Within-class variability relative to the spread of the class means (DNC1), and the total cluster "
         "variation relative to the total variance and raw: towards zero the samples of a class come to share "
         "one representation.",
+        measures=COLLAPSE,
     ),
-    Entry(
-        "shadows",
+    CatalogueFigure(
+        "seed_range",
         "Range over initialisations",
-        figure.seed_range,
+        seed_range,
         "What training makes of many initial values of the same network: where the shadow is narrow, all end alike.",
-        OF_ENSEMBLES,
+        optional=True,
+        needs=OF_ENSEMBLES,
+        measures=tuple(QUANTITIES),
     ),
-    Entry(
+    CatalogueFigure(
         "spectra",
         "Singular values at the end",
-        figure.spectra,
+        spectra,
         "Neural collapse without biases makes all K singular values of the class means equal; the low-rank "
         "bias leaves few of them in the intermediate layers.",
     ),
-    Entry(
+    CatalogueFigure(
         "tails",
         "Tails of the weights' spectra",
-        figure.tails,
+        tails,
         "What the best approximation of rank k leaves out of each weight matrix, at the start and at the end: a drop "
         "at k = K is rank collapse.",
-        OF_ENSEMBLES,
+        optional=True,
+        needs=OF_ENSEMBLES,
     ),
-    Entry(
+    CatalogueFigure(
         "bounds",
         "Distance to rank K and its bound",
-        figure.bounds,
+        bounds,
         "The distance of every weight matrix to rank K never exceeds what the within-class variability of an earlier "
         "layer allows; the table says by which factor it stays below.",
+        optional=True,
+        measures=("distance", "residual", "rank_bound", "tightness"),
     ),
-    Entry(
+    CatalogueFigure(
         "rank",
         "Rank per layer",
-        figure.rank,
+        rank,
         "Number of singular values above one hundredth of the largest, and the exponential of the spectrum's "
         "entropy: K for neural collapse, less in the intermediate layers of a low-rank solution.",
+        measures=OVER_TIME,
     ),
-    Entry(
+    CatalogueFigure(
         "gram",
         "Gram matrices of the class means",
-        figure.gram,
+        gram,
         "Cosines between the class means: the identity for an orthogonal frame (DNC2), the pattern of a "
         "strongly regular graph for the low-rank solution.",
     ),
-    Entry(
+    CatalogueFigure(
         "blocks",
         "Gram matrices of the samples",
-        figure.blocks,
+        blocks,
         "Inner products of all samples, sorted by class, at the start and at the end: after collapse every pair of "
         "classes is a block of one value.",
+        optional=True,
+        measures=("gram_block",),
     ),
-    Entry(
+    CatalogueFigure(
         "means",
         "Class means",
-        figure.means,
+        means,
         "Every column is a class, every row a neuron that answers to some class. In the SRG solution a neuron of the "
         "intermediate layers answers to the r - 1 classes that share a vertex; in the DNC solution to one.",
+        optional=True,
     ),
 )
-
-
-# Drawn only where there is something to compare or to follow: their absence needs no sentence in the page.
-OPTIONAL = (
-    *(figure.summary, figure.loss_ratio, figure.dnc_share, figure.heatmap, figure.means),
-    *(
-        figure.phase_diagram,
-        figure.predicted,
-        figure.size_scaling,
-        figure.tails,
-        figure.bounds,
-        figure.blocks,
-        figure.seed_range,
-    ),
+MEASURES = CatalogueFigure(
+    "measures",
+    "Further measures",
+    measures,
+    "Every recorded measure that no other figure of this page shows, per layer during training; the table of measures "
+    "below says what they are.",
 )
-GRAM_FRAMES = Entry(
+GRAM_FRAMES = CatalogueFigure(
     "gram_frames",
     "Gram matrices over time",
-    figure.gram,
+    gram,
     "The same cosines at every step at which they were recorded, of the same replica.",
 )
+# What four of the figures were called in reports of version 0.1: no such picture must stand beside a new page.
+FORMER_NAMES = ("transition", "ratio", "trend", "shadows")
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawnFigure:
     """A figure as it stands in the page: its SVG, or a sequence of (step, SVG), or why there is none."""
 
-    entry: Entry
+    figure: CatalogueFigure
     svg: str = ""
     frames: tuple[tuple[int, str], ...] = ()
     missing: str = ""
 
 
-def draw_all(dir: Dir, out: Path) -> list[Drawing]:
-    """Draws every figure that has records and writes figures/NAME.png, .svg and .pdf into `out`."""
+def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
+    """Draws every figure that has records and writes figures/NAME.png, .svg and .pdf into `out`.
+
+    A figure that cannot be drawn does not keep the page from being written: the page says why it is missing. Silent
+    are only optional figures, where nothing is recorded that they could show.
+    """
     folder = out / FIGURE_FOLDER
     folder.mkdir(exist_ok=True)
-    drawings = []
-    recorded = set(load_final(dir)["measure"])
-    for entry in FIGURES:
+    for name in (*(figure.name for figure in CATALOGUE), MEASURES.name, *FORMER_NAMES):
         for kind in KINDS:  # an older report's picture must not stand beside the new page
-            (folder / f"{entry.name}.{kind}").unlink(missing_ok=True)
-        if entry.measure is not None and entry.measure not in recorded:
-            continue
-        try:
-            svg = save(entry.draw(dir), folder, entry.name)
-        except figure.NoRecordsError as reason:
-            if entry.draw not in OPTIONAL:
-                drawings.append(Drawing(entry, missing=str(reason)))
-            continue
-        drawings.append(Drawing(entry, svg=_inside(svg, entry.name, entry.title)))
-    frames = _gram_frames(dir)
-    return [*drawings, *([Drawing(GRAM_FRAMES, frames=frames)] if len(frames) > 1 else [])]
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    recorded = list(dict.fromkeys(map(str, load_final(dir)["measure"])))
+    drawn = [_drawn(figure, dir, folder) for figure in CATALOGUE if figure.needs is None or figure.needs in recorded]
+    shown = {name for each in drawn if each is not None and each.svg for name in each.figure.measures}
+    further = _further_measures(dir, folder, [name for name in recorded if name not in shown])
+    return [each for each in (*drawn, further, _gram_frames(dir)) if each is not None]
 
 
-def _gram_frames(dir: Dir) -> tuple[tuple[int, str], ...]:
+def _drawn(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | None:
+    """The figure, or why it is missing; None for an optional one of which nothing is recorded."""
     try:
-        frames = figure.gram_frames(dir)
-    except figure.NoRecordsError:
-        return ()
-    return tuple(
-        (step, _inside(to_svg(one, glyphs=False), f"gram-{step}", f"Gram matrices at step {step}"))
-        for step, one in frames
+        svg = save(figure.draw(dir), folder, figure.name)
+    except UndefinedError as reason:
+        return DrawnFigure(figure, missing=str(reason))
+    except NoRecordsError as reason:
+        return None if figure.optional else DrawnFigure(figure, missing=str(reason))
+    except Exception as error:  # whatever one figure meets in the records, the page and the other figures are written
+        _log.warning("figure %s could not be drawn", figure.name, exc_info=True)
+        return DrawnFigure(figure, missing=f"drawing failed with {type(error).__name__}: {error}")
+    return DrawnFigure(figure, svg=_inside(svg, figure.name, figure.title))
+
+
+def _further_measures(dir: Dir, folder: Path, names: Iterable[str]) -> DrawnFigure | None:
+    """The figure of the measures that no other figure shows; None where there are none."""
+    names = list(names)
+    return _drawn(replace(MEASURES, draw=lambda dir: measures(dir, names)), dir, folder) if names else None
+
+
+def _gram_frames(dir: Dir) -> DrawnFigure | None:
+    try:
+        frames = gram_frames(dir)
+    except NoRecordsError:
+        return None
+    except Exception as error:
+        _log.warning("the Gram matrices over time could not be drawn", exc_info=True)
+        return DrawnFigure(GRAM_FRAMES, missing=f"drawing failed with {type(error).__name__}: {error}")
+    pictures = tuple(
+        (step, _inside(to_svg(plot, glyphs=False), f"gram-{step}", f"Gram matrices at step {step}"))
+        for step, plot in frames
     )
+    return DrawnFigure(GRAM_FRAMES, frames=pictures) if len(pictures) > 1 else None
 
 
 def _inside(svg: str, prefix: str, title: str) -> Markup:

@@ -1,4 +1,4 @@
-"""The numbers at the top of the page: final values beside the theory lines, and a table per layer."""
+"""The numbers of the page: final values beside the theory lines, a table per layer, and what the measures are."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,11 @@ import pandas as pd
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
+from ncbench.report.measures import MeasureInfo, known_measures
 from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1
 from ncbench.report.settings import Setting, find_settings, load_setting_references, quartiles, with_setting
 
 MOST_LAYER_TABLES = 6
-LAYER_COLUMNS = [
-    "dnc1",
-    "tcv_relative",
-    "tcv",
-    "dnc2",
-    "rank",
-    "stable_rank",
-    "effective_rank",
-    "tail",
-    "norm",
-    "distance",
-    "residual",
-    "gram_block",
-]
 
 
 @dataclass(frozen=True)
@@ -49,9 +36,10 @@ def headline(dir: Dir) -> Table:
     header += ["accuracy", "test accuracy", "rank, intermediate layers", "DNC1, last hidden layer"]
     rows = []
     for code, setting in enumerate(settings):
-        here, whole = train[train["setting"] == code], final[final["setting"] == code]
-        losses = final_loss(here)["value"].dropna()
-        row = [setting.label, str(len(setting.replicas)), str(here["step"].max()) if len(here) else "none recorded"]
+        of_train, of_all = (frame[frame["setting"] == code] for frame in (train, final))
+        losses = final_loss(of_train)["value"].dropna()
+        last_step = str(of_train["step"].max()) if len(of_train) else "none recorded"
+        row = [setting.label, str(len(setting.replicas)), last_step]
         row += [spread(losses, 6), f"{losses.min():.6g}" if len(losses) else ""]
         for name in lines:
             value = references[code].get(name)
@@ -59,8 +47,8 @@ def headline(dir: Dir) -> Table:
             row += ["" if value is None else f"{value:.7g}"]
             row += [f"{int((losses < value).sum())} of {len(losses)}" if known else ""]
         for split in ("train", "test"):
-            row.append(spread(whole[(whole["measure"] == "accuracy") & (whole["split"] == split)]["value"]))
-        row += [spread(intermediate_rank(here)["value"]), spread(last_dnc1(here)["value"])]
+            row.append(spread(of_all[(of_all["measure"] == "accuracy") & (of_all["split"] == split)]["value"]))
+        row += [spread(intermediate_rank(of_train)["value"]), spread(last_dnc1(of_train)["value"])]
         rows.append(row)
     return _without_empty_columns(
         Table(
@@ -83,23 +71,45 @@ def spread(values: "pd.Series[float]", digits: int = 4) -> str:
 
 
 def layer_tables(dir: Dir) -> list[Table]:
-    """For each of the first six settings the final measures of every layer and stage."""
+    """For each of the first six settings the final measures of every layer and stage.
+
+    A column for every measure that is recorded per layer, in the order of the table of measures; those with a value for
+    each of several source layers have no place in it.
+    """
     settings = find_settings(dir)
     frame = with_setting(load_final(dir), settings)
-    frame = frame[(frame["layer"] != "") & frame["split"].isin(rows_of_split()) & frame["measure"].isin(LAYER_COLUMNS)]
+    frame = frame[(frame["layer"] != "") & frame["split"].isin(rows_of_split())]
+    frame = frame[~frame["measure"].isin(_of_several_sources(frame))]
     values = quartiles(frame, ["setting", "layer", "stage", "measure"])
+    columns = list(known_measures(dir, values["measure"]).values())
     return [
-        _layer_table(values[values["setting"] == code], settings[code])
+        _layer_table(values[values["setting"] == code], settings[code], columns)
         for code in sorted(values["setting"].unique())[:MOST_LAYER_TABLES]
     ]
 
 
-def _layer_table(values: pd.DataFrame, setting: Setting) -> Table:
+def _of_several_sources(frame: pd.DataFrame) -> set[str]:
+    """The measures of which some layer has a value for each of several source layers."""
+    sources = frame.groupby(["layer", "stage", "measure"], observed=True)["source_layer"].nunique()
+    return set(sources[sources > 1].index.get_level_values("measure"))
+
+
+def measure_table(dir: Dir) -> Table:
+    """What the measures of this page are: name, label, unit, scale of their axes, and where they are defined."""
+    rows = [
+        [info.name, info.label, info.unit or "none", info.scale or "from the values", info.defined]
+        for info in known_measures(dir, load_final(dir)["measure"]).values()
+    ]
+    return _without_empty_columns(Table(["name", "label", "unit", "scale", "defined in"], rows))
+
+
+def _layer_table(values: pd.DataFrame, setting: Setting, columns: list[MeasureInfo]) -> Table:
     rows = []
     for (layer, stage), part in values.groupby(["layer", "stage"], observed=True):
         entries = part.set_index("measure")
-        rows.append([str(layer), str(stage), *(_entry(entries, name) for name in LAYER_COLUMNS)])
-    return _without_empty_columns(Table(["layer", "stage", *LAYER_COLUMNS], rows, setting.label))
+        rows.append([str(layer), str(stage), *(_entry(entries, info.name) for info in columns)])
+    header = ["layer", "stage", *(info.heading for info in columns)]
+    return _without_empty_columns(Table(header, rows, setting.label))
 
 
 def _entry(entries: pd.DataFrame, name: str) -> str:
@@ -111,6 +121,6 @@ def _entry(entries: pd.DataFrame, name: str) -> str:
 
 
 def _without_empty_columns(table: Table) -> Table:
-    keep = [i for i in range(len(table.header)) if i == 0 or any(row[i] for row in table.rows)]
-    rows = [[row[i] for i in keep] for row in table.rows]
-    return Table([table.header[i] for i in keep], rows, table.caption)
+    columns = [i for i in range(len(table.header)) if i == 0 or any(row[i] for row in table.rows)]
+    rows = [[row[i] for i in columns] for row in table.rows]
+    return Table([table.header[i] for i in columns], rows, table.caption)

@@ -15,13 +15,13 @@ from ncbench.records.runs import BadRecordsError, Dir, as_paths, find_runs, read
 from ncbench.records.schema import CLAIMS, FIGURE_FOLDER, REPORT, RUN_INFO
 from ncbench.report.pages.badges import CHANGED, MARKS, NOT_YET, Badge, badge, by_source, figure_of, overall, tally
 from ncbench.report.pages.templating import environment
-from ncbench.report.verdicts.judge import SCHEMA_VERSION
+from ncbench.report.verdicts import SCHEMA_VERSION
 
 __all__ = ["write_index", "write_record_page"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecordedExperiment:
     """An experiment with a record: where it lies, what it reproduces, its claims and its cost."""
 
     name: str
@@ -73,7 +73,7 @@ class FigureRow:
 
     number: str
     shows: str
-    entries: list[Entry]
+    entries: list[RecordedExperiment]
 
     @property
     def badges(self) -> list[Badge]:
@@ -117,7 +117,7 @@ def write_record_page(folder: Path) -> Path:
     return folder / "README.md"
 
 
-def _papers(entries: list[Entry]) -> list[Paper]:
+def _papers(entries: list[RecordedExperiment]) -> list[Paper]:
     """This package's papers and those that runs carry, the oldest first.
 
     A figure that only a run's copy of a paper knows is added to the paper.
@@ -129,7 +129,7 @@ def _papers(entries: list[Entry]) -> list[Paper]:
     return sorted(papers.values(), key=lambda paper: (paper.arxiv is None, paper.arxiv, paper.key))
 
 
-def _paper_table(paper: Paper, entries: list[Entry]) -> PaperTable:
+def _paper_table(paper: Paper, entries: list[RecordedExperiment]) -> PaperTable:
     members = [entry for entry in entries if entry.paper is not None and entry.paper.key == paper.key]
     rows = [
         FigureRow(number, shows, [entry for entry in members if number in entry.figures])
@@ -138,7 +138,7 @@ def _paper_table(paper: Paper, entries: list[Entry]) -> PaperTable:
     return PaperTable(paper, rows)
 
 
-def _entries(dir: Path, out: Path) -> Iterator[Entry]:
+def _entries(dir: Path, out: Path) -> Iterator[RecordedExperiment]:
     if not dir.is_dir():
         raise FileNotFoundError(f"dir={str(dir)!r}: no such directory")
     files = [p for p in dir.rglob(CLAIMS) if not any(s.startswith(".") for s in p.relative_to(dir).parts)]
@@ -148,9 +148,9 @@ def _entries(dir: Path, out: Path) -> Iterator[Entry]:
         content = read_json(path)
         experiments = content.get("experiments") if isinstance(content, dict) else None
         if not isinstance(experiments, list):
-            raise BadRecordsError(f"{path}: has to hold the claims of experiments")
+            raise BadRecordsError(f"{path} has to hold the claims of experiments")
         if content.get("schema_version") != SCHEMA_VERSION:
-            raise BadRecordsError(f"{path}: was written by another version of this package; make the report again")
+            raise BadRecordsError(f"{path} was written by another version of this package; make the report again")
         infos = [read_json(run / RUN_INFO) for run in find_runs(path.parent)]
         for experiment in experiments:
             try:
@@ -163,7 +163,7 @@ def _entries(dir: Path, out: Path) -> Iterator[Entry]:
 
 def _entry(
     experiment: dict[str, Any], paper: Paper | None, folder: Path, out: Path, infos: list[dict[str, Any]]
-) -> Entry:
+) -> RecordedExperiment:
     named = experiment.get("reproduces")
     reproduces = named if isinstance(named, dict) else {}
     page = folder / REPORT
@@ -172,7 +172,7 @@ def _entry(
     unfinished = [status for status in statuses if status != "done"]
     walls = [info.get("wall_seconds") or 0.0 for info in infos]
     hashes = [str(digest)[:10] for digest in experiment.get("hashes") or []]
-    return Entry(
+    return RecordedExperiment(
         name=str(experiment["experiment"]),
         link=f"./{quote(Path(os.path.relpath(target, out)).as_posix())}",  # no name can pose as another scheme
         reproduces=reproduces,

@@ -29,6 +29,7 @@ from ncbench.report.figures.style import to_png
 from ncbench.report.pages.index import write_record_page
 from ncbench.report.pages.report import write_report
 from ncbench.report.settings import final_table, find_settings, quartiles, with_setting
+from ncbench.report.verdicts.judge import judge, write_claims
 
 __all__ = ["summary_table", "write_record"]
 
@@ -65,7 +66,9 @@ def write_record(directory: Path, target: Path) -> Path:
     names = sorted({str(info["name"]) for info in infos})
     if len(names) > 1:
         raise BadRecordsError(f"runs of several experiments ({', '.join(names)}) need a record each")
-    write_report(directory, directory)
+    judgements = judge(directory)
+    write_report(directory, directory, judgements)
+    write_claims(judgements, directory / CLAIMS)
     (experiment,) = read_json(directory / CLAIMS)["experiments"]
     picture = str((experiment.get("reproduces") or {}).get("picture") or "loss")
     draw = getattr(figure, picture, None) if picture in figure.__all__ else None

@@ -1,42 +1,45 @@
 """Writes the report of a directory of runs: a self-contained page, its figures as files, and a table."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_references, load_run_info
 from ncbench.records.runs import Dir, common_root, frozen
-from ncbench.records.schema import CLAIMS, FINAL_TABLE, REPORT
+from ncbench.records.schema import FINAL_TABLE, REPORT
 from ncbench.report.pages.badges import claims_of, plain_text
 from ncbench.report.pages.catalogue import draw_all
-from ncbench.report.pages.headline import Table, headline, layer_tables
+from ncbench.report.pages.headline import Table, headline, layer_tables, measure_table
 from ncbench.report.pages.templating import environment
 from ncbench.report.settings import final_table
-from ncbench.report.verdicts.judge import Judgement, judge, write_claims
+
+if TYPE_CHECKING:
+    from ncbench.report.verdicts.judge import Judgement
 
 
 @one_report
-def write_report(dir: Dir, out: Path, judgements: list[Judgement] | None = None) -> Path:
-    """Writes report.html, table.csv, claims.json and figures/NAME.png, .svg, .pdf into `out`; returns its path.
+def write_report(dir: Dir, out: Path, judgements: "Sequence[Judgement]", refused: str = "") -> Path:
+    """Writes report.html, table.csv and figures/NAME.png, .svg, .pdf into `out`; returns the path of the page.
 
-    `judgements` are those of `judge(dir)` where they are known already. Figures for which nothing is recorded yet
-    are left out, with the reason in the page.
+    `judgements` are those of `judge(dir)`, or none for a page without claims; `refused` says why they could not be
+    judged. Figures for which nothing is recorded yet are left out, with the reason in the page.
     """
     infos = load_run_info(dir)
-    judgements = judge(dir) if judgements is None else judgements
     out.mkdir(parents=True, exist_ok=True)
     final_table(dir).to_csv(out / FINAL_TABLE, index=False)
-    write_claims(judgements, out / CLAIMS)
     page = environment().get_template("page.html.jinja")
     text = page.render(
         title=_title(dir, infos),
         judgements=[claims_of(judgement) for judgement in judgements],
+        refused=refused,
         headline=headline(dir),
         layers=layer_tables(dir),
-        drawings=draw_all(dir, out),
+        figures=draw_all(dir, out),
+        measures=measure_table(dir),
         references=_references(dir),
         statuses=_statuses(infos),
         details=[(run, _details(info)) for run, info in infos.items()],

@@ -13,7 +13,7 @@ from ncbench.report.pages.badges import badge
 
 def environment() -> Environment:
     """The templates under ncbench/report/pages/templates; those of HTML escape what they are given."""
-    found = Environment(
+    templates = Environment(
         loader=PackageLoader("ncbench.report.pages", "templates"),
         autoescape=lambda name: name is not None and ".html" in name,
         undefined=StrictUndefined,
@@ -22,13 +22,13 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     script = (files("ncbench.report.pages") / "templates" / "slider.js").read_text(encoding="utf-8")
-    found.globals |= {"script": Markup(script), "policy": policy(script), "badge": badge}
-    found.filters |= {"markdown": markdown, "code": lambda text: re.sub(r"[^\w ./+=:,-]", "?", str(text))}
-    return found
+    templates.globals |= {"script": Markup(script), "policy": policy(script), "badge": badge}
+    templates.filters |= {"markdown": markdown, "code": lambda text: re.sub(r"[^\w ./+=:,-]", "?", str(text))}
+    return templates
 
 
 def markdown(text: object) -> str:
-    """Text that stands as it is in a setting of a Markdown table.
+    """Text that stands as it is in a cell of a Markdown table.
 
     >>> print(markdown("a|b <i>"))
     a\\|b &lt;i&gt;

@@ -21,14 +21,13 @@ from ncbench.claims.selection import Condition
 from ncbench.records.layers import natural_key
 from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES
-from ncbench.report.verdicts import boundary, checks, trends
+from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, trends
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
 from ncbench.report.verdicts.describe import describe_condition
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
-__all__ = ["CHECKS", "SCHEMA_VERSION", "Judgement", "Verdict", "judge", "write_claims"]
+__all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
-SCHEMA_VERSION = 2  # of claims.json; 1: claims without a name and a source
 CHECKS = checks_of(checks, trends, boundary)
 # Overrides that change neither what is computed nor what is compared with the paper.
 _NO_CHANGE = ("experiment", "hydra", "logger", "trainer.progress", "dataset.root", "dataset.download")

@@ -11,7 +11,6 @@ from ncbench.claims.selection import Selection
 from ncbench.records.layers import COUNTED_WORDS, layer_key, layers_between, patterns
 from ncbench.records.runs import read_yaml
 from ncbench.records.schema import CONFIG
-from ncbench.report.verdicts.describe import describe
 
 __all__ = ["NotEnoughDataError", "in_layers"]
 
@@ -20,8 +19,11 @@ class NotEnoughDataError(Exception):
     """Why a claim cannot be judged on these records, in one sentence."""
 
 
-def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, Path]) -> pd.DataFrame:
-    """The rows of the chosen layers, stage and source layer; column `place` counts the layers from 1."""
+def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, Path], name: str) -> pd.DataFrame:
+    """The rows of the chosen layers, stage and source layer; column `place` counts the layers from 1.
+
+    `name` is the selection as a reader names it, for the error.
+    """
     frame = frame[frame["run"].isin(list(folders)) & (frame["layer"] != "")]
     staged = frame if selection.stage is None else frame[frame["stage"] == selection.stage]
     if selection.source_layer is not None:
@@ -34,7 +36,7 @@ def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, P
             # Of the intermediate layers those behind a source have a value from it.
             behind = selection.source_layer is not None and selection.layers[0] in COUNTED_WORDS
             if not behind and not fnmatch.filter(recorded, pattern):
-                raise NotEnoughDataError(f"{describe(selection)} is not recorded in {pattern} of run {run}")
+                raise NotEnoughDataError(f"{name} is not recorded in {pattern} of run {run}")
         names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
         places |= {(str(run), name): place for place, name in enumerate(names, start=1)}
     place = [places.get(key, 0) for key in zip(staged["run"], staged["layer"], strict=True)]

@@ -104,7 +104,8 @@ class Sample:
         frame = self._rows(selection, every_step)
         if selection.layers:
             runs = set(chosen["run"])
-            frame = in_layers(frame, selection, {run: path for run, path in self._folders.items() if run in runs})
+            folders = {run: path for run, path in self._folders.items() if run in runs}
+            frame = in_layers(frame, selection, folders, describe(selection))
         frame = frame[_index(frame).isin(_index(chosen))]
         return self._over_first(frame, selection) if selection.relative_to_first else frame
 

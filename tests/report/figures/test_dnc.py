@@ -33,7 +33,7 @@ def sweep(tmp_path):
     return tmp_path
 
 
-def test_ratio_draws_the_curve_and_the_best_replica_of_each_run(sweep):
+def test_loss_ratio_draws_the_curve_and_the_best_replica_of_each_run(sweep):
     (ax,) = figure.loss_ratio(sweep).axes
     curve = next(line for line in ax.lines if "closed form" in str(line.get_label()))
     assert list(curve.get_xdata()) == CURVE["r"]
@@ -44,7 +44,7 @@ def test_ratio_draws_the_curve_and_the_best_replica_of_each_run(sweep):
     assert {(4.0, 0.9), (5.0, 0.8)} <= {(round(x, 9), round(y, 9)) for x, y in points}
 
 
-def test_ratio_needs_a_curve(tmp_path):
+def test_loss_ratio_needs_a_curve(tmp_path):
     write_values(tmp_path / "a", {"loss": [0.1]}, [], lines={"dnc": 0.1})
     with pytest.raises(figure.NoRecordsError, match="no curve of closed forms recorded"):
         figure.loss_ratio(tmp_path)
@@ -53,11 +53,11 @@ def test_ratio_needs_a_curve(tmp_path):
 def test_share_of_dnc_with_wilson_intervals(sweep):
     """At K = 6 two of four losses are within 1 % of 0.1 and one is below; at K = 10 one and three."""
     (ax,) = figure.dnc_share(sweep).axes
-    found, below = ax.containers
-    assert list(found.lines[0].get_xdata()) == [6.0, 10.0]
-    assert list(found.lines[0].get_ydata()) == [0.5, 0.25]
+    reached, below = ax.containers
+    assert list(reached.lines[0].get_xdata()) == [6.0, 10.0]
+    assert list(reached.lines[0].get_ydata()) == [0.5, 0.25]
     assert list(below.lines[0].get_ydata()) == [0.25, 0.75]
-    segments = found.lines[2][0].get_segments()
+    segments = reached.lines[2][0].get_segments()
     assert segments[0][:, 1] == pytest.approx(wilson(2, 4))
 
 
@@ -109,7 +109,7 @@ def test_share_of_dnc_is_drawn_against_one_value_only(tmp_path):
         figure.dnc_share(tmp_path)
 
 
-def test_cells_come_in_the_order_of_their_values_and_axes_that_never_meet_make_no_heat_map(tmp_path):
+def test_settings_come_in_the_order_of_their_values_and_axes_that_never_meet_make_no_heat_map(tmp_path):
     for job, width in enumerate([30, 9, 12]):
         write_values(tmp_path / "a" / str(job), {"loss": [0.1]}, [], swept=[{"width": width, "depth": job}])
     assert [setting.values["width"] for setting in find_settings(tmp_path / "a")] == [9, 12, 30]

@@ -1,4 +1,4 @@
-"""Figures of stacks of fully connected networks: what is drawn is what was recorded; drawn only where it was."""
+"""Figures of ensembles of fully connected networks: what is drawn is what was recorded; drawn only where it was."""
 
 import math
 
@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from ncbench.report import figure
-from ncbench.report.figures import blocks as sample_blocks
-from ncbench.report.figures import bounds, style, tails
-from ncbench.report.figures import predicted as predictions
-from ncbench.report.figures import size_scaling as size_trends
-from ncbench.report.pages import catalogue as drawings
-from ncbench.report.pages.report import write_report
+from ncbench.report.__main__ import make_report
+from ncbench.report.figures import blocks, bounds, predicted, size_scaling, style, tails
+from ncbench.report.pages import catalogue
 from ncbench.report.selectors import num_classes
 from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
 from tests.helpers.run_folders import write_run
@@ -89,7 +86,7 @@ def test_tails_by_hand(tmp_path, mutant):
     np.testing.assert_allclose(not_squared.tails(run).axes[0].lines[1].get_ydata(), [1, 1 / 2, 1 / 4])
 
 
-def test_tails_of_many_cells_and_layers_are_spread(tmp_path):
+def test_tails_of_many_settings_and_layers_are_spread(tmp_path):
     points = grid(1, weight_decay=[10.0**-i for i in range(11)])
     spectra = {f"head.{l}.weight": {LAST: [[2.0, 1.0]] * 11} for l in range(1, 12)}
     run = write_ensemble(tmp_path / "run", points, {"loss": [0.1] * 11}, spectra=spectra, depth=11, classes=1)
@@ -103,7 +100,7 @@ def test_tails_of_many_cells_and_layers_are_spread(tmp_path):
         figure.tails(write_ensemble(tmp_path / "none", points, {"loss": [0.1] * 11}))
 
 
-# trend
+# size_scaling
 
 
 def write_sizes(base, size, sizes, gradients=(1e-6, 1e-5, 1e-6)):
@@ -122,7 +119,7 @@ def write_sizes(base, size, sizes, gradients=(1e-6, 1e-5, 1e-6)):
     return base
 
 
-def test_trend_against_width(tmp_path, mutant):
+def test_size_scaling_against_width(tmp_path, mutant):
     """Hidden matrices of L = 4: head.2 and head.3, so l is 2.5 on average; seeds 0, 1, 2."""
     run = write_sizes(tmp_path / "w", "width", [16, 32, 64], gradients=(1e-6, 1e-2, 1e-6))
     fig = figure.size_scaling(run)
@@ -138,13 +135,13 @@ def test_trend_against_width(tmp_path, mutant):
     np.testing.assert_allclose(numerical.containers[1].lines[0].get_ydata(), [26, 42, 74])
     np.testing.assert_allclose(tcv.containers[0].lines[0].get_ydata(), [0.111 / 3] * 3)
     assert legend(fig) == ["weight_decay=0.001", "weight_decay=0.01", "not counted: gradient ≥ 0.001 (3 replicas)"]
-    everyone = mutant(size_trends, "STATIONARY = 1e-3", "STATIONARY = 1e9")
+    everyone = mutant(size_scaling, "STATIONARY = 1e-3", "STATIONARY = 1e9")
     assert len(legend(everyone.size_scaling(run))) == 2
-    outer = mutant(size_trends, 'stage, "inner")', 'stage, "intermediate")')
+    outer = mutant(size_scaling, 'stage, "inner")', 'stage, "intermediate")')
     assert outer.size_scaling(run).axes[0].containers[0].lines[0].get_ydata()[0] == pytest.approx(2 + 3)
 
 
-def test_trend_against_depth(tmp_path):
+def test_size_scaling_against_depth(tmp_path):
     """Two layers have head.2 alone; five have head.2, head.3, head.4."""
     fig = figure.size_scaling(write_sizes(tmp_path / "d", "depth", [2, 3, 5]))
     assert (fig.axes[0].get_xscale(), fig.axes[0].get_xlabel()) == ("linear", "depth")
@@ -187,7 +184,7 @@ def test_blocks_of_the_replica_with_the_lowest_loss(tmp_path, mutant):
     assert {line.get_ydata()[0] for line in images[0].lines} == {2.5, 0.0}  # one border across, one upright
     assert (images[0].get_ylabel(), images[3].get_ylabel()) == ("step 0", "step 1000")
     assert fig.get_suptitle() == "delta=0.1, replica 2"
-    worst = mutant(sample_blocks, 'sort_values("value", kind="stable")', 'sort_values("value", ascending=False)')
+    worst = mutant(blocks, 'sort_values("value", kind="stable")', 'sort_values("value", ascending=False)')
     assert worst.blocks(run).get_suptitle() == "delta=1, replica 0"
     uneven = figure.blocks(write_blocks(tmp_path / "uneven", grid(1), [0.1], classes=4))
     assert not uneven.axes[0].lines
@@ -222,7 +219,12 @@ def test_predictions_and_what_was_recorded(tmp_path, mutant):
     run = write_norms(tmp_path / "run", grid(3, delta=[1.0, 0.01, 100.0]))
     fig = figure.predicted(run)
     (ax,) = fig.axes
-    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "log", "delta", "norm")
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel(), ax.get_ylabel()) == (
+        "log",
+        "log",
+        "delta",
+        "Frobenius norm",
+    )
     theory = ax.lines[0]
     np.testing.assert_allclose(theory.get_xdata(), [0.01, 1, 100])
     np.testing.assert_allclose(theory.get_ydata(), [0.1, 1, 10])
@@ -230,7 +232,7 @@ def test_predictions_and_what_was_recorded(tmp_path, mutant):
     np.testing.assert_allclose(dots.lines[0].get_ydata(), [0.105, 1.05, 10.5])
     np.testing.assert_allclose(dots.lines[2][0].get_segments()[1][:, 1], [0.95, 1.15])
     assert legend(fig) == ["MIDDLE:  √δ"]
-    everything = mutant(predictions, 'here = here[here["stage"] == line["stage"]]', "pass")
+    everything = mutant(predicted, 'recorded = recorded[recorded["stage"] == line["stage"]]', "pass")
     assert everything.predicted(run).axes[0].containers[0].lines[0].get_ydata()[0] > 20
 
 
@@ -278,21 +280,25 @@ def test_a_page_draws_them_where_they_are_recorded_and_nowhere_else(tmp_path, mo
     values |= pair_values(12, 2)
     lines = [line("exists", "noise", 0.1), line("x", "tail", 0.1, layers=["head.1"], stage="weight")]
     run = write_ensemble(tmp_path / "run", points, values, spectra=spectra, grams=grams, lines=lines, classes=2)
-    text = write_report(run, tmp_path / "out").read_text()
+    text = make_report(run, tmp_path / "out")[0].read_text()
     names = {path.stem for path in (tmp_path / "out" / "figures").iterdir()}
-    assert {"transition", "bounds", "tails", "blocks", "predicted"} <= names
+    assert {"phase_diagram", "bounds", "tails", "blocks", "predicted", "measures"} <= names
     for name in names:
         assert (tmp_path / "out" / "figures" / f"{name}.pdf").is_file()
         assert f'<section id="{name}-section">' in text
-    assert "trend" not in names
-    first = (tmp_path / "out" / "figures" / "transition.svg").read_bytes()
-    write_report(run, tmp_path / "again")
-    assert (tmp_path / "again" / "figures" / "transition.svg").read_bytes() == first
-    monkeypatch.setattr(drawings, "FIGURES", [one for one in drawings.FIGURES if one.name in ("trend", "tails")])
-    write_report(write_sizes(tmp_path / "w", "width", [16, 32]), tmp_path / "sizes")
-    write_report(write_run(tmp_path / "dufm", [0, 1]), tmp_path / "other")
-    assert [path.name for path in (tmp_path / "sizes" / "figures").glob("*.png")] == ["trend.png"]
-    assert not list((tmp_path / "other" / "figures").iterdir())
+    assert "size_scaling" not in names
+    first = (tmp_path / "out" / "figures" / "phase_diagram.svg").read_bytes()
+    make_report(run, tmp_path / "again")
+    assert (tmp_path / "again" / "figures" / "phase_diagram.svg").read_bytes() == first
+    chosen = [drawn for drawn in catalogue.CATALOGUE if drawn.name in ("size_scaling", "tails")]
+    monkeypatch.setattr(catalogue, "CATALOGUE", chosen)
+    make_report(write_sizes(tmp_path / "w", "width", [16, 32]), tmp_path / "sizes")
+    make_report(write_run(tmp_path / "dufm", [0, 1]), tmp_path / "other")
+    assert sorted(path.name for path in (tmp_path / "sizes" / "figures").glob("*.png")) == [
+        "measures.png",
+        "size_scaling.png",
+    ]
+    assert {path.stem for path in (tmp_path / "other" / "figures").iterdir()} == {"measures"}
 
 
 def test_the_labels_of_a_legend_fit_below_a_figure():

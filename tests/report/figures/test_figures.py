@@ -1,3 +1,5 @@
+"""The figures that every run has: what is drawn is what was recorded."""
+
 import json
 
 import matplotlib as mpl
@@ -8,8 +10,8 @@ from matplotlib.figure import Figure
 from ncbench.records.load import load_final, load_measures
 from ncbench.report import figure
 from ncbench.report.figures import style
-from ncbench.report.figures.collapse import COLLAPSE
 from ncbench.report.figures.gram import cosines
+from ncbench.report.measures import MEASURES
 from ncbench.report.selectors import intermediate_rank, last_dnc1
 from ncbench.report.settings import find_settings, quartiles, with_setting
 from tests.helpers.run_folders import LAYERS, STEPS, K, loss_of, write_records, write_run
@@ -92,7 +94,7 @@ def test_many_runs_are_overlaid_and_coloured_by_the_swept_value(tmp_path):
 
 def test_collapse_draws_every_layer_and_floors_exact_zeros(records):
     fig = figure.collapse(records / "eight")
-    assert [ax.get_ylabel() for ax in fig.axes] == [COLLAPSE["dnc1"], "TCV / total variance", "TCV"]
+    assert [ax.get_ylabel() for ax in fig.axes] == [MEASURES["dnc1"].axis_label, "TCV / total variance", "TCV"]
     assert {one.get_label() for one in fig.axes[0].lines} == {f"{layer}.{stage}" for layer, stage in LAYERS}
     frame = load_measures(records / "eight", measures=["dnc1"], layers=["head.1"])
     frame = frame[frame["stage"] == "pre"]
@@ -180,7 +182,7 @@ def test_final_quantities_of_the_headline(records):
     assert quartiles(last_dnc1(frame), ["setting"])["median"].tolist() == pytest.approx([1e-4 / 1001])
 
 
-@pytest.mark.parametrize("name", ["loss", "collapse", "spectra", "rank", "gram", "summary"])
+@pytest.mark.parametrize("name", ["loss", "collapse", "spectra", "rank", "gram", "measures", "summary"])
 def test_nothing_recorded_says_so(tmp_path, name):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(figure.NoRecordsError):

@@ -9,10 +9,10 @@ import torch
 from ncbench.measure import Measurement
 from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_grams, load_measures, load_references
+from ncbench.report.__main__ import make_report
 from ncbench.report.figures import style
-from ncbench.report.figures.formulas import as_mathematics, line_label
+from ncbench.report.figures.labels import as_mathematics, line_label
 from ncbench.report.pages.headline import headline
-from ncbench.report.pages.report import write_report
 from ncbench.report.settings import find_settings
 from tests.helpers.run_folders import STEPS, K, measurement, write_records, write_run
 
@@ -69,7 +69,7 @@ def test_predicted_spectra_are_no_lines_of_the_loss(predicted, tmp_path):
     assert [values and values["head.1.pre"] for values in spectra["values"]] == [[1.0] * 4, [1.0, 0.5, 0.5, 0.0], None]
     assert headline(predicted).header.count("SRG") == 1
     assert len([one for one in figure.loss(predicted).axes[0].lines if "SRG" in str(one.get_label())]) == 1
-    text = write_report(predicted, tmp_path / "out").read_text()
+    text = make_report(predicted, tmp_path / "out")[0].read_text()
     assert "no such graph" not in text
 
 
@@ -173,8 +173,8 @@ def test_heatmap_of_values_replicated_within_a_run(tmp_path):
     [
         ("eight", {}, "fewer than two swept numbers"),
         ("sweep", {"measure": "nothing"}, "no nothing, pre, mean of intermediate layers recorded for split 'train'"),
-        ("sweep", {"x": "width"}, r"x='width': has to be a number that varies, of \['weight_decay', 'depth'\]"),
-        ("sweep", {"x": "depth", "y": "depth"}, "y='depth': has to differ from x"),
+        ("sweep", {"x": "width"}, r"x='width' has to be a number that varies, one of \['weight_decay', 'depth'\]"),
+        ("sweep", {"x": "depth", "y": "depth"}, "y='depth' has to differ from x"),
     ],
 )
 def test_a_heatmap_that_cannot_be(records, folder, arguments, message):

@@ -59,7 +59,7 @@ def test_verdicts_and_figures_are_visible(driver, folder):
     assert [b.text for b in badges] == ["✓ reproduced", "✗ not reproduced"]
     drawn = driver.find_elements(By.CSS_SELECTOR, "figure svg[role=img]")
     shown = [svg for svg in drawn if svg.is_displayed()]
-    assert len(shown) == 6  # five figures and one frame of the sequence
+    assert len(shown) == 7  # six figures and one frame of the sequence
     assert all(svg.size["width"] > 200 and svg.size["height"] > 100 for svg in shown)
 
 
@@ -101,10 +101,10 @@ def test_the_index_has_every_figure(driver, folder):
     from ncbench.claims.papers import package_papers
 
     opened(driver, folder / "index.html")
-    settings = driver.find_elements(By.CSS_SELECTOR, ".matrix td")
-    assert len(settings) == sum(len(paper.figures) for paper in package_papers().values())
-    marks = [setting.text.splitlines()[-1] for setting in settings]
-    assert marks.count("·") == len(settings) - 1  # the one experiment that names its figure
+    cells = driver.find_elements(By.CSS_SELECTOR, ".matrix td")
+    assert len(cells) == sum(len(paper.figures) for paper in package_papers().values())
+    marks = [cell.text.splitlines()[-1] for cell in cells]
+    assert marks.count("·") == len(cells) - 1  # the one experiment that names its figure
     link = driver.find_element(By.LINK_TEXT, "dufm_k4")
     link.click()
     assert driver.title == "dufm_k4"

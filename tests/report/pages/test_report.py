@@ -5,9 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ncbench.report.__main__ import main
-from ncbench.report.pages import catalogue as drawings
-from ncbench.report.pages.report import write_report
+from ncbench.report.__main__ import main, make_report
+from ncbench.report.pages import catalogue
 from tests.helpers.run_folders import write_records, write_run
 
 
@@ -45,7 +44,9 @@ def report(records, tmp_path_factory):
 def test_report_writes_page_table_and_figures(report):
     names = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
     figures = {
-        f"figures/{n}.{kind}" for n in ("loss", "collapse", "spectra", "rank", "gram") for kind in ("png", "svg", "pdf")
+        f"figures/{name}.{kind}"
+        for name in ("loss", "collapse", "spectra", "rank", "gram", "measures")
+        for kind in ("png", "svg", "pdf")
     }
     assert names == {"report.html", "table.csv", "claims.json"} | figures
 
@@ -76,14 +77,14 @@ def test_page_is_self_contained(report):
     assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
     assert {target for target in re.findall(r"url\(#([^)]+)\)", text)} <= set(found.ids)
     assert not {"script", "link", "iframe", "img"} & set(found.tags)
-    assert found.tags.count("svg") == 5
+    assert found.tags.count("svg") == 6
     assert "<?xml" not in text
     assert "<metadata" not in text
     assert text.count("<!DOCTYPE") == 1
 
 
 def test_the_same_records_give_the_same_bytes(report, records, tmp_path):
-    write_report(records / "eight", tmp_path)
+    make_report(records / "eight", tmp_path)
     for path in sorted(report.rglob("*.*")):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / path.relative_to(report)).read_bytes(), path.name
@@ -109,14 +110,14 @@ def test_names_from_configuration_and_data_are_escaped(tmp_path):
     run = write_run(tmp_path / "run", [0, 1], name=evil, swept={"note": evil}, finished=False)
     other = write_run(tmp_path / "<b>bold", [0], name=evil, swept={"note": "x$y_{"}, finished=False)
     assert {run, other}
-    text = write_report(tmp_path, tmp_path / "out").read_text()
+    text = make_report(tmp_path, tmp_path / "out")[0].read_text()
     assert "<script" not in text
     assert "<b>" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
 
 
 def test_one_report_of_several_directories_stands_in_their_parent(records, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(drawings, "FIGURES", drawings.FIGURES[:1])
+    monkeypatch.setattr(catalogue, "CATALOGUE", catalogue.CATALOGUE[:1])
     shutil.copytree(records / "sweep" / "0", tmp_path / "a" / "0")
     shutil.copytree(records / "sweep" / "3", tmp_path / "b" / "3")
     assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0

@@ -1,4 +1,7 @@
-"""Theory lines as a legend says them: name, value and formula, the formula set as mathematics where it is simple."""
+"""Texts of figures: labels from data as they are, and theory lines with name, value and formula.
+
+A formula is set as mathematics where it is simple.
+"""
 
 import re
 import textwrap
@@ -8,10 +11,23 @@ from matplotlib.mathtext import MathTextParser
 
 from ncbench.records.load import load_references
 from ncbench.records.runs import Dir
-from ncbench.report.figures import style
 
 # A sub- or superscript of plain text: `_H`, `^2`, `^-b`, `^(1/L)`, with one pair of brackets inside at most.
 _SCRIPT = re.compile(r"([_^])(?:\(((?:[^()]|\([^()]*\))*)\)|(-?\w))")
+
+
+def literal(text: object) -> str:
+    """Text from data, protected from being read as mathematics.
+
+    >>> literal("a$b")
+    'a\\\\$b'
+    """
+    return str(text).replace("$", r"\$")
+
+
+def wrapped(text: str, width: int = 28) -> str:
+    """A label from data on lines of about `width` characters, for the side of a small panel."""
+    return literal("\n".join(textwrap.wrap(text, width)))
 
 
 def loss_formulas(dir: Dir) -> dict[str, str]:
@@ -22,7 +38,7 @@ def loss_formulas(dir: Dir) -> dict[str, str]:
 
 def formulas_of(lines: pd.DataFrame) -> dict[str, str]:
     """The formula of each of these theory lines, by the line's name."""
-    return {str(name): formula or "" for name, formula in zip(lines["name"], lines["formula"])}
+    return {str(name): formula or "" for name, formula in zip(lines["name"], lines["formula"], strict=True)}
 
 
 def line_label(name: str, values: list[float], formula: str, width: int) -> str:
@@ -30,7 +46,7 @@ def line_label(name: str, values: list[float], formula: str, width: int) -> str:
     head = name.upper() + (f" {values[0]:.7g}" if len(set(values)) == 1 else "")
     lines = textwrap.wrap(f"{'.' * len(head)}:  {formula}", width, subsequent_indent="    ") if formula else []
     # The name is text from the configuration: an underscore in it is no subscript.
-    return style.literal(head) + "\n".join(map(as_mathematics, lines)).lstrip(".")
+    return literal(head) + "\n".join(map(as_mathematics, lines)).lstrip(".")
 
 
 def as_mathematics(text: str) -> str:
@@ -40,8 +56,8 @@ def as_mathematics(text: str) -> str:
     '(Λ y)$\\\\mathregular{^{1/L}}$, λ$\\\\mathregular{_{H}}$'
     """
     if re.search(r"[$\\{}%#&~]", text):
-        return style.literal(text)
-    drawn = _SCRIPT.sub(lambda found: rf"$\mathregular{{{found[1]}{{{found[2] or found[3]}}}}}$", text)
+        return literal(text)
+    drawn = _SCRIPT.sub(lambda script: rf"$\mathregular{{{script[1]}{{{script[2] or script[3]}}}}}$", text)
     try:
         MathTextParser("path").parse(drawn)
     except ValueError:
