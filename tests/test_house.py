@@ -48,7 +48,7 @@ def longest_chain(graph, room):
 
 def test_report_stands_on_few_floors(graph):
     chain = longest_chain(graph, "ncbench.report")
-    assert chain[0] == "ncbench.report.__main__"
+    assert "ncbench.report.__main__" in graph.modules
     assert len(chain) <= MOST_FLOORS, " -> ".join(chain)
 
 
