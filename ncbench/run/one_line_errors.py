@@ -13,6 +13,7 @@ __all__ = ["one_line_errors"]
 
 # Arguments of library functions whose key has another name, or lies deeper.
 _OTHER_NAMES = {
+    "num_classes": "dataset.classes",
     "weight_decays": "objective.weight_decay",
     "feature_decays": "objective.feature_decay",
     "rates": "replicate.lr",
@@ -26,8 +27,8 @@ _OTHER_NAMES = {
 def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
     """A ValueError of one line for whatever a library raises about its arguments.
 
-    Where the message begins with an argument (`depth=0: ...`), the key of that argument is put there
-    (`model.depth=0: ...`): it is looked for in `groups` first, then in the other groups of the configuration.
+    Where the message begins with an argument (`depth=0 must be ...`), the key of that argument is put there
+    (`model.depth=0 must be ...`): it is looked for in `groups` first, then in the other groups of the configuration.
     """
     try:
         yield
@@ -40,7 +41,7 @@ def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
 
 def _with_key(error: BaseException, config: Config, groups: tuple[str, ...]) -> str:
     text = " ".join(str(error).split()).partition(", set env var HYDRA_FULL_ERROR")[0]
-    argument = re.match(r"([a-z_]+)(?=(\[\d+\])?[=:])", text)
+    argument = re.match(r"([a-z_]+)(?=(\[\d+\])?[=:]| must )", text)
     if argument is None:
         return text
     name = argument[1]
