@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from ncbench.config.measuring import SHOWN_BY_REPORT, Measure
 from ncbench.config.root import Config
 from ncbench.config.targets import Group, Target, default_of, keys_of, public_name
 
@@ -53,8 +54,19 @@ def _of_group(group: Group, left_out: tuple[str, ...]) -> dict[str, Any]:
     defaults = {f.name: default_of(f) for f in fields(group)}
     keys = [key for key in keys_of(type(group)) if key not in (*left_out, "_target_", "_partial_")]
     values = {key: getattr(group, key) for key in keys if getattr(group, key) != defaults[key]}
+    if isinstance(group, Measure):
+        values = _without_captions(values)
     further = group.further if isinstance(group, Target) else {}
     return named | {key: _with_public_names(value) for key, value in (values | further).items()}
+
+
+def _without_captions(values: dict[str, Any]) -> dict[str, Any]:
+    """A run's own measures without what the report alone reads of them."""
+    return values | {
+        kind: {name: {k: v for k, v in spec.items() if k not in SHOWN_BY_REPORT} for name, spec in values[kind].items()}
+        for kind in ("moments", "matrices")
+        if kind in values
+    }
 
 
 def _with_public_names(value: Any) -> Any:

@@ -6,7 +6,10 @@ from typing import Any
 from ncbench.config.rules import require
 from ncbench.config.targets import Group
 
-__all__ = ["Logger", "Measure", "Trainer"]
+__all__ = ["SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
+
+SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
+_SCALES = ("linear", "log", "symlog")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class Measure(Group):
         require(self.layers is None or len(self.layers) > 0, "measure.layers", self.layers, "must name layers, or null")
         known = len(self.splits) > 0 and set(self.splits) <= {"train", "test"}
         require(known, "measure.splits", list(self.splits), "must name train, test or both")
+        for kind in ("moments", "matrices"):
+            for name, spec in getattr(self, kind).items():
+                _check_measure(f"measure.{kind}.{name}", spec)
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,13 @@ class Logger(Group):
     def __post_init__(self) -> None:
         known = ("local", "wandb_offline", "wandb")
         require(self.kind in known, "logger.kind", self.kind, f"must be one of {', '.join(known)}")
+
+
+def _check_measure(key: str, spec: Any) -> None:
+    """ValueError of one line unless a measure names a function, and says in words how it is shown."""
+    named = isinstance(spec, dict) and isinstance(spec.get("_target_"), str)
+    require(named, f"{key}", spec, "a function is needed, as in {_target_: package.function}")
+    for word in ("label", "unit"):
+        require(isinstance(spec.get(word, ""), str), f"{key}.{word}", spec.get(word), "must be a text")
+    scale = spec.get("scale", _SCALES[0])
+    require(scale in _SCALES, f"{key}.scale", scale, f"must be one of {', '.join(_SCALES)}")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.records.cache import cached
-from ncbench.records.layers import rows_of_split
+from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_final, load_references, load_replicas, load_run_info
 from ncbench.records.runs import Dir
 
@@ -190,7 +190,7 @@ def loss_over_dnc(dir: Dir) -> pd.DataFrame:
     lines = load_setting_references(dir, settings)
     dnc = pd.Series({code: values["dnc"] for code, values in enumerate(lines) if "dnc" in values}, dtype=float)
     frame = load_final(dir)
-    of_loss = (frame["measure"] == "loss") & (frame["layer"] == "") & (frame["split"] != "test")
+    of_loss = (frame["measure"] == "loss") & (frame["layer"] == WHOLE_NETWORK) & frame["split"].isin(rows_of_split())
     frame = with_setting(frame[of_loss], settings)
     frame = frame[frame["setting"].isin(dnc.index)]
     table = frame[["run", "replica", "setting"]].assign(value=frame["value"] / frame["setting"].map(dnc))

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from ncbench.config.identity import differences
+from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.root import Config
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder, write_config, write_json
@@ -165,7 +166,7 @@ class RunSession:
 
 def _without_reading(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of a measure without what the report alone reads of it: no argument of the function."""
-    return {key: value for key, value in spec.items() if key not in ("label", "unit", "scale")}
+    return {key: value for key, value in spec.items() if key not in SHOWN_BY_REPORT}
 
 
 def swept_values(overrides: Sequence[str]) -> dict[str, Any]:

@@ -54,6 +54,13 @@ def test_experiments_become_dataclasses(digits):
         ("dataset.per_class", 0, "dataset.per_class=0: must be >= 1"),
         ("measure.splits", ["val"], "must name train, test or both"),
         ("measure.points", 0, "measure.points=0: must be >= 1"),
+        ("measure.moments", {"mine": {"label": "x"}}, "a function is needed, as in {_target_: package.function}"),
+        (
+            "measure.matrices",
+            {"mine": {"_target_": "a.b", "scale": "cubic"}},
+            "mine.scale=cubic: must be one of linear",
+        ),
+        ("measure.moments", {"mine": {"_target_": "a.b", "unit": 3}}, "measure.moments.mine.unit=3: must be a text"),
         ("trainer.max_epochs", None, "trainer.max_epochs=None: must be >= 1"),
         ("trainer.dtype", "float16", "trainer.dtype=float16: must be float32 or float64"),
         ("logger.kind", "csv", "logger.kind=csv: must be one of local, wandb_offline, wandb"),

@@ -104,6 +104,13 @@ def test_functions_under_measures_have_public_names_too():
     assert identity(other) != identity(fig1)
 
 
+def test_how_a_measure_is_shown_is_no_part_of_the_run():
+    plain = ["+experiment=dufm_k10", "+measure.moments.mine._target_=ncbench.core.cdnv"]
+    captions = ["+measure.moments.mine.label=mine", "+measure.moments.mine.unit=m", "+measure.moments.mine.scale=log"]
+    assert identity(composed(*plain, *captions)) == identity(composed(*plain))
+    assert identity(composed(*plain, "+measure.moments.mine.further=1")) != identity(composed(*plain))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

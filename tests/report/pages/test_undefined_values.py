@@ -11,7 +11,7 @@ import yaml
 from ncbench.report import figure
 from ncbench.report.__main__ import main, make_report
 from ncbench.report.pages import catalogue
-from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_stack
+from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
 from tests.helpers.run_folders import claims, write_run
 
 # All values NaN: those that say so, and those that show it (grey cells of the diagram, a table of dead layers).
@@ -36,7 +36,7 @@ def sweep(base, value):
     for width in (16, 32):
         run = base / str(width)
         swept = [{**point, "width": width} for point in points]
-        write_stack(run, swept, values, spectra=spectra, grams=grams, lines=lines, classes=2)
+        write_ensemble(run, swept, values, spectra=spectra, grams=grams, lines=lines, classes=2)
         for table, column in (("measures", "value"), ("spectra", "singular_value"), ("sample_grams", "gram")):
             for part in (run / table).glob("*.parquet"):
                 _overwrite(part, column, value)
