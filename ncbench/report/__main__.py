@@ -78,6 +78,7 @@ def make_report(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecor
 
 def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
     from ncbench.records.runs import BadRecordsError, find_runs
+    from ncbench.records.schema import CLAIMS
     from ncbench.report.pages.report import write_report
     from ncbench.report.verdicts.judge import judge, write_claims
 
@@ -89,9 +90,9 @@ def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], 
         refused = error
     page = write_report(dir, out, judgements, refused="" if refused is None else str(refused))
     if refused is None:
-        write_claims(judgements, out / "claims.json")
+        write_claims(judgements, out / CLAIMS)
     else:
-        (out / "claims.json").unlink(missing_ok=True)  # verdicts of an older report must not stand beside the new page
+        (out / CLAIMS).unlink(missing_ok=True)  # verdicts of an older report must not stand beside the new page
     return page, judgements, refused
 
 

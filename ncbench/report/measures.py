@@ -13,6 +13,7 @@ import numpy as np
 
 from ncbench.records.cache import cached
 from ncbench.records.runs import Dir, named_runs, read_yaml
+from ncbench.records.schema import CONFIG
 
 __all__ = ["MEASURES", "SCALES", "MeasureInfo", "known_measures", "scale_of"]
 
@@ -106,7 +107,7 @@ def _described(dir: Dir) -> dict[str, Mapping[str, Any]]:
     """What the runs' configurations say about their own measures, by name."""
     described: dict[str, Mapping[str, Any]] = {}
     for run in named_runs(dir).values():
-        config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else None
+        config = read_yaml(run / CONFIG) if (run / CONFIG).is_file() else None
         section = config.get("measure") if isinstance(config, dict) else None
         for kind in ("moments", "matrices"):
             entries = section.get(kind) if isinstance(section, dict) else None

@@ -36,9 +36,8 @@ def test_a_claim_and_a_figure_mean_the_same_layers(tmp_path, word):
     expected = {"intermediate": (2 + 4 + 8) / 3, "inner": (4 + 8) / 2}[word]
     run = write_values(tmp_path / "run", RANKS, {}, depth=DEPTH)
     frame = with_setting(load_final(run), find_settings(run))
-    chosen = in_layers(
-        frame, Selection(measure="rank", layers=(word,), stage="pre", reduce_layers="mean"), {"run": run}
-    )
+    selection = Selection(measure="rank", layers=(word,), stage="pre", reduce_layers="mean")
+    chosen = in_layers(frame, selection, {"run": run}, "rank")
     assert sorted(chosen["layer"]) == layers_between(word, DEPTH)
     assert chosen["value"].mean() == pytest.approx(expected)
     assert mean_over_layers(frame, "rank", "pre", word)["value"].tolist() == pytest.approx([expected])

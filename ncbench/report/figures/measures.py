@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir
 from ncbench.report.figures import style
@@ -38,7 +39,7 @@ def measures(dir: Dir, names: Iterable[str] | None = None) -> Plot:
     if chosen is not None and not chosen:
         raise NoRecordsError("no measure is left that has no figure of its own")
     frame = with_setting(load_measures(dir, measures=chosen), settings)
-    frame = frame[(frame["split"] != "test") | (frame["layer"] == "")]
+    frame = frame[frame["split"].isin(rows_of_split()) | (frame["layer"] == WHOLE_NETWORK)]
     if frame.empty:
         raise NoRecordsError(f"no {', '.join(chosen or ['measure'])} recorded")
     require_finite(frame["value"], ", ".join(map(str, frame["measure"].unique())))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ncbench.records.layers import rows_of_split
+from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.report.measures import MeasureInfo, known_measures
@@ -78,7 +78,7 @@ def layer_tables(dir: Dir) -> list[Table]:
     """
     settings = find_settings(dir)
     frame = with_setting(load_final(dir), settings)
-    frame = frame[(frame["layer"] != "") & frame["split"].isin(rows_of_split())]
+    frame = frame[(frame["layer"] != WHOLE_NETWORK) & frame["split"].isin(rows_of_split())]
     frame = frame[~frame["measure"].isin(_of_several_sources(frame))]
     values = quartiles(frame, ["setting", "layer", "stage", "measure"])
     columns = list(known_measures(dir, values["measure"]).values())

@@ -23,8 +23,7 @@ def test_median_and_range_over_replicas(tmp_path, mutant):
     expected = np.mean([10.0 ** -(place + 5 / 8) / 2 for place in places])
     assert tcv.lines[0].get_ydata()[0] == pytest.approx(expected)
     assert (loss.get_yscale(), tcv.get_yscale()) == ("log", "log")
-    intermediate = '"inner" if stage == "weight" else "intermediate"'
-    features = mutant(seed_range, intermediate, '"inner"').seed_range(run).axes[1]
+    features = mutant(seed_range, '"inner" if stage == "weight" else "intermediate"', '"inner"').seed_range(run).axes[1]
     assert features.lines[0].get_ydata()[0] != pytest.approx(expected)
 
 

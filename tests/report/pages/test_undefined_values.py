@@ -142,7 +142,7 @@ def test_claims_that_cannot_be_read_do_not_keep_the_page_from_being_written(tmp_
 
 
 @pytest.mark.usefixtures("few_figures")
-@pytest.mark.parametrize("stated", [None, []])
+@pytest.mark.parametrize("stated", [None, {}])
 def test_a_run_without_claims_has_a_page(tmp_path, stated):
     run = write_run(tmp_path / "run", [0, 1], claims=claims())
     config = yaml.safe_load((run / "config.yaml").read_text())
