@@ -78,9 +78,11 @@ def pack(directory: Path, archive: Path) -> dict[str, Any]:
 def check(archive: Path, manifest: Path) -> int:
     """0 where the archive is the manifest's; 1, with a line, where it is another."""
     expected = json.loads(manifest.read_text())["sha256"]
-    found = digest(archive)
-    same = found == expected
-    print(f"{archive}: {'is the archive of the manifest' if same else f'SHA-256 {found}, the manifest has {expected}'}")
+    computed = digest(archive)
+    same = computed == expected
+    print(
+        f"{archive}: {'is the archive of the manifest' if same else f'SHA-256 {computed}, the manifest has {expected}'}"
+    )
     return 0 if same else 1
 
 

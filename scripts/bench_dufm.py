@@ -7,7 +7,7 @@ run      a whole run as `python -m ncbench.train` does it: default measures at t
 loop     (a) one network: autograd and torch.optim.SGD in a loop
 lightning (b) the same network as an ordinary LightningModule, with logger, bar, summary and checkpoints off
 
-Loss mse, ReLU, heavy ball, float32 everywhere. (a) and (b) take the better of one and two intra-op threads, found
+Loss mse, ReLU, heavy ball, float32 everywhere. (a) and (b) take the better of one and two intra-op threads, rates_of
 before the first turn. `of peak` is the products' rate as a share of a 2048-square product's on all cores.
 
 python scripts/bench_dufm.py                              # as in docs/performance.md, under five minutes
@@ -107,30 +107,30 @@ def _compare(size: Size, rounds: int, seconds: float) -> None:
     steps = {side: max(50, int(rates[side] * seconds / 2)) for side in sides}
     fastest = max(_at(CORES, partial(_engine, size, labels), 60) for _ in range(3))
     turn_steps = max(200, int(fastest / size.R * seconds) // 200 * 200)
-    found: dict[str, list[float]] = {side: [] for side in ("engine", "module", "run", *sides)}
+    rates_of: dict[str, list[float]] = {side: [] for side in ("engine", "module", "run", *sides)}
     peak: list[float] = []
     for _ in range(rounds):
         peak.append(_at(CORES, _peak, 5))
         for side, trained in (("engine", partial(_engine, size, labels)), ("module", partial(_module, size, labels))):
-            found[side].append(_at(CORES, trained, turn_steps))
-        found["run"].append(_run(size, turn_steps))
+            rates_of[side].append(_at(CORES, trained, turn_steps))
+        rates_of["run"].append(_run(size, turn_steps))
         for side in sides:
-            found[side].append(_at(threads[side], single[side], steps[side]))
-    rate = {side: statistics.median(turns) for side, turns in found.items()}
+            rates_of[side].append(_at(threads[side], single[side], steps[side]))
+    rate = {side: statistics.median(turns) for side, turns in rates_of.items()}
     print(f"\nK = {size.K}, L = {size.L}, n = {size.n}, width {size.width}; R = {size.R}, {turn_steps} steps a turn")
     print(f"  {'':10}{'replica-steps/s':>16}{'lowest':>9}{'highest':>9}  of peak   x (a)   x (b)")
-    for side, turns in found.items():
+    for side, turns in rates_of.items():
         share = rate[side] * size.flops / statistics.median(peak)
         note = f"   {threads[side]} thread(s)" if side in threads else ""
         ratios = f"{rate[side] / rate['loop']:8.1f}{rate[side] / rate['lightning']:8.1f}"
         print(f"  {side:10}{rate[side]:16.0f}{min(turns):9.0f}{max(turns):9.0f}{100 * share:8.1f} %{ratios}{note}")
-    paired = [statistics.median(a / b for a, b in zip(found[x], found["loop"])) for x in ("run", "engine")]
+    paired = [statistics.median(a / b for a, b in zip(rates_of[x], rates_of["loop"])) for x in ("run", "engine")]
     asked = f"asked >= {size.at_least}, aim {size.aim}"
     print(f"  run / (a), median over the turns: {paired[0]:.1f} (engine / (a): {paired[1]:.1f}); {asked}")
-    best = {side: max(turns) for side, turns in found.items()}
+    best = {side: max(turns) for side, turns in rates_of.items()}
     of_best = [best["run"] / best[side] for side in sides] + [best["engine"] / best["loop"]]
     print("  best turns: run / (a) {:.1f}, run / (b) {:.1f}, engine / (a) {:.1f}".format(*of_best))
-    overhead = statistics.median(e / m for e, m in zip(found["engine"], found["module"])) - 1
+    overhead = statistics.median(e / m for e, m in zip(rates_of["engine"], rates_of["module"])) - 1
     print(f"  Lightning around the engine: {100 * overhead:.1f} %; peak {statistics.median(peak) / 1e9:.0f} GFLOP/s")
 
 

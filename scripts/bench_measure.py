@@ -48,11 +48,11 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[512, 2048, 4096], help="of part nc1")
     parser.add_argument("--images", type=int, default=50_000, help="of part pass (default 50000)")
     parser.add_argument("--batch-size", type=int, default=1000, help="of part pass (default 1000)")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # one side of part nc1, in this process
+    parser.add_argument("--side", help=argparse.SUPPRESS)  # one side of part nc1, in this process
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if options.one:
-        print(json.dumps(_one_side(options.one, options.samples, options.widths[0])))
+    if options.side:
+        print(json.dumps(_one_side(options.side, options.samples, options.widths[0])))
         return
     unknown = set(options.parts) - set(PARTS)
     if unknown:
@@ -66,14 +66,14 @@ def main() -> None:
 def _nc1(options: argparse.Namespace) -> None:
     print(f"\nnc1, N = {options.samples}, K = {K}{'':14}s (CPU s){'':6}extra MiB   NC1")
     for width in options.widths:
-        found: dict[str, list[dict[str, float]]] = {"streaming": [], "covariance": []}
+        turns_of: dict[str, list[dict[str, float]]] = {"streaming": [], "covariance": []}
         for _ in range(options.rounds):
-            for side, turns in found.items():
-                command = [sys.executable, __file__, "--one", side, "--widths", str(width)]
+            for side, turns in turns_of.items():
+                command = [sys.executable, __file__, "--side", side, "--widths", str(width)]
                 command += ["--samples", str(options.samples), "--threads", str(options.threads)]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 turns.append(json.loads(done.stdout))
-        ours, theirs = ({key: _median(turn[key] for turn in turns) for key in turns[0]} for turns in found.values())
+        ours, theirs = ({key: _median(turn[key] for turn in turns) for key in turns[0]} for turns in turns_of.values())
         for side, values in (("streaming", ours), ("covariance + pinv", theirs)):
             cost = f"{values['wall']:9.2f} ({values['cpu']:.2f})"
             print(f"  D = {width:<5} {side:18}{cost:>20}{values['extra'] / 2**20:12.1f}   {values['nc1']:.6g}")
@@ -111,10 +111,10 @@ def _streaming(H: Tensor, labels: Tensor) -> float:
 
 def _covariance(H: Tensor, labels: Tensor) -> float:
     """tr(S_W pinv(S_B)) / K with D x D matrices accumulated in float32, two passes over the batches."""
-    sums, counts = torch.zeros(K, H.shape[1]), torch.bincount(labels, minlength=K)
+    totals, counts = torch.zeros(K, H.shape[1]), torch.bincount(labels, minlength=K)
     for features, of_batch in _batches(H, labels):
-        sums.index_add_(0, of_batch, features)
-    means = sums / counts[:, None]
+        totals.index_add_(0, of_batch, features)
+    means = totals / counts[:, None]
     within = torch.zeros(H.shape[1], H.shape[1])
     for features, of_batch in _batches(H, labels):
         deviation = features - means[of_batch]
@@ -140,10 +140,10 @@ def _pass(options: argparse.Namespace) -> None:
             for x, _ in loader:
                 model(x)
 
-    def measuring(layers: list[str]) -> Callable[[], Any]:
+    def pass_over(layers: list[str]) -> Callable[[], Any]:
         return lambda: measure(model, {"train": loader}, layers=layers, num_classes=K)
 
-    sides: dict[str, Callable[[], Any]] = {"bare": bare, **{name: measuring(of) for name, of in LAYERS.items()}}
+    sides: dict[str, Callable[[], Any]] = {"bare": bare, **{name: pass_over(of) for name, of in LAYERS.items()}}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     peaks: dict[str, float] = {}
     bare()

@@ -73,32 +73,32 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every so many-th network only")
     arguments = parser.parse_args()
     grid = load(arguments.every)
-    found: dict[str, list[Outcome]] = {"ours": [], "autograd": [], "by hand": []}
-    found["ours"].append(ours(grid, arguments.tolerance, arguments.evaluations))
+    outcomes: dict[str, list[Outcome]] = {"ours": [], "autograd": [], "by hand": []}
+    outcomes["ours"].append(ours(grid, arguments.tolerance, arguments.evaluations))
     for _ in range(arguments.rounds):
         for name in ("autograd", "by hand"):
             torch.set_num_threads(1)
             with threadpool_limits(1, user_api="blas"):  # scipy's own: a second thread only waits
-                found[name].append(one_by_one(grid, name == "autograd", arguments))
+                outcomes[name].append(one_by_one(grid, name == "autograd", arguments))
             torch.set_num_threads(CORES)
-            found["ours"].append(ours(grid, arguments.tolerance, arguments.evaluations))
-    report(found, arguments)
+            outcomes["ours"].append(ours(grid, arguments.tolerance, arguments.evaluations))
+    report(outcomes, arguments)
 
 
 def load(every: int) -> Grid:
     """The experiment's networks, data and decays."""
     (job,) = compose_jobs(["+experiment=zangrando24/fig1_blobs_quick"], multirun=False)
     built = build(job.config)
-    kept = torch.arange(0, len(built.replicas), every)
+    chosen = torch.arange(0, len(built.replicas), every)
     module: Any = built.module
     points, network = module.points, module.network
     for parameter in network.parameters():
-        parameter.data = parameter.data[kept]
-    network.features.value = network.features.value[kept]
-    network.replicas = len(kept)
+        parameter.data = parameter.data[chosen]
+    network.features.value = network.features.value[chosen]
+    network.replicas = len(chosen)
     layout = Layout(network)
     start = layout.gather(network)
-    return Grid(network, points.inputs[kept], points.targets[kept], module.decays[kept], layout, start)
+    return Grid(network, points.inputs[chosen], points.targets[chosen], module.decays[chosen], layout, start)
 
 
 def ours(grid: Grid, tolerance: float, evaluations: int) -> Outcome:
@@ -182,17 +182,17 @@ def at_the_end(grid: Grid, x: Tensor) -> tuple[Tensor, Tensor]:
     return loss, gradient.abs().amax(1)
 
 
-def report(found: dict[str, list[Outcome]], arguments: argparse.Namespace) -> None:
+def report(outcomes: dict[str, list[Outcome]], arguments: argparse.Namespace) -> None:
     """The table: medians over the turns of a side."""
-    base = found["ours"]
+    base = outcomes["ours"]
     print(
         f"{len(base[0].loss)} networks, max |gradient| <= {arguments.tolerance:g}, "
         f"{CORES} cores, torch {torch.__version__}"
     )
-    typical = statistics.median(one.seconds for one in base)
+    typical = statistics.median(outcome.seconds for outcome in base)
     print("            s (CPU s)     turns    over ours   arrived   evaluations, mean   loss - ours, median [min, max]")
-    for name, rounds in found.items():
-        seconds, cpu = (statistics.median(getattr(one, key) for one in rounds) for key in ("seconds", "cpu"))
+    for name, rounds in outcomes.items():
+        seconds, cpu = (statistics.median(getattr(outcome, key) for outcome in rounds) for key in ("seconds", "cpu"))
         last = rounds[-1]
         arrived = int((last.gradient <= arguments.tolerance).sum())
         apart = last.loss - base[-1].loss

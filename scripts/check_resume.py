@@ -62,21 +62,21 @@ def _stamp(folder: Path) -> int:
 
 def differences(first: Path, second: Path) -> list[str]:
     """What differs between two finished runs, in words."""
-    found: list[str] = []
+    differing: list[str] = []
     states: list[Any] = [torch.load(f / CHECKPOINTS / LAST_CHECKPOINT, weights_only=True) for f in (first, second)]
     for part in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "ncbench_step"):
         if not _same(states[0].get(part), states[1].get(part)):
-            found.append(f"checkpoint: {part}")
+            differing.append(f"checkpoint: {part}")
     for name, load in LOADERS.items():
         key = row_key(name)
         a, b = (load(f).drop(columns=RUN).sort_values(key, ignore_index=True) for f in (first, second))
         if a.duplicated(key).any() or b.duplicated(key).any():
-            found.append(f"{name}: a row is there twice")
+            differing.append(f"{name}: a row is there twice")
         try:
             pd.testing.assert_frame_equal(a, b, check_exact=True, check_categorical=False)
         except AssertionError as error:
-            found.append(f"{name}: {str(error).splitlines()[0]}")
-    return found
+            differing.append(f"{name}: {str(error).splitlines()[0]}")
+    return differing
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -114,10 +114,10 @@ def main() -> int:
         at = last_step(recorded[-1]) if recorded else None
         print(f"kill {done}: {delay:5.2f} s after its start; last record at step {at}")
     status = start(overrides, killed).wait()
-    found = differences(whole, killed)
+    differing = differences(whole, killed)
     steps = RunFolder(killed).info().get("steps")
-    print(f"{done} kills, then exit status {status} at step {steps}; differences: {', '.join(found) or 'none'}")
-    return 1 if found or status or done < arguments.kills else 0
+    print(f"{done} kills, then exit status {status} at step {steps}; differences: {', '.join(differing) or 'none'}")
+    return 1 if differing or status or done < arguments.kills else 0
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def validate(values: Mapping[str, Any]) -> Config:
         if not isinstance(values[name], Mapping):
             raise ValueError(f"{name}={values[name]}: must be a group of keys")
         of_groups[name] = _group(name, choose_variant(name, variants, values[name]), values[name])
-    own = {key: value for key, value in values.items() if key not in VARIANTS}
-    return Config(**_typed(Config, own, "", [key for key in known if key not in VARIANTS]), **of_groups)
+    ungrouped = {key: value for key, value in values.items() if key not in VARIANTS}
+    return Config(**_typed(Config, ungrouped, "", [key for key in known if key not in VARIANTS]), **of_groups)
 
 
 def validate_recorded(values: Mapping[str, Any]) -> Config:
@@ -43,7 +43,7 @@ def validate_recorded(values: Mapping[str, Any]) -> Config:
 
 
 def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:
-    """A group as its dataclass. The class of a user's own may have further keys; ours has those of the dataclass."""
+    """A group as its dataclass. A user's class may have further keys; ours has those of the dataclass."""
     known = keys_of(variant)
     unused = {"kind"} if variant.KIND else set()
     if not issubclass(variant, Target) and values.get("_target_") is None:

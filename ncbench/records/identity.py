@@ -38,13 +38,13 @@ def run_id(differences: Mapping[str, Any]) -> str:
 
 def schema_1_hash(values: Mapping[str, Any]) -> str:
     """The hash that a run.json with schema_version 1 carries: of all resolved values, import paths included."""
-    kept = {key: copy.copy(value) for key, value in values.items() if key != "hydra"}
+    hashed = {key: copy.copy(value) for key, value in values.items() if key != "hydra"}
     for group, keys in _NOT_IN_SCHEMA_1.items():
         if keys is None:
-            kept.pop(group, None)
-        elif isinstance(kept.get(group), dict):
-            kept[group] = {key: value for key, value in kept[group].items() if key not in keys}
-    return _sha256(kept)
+            hashed.pop(group, None)
+        elif isinstance(hashed.get(group), dict):
+            hashed[group] = {key: value for key, value in hashed[group].items() if key not in keys}
+    return _sha256(hashed)
 
 
 def _sha256(value: Any) -> str:

@@ -132,9 +132,9 @@ def arrow_schema(table: str) -> "pa.Schema":
     """The columns of a table with their Arrow types, in order."""
     import pyarrow as pa  # here, not above: it takes as long to import as the rest of a command that lists folders
 
-    own = {TEXT: pa.dictionary(pa.int32(), pa.string()), FLOATS: pa.list_(pa.float32())}
+    compound = {TEXT: pa.dictionary(pa.int32(), pa.string()), FLOATS: pa.list_(pa.float32())}
     return pa.schema(
-        [(name, own.get(column.type) or pa.type_for_alias(column.type)) for name, column in TABLES[table].items()]
+        [(name, compound.get(column.type) or pa.type_for_alias(column.type)) for name, column in TABLES[table].items()]
     )
 
 

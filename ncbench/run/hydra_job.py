@@ -28,11 +28,11 @@ def as_hydra_job(job: Job) -> Iterator[str]:
     HydraConfig.instance().set_config(composed)
     try:
         configure_log(composed.hydra.job_logging, composed.hydra.verbose)
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(env_override(composed.hydra.job.env_set))
+        with contextlib.ExitStack() as contexts:
+            contexts.enter_context(env_override(composed.hydra.job.env_set))
             if composed.hydra.job.chdir:
                 os.makedirs(folder, exist_ok=True)
-                stack.enter_context(contextlib.chdir(folder))
+                contexts.enter_context(contextlib.chdir(folder))
             yield folder
     finally:
         HydraConfig.instance().cfg = before

@@ -37,9 +37,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(handle.fileno())
         # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
         digests = [_digest(file) for file in (temporary, target) if file.exists()]
-        sums = target.parent / f".{CHECKSUMS}.tmp"
-        sums.write_text(json.dumps({"sha256": digests}))
-        os.replace(sums, target.parent / CHECKSUMS)
+        checksums = target.parent / f".{CHECKSUMS}.tmp"
+        checksums.write_text(json.dumps({"sha256": digests}))
+        os.replace(checksums, target.parent / CHECKSUMS)
         if target.exists():
             link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
             link.unlink(missing_ok=True)

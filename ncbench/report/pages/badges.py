@@ -86,7 +86,7 @@ class ClaimRow:
     measured: str
     sample_size: int
     check: str
-    facts: list["Fact"]
+    evidence: list["Fact"]
     badge: Badge
     expect: str | None
     agrees: bool
@@ -122,7 +122,7 @@ def claims_of(judgement: "Judgement") -> ExperimentClaims:
             measured=verdict.measured,
             sample_size=verdict.sample_size,
             check=verdict.claim.check,
-            facts=facts(verdict.evidence),
+            evidence=evidence_rows(verdict.evidence),
             badge=badge(verdict.verdict),
             expect=verdict.claim.expect,
             agrees=verdict.agrees,
@@ -145,7 +145,7 @@ class Fact:
     caption: str = ""
 
 
-def facts(evidence: Mapping[str, Any]) -> list[Fact]:
+def evidence_rows(evidence: Mapping[str, Any]) -> list[Fact]:
     """Evidence in the order it was given, empty entries left out."""
     entries = []
     for name, value in evidence.items():

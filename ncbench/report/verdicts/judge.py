@@ -155,7 +155,7 @@ def _checked(claim: Claim, sample: Sample) -> Decision:
 
 def _on_condition(claim: Claim, condition: Condition, sample: Sample) -> Decision:
     """The decision on the replicas that meet the condition."""
-    part = sample.meeting(condition)
+    part = sample.only_where(condition)
     if part.only is None or not len(part.only):
         return Decision(None, "no replica meets it", 0)
     decision = _checked(claim, part)

@@ -34,7 +34,7 @@ class Sample:
         self._folders = dict(zip(self.infos, runs, strict=True))
         self._loaded: dict[tuple[Any, ...], pd.DataFrame] = {}
 
-    def meeting(self, condition: Condition) -> "Sample":
+    def only_where(self, condition: Condition) -> "Sample":
         """The same runs with the replicas that meet a condition; a value that is not finite meets none."""
         table = self.values(condition.selection)
         met = table[within(table["value"], condition.below, condition.above, condition.between)]
@@ -171,7 +171,7 @@ class Sample:
         if condition is None:
             return chosen
         # Looked at in the chosen replicas alone: other runs need not have recorded it.
-        met = self.meeting(condition.model_copy(update={"where": {**where, **condition.where}}))
+        met = self.only_where(condition.model_copy(update={"where": {**where, **condition.where}}))
         assert met.only is not None
         chosen = chosen[_index(chosen).isin(met.only)]
         if chosen.empty:

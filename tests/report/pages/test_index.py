@@ -7,7 +7,7 @@ import pytest
 
 from ncbench.claims.papers import package_papers
 from ncbench.report.__main__ import main
-from ncbench.report.pages.badges import facts, figure_of, overall
+from ncbench.report.pages.badges import evidence_rows, figure_of, overall
 from ncbench.report.pages.index import write_index
 from ncbench.report.pages.templating import markdown, policy
 from tests.helpers.run_folders import claims, write_run
@@ -104,7 +104,7 @@ def test_one_verdict_for_several_claims_is_the_least_favourable_that_was_decided
 
 
 def test_evidence_as_lines_and_tables():
-    found = facts({"estimate": 0.25, "reason": None, "per_axis": [{"width": 12, "median": 1.0}, {"width": 30}]})
+    found = evidence_rows({"estimate": 0.25, "reason": None, "per_axis": [{"width": 12, "median": 1.0}, {"width": 30}]})
     assert [(fact.name, fact.text, list(fact.header), list(fact.rows)) for fact in found] == [
         ("estimate", "0.25", [], []),
         ("per axis", "", ["width", "median"], [["12", "1"], ["30", ""]]),
