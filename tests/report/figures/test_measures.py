@@ -10,7 +10,7 @@ from ncbench.records.load import load_final
 from ncbench.report import figure
 from ncbench.report.__main__ import make_report
 from ncbench.report.measures import MEASURES, known_measures, scale_of
-from ncbench.run import execute as job
+from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
 from tests.helpers.run_folders import write_run, write_values
 
@@ -117,7 +117,7 @@ def test_two_lines_of_yaml_from_the_function_to_the_picture(tmp_path):
     overrides = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20", "measure.points=4"]
     overrides += [f"+measure.moments.mine={target}", "trainer.progress=false"]
     (composed,) = compose_jobs(overrides, multirun=False)
-    assert job.execute(composed.values, tmp_path / "run", command="test", overrides=overrides) == 0
+    assert run_execute.execute(composed.config, tmp_path / "run", command="test", overrides=overrides) == 0
     axes = {ax.get_ylabel(): ax for ax in figure.measures(tmp_path / "run", ["mine", "dnc1"]).axes if ax.axison}
     assert set(axes) == {"CDNV of mine", MEASURES["dnc1"].axis_label}
     assert axes["CDNV of mine"].get_yscale() == "log"
