@@ -124,13 +124,15 @@ def _compare(size: Size, rounds: int, seconds: float) -> None:
         note = f"   {threads[side]} thread(s)" if side in threads else ""
         ratios = f"{rate[side] / rate['loop']:8.1f}{rate[side] / rate['lightning']:8.1f}"
         print(f"  {side:10}{rate[side]:16.0f}{min(turns):9.0f}{max(turns):9.0f}{100 * share:8.1f} %{ratios}{note}")
-    paired = [statistics.median(a / b for a, b in zip(rates_of[x], rates_of["loop"])) for x in ("run", "engine")]
+    paired = [
+        statistics.median(a / b for a, b in zip(rates_of[x], rates_of["loop"], strict=True)) for x in ("run", "engine")
+    ]
     asked = f"asked >= {size.at_least}, aim {size.aim}"
     print(f"  run / (a), median over the turns: {paired[0]:.1f} (engine / (a): {paired[1]:.1f}); {asked}")
     best = {side: max(turns) for side, turns in rates_of.items()}
     of_best = [best["run"] / best[side] for side in sides] + [best["engine"] / best["loop"]]
     print("  best turns: run / (a) {:.1f}, run / (b) {:.1f}, engine / (a) {:.1f}".format(*of_best))
-    overhead = statistics.median(e / m for e, m in zip(rates_of["engine"], rates_of["module"])) - 1
+    overhead = statistics.median(e / m for e, m in zip(rates_of["engine"], rates_of["module"], strict=True)) - 1
     print(f"  Lightning around the engine: {100 * overhead:.1f} %; peak {statistics.median(peak) / 1e9:.0f} GFLOP/s")
 
 

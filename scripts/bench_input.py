@@ -140,7 +140,7 @@ def _table(speeds: dict[str, list[float]], images: str, device: torch.device) ->
         print(f"{name:36}{statistics.median(values):8.0f}{min(values):8.0f}{max(values):8.0f}")
     ours, theirs = speeds.values()
     # Turn by turn: a machine that is busy for a while slows both sides of a turn.
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs))
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
     print(f"{'ratio (median over the turns)':36}{ratio:8.2f}")
 
 

@@ -157,7 +157,7 @@ def _pass(options: argparse.Namespace) -> None:
     print(f"\npass, ResNet20 + head, {options.images} images{'':6}s (CPU s){'':3}over bare (CPU)   extra MiB")
     for name, turns in times.items():
         # Turn by turn: a machine that is busy for a while slows both sides of a turn.
-        wall, cpu = (_median(t[i] / b[i] for t, b in zip(turns, times["bare"])) for i in (0, 1))
+        wall, cpu = (_median(t[i] / b[i] for t, b in zip(turns, times["bare"], strict=True)) for i in (0, 1))
         cost = f"{_median(t[0] for t in turns):8.2f} ({_median(t[1] for t in turns):.2f})"
         print(f"  {name:26}{cost:>24}{wall:11.3f} ({cpu:.3f}){peaks[name] / 2**20:12.1f}")
 
@@ -188,7 +188,7 @@ def _cdnv(options: argparse.Namespace) -> None:
     print(f"\ncdnv, K = {classes}, D = {width}{'':12}s   CDNV")
     for name, turns in times.items():
         print(f"  {name:20}{_median(turns):13.4f}   {values[name]:.12g}")
-    ratio = _median(b / a for a, b in zip(*times.values()))
+    ratio = _median(b / a for a, b in zip(*times.values(), strict=True))
     print(f"  {'ratio':20}{ratio:13.1f}")
 
 

@@ -157,7 +157,7 @@ def _by_hand(grid: Grid, r: int) -> Value:
 
 
 def _autograd(grid: Grid, r: int) -> Value:
-    X, Y, layers = grid.inputs[r], grid.targets[r], list(zip(grid.layout.weights, grid.layout.biases))
+    X, Y, layers = grid.inputs[r], grid.targets[r], list(zip(grid.layout.weights, grid.layout.biases, strict=True))
     decay = grid.layout.per_entry(grid.decays[r : r + 1])[0]
 
     def value(x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,10 +1,10 @@
-"""What every claim has, whatever its check, and what many of them share."""
+"""Base classes of all claims: statement, source, expect, condition, min_replicas, and how an interval decides."""
 
 from typing import Literal, get_args
 
 from pydantic import model_validator
 
-from ncbench.claims.rules import Share, Text, Verdict, Whole, check_share
+from ncbench.claims.rules import PositiveInt, Share, Text, Verdict, check_share
 from ncbench.claims.selection import Condition, Keys, Selection
 
 __all__ = ["SOURCES", "AtLeast", "Claim", "Decided", "OnSelection"]
@@ -25,7 +25,7 @@ class Claim(Keys):
     source: Source
     expect: Verdict | None = None
     condition: Condition | None = None
-    min_replicas: Whole = 1
+    min_replicas: PositiveInt = 1
 
 
 class OnSelection(Claim, Selection):

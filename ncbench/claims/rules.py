@@ -20,14 +20,14 @@ __all__ = [
     "LAYER_WORDS",
     "Between",
     "Layers",
-    "Number",
+    "NonNegativeInt",
     "Positive",
+    "PositiveInt",
     "Share",
     "Step",
     "Text",
     "Verdict",
     "Where",
-    "Whole",
     "broken",
     "check_layers",
     "check_one_of",
@@ -90,8 +90,8 @@ def _where(value: Any) -> dict[str, Any]:
 Text = Annotated[str, Field(pattern=r"\S")]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Whole = Annotated[int, BeforeValidator(_whole(1))]
-Number = Annotated[int, BeforeValidator(_whole(0))]
+PositiveInt = Annotated[int, BeforeValidator(_whole(1))]
+NonNegativeInt = Annotated[int, BeforeValidator(_whole(0))]
 Layers = Annotated[tuple[str, ...], BeforeValidator(_layers)]
 Between = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ascending)]
 Step = Annotated[str | int, BeforeValidator(_step)]

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ncbench.claims.rules import (
     Between,
     Layers,
+    PositiveInt,
     Step,
     Text,
     Where,
-    Whole,
     check_layers,
     check_one_of,
     check_values,
@@ -28,8 +28,8 @@ class Keys(BaseModel):
 class Places(Keys):
     """Which recorded values: the measure, where and when it was taken, and of which replicas.
 
-    `layers` are names or globs, or `intermediate` (head.1 ... head.L-1), `inner` (from head.2 on), `head`, `all`;
-    empty: values of the whole network. `where` keeps the replicas with these replicated or swept values.
+    `layers` are names or globs, or `intermediate` (head.1 ... head.L-1), `inner` (head.2 ... head.L-1), `head`,
+    `all`; empty: values of the whole network. `where` keeps the replicas with these replicated or swept values.
     """
 
     measure: Text = "loss"
@@ -49,7 +49,7 @@ class Values(Places):
     measurement.
     """
 
-    index: Whole | None = None
+    index: PositiveInt | None = None
     source_layer: Text | None = None
     reduce_layers: Literal["max", "min", "mean"] | None = None
     relative_to: Text | None = None

@@ -14,7 +14,17 @@ from typing import Any, Literal, get_args
 from pydantic import model_validator
 
 from ncbench.claims.claim import AtLeast, Claim, Decided, OnSelection
-from ncbench.claims.rules import Between, Layers, Number, Positive, Share, Text, broken, check_one_of, check_share
+from ncbench.claims.rules import (
+    Between,
+    Layers,
+    NonNegativeInt,
+    Positive,
+    Share,
+    Text,
+    broken,
+    check_one_of,
+    check_share,
+)
 from ncbench.claims.selection import Places, Selection
 
 __all__ = [
@@ -168,7 +178,7 @@ class Ordering(Claim, Decided):
     def _a_share_or_groups(self) -> "Ordering":
         same = self.smaller.where == self.larger.where and self.smaller.given == self.larger.given
         if same != (self.at_least is not None):
-            rule = "is a share of replicas: needed where both selections have one `where` and `given`, and only there"
+            rule = "give a share of replicas if, and only if, both selections have the same `where` and `given`"
             raise broken("at_least", self.at_least, rule)
         if self.at_least is not None:
             check_share(self.at_least, self.by)
@@ -182,8 +192,8 @@ class Count(OnSelection):
     below: float | None = None
     above: float | None = None
     between: Between | None = None
-    at_least: Number | None = None
-    at_most: Number | None = None
+    at_least: NonNegativeInt | None = None
+    at_most: NonNegativeInt | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> "Count":

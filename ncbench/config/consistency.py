@@ -53,7 +53,7 @@ def _check_replicate(config: "Config") -> None:
             rule = "sets the decay of every matrix and of the features; leave out weight_decay and feature_decay"
             require(not {"weight_decay", "feature_decay"} & set(config.replicate), key, value, rule)
         if axis == "noise_ratio":
-            require("noise" not in config.replicate, key, list(value), "and noise: one of them")
+            require("noise" not in config.replicate, key, list(value), "give either noise_ratio or noise, not both")
         if axis == "lr":
             rule = "several rates in one ensemble need optimizer=gd or heavy_ball; use -m for a grid of jobs"
             require(config.optimizer.rates_of_replicas, key, list(value), rule)
@@ -109,7 +109,7 @@ def _check_perceptron(config: "Config") -> None:
     warm_steps = schedule.warm_steps if isinstance(schedule, Stationary) else None
     warm_decay = objective.warm_decay if isinstance(objective, SquaredObjective) else None
     both = (warm_decay is None) == (warm_steps is None)
-    require(both, "objective.warm_decay", warm_decay, "and schedule.warm_steps: both, or neither")
+    require(both, "objective.warm_decay", warm_decay, "needs schedule.warm_steps, and schedule.warm_steps needs it")
     rule = "would decay once more what the objective decays already; use adam"
     require(not optimizer.decoupled, "optimizer", "adamw", rule)
     annealing = schedule.annealing if isinstance(schedule, Stationary) else None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING
 
 from ncbench.config.rules import is_int, require
-from ncbench.config.targets import Target
+from ncbench.config.variants import Target
 
 __all__ = ["DATASETS", "MODELS", "Dataset", "FreeFeatures", "Mixture", "Model", "Perceptron"]
 

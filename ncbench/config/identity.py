@@ -1,4 +1,4 @@
-"""What makes a run the run it is: what differs from the defaults and changes a number, under names that last.
+"""Which keys make up the identity of a run: those that differ from the defaults and change a number.
 
 A class may move within its room, a key with a default may be added, and a default may be written out, without making
 another run of it. Therefore a default of `ncbench.config` must never be changed: a run with the old one would be taken
@@ -15,8 +15,8 @@ from dataclasses import fields
 from typing import Any
 
 from ncbench.config.measuring import SHOWN_BY_REPORT, Measure
-from ncbench.config.root import Config
-from ncbench.config.targets import Group, Target, default_of, keys_of, public_name
+from ncbench.config.root import CLAIMED, Config
+from ncbench.config.variants import Group, Target, default_of, keys_of, public_name
 
 __all__ = ["differences"]
 
@@ -24,11 +24,11 @@ _NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
     "dataset": ("root", "download"),
     "trainer": ("progress", "checkpoint_seconds"),
 }
-_LEFT_OUT = ("logger", "claims", "grid", "reproduces")
+_LEFT_OUT = ("logger", *CLAIMED)
 
 
 def differences(config: Config) -> dict[str, Any]:
-    """The plain values that `ncbench.records.identity` hashes: a nested mapping without any import path of ours."""
+    """The plain values that `ncbench.records.run_hash` hashes: a nested mapping without any import path of ours."""
     different: dict[str, Any] = {}
     for f in fields(config):
         value = getattr(config, f.name)

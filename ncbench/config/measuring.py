@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ncbench.config.rules import require
-from ncbench.config.targets import Group
+from ncbench.config.variants import Group
 
-__all__ = ["SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
+__all__ = ["SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
 
 SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
-_SCALES = ("linear", "log", "symlog")
+SCALES = ("linear", "log", "symlog")
 
 
 @dataclass(frozen=True)
@@ -93,5 +93,5 @@ def _check_measure(key: str, spec: Any) -> None:
     require(named, f"{key}", spec, "a function is needed, as in {_target_: package.function}")
     for word in ("label", "unit"):
         require(isinstance(spec.get(word, ""), str), f"{key}.{word}", spec.get(word), "must be a text")
-    scale = spec.get("scale", _SCALES[0])
-    require(scale in _SCALES, f"{key}.scale", scale, f"must be one of {', '.join(_SCALES)}")
+    scale = spec.get("scale", SCALES[0])
+    require(scale in SCALES, f"{key}.scale", scale, f"must be one of {', '.join(SCALES)}")

@@ -18,10 +18,12 @@ from ncbench.config.data_and_model import DATASETS, MODELS, Dataset, Model
 from ncbench.config.measuring import Logger, Measure, Trainer
 from ncbench.config.rules import is_list, require
 from ncbench.config.schedules import SCHEDULES, Schedule
-from ncbench.config.targets import Group
 from ncbench.config.training import OBJECTIVES, OPTIMIZERS, Objective, Optimizer
+from ncbench.config.variants import Group
 
-__all__ = ["VARIANTS", "Config"]
+__all__ = ["CLAIMED", "VARIANTS", "Config"]
+
+CLAIMED = ("claims", "grid", "reproduces")  # what may change about a finished run without training it again
 
 VARIANTS: Mapping[str, tuple[type[Group], ...]] = {
     "dataset": DATASETS,

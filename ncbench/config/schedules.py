@@ -7,7 +7,7 @@ from typing import ClassVar
 from omegaconf import MISSING
 
 from ncbench.config.rules import require
-from ncbench.config.targets import Group, Target
+from ncbench.config.variants import Group, Target
 
 __all__ = ["SCHEDULES", "FullBatch", "Schedule", "Stationary"]
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from omegaconf import MISSING
 
 from ncbench.config.rules import require, require_decays
-from ncbench.config.targets import Target
+from ncbench.config.variants import Target
 
 __all__ = ["OBJECTIVES", "OPTIMIZERS", "ClassifierObjective", "Objective", "Optimizer", "SquaredObjective"]
 

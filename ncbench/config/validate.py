@@ -1,4 +1,4 @@
-"""From plain values to the dataclasses of `ncbench.config`: unknown keys refused, types checked, one line each."""
+"""Plain values become the dataclasses of `ncbench.config`: misspelt keys are refused and types checked, in one line."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,12 +8,10 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from ncbench.config.root import VARIANTS, Config
-from ncbench.config.targets import Group, Target, choose_variant, keys_of
+from ncbench.config.root import CLAIMED, VARIANTS, Config
+from ncbench.config.variants import Group, Target, choose_variant, keys_of
 
 __all__ = ["unknown_key", "validate", "validate_recorded"]
-
-_CLAIMED = ("claims", "grid", "reproduces")
 
 
 def validate(values: Mapping[str, Any]) -> Config:
@@ -39,7 +37,7 @@ def validate(values: Mapping[str, Any]) -> Config:
 
 def validate_recorded(values: Mapping[str, Any]) -> Config:
     """The configuration of a run folder, also of an earlier form: what it claims needs no reading and is left out."""
-    return validate({key: value for key, value in values.items() if key not in _CLAIMED})
+    return validate({key: value for key, value in values.items() if key not in CLAIMED})
 
 
 def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:

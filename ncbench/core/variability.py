@@ -43,7 +43,7 @@ def total_cluster_variation(moments: ClassMoments, scale_free: bool = False) -> 
 
 
 def scatter_ratio(moments: ClassMoments) -> Tensor:
-    """DNC1 metric tr Sigma_W / tr Sigma_B.
+    """DNC1, recorded as the measure `dnc1`: tr Sigma_W / tr Sigma_B.
 
     arXiv 2405.14468, Section 6; "quotient" of rhubarbwu/neural-collapse. Class means are weighted equally
     in Sigma_B. The headline measure of collapse: it needs no inverse, so it stays meaningful when the class

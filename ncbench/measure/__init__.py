@@ -6,10 +6,10 @@ from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.kmeans import ClusterVariation, kmeans_cluster_variation
 from ncbench.measure.layers import list_layers
 from ncbench.measure.measure_pass import measure
+from ncbench.measure.measured_steps import log_spaced
 from ncbench.measure.measures import Measurement
 from ncbench.measure.metric import CollapseMetric
 from ncbench.measure.network import measure_network
-from ncbench.measure.schedule import log_spaced
 from ncbench.measure.second_pass import nc1_streaming
 
 __all__ = [

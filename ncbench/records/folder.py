@@ -1,4 +1,6 @@
-"""The state of a run folder, decided before anything in it is touched.
+"""The state of a run folder, decided before anything in it is touched, and the lock that admits one process.
+
+`RunFolder.state` says whether the folder holds the run of a configuration's hash; `with RunFolder(...)` takes the lock.
 
     planned -> running -> done | failed | interrupted
 
@@ -17,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
-from ncbench.records.identity import schema_1_hash
+from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
 
 __all__ = ["RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
@@ -110,7 +112,9 @@ class RunFolder:
         try:
             return rehash(values)
         except ValueError as error:
-            raise ValueError(f"{where}, with what is no longer allowed ({error}); choose another folder") from error
+            raise ValueError(
+                f"{where}, whose configuration is no longer valid ({error}); choose another folder"
+            ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

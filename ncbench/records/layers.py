@@ -4,7 +4,8 @@ Letters: L, the depth, is the number of weight matrices of the head. `features` 
 l = 1 ... L, is its l-th layer, with the stages `pre` (before its activation), `post` (after it) and `weight` (W_l).
 `head.L` is the network's output and has no stage `post`. Values of the whole network have the layer ''.
 
-Words for several layers, each with one meaning wherever it is used, in claims, figures, tables and messages:
+Words for several layers, each with one meaning wherever it is used, in claims, figures, tables and messages
+(`measure.layers` of a configuration takes names and globs, not these words):
 
 - head: head.1 ... head.L.
 - intermediate: head.1 ... head.L-1, all layers of the head but the output.

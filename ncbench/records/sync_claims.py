@@ -1,4 +1,4 @@
-"""What is claimed about a finished run may change without training it again."""
+"""Writes the present claims into the config.yaml of a finished run: they may change without training it again."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,12 +8,9 @@ from ncbench.records.folder import read_config, write_config
 
 __all__ = ["update_claims"]
 
-_CLAIMED = ("claims", "reproduces", "grid")
 
-
-def update_claims(folder: Path, values: Mapping[str, Any]) -> None:
-    """Put the present `claims`, `reproduces` and `grid` into the folder's config.yaml, if they are others."""
+def update_claims(folder: Path, present: Mapping[str, Any]) -> None:
+    """Put what is claimed at present into the folder's config.yaml, if it is something else."""
     recorded = read_config(folder)
-    present = {key: values[key] for key in _CLAIMED if key in values}
     if recorded and any(recorded.get(key) != value for key, value in present.items()):
         write_config(folder, {**recorded, **present})

@@ -10,8 +10,8 @@ import torch
 from hydra.utils import instantiate
 
 from ncbench.config.root import Config
-from ncbench.config.targets import Target
 from ncbench.config.validate import validate_recorded
+from ncbench.config.variants import Target
 from ncbench.measure import LayerHooks, log_spaced
 from ncbench.records.folder import read_config
 from ncbench.records.layers import measured_by_default

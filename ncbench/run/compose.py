@@ -31,7 +31,7 @@ from ncbench.claims.papers import carry_paper
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.config.validate import unknown_key, validate
-from ncbench.records.identity import run_id
+from ncbench.records.run_hash import run_id
 
 __all__ = [
     "Command",

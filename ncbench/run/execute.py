@@ -15,7 +15,7 @@ from rich.console import Console
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
-from ncbench.records.identity import config_hash
+from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, TABLES
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import available_cores, provenance

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from hydra.errors import InstantiationException
 
 from ncbench.config.root import VARIANTS, Config
-from ncbench.config.targets import keys_of
+from ncbench.config.variants import keys_of
 
 __all__ = ["one_line_errors"]
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ncbench.config.identity import differences
-from ncbench.config.root import Config
+from ncbench.config.root import CLAIMED, Config
 from ncbench.config.validate import validate_recorded
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
-from ncbench.records.identity import config_hash
+from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import SCHEMA_VERSION
 from ncbench.records.sync_claims import update_claims
 
@@ -26,7 +26,7 @@ def bring_up_to_date(run: RunFolder, config: Config) -> None:
         # The hash first: a run.json with the present one is right whatever form config.yaml has.
         run.update(schema_version=SCHEMA_VERSION, config_hash=config_hash(differences(config)))
         write_config(run.path, recorded.plain())
-    update_claims(run.path, config.plain())
+    update_claims(run.path, {key: value for key, value in config.plain().items() if key in CLAIMED})
 
 
 def _present_hash(values: Mapping[str, Any]) -> str:

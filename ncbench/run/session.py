@@ -16,8 +16,8 @@ from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.root import Config
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder, write_config, write_json
-from ncbench.records.identity import run_id
 from ncbench.records.layers import last_hidden_layer
+from ncbench.records.run_hash import run_id
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers

@@ -1,4 +1,4 @@
-"""Full-batch training of an ensemble of small networks, a block of steps per Lightning epoch.
+"""The base of the modules that train ensembles in full batch: a block of steps per Lightning epoch.
 
 One Lightning epoch is one block: the steps up to the next measurement, checkpoint or refresh of the bar. A Lightning
 training step of a single gradient step would cost more than the step itself, by a factor of three to ten.

@@ -1,4 +1,7 @@
-"""Checkpoints that a kill cannot corrupt.
+"""Checkpoints that a kill cannot corrupt, and which of them a resumed run starts from (`usable_checkpoint`).
+
+A checkpoint is Lightning's own (weights and buffers, optimiser, loops) with the number of gradient steps,
+`ncbench_step`.
 
 Lightning writes through a temporary file in $TMPDIR and moves it; on another file system the move is a copy, and a
 kill inside it destroys the old checkpoint with the new one. Here the temporary file lies beside its target, the

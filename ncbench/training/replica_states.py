@@ -8,7 +8,7 @@
     stalled    L-BFGS found no lower value along the gradient itself, above that tolerance: not stationary
 
 A replica that is not running is frozen: its parameters and its momentum change no more. Divergence is looked for
-after every block of steps; the other two, which need a gradient, at the checks only.
+after every block of steps; the others, which need a gradient, at the checks only.
 """
 
 from collections.abc import Sequence

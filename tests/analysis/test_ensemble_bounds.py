@@ -179,13 +179,13 @@ def test_leaves_a_float32_network_alone(mode):
     state = [{name: p.clone() for name, p in layer.named_parameters()} for layer in layers]
     with mode():
         bounds = ensemble_rank_bounds(nn.Sequential(*layers), x.float(), y + 0, labels, decays)
-    for layer, values in zip(layers, state):
+    for layer, values in zip(layers, state, strict=True):
         for name, p in layer.named_parameters():
             assert torch.equal(p, values[name])
             assert p.grad is None
             assert p.requires_grad == (layer is not layers[1])
     twin = ensemble_rank_bounds([layer.double() for layer in layers], x.float(), y, labels, decays)
-    for got, expected in zip(bounds, twin):
+    for got, expected in zip(bounds, twin, strict=True):
         torch.testing.assert_close(got, expected, rtol=0, atol=0)
         for value in got.values() if isinstance(got, dict) else [got]:
             assert value.dtype == torch.float64
@@ -205,6 +205,6 @@ def test_leaves_a_float32_network_alone(mode):
     ],
 )
 def test_bad_arguments(change, message):
-    arguments = dict(zip(("layers", "x", "y", "labels", "decays"), instance()))
+    arguments = dict(zip(("layers", "x", "y", "labels", "decays"), instance(), strict=True))
     with pytest.raises(ValueError, match=message):
         ensemble_rank_bounds(**(arguments | change))

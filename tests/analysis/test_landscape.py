@@ -152,7 +152,7 @@ def descend(objective, point, steps=4000, rate=1.0):
     point = [p.detach().clone().requires_grad_() for p in point]
     for _ in range(steps):
         gradients = torch.autograd.grad(objective(*point), point)
-        point = [(p - rate * g).detach().requires_grad_() for p, g in zip(point, gradients)]
+        point = [(p - rate * g).detach().requires_grad_() for p, g in zip(point, gradients, strict=True)]
     return point
 
 

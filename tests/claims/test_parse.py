@@ -13,7 +13,7 @@ from ncbench.claims.selection import Condition, Selection
 from ncbench.claims.types import CHECKS
 from ncbench.config.identity import differences
 from ncbench.config.validate import validate
-from ncbench.records.identity import config_hash
+from ncbench.records.run_hash import config_hash
 from ncbench.records.sync_claims import update_claims
 from ncbench.report.verdicts import judge as judged
 from ncbench.run.compose import compose_jobs, experiments
@@ -162,10 +162,10 @@ def test_claims_are_a_mapping_of_names(claims, message):
             SLOPE | without(RANK, "reduce_layers") | {"axis": "layer", "scale": "loglog"},
             "claims.second.scale=loglog: layers are counted, not measured; use linear",
         ),
-        (without(ORDERING, "at_least"), "claims.second.at_least=None: is a share of replicas: needed where both"),
+        (without(ORDERING, "at_least"), "claims.second.at_least=None: give a share of replicas if, and only if, both"),
         (
             ORDERING | {"smaller": RANK | {"where": {"depth": 3}}},
-            "claims.second.at_least=0.9: is a share of replicas: needed where both",
+            "claims.second.at_least=0.9: give a share of replicas if, and only if, both",
         ),
         (
             ORDERING | {"larger": {"measur": "loss"}},
@@ -199,7 +199,7 @@ def test_claims_are_a_mapping_of_names(claims, message):
             SHARE | {"given": {"below": 1, "given": {"below": 1}}},
             "claims.second.given.given={'below': 1}: given takes no such key",
         ),
-        (GROUPS | {"at_least": 0.9}, "claims.second.at_least=0.9: is a share of replicas: needed where both"),
+        (GROUPS | {"at_least": 0.9}, "claims.second.at_least=0.9: give a share of replicas if, and only if, both"),
         (EQUAL | {"given": {"below": 1}}, "claims.second.given={'below': 1}: equal_ranks takes no such key"),
         (BOUNDARY | {"axis": "layer"}, "claims.second.axis=layer: must be a replicated or swept value"),
         (BOUNDARY | {"against": "step"}, "claims.second.against=step: must be a replicated or swept value"),
@@ -274,7 +274,7 @@ def test_a_finished_run_gets_the_present_claims(tmp_path):
     update_claims(tmp_path, {"claims": {"below_dnc": SHARE}})
     assert not path.exists()  # nothing recorded, nothing to change
     path.write_text("name: mine\nclaims: {}\nseed: 3\n")
-    update_claims(tmp_path, {"claims": {"below_dnc": SHARE}, "reproduces": {"paper": "x"}, "seed": 4})
+    update_claims(tmp_path, {"claims": {"below_dnc": SHARE}, "reproduces": {"paper": "x"}})
     assert judged.read_yaml(path) == {
         "name": "mine",
         "claims": {"below_dnc": SHARE},

@@ -110,9 +110,13 @@ WRONG = [
     (
         "perceptron",
         {"objective.warm_decay": 1e-3},
-        "objective.warm_decay=0.001: and schedule.warm_steps: both, or neither",
+        "objective.warm_decay=0.001: needs schedule.warm_steps, and schedule.warm_steps needs it",
     ),
-    ("perceptron", {"schedule.warm_steps": 5}, "objective.warm_decay=None: and schedule.warm_steps: both, or neither"),
+    (
+        "perceptron",
+        {"schedule.warm_steps": 5},
+        "objective.warm_decay=None: needs schedule.warm_steps, and schedule.warm_steps needs it",
+    ),
     (
         "perceptron",
         {"schedule.warm_steps": 20000},
@@ -140,7 +144,7 @@ WRONG = [
     (
         "perceptron",
         {"replicate": {"noise": [0.1], "noise_ratio": [1.0]}},
-        r"replicate.noise_ratio=\[1.0\]: and noise: one of them",
+        r"replicate.noise_ratio=\[1.0\]: give either noise_ratio or noise, not both",
     ),
     ("perceptron", {"replicate": {"centroids": [0, 1]}}, r"replicate.centroids=\[0, 1\]: must be a list of false and"),
     ("perceptron", {"replicate": {"centroids": True}}, "replicate.centroids=True: must be a list"),

@@ -143,7 +143,7 @@ def test_cosines_of_the_triangular_graph_by_hand():
     moved[0] += 0.1 * T[1] / T[1].norm() * T[0].norm()
     naive = torch.nn.functional.normalize(moved, dim=1)
     rows = [sorted((naive @ row).tolist(), reverse=True) for row in naive]
-    worst = max(abs(a - b) for row in rows for a, b in zip(row, [1.0] + [0.5] * 6 + [0.0] * 3))
+    worst = max(abs(a - b) for row in rows for a, b in zip(row, [1.0] + [0.5] * 6 + [0.0] * 3, strict=True))
     assert core.triangular_gram_error(_moments(moved)).item() == pytest.approx(worst, abs=1e-14)
 
 

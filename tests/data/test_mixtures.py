@@ -186,7 +186,9 @@ def test_the_means_are_not_parallel_to_the_start_of_a_network_with_the_same_seed
 
 @pytest.mark.parametrize(("name", "shape"), [("mixture", (1, 200, 20)), ("random_points", (1, 20, 24))])
 def test_the_configuration_groups_make_them(name, shape):
-    data = instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
+    group = OmegaConf.load(CONF / f"{name}.yaml")
+    assert group.pop("kind") == name
+    data = instantiate(group)
     assert data.points().inputs.shape == shape
 
 

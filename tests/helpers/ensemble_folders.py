@@ -33,7 +33,9 @@ def pair_values(count: int, depth: int, distance: float = 1.0) -> dict[str, list
         for j in range(l):
             bound = [10 * (l - j) * d for d in own]
             values[f"head.{l}.weight.rank_bound@{names[j]}"] = bound
-            values[f"head.{l}.weight.tightness@{names[j]}"] = [d / (b + d / 10) for d, b in zip(own, bound)]
+            values[f"head.{l}.weight.tightness@{names[j]}"] = [
+                d / (b + d / 10) for d, b in zip(own, bound, strict=True)
+            ]
     return values
 
 

@@ -49,7 +49,7 @@ def test_a_source_that_is_recorded_less_often_keeps_its_own_last_value(tmp_path)
         "head.2.weight.rank_bound@head.1": {0: [5.0], 1000: [1.0]},
     }
     final = load_final(write_values(tmp_path / "run", values, []))
-    found = dict(zip(final["source_layer"].astype(str), zip(final["step"], final["value"])))
+    found = dict(zip(final["source_layer"].astype(str), zip(final["step"], final["value"], strict=True), strict=True))
     assert found == {"features": (10, 2.0), "head.1": (1000, 1.0)}
 
 

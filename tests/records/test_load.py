@@ -51,7 +51,7 @@ def test_filters_keep_what_they_name(records):
     loss = load_measures(records / "eight", measures="loss", layers=[""], steps=[0, 1000])
     assert set(loss["measure"]) == {"loss"}
     assert sorted(loss["step"].unique()) == [0, 1000]
-    expected = [loss_of(replica, step) for replica, step in zip(loss["replica"], loss["step"])]
+    expected = [loss_of(replica, step) for replica, step in zip(loss["replica"], loss["step"], strict=True)]
     assert loss["value"].tolist() == expected
     assert len(load_measures(records / "eight", measures=["dnc1", "tcv"], layers="head.1", steps=10)) == 2 * 2 * 8
     assert load_measures(records / "eight", measures=["no such measure"]).empty

@@ -92,7 +92,7 @@ def test_one_command_trains_every_point_and_continues(mine, tmp_path, monkeypatc
     command = ["--config-dir", mine, "+experiment=mine", "hydra.sweep.dir=sweep", "hydra.run.dir=sweep"]
     assert train.main(command) == 0
     table = load_replicas(tmp_path / "sweep")
-    assert sorted(set(zip(table.width, table.depth))) == [(12, 3), (12, 4), (16, 3), (16, 4)]
+    assert sorted(set(zip(table.width, table.depth, strict=True))) == [(12, 3), (12, 4), (16, 3), (16, 4)]
     capsys.readouterr()
     assert train.main(command) == 0
     assert capsys.readouterr().out.count("already done") == 4

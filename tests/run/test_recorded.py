@@ -12,7 +12,7 @@ from ncbench import load_run, train
 from ncbench.config.identity import differences
 from ncbench.measure.__main__ import main as measure
 from ncbench.records.folder import RunFolder, RunState, read_config
-from ncbench.records.identity import config_hash, schema_1_hash
+from ncbench.records.run_hash import config_hash, schema_1_hash
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs
 from ncbench.run.recorded import state_of
@@ -133,7 +133,10 @@ def test_what_is_no_longer_allowed_is_said(old, capsys):
     RunFolder(old).update(config_hash=schema_1_hash(values))
     assert train.main([*TINY, f"hydra.run.dir={old}"]) == 2
     error = capsys.readouterr().err
-    assert "a run of an earlier version, with what is no longer allowed (model._target_=gone.DUFM: this is no" in error
+    assert (
+        "a run of an earlier version, whose configuration is no longer valid (model._target_=gone.DUFM: this is no"
+        in error
+    )
 
 
 def test_weights_and_measures_of_an_old_folder(old, capsys):

@@ -68,7 +68,7 @@ THRESHOLDS = {
 
 @pytest.mark.parametrize("K", THRESHOLDS)
 def test_threshold_table(K):
-    for L, cell in zip((2, 3, 4, 6), THRESHOLDS[K].split()):
+    for L, cell in zip((2, 3, 4, 6), THRESHOLDS[K].split(), strict=True):
         got = dnc_thresholds(K, L)
         *decays, scale = cell.split("/")
         assert [f"{value:.5f}" for value in got[:3]] == ["0." + digits for digits in decays]

@@ -33,7 +33,9 @@ def naive_loss(H, Ws, n, lam_H, lams, relu=False):
     Z = np.asarray(Ws[-1]) @ Z
     fit = sum(math.log(sum(math.exp(z) for z in Z[:, i] - Z[i // n, i])) for i in range(Z.shape[1])) / Z.shape[1]
     return (
-        fit + lam_H / 2 * np.sum(np.asarray(H) ** 2) + sum(a / 2 * np.sum(np.asarray(W) ** 2) for a, W in zip(lams, Ws))
+        fit
+        + lam_H / 2 * np.sum(np.asarray(H) ** 2)
+        + sum(a / 2 * np.sum(np.asarray(W) ** 2) for a, W in zip(lams, Ws, strict=True))
     )
 
 
@@ -89,7 +91,7 @@ def test_theorem_7_construction(L):
             assert naive_loss(H, Ws, n, lam_H, lams) == pytest.approx(closed, rel=1e-12)  # no ReLU is active
             assert float(loss(H, Ws, n, lam_H, lams, "relu")) == pytest.approx(closed, rel=1e-12)
             np.testing.assert_allclose(
-                [lam * W.square().sum() for lam, W in zip(lams, Ws)], float(lam_H * H.square().sum())
+                [lam * W.square().sum() for lam, W in zip(lams, Ws, strict=True)], float(lam_H * H.square().sum())
             )
     assert relu_low_rank_loss(6, L, 1e3) == (0, math.log(6))
 

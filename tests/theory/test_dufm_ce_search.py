@@ -75,7 +75,7 @@ def test_boundary_of_theorem_1():
 @pytest.mark.parametrize(("K", "ranks"), [(6, [5, 3, 3, 2, 2, 2, 2, 2]), (10, [9, 5, 3, 3, 3, 2, 2, 2])])
 def test_ranks_fall_to_two_with_depth(K, ranks):
     """Lam = 0.02 (L+1)^(-3/2), the regime of Theorem 3 (ii)."""
-    for L, rank in zip((1, 2, 3, 4, 5, 8, 12, 20), ranks):
+    for L, rank in zip((1, 2, 3, 4, 5, 8, 12, 20), ranks, strict=True):
         best = best_known(K, L, 0.02 * (L + 1) ** -1.5)
         assert best.rank == rank
         assert minimum_margin(best.logits) > 0

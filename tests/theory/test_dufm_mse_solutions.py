@@ -29,7 +29,9 @@ def numpy_loss(H, Ws, n, lam_H, lams):
         Z = np.maximum(np.asarray(W) @ Z, 0)
     K = len(Ws[-1])
     residual = np.asarray(Ws[-1]) @ Z - np.kron(np.eye(K), np.ones(n))
-    decay = lam_H * np.sum(np.asarray(H) ** 2) + sum(lam * np.sum(np.asarray(W) ** 2) for lam, W in zip(lams, Ws))
+    decay = lam_H * np.sum(np.asarray(H) ** 2) + sum(
+        lam * np.sum(np.asarray(W) ** 2) for lam, W in zip(lams, Ws, strict=True)
+    )
     return np.sum(residual**2) / (2 * n * K) + decay / 2
 
 
@@ -70,7 +72,7 @@ def test_structure_of_the_srg_solution(K, L):
     s = torch.linalg.svdvals(features)
     assert s[0] / s[K - 1] == pytest.approx(math.comb(r - 2, 2), rel=1e-10)
     # Balance: all L + 1 penalties are equal at the optimum.
-    penalties = [lam_H * H.square().sum(), *(lam * W.square().sum() for lam, W in zip(lams, Ws))]
+    penalties = [lam_H * H.square().sum(), *(lam * W.square().sum() for lam, W in zip(lams, Ws, strict=True))]
     np.testing.assert_allclose(penalties, penalties[0], rtol=1e-8)
 
 
@@ -96,7 +98,7 @@ def test_dnc_is_stationary_and_returns_after_a_perturbation(K, L):
     def objective(x):
         parts = [
             p.view(shape).requires_grad_()
-            for p, shape in zip(torch.tensor(x).split([s.numel() for s in shapes]), shapes)
+            for p, shape in zip(torch.tensor(x).split([s.numel() for s in shapes]), shapes, strict=True)
         ]
         value = loss(parts[0], parts[1:], 1, 5 * lam, lam)
         return value.item(), torch.cat([g.flatten() for g in torch.autograd.grad(value, parts)]).numpy()

@@ -14,7 +14,7 @@ def simulate(counts, scales, draws, d=6):
     """Within-cluster sums of squares over N of `draws` mixtures, with empirical centroids."""
     rng = np.random.default_rng(0)
     total = np.zeros(draws)
-    for count, scale in zip(counts, scales):
+    for count, scale in zip(counts, scales, strict=True):
         x = scale * rng.standard_normal((draws, count, d)) + 5
         total += ((x - x.mean(1, keepdims=True)) ** 2).sum((1, 2))
     return total / sum(counts)

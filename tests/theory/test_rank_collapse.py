@@ -38,7 +38,7 @@ def test_feedforward_reference_numbers(delta, value):
 
 @pytest.mark.parametrize(("delta", "norms"), NORMS.items())
 def test_residual_reference_numbers(delta, norms):
-    for line, printed in zip((residual_norm_first, residual_norm_intermediate, residual_norm_last), norms):
+    for line, printed in zip((residual_norm_first, residual_norm_intermediate, residual_norm_last), norms, strict=True):
         digits = len(printed.partition(".")[2])
         assert line(**TOY, depth=6, delta=delta) == pytest.approx(float(printed), abs=0.51 * 10**-digits)
 

@@ -36,7 +36,7 @@ def test_feedforward_reference_numbers(delta, value):
 def test_residual_reference_numbers(delta, norms):
     values = residual_singular_values([ROOT5] * 4, 6, delta)
     got = [float(s.norm()) for s in (values.first, values.intermediate, values.last)]
-    for value, printed in zip(got, norms):
+    for value, printed in zip(got, norms, strict=True):
         assert value == pytest.approx(
             printed, abs=5.1e-4 if printed in (0.637, 1.249, 2.015, 1.512, 7.480, 0.748) else 5.1e-5
         )
@@ -140,7 +140,7 @@ def test_collapse_by_copy(residual):
         return outputs
 
     before, after = layers(W), layers(collapse_by_copy(W, X, labels))
-    for old, new in zip(before, after):
+    for old, new in zip(before, after, strict=True):
         torch.testing.assert_close(new, old[:, labels], rtol=1e-10, atol=1e-10)  # class k's first sample is k
 
 

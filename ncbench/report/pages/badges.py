@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ncbench.claims.claim import SOURCES
 from ncbench.claims.papers import figure_numbers, paper_of
+from ncbench.report.verdicts.overall import CHANGED
 
 if TYPE_CHECKING:
     from ncbench.report.verdicts.judge import Judgement
@@ -18,8 +19,6 @@ HEADINGS = {
     "derived": "What follows from its theorems (derived here)",
     "ours": "Checks of this project",
 }
-NOT_YET = "not yet"
-CHANGED = "changed"  # a run with other settings than its experiment: its claims are not the experiment's
 Row = TypeVar("Row")
 
 
@@ -39,19 +38,6 @@ def badge(verdict: str) -> Badge:
     Badge(text='not reproduced', mark='✗', css='not-reproduced')
     """
     return Badge(verdict, MARKS.get(verdict, "≈" if verdict == CHANGED else "·"), verdict.replace(" ", "-"))
-
-
-def overall(verdicts: Iterable[str]) -> str:
-    """One verdict for several claims: the least favourable of those that were decided.
-
-    >>> overall(["reproduced", "conditional"]), overall(["reproduced", "not enough data"]), overall([])
-    ('conditional', 'reproduced', 'not enough data')
-    """
-    decided = set(verdicts)
-    for verdict in ("not reproduced", "conditional", "reproduced"):
-        if verdict in decided:
-            return verdict
-    return "not enough data"
 
 
 def tally(verdicts: Iterable[str]) -> str:

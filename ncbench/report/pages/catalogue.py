@@ -1,4 +1,4 @@
-"""The figures of a page: drawn, written as files, and as SVG inside the page."""
+"""The figures of a report page, in the order of the page: drawn, written as files, and as SVG inside the page."""
 
 import logging
 from collections.abc import Callable, Iterable

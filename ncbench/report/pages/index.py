@@ -13,9 +13,10 @@ from urllib.parse import quote
 from ncbench.claims.papers import Paper, figure_numbers, package_papers, paper_of
 from ncbench.records.runs import BadRecordsError, Dir, as_paths, find_runs, read_json
 from ncbench.records.schema import CLAIMS, FIGURE_FOLDER, REPORT, RUN_INFO
-from ncbench.report.pages.badges import CHANGED, MARKS, NOT_YET, Badge, badge, by_source, figure_of, overall, tally
+from ncbench.report.pages.badges import MARKS, Badge, badge, by_source, figure_of, tally
 from ncbench.report.pages.templating import environment
 from ncbench.report.verdicts import SCHEMA_VERSION
+from ncbench.report.verdicts.overall import CHANGED, NOT_YET, overall
 
 __all__ = ["write_index", "write_record_page"]
 
@@ -45,7 +46,7 @@ class RecordedExperiment:
 
     @property
     def verdict(self) -> Badge:
-        """The least favourable of its verdicts, or `changed` for a run with other settings than the experiment."""
+        """The least favourable of its verdicts that were decided, or `changed` for a run with other settings."""
         return badge(CHANGED if self.overrides else overall(self._verdicts()))
 
     @property

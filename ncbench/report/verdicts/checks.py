@@ -57,7 +57,7 @@ def equal_ranks(claim: EqualRanks, sample: Sample) -> Decision:
     """Share of replicas in which the measure has one value in all chosen layers and stages."""
     low, high = (sample.values(claim.joined(how)) for how in ("min", "max"))
     if (high["parts"] < 2).any():
-        raise NotEnoughDataError("one layer cannot differ from itself, at least two have to be chosen")
+        raise NotEnoughDataError("equal_ranks needs at least two layers")
     return failing_share(claim.at_least, claim.by, high["value"] == low["value"], high, {})
 
 
@@ -110,7 +110,7 @@ def ordering(claim: Ordering, sample: Sample) -> Decision:
     if claim.at_least is not None:
         return failing_share(claim.at_least, claim.by, both["value"] < both["value_larger"], both, {})
     if len(both):
-        raise NotEnoughDataError(f"{len(both)} replicas are in smaller and in larger")
+        raise NotEnoughDataError(f"{len(both)} replicas are in both groups, smaller and larger, which must not overlap")
     a, b = (side.loc[np.isfinite(side["value"]), "value"].to_numpy(dtype=float) for side in (small, large))
     if not (len(a) and len(b)):
         raise NotEnoughDataError("one side has no finite value")

@@ -60,5 +60,5 @@ def _depth(run: str, folder: Path) -> int:
     model = config.get("model") if isinstance(config, dict) else None
     depth = model.get("depth") if isinstance(model, dict) else None
     if not isinstance(depth, int):
-        raise NotEnoughDataError(f"the {CONFIG} of run {run} says no model.depth")
+        raise NotEnoughDataError(f"the {CONFIG} of run {run} does not contain model.depth")
     return depth

@@ -36,7 +36,7 @@ def slope(claim: Slope, sample: Sample) -> Decision:
     logs = {"loglog": ("axis", "value"), "semilogx": ("axis",), "linear": ()}[claim.scale]
     for name in logs:
         if (table[name] <= 0).any():
-            raise NotEnoughDataError(f"scale={claim.scale} has no place for {name}s that are not positive")
+            raise NotEnoughDataError(f"scale={claim.scale} needs positive {name}s")
 
     def fitted(x: Array, y: Array) -> float:
         places = np.unique(x)

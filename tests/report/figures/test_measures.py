@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 import yaml
 
+from ncbench.config.measuring import SCALES as ALLOWED_SCALES
 from ncbench.records.load import load_final
 from ncbench.report import figure
 from ncbench.report.__main__ import make_report
-from ncbench.report.measures import MEASURES, known_measures, scale_of
+from ncbench.report.measures import MEASURES, SCALES, known_measures, scale_of
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
 from tests.helpers.run_folders import write_run, write_values
 
 STEPS = (1, 10, 100)
+
+
+def test_a_configuration_may_ask_for_the_scales_that_the_report_has():
+    assert set(ALLOWED_SCALES) == set(SCALES)
 
 
 def with_measure(run, **described):

@@ -7,9 +7,10 @@ import pytest
 
 from ncbench.claims.papers import package_papers
 from ncbench.report.__main__ import main
-from ncbench.report.pages.badges import evidence_rows, figure_of, overall
+from ncbench.report.pages.badges import evidence_rows, figure_of
 from ncbench.report.pages.index import write_index
 from ncbench.report.pages.templating import markdown, policy
+from ncbench.report.verdicts.overall import overall
 from tests.helpers.run_folders import claims, write_run
 
 

@@ -138,7 +138,9 @@ def test_what_a_foreign_folder_lacks_is_no_traceback(tmp_path, capsys):
     values = {"loss": [0.1], "head.1.pre.rank": [5], "head.2.pre.rank": [5]}
     run = write_values(tmp_path / "run", values, {})
     (run / "config.yaml").write_text(json.dumps({"claims": named(EQUAL | {"by": "estimate"})}) + "\n")
-    assert judge(tmp_path)[0].verdicts[0].evidence["reason"] == "the config.yaml of run run says no model.depth"
+    assert (
+        judge(tmp_path)[0].verdicts[0].evidence["reason"] == "the config.yaml of run run does not contain model.depth"
+    )
     (run / "config.yaml").write_text("reproduces: 2024-05-23\n")
     write_claims(judge(tmp_path), tmp_path / "claims.json")
     assert '"reproduces": "2024-05-23"' in (tmp_path / "claims.json").read_text()

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
-from ncbench.models.replica.optim.line_search import interpolated, lengthened
+from ncbench.models.replica.optim.trial_step import interpolated, lengthened
 
 __all__ = ["minimise"]
 

@@ -9,9 +9,9 @@ from hydra.utils import get_class
 
 from ncbench.config.identity import differences
 from ncbench.config.root import VARIANTS
-from ncbench.config.targets import Target, default_of, keys_of
 from ncbench.config.validate import validate
-from ncbench.records.identity import config_hash, run_id, schema_1_hash
+from ncbench.config.variants import Target, default_of, keys_of
+from ncbench.records.run_hash import config_hash, run_id, schema_1_hash
 from ncbench.run.compose import compose_jobs
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ncbench.config.targets import public_name
 from ncbench.config.training import LBFGS
 from ncbench.config.validate import validate
+from ncbench.config.variants import public_name
 from ncbench.run.build import build
 from ncbench.run.compose import compose_jobs
 

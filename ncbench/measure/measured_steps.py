@@ -1,4 +1,7 @@
-"""When to measure."""
+"""The steps at which to measure, evenly spaced on a log axis.
+
+`run.build` and `run.ensembles` choose how many (`measure.points`); `MeasureCollapse` measures at them.
+"""
 
 import math
 
