@@ -29,26 +29,44 @@ def rows():
     return found
 
 
-def test_every_record_has_a_row_and_every_row_a_record():
-    assert sorted(name for name, *_ in rows()) == sorted(RECORDS)
-    assert {path.parent.name for path in RESULTS.rglob("table.csv")} == {name.rsplit("/", 1)[-1] for name in RECORDS}
+def test_the_table_has_five_rows_and_the_index_every_record():
+    names = [name for name, *_ in rows()]
+    assert len(names) == len(set(names)) == 5
+    assert set(names) <= set(RECORDS)
+    index = (RESULTS / "README.md").read_text()
+    assert [name for name in RECORDS if f"]({'./' + name})" not in index] == []
 
 
 @pytest.mark.parametrize("name", sorted(RECORDS))
 def test_a_record_is_of_finished_runs_of_a_commit(name):
-    records = infos(name)
-    for record in records:
+    for record in infos(name):
         assert record["status"] == "done"
         assert record["git"]["dirty"] is False
-    (row,) = [row for row in rows() if row[0] == name]
-    hashes = {record["config_hash"][:10] for record in records}
-    shown = set(re.findall(r"`(\w{10})`", row[1]))
-    assert shown <= hashes
-    more = re.search(r"and (\d+) more", row[1])
-    assert len(shown) + int(more[1] if more else 0) == len(hashes)
-    assert row[2] == f"{sum(record['wall_seconds'] for record in records):.0f} s"
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+def test_a_row_is_of_its_record(row):
+    name, hashes, wall, machine = row
+    records = infos(name)
+    known = {record["config_hash"][:10] for record in records}
+    shown = set(re.findall(r"`(\w{10})`", hashes))
+    more = re.search(r"and (\d+) more", hashes)
+    assert shown <= known
+    assert len(shown) + int(more[1] if more else 0) == len(known)
+    assert wall == f"{sum(record['wall_seconds'] for record in records):.0f} s"
     device = records[0]["device"]
-    assert row[3] == f"{device['threads']} of {device['cores']} cores, {device['name']}"
+    assert machine == f"{device['threads']} of {device['cores']} cores, {device['name']}"
+
+
+def test_a_record_is_light_and_complete():
+    """Verdicts, one configuration, the series of the claims and one figure; whole reports are in the archive."""
+    files = {"README.md", "claims.json", "config.yaml", "summary.csv", "figure.png"}
+    for name, folder in RECORDS.items():
+        assert files <= {path.name for path in folder.iterdir()} <= files | {"run.json", "runs"}, name
+        assert {path.name for path in folder.rglob("*") if path.is_file()} == files | {"run.json"}, name
+    manifest = json.loads((RESULTS / "MANIFEST.json").read_text())
+    recorded = {info["config_hash"] for name in RECORDS for info in infos(name)}
+    assert recorded == {run["config_hash"] for run in manifest["runs"].values()}
 
 
 @pytest.mark.parametrize("name", sorted(RECORDS))

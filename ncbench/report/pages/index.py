@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from ncbench.claims.papers import Paper, figure_numbers, package_papers, paper_of
 from ncbench.records.runs import BadRecordsError, Dir, as_paths, find_runs, read_json
-from ncbench.records.schema import CLAIMS, FIGURE_FOLDER, REPORT, RUN_INFO
+from ncbench.records.schema import CLAIMS, REPORT, RUN_INFO
 from ncbench.report.pages.badges import MARKS, Badge, badge, by_source, figure_of, tally
 from ncbench.report.pages.templating import environment
 from ncbench.report.verdicts import SCHEMA_VERSION
@@ -38,6 +38,7 @@ class RecordedExperiment:
     runs: str
     hashes: str
     wall: str
+    machine: str
 
     @property
     def figure(self) -> str:
@@ -110,10 +111,9 @@ def write_index(dir: Dir, out: Path) -> Path:
 
 
 def write_record_page(folder: Path) -> Path:
-    """Writes README.md into a folder with claims.json and figures/: claims, verdicts, pictures, the command."""
+    """Writes README.md into the folder of a light record: claims, verdicts, figure, command, cost, machine."""
     (entry,) = _entries(folder, folder)
-    figures = sorted(path.stem for path in (folder / FIGURE_FOLDER).glob("*.png"))
-    text = environment().get_template("record.md.jinja").render(entry=entry, figures=figures)
+    text = environment().get_template("record.md.jinja").render(entry=entry)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return folder / "README.md"
 
@@ -187,4 +187,17 @@ def _entry(
         runs=f"{len(infos)}" + (f" ({', '.join(unfinished)})" if unfinished else ""),
         hashes=", ".join(hashes[:2]) + (f" and {len(hashes) - 2} more" if len(hashes) > 2 else ""),
         wall=f"{sum(walls):.0f} s",
+        machine=_machine(infos),
     )
+
+
+def _machine(infos: list[dict[str, Any]]) -> str:
+    """What the runs were computed on, each machine once: `1 of 2 cores, AMD EPYC`, or the accelerator's name."""
+    devices = [info.get("device") for info in infos]
+    names = []
+    for device in devices:
+        known = device if isinstance(device, dict) else {}
+        cores = f"{known['threads']} of {known['cores']} cores, " if {"threads", "cores"} <= set(known) else ""
+        cores = cores if known.get("accelerator", "cpu") == "cpu" else ""
+        names.append(f"{cores}{known.get('name', '')}".strip(", "))
+    return "; ".join(dict.fromkeys(name for name in names if name))
