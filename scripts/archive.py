@@ -4,7 +4,8 @@
     python scripts/archive.py --check ARCHIVE                            compare an archive with the manifest
 
 docs/results keeps only light records; what they were made of is in the archive, whose SHA-256, size and content stand
-in docs/results/MANIFEST.json. The same folders give the same archive, byte for byte.
+in docs/results/MANIFEST.json, with the records whose runs are not in it. The same folders give the same archive, byte
+for byte.
 """
 
 import argparse
@@ -36,6 +37,7 @@ def main() -> int:
         if arguments.out is None or not arguments.out.name.endswith(".tar.gz"):
             parser.error(f"--out={arguments.out}: needs a file name that ends in .tar.gz")
         manifest = pack(arguments.directory, arguments.out)
+        manifest["records_without_runs"] = records_without_runs(manifest)
     except (ValueError, OSError) as error:
         print(f"archive: {error}", file=sys.stderr)
         return 2
@@ -73,6 +75,17 @@ def pack(directory: Path, archive: Path) -> dict[str, Any]:
     }
     size = archive.stat().st_size
     return {"archive": archive.name, "sha256": digest(archive), "bytes": size, "files": len(files), "runs": runs}
+
+
+def records_without_runs(manifest: dict[str, Any], results: Path = RESULTS) -> list[str]:
+    """The records of docs/results whose run folders are not in the archive: made elsewhere, or before it."""
+    packed = {run["config_hash"] for run in manifest["runs"].values()}
+    names = []
+    for claims in sorted(results.rglob("claims.json")):
+        hashes = {json.loads(path.read_text())["config_hash"] for path in claims.parent.rglob("run.json")}
+        if not hashes <= packed:
+            names.append(claims.parent.relative_to(results).as_posix())
+    return names
 
 
 def check(archive: Path, manifest: Path) -> int:

@@ -50,6 +50,15 @@ def test_the_manifest_tells_another_archive(tmp_path, capsys, monkeypatch):
     assert "the manifest has" in capsys.readouterr().out
 
 
+def test_records_whose_runs_are_elsewhere_are_named(tmp_path):
+    for name, digest in (("here", "ab"), ("elsewhere", "cd")):
+        (tmp_path / name / "runs" / "1").mkdir(parents=True)
+        (tmp_path / name / "claims.json").write_text("{}")
+        (tmp_path / name / "runs" / "1" / "run.json").write_text(json.dumps({"config_hash": digest * 32}))
+    manifest = {"runs": {"here/1": {"name": "fig", "config_hash": "ab" * 32}}}
+    assert archive.records_without_runs(manifest, tmp_path) == ["elsewhere"]
+
+
 @pytest.mark.parametrize(("status", "message"), [("interrupted", "its status is interrupted"), (None, "holds no run")])
 def test_what_is_not_finished_is_refused(tmp_path, status, message):
     if status:
