@@ -44,7 +44,6 @@ def test_no_file_outside_the_records_is_large():
     assert set(LARGE) <= set(tracked())
 
 
-@pytest.mark.skip(reason="records are made light in a later commit")
 def test_the_records_are_light():
     records = {name: size for name, size in tracked().items() if name.startswith(RESULTS)}
     assert too_large(records) == {}

@@ -89,7 +89,7 @@ def write_inputs(
     (run / RUN_INFO).unlink(missing_ok=True)  # `update` would keep what an earlier call wrote
     RunFolder(run).update(**info)
     if config is not None:
-        (run / CONFIG).write_text(yaml.safe_dump(config))
+        (run / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def write_run(
@@ -203,7 +203,7 @@ def write_values(
     known = {"status": "done", "name": "fig1", "config_hash": "0123abcd", "replicas": count, "started": "2026-01-01"}
     write_inputs(run, replicas, lines if isinstance(lines, list) else _references(lines or {}), known | info, config)
     (run / OVERRIDES).parent.mkdir(exist_ok=True)
-    (run / OVERRIDES).write_text(yaml.safe_dump(list(overrides)))
+    (run / OVERRIDES).write_text(yaml.safe_dump(list(overrides), sort_keys=False))
     return run
 
 

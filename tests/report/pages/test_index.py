@@ -37,10 +37,10 @@ def test_index_lists_every_figure_and_links_the_reports(results, tmp_path):
     assert listed.count("· not yet") == sum(len(paper.figures) for paper in papers) - 1
     (row,) = [line for line in listed.splitlines() if "`dufm_k4`" in line]
     assert "**2 top**" in row
-    assert "✗ not reproduced | 1 reproduced, 1 not reproduced | 60 s |" in row
+    assert "✗ not reproduced | 1 reproduced, 1 not reproduced | 0123abcd | 60 s |" in row
     (row,) = [line for line in listed.splitlines() if "`grid`" in line]
     assert row.startswith("|  | [`grid`](")  # a second experiment of the same figure
-    assert "✓ reproduced | 1 reproduced | 120 s |" in row
+    assert "✓ reproduced | 1 reproduced | 0123abcd | 120 s |" in row
     link = re.search(r"\[`dufm_k4`\]\(([^)]+)\)", listed)[1]
     assert (tmp_path / "out" / link).resolve() == (results / "one" / "report.html").resolve()
 
