@@ -19,6 +19,7 @@ from ncbench.claims.selection import Keys
 
 __all__ = [
     "FORMS",
+    "PICTURES",
     "Paper",
     "carry_paper",
     "check_reproduces",
@@ -29,6 +30,11 @@ __all__ = [
 ]
 
 FORMS = ("quick", "paper")  # quick: minutes on two CPU cores; paper: the size of the paper
+# The figures of `ncbench.report.figure` that one picture shows; a test compares the two, as claims stand alone.
+PICTURES = (
+    *("blocks", "bounds", "collapse", "dnc_share", "gram", "heatmap", "loss", "loss_ratio", "means", "measures"),
+    *("phase_diagram", "predicted", "rank", "seed_range", "size_scaling", "spectra", "summary", "tails"),
+)
 _KEYS = ("paper", "figure", "forms", "variation", "picture")
 
 
@@ -122,6 +128,9 @@ def check_reproduces(value: Any) -> None:
     listed = isinstance(forms, Sequence) and not isinstance(forms, str)
     if not listed or not forms or not set(forms) <= set(FORMS):
         raise ValueError(f"reproduces.forms={forms}: must list quick, paper or both")
+    picture = value.get("picture")
+    if picture is not None and picture not in PICTURES:
+        raise ValueError(f"reproduces.picture={picture}: must be a figure of the report, one of {', '.join(PICTURES)}")
 
 
 def figure_numbers(figure: Any) -> list[str]:

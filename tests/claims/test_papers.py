@@ -45,6 +45,11 @@ def test_accepts(value):
         ({**GOOD, "forms": "quick"}, "reproduces.forms=quick: must list quick, paper or both"),
         ({**GOOD, "forms": ["slow"]}, "must list quick, paper or both"),
         ({**GOOD, "forms": []}, "must list quick, paper or both"),
+        (
+            {**GOOD, "picture": "photograph"},
+            "reproduces.picture=photograph: must be a figure of the report, one of blocks",
+        ),
+        ({**GOOD, "picture": "NoRecordsError"}, "reproduces.picture=NoRecordsError: must be a figure of the report"),
         ({**GOOD, "note": "n = 5"}, "reproduces.note=n = 5: unknown key"),
     ],
 )

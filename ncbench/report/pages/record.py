@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from ncbench.claims.papers import PICTURES
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.runs import BadRecordsError, find_runs, read_json, read_yaml
@@ -28,6 +29,7 @@ from ncbench.report import figure
 from ncbench.report.figures.style import to_png
 from ncbench.report.pages.index import write_record_page
 from ncbench.report.pages.report import write_report
+from ncbench.report.selectors import NoRecordsError
 from ncbench.report.settings import final_table, find_settings, quartiles, with_setting
 from ncbench.report.verdicts.judge import judge, write_claims
 
@@ -55,8 +57,8 @@ def write_record(directory: Path, target: Path) -> Path:
     """Draws the report of the finished runs in `directory` and writes their light record into `target`.
 
     Returns `target`, which is replaced as a whole. Raises BadRecordsError where a run is not done, where the runs are
-    of several experiments, or where the experiment does not say which figure corresponds to the paper's
-    (`reproduces.picture`; `loss` without it).
+    of several experiments, or where the figure that corresponds to the paper's (`reproduces.picture`;
+    `loss` without it) is none of the report or cannot be drawn of them. The old record is then left as it is.
     """
     runs = find_runs(directory)
     infos = [read_json(run / RUN_INFO) for run in runs]
@@ -71,9 +73,14 @@ def write_record(directory: Path, target: Path) -> Path:
     write_claims(judgements, directory / CLAIMS)
     (experiment,) = read_json(directory / CLAIMS)["experiments"]
     picture = str((experiment.get("reproduces") or {}).get("picture") or "loss")
-    draw = getattr(figure, picture, None) if picture in figure.__all__ else None
-    if draw is None:
+    if picture not in PICTURES:
         raise BadRecordsError(f"reproduces.picture={picture}: the report has no such figure")
+    # What can fail comes first: the old record stays until the new one can be written whole.
+    try:
+        drawn = to_png(getattr(figure, picture)(directory), DPI)
+    except NoRecordsError as error:
+        raise BadRecordsError(f"reproduces.picture={picture}: {error}") from error
+    table = summary_table(directory, read_yaml(runs[0] / CONFIG).get("claims") or {}, picture)
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for run in runs:
@@ -82,9 +89,8 @@ def write_record(directory: Path, target: Path) -> Path:
         _copy(run / RUN_INFO, inside / RUN_INFO)
     _copy(runs[0] / CONFIG, target / CONFIG)
     _copy(directory / CLAIMS, target / CLAIMS)
-    table = summary_table(directory, read_yaml(runs[0] / CONFIG).get("claims") or {}, picture)
     table.to_csv(target / "summary.csv", index=False, float_format="%.6g")
-    (target / "figure.png").write_bytes(to_png(draw(directory), DPI))
+    (target / "figure.png").write_bytes(drawn)
     write_record_page(target)
     return target
 

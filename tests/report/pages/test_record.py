@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from ncbench.claims.papers import PICTURES
 from ncbench.records.runs import BadRecordsError
-from ncbench.report import load_measures
+from ncbench.report import figure, load_measures
 from ncbench.report.pages.record import summary_table, write_record
 from tests.helpers.run_folders import claims, write_run
 
@@ -49,6 +50,23 @@ def test_spectra_are_kept_where_a_claim_is_about_them(tmp_path):
     assert rows[["index", "median"]].values.tolist() == [[1, 2.0], [2, pytest.approx(1.005)]]
     assert found.loc[found["measure"] == "dnc1", "step"].nunique() == 5
     assert "singular_value" not in set(summary_table(run, {}, "loss")["measure"])
+
+
+def test_an_experiment_may_name_the_figures_that_the_report_has():
+    several = {"gram_frames", "NoRecordsError", "UndefinedError"}  # a sequence of figures, and no figures
+    assert set(PICTURES) == set(figure.__all__) - several
+
+
+def test_a_figure_that_cannot_be_drawn_leaves_the_old_record(tmp_path):
+    run = write_run(tmp_path / "run", [0, 1], claims=claims())
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["reproduces"]["picture"] = "loss_ratio"  # no curve of closed forms is recorded
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "README.md").write_text("before")
+    with pytest.raises(BadRecordsError, match="reproduces.picture=loss_ratio: no curve of closed forms recorded"):
+        write_record(run, tmp_path / "record")
+    assert (tmp_path / "record" / "README.md").read_text() == "before"
 
 
 @pytest.mark.parametrize(
