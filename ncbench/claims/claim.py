@@ -1,31 +1,41 @@
-"""Base classes of all claims: statement, source, expect, condition, min_replicas, and how an interval decides."""
+"""Base classes of all claims: statement, source, paper_claim, expect, min_replicas, and how an interval decides."""
 
 from typing import Literal, get_args
 
 from pydantic import model_validator
 
-from ncbench.claims.rules import PositiveInt, Share, Text, Verdict, check_share
-from ncbench.claims.selection import Condition, Keys, Selection
+from ncbench.claims.rules import Outcome, PositiveInt, Share, Text, broken, check_share
+from ncbench.claims.selection import Keys, Selection
 
 __all__ = ["SOURCES", "AtLeast", "Claim", "Decided", "OnSelection"]
 
-Source = Literal["paper", "derived", "ours"]
+Source = Literal["paper", "derived", "ours", "self_test"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 By = Literal["interval", "estimate"]
 
 
 class Claim(Keys):
-    """What every claim has. `source` says whose it is; `expect` is the verdict of this repository's own record.
+    """What every claim has. `source` says whose it is; `expect` is the outcome of this repository's own record.
 
-    `condition` asks for a second verdict on the replicas that meet it, where the claim is not met by all.
+    A claim of a paper names its entry in the paper's table. A self-test follows from algebra or from the construction
+    of what it is about: it tests the code and makes no verdict.
     """
 
     check: str
     statement: Text
     source: Source
-    expect: Verdict | None = None
-    condition: Condition | None = None
+    paper_claim: Text | None = None
+    expect: Outcome | None = None
     min_replicas: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _a_paper_claims_it(self) -> "Claim":
+        if self.source == "paper" and self.paper_claim is None:
+            rule = "a value is needed where source is paper: the name of an entry under claims of paper/KEY.yaml"
+            raise broken("paper_claim", None, rule)
+        if self.source != "paper" and self.paper_claim is not None:
+            raise broken("paper_claim", self.paper_claim, "is for source=paper")
+        return self
 
 
 class OnSelection(Claim, Selection):

@@ -1,8 +1,9 @@
 """The papers and their figures: what the index of results has a place for, reproduced or not yet.
 
-A paper is a file `paper/KEY.yaml` (arxiv, title, figures: number -> what it shows) of this package's configuration or
-of a user's own `--config-dir`. Paper and version are separate files where the versions have different figures. A run
-carries a user's paper with it (`carry_paper`), so that its folder is judged and indexed where that file is unknown.
+A paper is a file `paper/KEY.yaml` (arxiv, title, figures: number -> what it shows, claims: name -> what it says) of
+this package's configuration or of a user's own `--config-dir`. Versions of a paper are separate files where they have
+different figures. A run carries a user's paper with it (`carry_paper`), so that its folder is judged and indexed where
+that file is unknown.
 """
 
 import functools
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ncbench.claims.conf_dir import CONF_DIR
-from ncbench.claims.rules import Text
+from ncbench.claims.paper_claims import PaperClaim
+from ncbench.claims.rules import Text, broken
 from ncbench.claims.selection import Keys
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Paper",
     "carry_paper",
     "check_reproduces",
+    "departures",
     "figure_numbers",
     "package_papers",
     "paper_of",
@@ -35,7 +38,7 @@ PICTURES = (
     *("blocks", "bounds", "collapse", "dnc_share", "gram", "heatmap", "loss", "loss_ratio", "means", "measures"),
     *("phase_diagram", "predicted", "rank", "seed_range", "size_scaling", "spectra", "summary", "tails"),
 )
-_KEYS = ("paper", "figure", "forms", "variation", "picture")
+_KEYS = ("paper", "figure", "forms", "variation", "departs", "picture")
 
 
 def _numbered(value: Any) -> Any:
@@ -45,12 +48,22 @@ def _numbered(value: Any) -> Any:
 
 
 class Paper(Keys):
-    """A paper under the short name that its folder of experiments has; its figures and what each shows."""
+    """A paper under the short name that its folder of experiments has; its figures, what each shows, what it claims."""
 
     key: Text
     arxiv: Text | None = None
     title: Text
     figures: Annotated[dict[str, Text], BeforeValidator(_numbered)]
+    claims: dict[str, PaperClaim] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _claims_are_of_its_figures(self) -> "Paper":
+        for name, claim in self.claims.items():
+            for figure in claim.figures:
+                if figure not in self.figures:
+                    rule = f"must be among the figures {', '.join(self.figures)}"
+                    raise broken(f"claims.{name}.figures", figure, rule)
+        return self
 
     @property
     def label(self) -> str:
@@ -84,7 +97,9 @@ def carry_paper(reproduces: Any, folders: Iterable[Path]) -> Any:
     if not isinstance(key, str) or key in package_papers():
         return reproduces
     papers = read_papers(folders)
-    return {**reproduces, "paper": papers[key].model_dump(exclude_none=True)} if key in papers else reproduces
+    return (
+        {**reproduces, "paper": papers[key].model_dump(mode="json", exclude_none=True)} if key in papers else reproduces
+    )
 
 
 def paper_of(reproduces: Any) -> Paper | None:
@@ -102,11 +117,12 @@ def paper_of(reproduces: Any) -> Paper | None:
 
 
 def check_reproduces(value: Any) -> None:
-    """ValueError unless `value` is None or {paper, figure, forms, variation, picture}.
+    """ValueError unless `value` is None or {paper, figure, forms, variation, departs, picture}.
 
     `paper` is the key of a known paper (or a whole one, as `carry_paper` writes it), `figure` one of its figures or a
-    list of them, `forms` some of FORMS. Optional are `variation`, in words how the experiment differs from the figure,
-    and `picture`, the figure of the report that corresponds to the paper's.
+    list of them, `forms` some of FORMS. Optional are `variation`, in words what tells the experiment from others of the
+    figure, `departs`, the settings that the paper gives and it does not follow, and `picture`, the figure of the report
+    that corresponds to the paper's.
     """
     if value is None:
         return
@@ -128,9 +144,18 @@ def check_reproduces(value: Any) -> None:
     listed = isinstance(forms, Sequence) and not isinstance(forms, str)
     if not listed or not forms or not set(forms) <= set(FORMS):
         raise ValueError(f"reproduces.forms={forms}: must list quick, paper or both")
+    departures(value)
     picture = value.get("picture")
     if picture is not None and picture not in PICTURES:
         raise ValueError(f"reproduces.picture={picture}: must be a figure of the report, one of {', '.join(PICTURES)}")
+
+
+def departures(reproduces: Any) -> tuple[str, ...]:
+    """The settings that the paper gives and an experiment does not follow, in words; ValueError for another form."""
+    departs = (reproduces.get("departs") if isinstance(reproduces, Mapping) else None) or []
+    if not isinstance(departs, list | tuple) or not all(isinstance(text, str) and text for text in departs):
+        raise ValueError(f"reproduces.departs={departs}: must list in words which given settings are not followed")
+    return tuple(departs)
 
 
 def figure_numbers(figure: Any) -> list[str]:
@@ -152,7 +177,19 @@ def _paper(where: str, content: Any, **key: str) -> Paper:
         name = ".".join(map(str, first["loc"]))
         rule = {
             "missing": "a value is needed",
-            "extra_forbidden": "unknown key (known: arxiv, title, figures)",
+            "extra_forbidden": f"unknown key (known: {', '.join(_known(first['loc']))})",
             "value_error": str(first.get("ctx", {}).get("error")),
+            "literal_error": f"must be one of {first.get('ctx', {}).get('expected')}".replace("'", ""),
+            "rule": _rule(first),
         }.get(first["type"], f"{first['input']} must be a text, in quotes")
         raise ValueError(f"{where}: {name}: {rule}") from None
+
+
+def _known(place: Sequence[Any]) -> list[str]:
+    """The keys of a paper or, below `claims`, of one of its claims."""
+    return [*PaperClaim.model_fields] if len(place) > 1 else [key for key in Paper.model_fields if key != "key"]
+
+
+def _rule(error: Any) -> str:
+    context = error.get("ctx", {})
+    return f"{context.get('key')}={context.get('value')}: {context.get('rule')}"

@@ -21,12 +21,12 @@ __all__ = [
     "Between",
     "Layers",
     "NonNegativeInt",
+    "Outcome",
     "Positive",
     "PositiveInt",
     "Share",
     "Step",
     "Text",
-    "Verdict",
     "Where",
     "broken",
     "check_layers",
@@ -35,7 +35,7 @@ __all__ = [
     "check_values",
 ]
 
-Verdict = Literal["reproduced", "conditional", "not reproduced", "not enough data"]
+Outcome = Literal["holds", "fails", "undecided"]
 
 
 def _whole(least: int) -> Callable[[Any], int]:

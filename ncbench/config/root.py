@@ -23,7 +23,7 @@ from ncbench.config.variants import Group
 
 __all__ = ["CLAIMED", "VARIANTS", "Config"]
 
-CLAIMED = ("claims", "grid", "reproduces")  # what may change about a finished run without training it again
+CLAIMED = ("claims", "grid", "open", "reproduces")  # what may change about a finished run without training it again
 
 VARIANTS: Mapping[str, tuple[type[Group], ...]] = {
     "dataset": DATASETS,
@@ -42,7 +42,8 @@ class Config:
     """A whole run. `replicate` makes an ensemble of replicas of one job; `references` are the theory lines.
 
     `claims` are judged by the report on what the run recorded; `reproduces` says whose figure it is; `grid` (key ->
-    values) makes one job per point, as -m on the command line.
+    values) makes one job per point, as -m on the command line; `open` (key -> values) are settings that the paper
+    leaves open, which scripts/robustness.py varies one at a time.
     """
 
     name: str = MISSING
@@ -51,6 +52,7 @@ class Config:
     references: list[dict[str, Any]] = field(default_factory=list)
     claims: Any = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
+    open: dict[str, Any] = field(default_factory=dict)
     reproduces: Any = None
     dataset: Dataset = MISSING
     model: Model = MISSING
@@ -65,8 +67,11 @@ class Config:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2^32)")
         parse_claims(self.claims)
         check_reproduces(self.reproduces)
-        for key, axis in self.grid.items():
-            require(is_list(axis) and len(axis) > 0, f"grid.{key}", axis, "must be a list of values")
+        # null takes back an inherited setting of `open`.
+        varied = {key: axis for key, axis in self.open.items() if axis is not None}
+        for word, axes in (("grid", self.grid), ("open", varied)):
+            for key, axis in axes.items():
+                require(is_list(axis) and len(axis) > 0, f"{word}.{key}", axis, "must be a list of values")
         for place, line in enumerate(self.references):
             for needed in ("name", "_target_"):
                 good = isinstance(line, dict) and isinstance(line.get(needed), str)

@@ -27,7 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--check",
         action="store_true",
-        help="print the verdict on every claim; exit status 1 if one is not what the experiment expects",
+        help="print the outcome of every claim; exit status 1 if one is not what the experiment expects",
     )
     what.add_argument(
         "--index",
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the report and prints where it is; exit status 2 for wrong input, 1 for a verdict not expected."""
+    """Writes the report and prints where it is; exit status 2 for wrong input, 1 for an outcome not expected."""
     try:
         arguments = _parser().parse_args(argv)
     except UsageError as error:
@@ -97,7 +97,7 @@ def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], 
 
 
 def _check(judgements: "list[Judgement]") -> int:
-    """Prints one line per claim; returns 1 where a verdict is not the expected one, else 0."""
+    """Prints one line per claim; returns 1 where an outcome is not the expected one, else 0."""
     for judgement in judgements:
         if judgement.overrides:
             print(f"{judgement.experiment}: run with {' '.join(judgement.overrides)}, expected without these changes")
@@ -106,7 +106,8 @@ def _check(judgements: "list[Judgement]") -> int:
         claim = verdict.claim
         expected = f" (expected {claim.expect})" if claim.expect else ""
         statement = " ".join(claim.statement.split())
-        print(f"{experiment}: {verdict.verdict}{expected}: {statement} -- {verdict.measured}")
+        said = f" [{verdict.verdict}: {verdict.why}]" if verdict.why else ""
+        print(f"{experiment}: {verdict.outcome}{expected}: {statement} -- {verdict.measured}{said}")
     if not judged:
         print("no claims")
     return 0 if all(verdict.agrees for _, verdict in judged) else 1

@@ -27,7 +27,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.claims.conf_dir import CONF_DIR
-from ncbench.claims.papers import carry_paper
+from ncbench.claims.paper_claims import with_standards
+from ncbench.claims.papers import carry_paper, paper_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.config.validate import unknown_key, validate
@@ -106,9 +107,16 @@ def plain_values(composed: Any) -> dict[str, Any]:
 
 
 def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
-    """The values with the paper of `reproduces` written out, where a folder of the search path has it."""
+    """The values with what they refer to written out, so that a run folder needs no other file to be judged.
+
+    That is the paper of `reproduces`, where a folder of the search path has it and this package does not, and the
+    standards of the claims that refer to the paper's table.
+    """
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    return {**values, "reproduces": carry_paper(values.get("reproduces"), folders)}
+    reproduces = carry_paper(values.get("reproduces"), folders)
+    paper = paper_of(reproduces)
+    claims = with_standards(values.get("claims"), paper.claims if paper else {}, paper.key if paper else "")
+    return {**values, "reproduces": reproduces, "claims": claims}
 
 
 def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> list[Job]:

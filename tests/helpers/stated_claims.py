@@ -4,8 +4,8 @@ from ncbench.report.verdicts.judge import judge
 from tests.helpers.run_folders import write_values
 
 
-def claim(check, expect="reproduced", **keys):
-    return {"statement": f"{check} of the paper", "source": "paper", "check": check, "expect": expect, **keys}
+def claim(check, expect="holds", **keys):
+    return {"statement": f"{check} of the paper", "source": "ours", "check": check, "expect": expect, **keys}
 
 
 def named(*stated):

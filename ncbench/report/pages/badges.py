@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ncbench.claims.claim import SOURCES
 from ncbench.claims.papers import figure_numbers, paper_of
-from ncbench.report.verdicts.overall import CHANGED
+from ncbench.report.verdicts.settle import (
+    ELSEWHERE,
+    FAILS,
+    HOLDS,
+    NOT_OURS,
+    NOT_THEIRS,
+    REPRODUCED,
+    UNDECIDED,
+)
 
 if TYPE_CHECKING:
     from ncbench.report.verdicts.judge import Judgement
 
+CHANGED = "changed"  # a run with other settings than its experiment: its claims are not the experiment's
+NOT_YET = "not yet"  # nothing of the figure has a record
+
 # Text first: the mark and its colour (Okabe and Ito's) only repeat it.
-MARKS = {"reproduced": "✓", "conditional": "◐", "not reproduced": "✗", "not enough data": "○"}
+MARKS = {REPRODUCED: "✓", ELSEWHERE: "◐", NOT_OURS: "✗", NOT_THEIRS: "✗", UNDECIDED: "○", HOLDS: "✓", FAILS: "✗"}
 HEADINGS = {
     "paper": "What the paper says",
     "derived": "What follows from its theorems (derived here)",
     "ours": "Checks of this project",
+    "self_test": "Self-tests: they follow from algebra or from a construction, and make no verdict",
 }
 Row = TypeVar("Row")
 
@@ -32,19 +44,20 @@ class Badge:
 
 
 def badge(verdict: str) -> Badge:
-    """The badge of a verdict, or of `not yet` for a figure without an experiment.
+    """The badge of a verdict or outcome, of `changed`, or of `not yet` for a figure without a record.
 
-    >>> badge("not reproduced")
-    Badge(text='not reproduced', mark='✗', css='not-reproduced')
+    >>> badge("not reproduced at the paper's settings")
+    Badge(text="not reproduced at the paper's settings", mark='✗', css='not-reproduced-at-the-papers-settings')
     """
-    return Badge(verdict, MARKS.get(verdict, "≈" if verdict == CHANGED else "·"), verdict.replace(" ", "-"))
+    css = verdict.replace(" ", "-").replace("'", "")
+    return Badge(verdict, MARKS.get(verdict, "≈" if verdict == CHANGED else "·"), css)
 
 
 def tally(verdicts: Iterable[str]) -> str:
-    """How many claims have which verdict.
+    """How many claims have which verdict or outcome.
 
-    >>> tally(["reproduced", "reproduced", "conditional"])
-    '2 reproduced, 1 conditional'
+    >>> tally(["holds", "reproduced", "reproduced", "undecided"])
+    '2 reproduced, 1 undecided, 1 holds'
     """
     counts = Counter(verdicts)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if counts[verdict]) or "no claims"
@@ -74,6 +87,8 @@ class ClaimRow:
     check: str
     evidence: list["Fact"]
     badge: Badge
+    why: str
+    outcome: str
     expect: str | None
     agrees: bool
 
@@ -110,6 +125,8 @@ def claims_of(judgement: "Judgement") -> ExperimentClaims:
             check=verdict.claim.check,
             evidence=evidence_rows(verdict.evidence),
             badge=badge(verdict.verdict),
+            why=verdict.why,
+            outcome=verdict.outcome,
             expect=verdict.claim.expect,
             agrees=verdict.agrees,
         )

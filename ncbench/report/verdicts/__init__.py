@@ -1,6 +1,7 @@
-"""Judges claims on recorded numbers: `judge` asks `checks`, `trends` or `boundary`, and `decide` settles the answer.
+"""Judges claims on recorded numbers: `judge` asks `checks`, `trends` or `boundary`, and `decide` gives the outcome.
 
-`overall` makes one verdict of several claims; `selection` and `layers` choose the recorded values.
+`settle` says what follows for the paper, from one experiment or from all; `selection` and `layers` choose the recorded
+values; `varied` reads what `scripts/robustness.py` found at other settings.
 """
 
-SCHEMA_VERSION = 2  # of claims.json; 1: claims without a name and a source
+SCHEMA_VERSION = 3  # of claims.json; 2: verdicts without outcomes; 1: claims without a name and a source

@@ -1,8 +1,9 @@
 """Judges the claims of experiments on recorded data alone.
 
-A verdict is `reproduced` where the claim holds on all replicas, `conditional` where that is not shown but it holds on
-those that meet its `condition`, `not reproduced` where it fails, `not enough data` where the records cannot decide. A
-run folder may come from anywhere: what its claims can name is a type of `ncbench.claims.types`, and no code.
+The outcome of a claim is `holds`, `fails`, or `undecided` where the records cannot decide. For a claim of a paper the
+verdict says what follows for the paper from this experiment alone (`settle`); the index, which knows other experiments
+and varied settings, may say more. For other claims the verdict is the outcome. A run folder may come from anywhere:
+what its claims can name is a type of `ncbench.claims.types`, and no code.
 """
 
 import json
@@ -15,16 +16,15 @@ from typing import Any
 import numpy as np
 
 from ncbench.claims.claim import Claim, OnSelection
-from ncbench.claims.papers import paper_of
-from ncbench.claims.parse import parse_claims
-from ncbench.claims.selection import Condition
+from ncbench.claims.papers import Paper, departures, paper_of
+from ncbench.claims.parse import near, parse_claims
 from ncbench.records.layers import natural_key
 from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES
 from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, trends
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
-from ncbench.report.verdicts.describe import describe_condition
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
+from ncbench.report.verdicts.settle import FAILS, HOLDS, UNDECIDED, Finding, Settled, settle
 
 __all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
@@ -38,20 +38,25 @@ _NO_CHANGE = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say about a claim: in one line for a reader, and in numbers. `written`: its keys in yaml."""
+    """What the records say about a claim: in one line for a reader, and in numbers. `written`: its keys in yaml.
+
+    `why` says where a verdict on a claim of a paper comes from; it is empty for other claims.
+    """
 
     name: str
     claim: Claim
     written: Mapping[str, Any]
+    outcome: str
     verdict: str
+    why: str
     measured: str
     sample_size: int
     evidence: dict[str, Any]
 
     @property
     def agrees(self) -> bool:
-        """Whether it is the verdict that the experiment's file expects, if it expects one."""
-        return self.claim.expect in (None, self.verdict)
+        """Whether it is the outcome that the experiment's file expects, if it expects one."""
+        return self.claim.expect in (None, self.outcome)
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,15 @@ def judge(dir: Dir) -> list[Judgement]:
         latest = max(members, key=lambda run: str(infos[run].get("started") or ""))
         config, claims = _configured(runs[latest] / CONFIG)
         sample = Sample([runs[run] for run in members]) if claims else None
+        reproduces = config.get("reproduces")
         judgements.append(
             Judgement(
                 experiment,
-                config.get("reproduces"),
+                reproduces,
                 sorted({str(infos[run]["config_hash"]) for run in members if infos[run].get("config_hash")}),
                 sorted({change for run in members for change in _overrides(runs[run], config.get("grid") or {})}),
                 [
-                    _judged(name, claim, config["claims"][name], sample)
+                    _judged(name, claim, config["claims"][name], sample, experiment, reproduces)
                     for name, claim in claims.items()
                     if sample is not None
                 ],
@@ -109,7 +115,9 @@ def write_claims(judgements: list[Judgement], path: Path) -> None:
                 {
                     "name": verdict.name,
                     **verdict.written,
+                    "outcome": verdict.outcome,
                     "verdict": verdict.verdict,
+                    "why": verdict.why,
                     "agrees": verdict.agrees,
                     "measured": verdict.measured,
                     "sample_size": verdict.sample_size,
@@ -125,26 +133,25 @@ def write_claims(judgements: list[Judgement], path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _judged(name: str, claim: Claim, written: Mapping[str, Any], sample: Sample) -> Verdict:
+def _judged(
+    name: str, claim: Claim, written: Mapping[str, Any], sample: Sample, experiment: str, reproduces: Any
+) -> Verdict:
     decision = _checked(claim, sample)
-    part: Decision | None = None
-    if claim.condition is not None and decision.holds is not True and decision.size:
-        try:
-            part = _on_condition(claim, claim.condition, sample)
-        except NotEnoughDataError as reason:  # it fails, but whether under the condition too is not known
-            decision = replace(decision, holds=None, reason=f"condition: {reason}")
-    verdict = {True: "reproduced", False: "not reproduced", None: "not enough data"}[decision.holds]
+    outcome = {True: HOLDS, False: FAILS, None: UNDECIDED}[decision.holds]
     measured, evidence = decision.measured, dict(decision.evidence)
-    if part is not None and claim.condition is not None:
-        evidence["condition"] = {"sample_size": part.size, "measured": part.measured, **part.evidence}
-        measured += f"; under the condition {describe_condition(claim.condition)}: {part.measured}"
-        if part.holds:
-            verdict = "conditional"
-    if verdict == "not enough data":
+    if outcome == UNDECIDED:
         evidence["reason"] = decision.reason
         measured = f"{measured}: {decision.reason}" if measured else decision.reason
+    settled = Settled(outcome, "")
+    if claim.paper_claim is not None:
+        paper = paper_of(reproduces)
+        assert paper is not None  # checked when the claims were read
+        finding = Finding(experiment, outcome, departures(reproduces), reason=decision.reason)
+        settled = settle(paper.claims[claim.paper_claim], [finding])
     numbers = {key: number for key, number in evidence.items() if number is not None}
-    return Verdict(name, claim, written, verdict, measured, decision.size, _plain(numbers))
+    return Verdict(
+        name, claim, written, outcome, settled.verdict, settled.why, measured, decision.size, _plain(numbers)
+    )
 
 
 def _checked(claim: Claim, sample: Sample) -> Decision:
@@ -156,15 +163,6 @@ def _checked(claim: Claim, sample: Sample) -> Decision:
         return Decision(None, "", 0, reason=str(reason))
 
 
-def _on_condition(claim: Claim, condition: Condition, sample: Sample) -> Decision:
-    """The decision on the replicas that meet the condition."""
-    part = sample.only_where(condition)
-    if part.only is None or not len(part.only):
-        return Decision(None, "no replica meets it", 0)
-    decision = _checked(claim, part)
-    return decision if decision.measured else Decision(None, decision.reason, 0)
-
-
 def _configured(path: Path) -> tuple[dict[str, Any], dict[str, Claim]]:
     if not path.is_file():
         return {}, {}
@@ -172,10 +170,21 @@ def _configured(path: Path) -> tuple[dict[str, Any], dict[str, Claim]]:
     if not isinstance(config, dict):
         raise BadRecordsError(f"{path}: has to hold a mapping")
     try:
-        paper_of(config.get("reproduces"))
-        return config, parse_claims(config.get("claims") or {})
+        paper, claims = paper_of(config.get("reproduces")), parse_claims(config.get("claims") or {})
+        departures(config.get("reproduces"))
+        for name, claim in claims.items():
+            _check_paper_claim(name, claim, paper)
+        return config, claims
     except ValueError as error:
         raise BadRecordsError(f"{path}: {error}") from None
+
+
+def _check_paper_claim(name: str, claim: Claim, paper: Paper | None) -> None:
+    table = {} if paper is None else paper.claims
+    if claim.paper_claim is not None and claim.paper_claim not in table:
+        of = "reproduces names no paper" if paper is None else f"{paper.key} has no such claim"
+        hint = f" {near(claim.paper_claim, table)}" if table else ""
+        raise ValueError(f"claims.{name}.paper_claim={claim.paper_claim}: {of}{hint}")
 
 
 def _overrides(run: Path, grid: Mapping[str, Any]) -> list[str]:
