@@ -3,6 +3,8 @@
     python scripts/record.py DIR [DIR ...] [--name NAME]     the experiment whose run, or grid, is in DIR
     python scripts/record.py                                 only write the index again
 
+The parts of README.md and docs/theory.md that tell of verdicts are written with the index, so that they tell the same.
+
 What a record holds: ncbench/report/pages/record.py. A run that is not done is refused.
 """
 
@@ -12,11 +14,14 @@ import sys
 from pathlib import Path
 
 from ncbench.records.runs import find_runs
-from ncbench.report.pages.index import write_index
+from ncbench.report.pages.index import read_tables, rewrite_block, write_index
 from ncbench.report.pages.record import write_record
 from ncbench.run.compose import experiments
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+# The pages with a part that is made of the index, and the template of that part.
+PAGES = {ROOT / "README.md": "coverage.md.jinja", ROOT / "docs" / "theory.md": "verdicts.md.jinja"}
 
 
 def main() -> int:
@@ -33,8 +38,11 @@ def main() -> int:
             target = write_record(directory, RESULTS / (arguments.name or experiment_path(infos[0]["name"])))
             hashes = ", ".join(info["config_hash"][:10] for info in infos)
             wall = sum(info["wall_seconds"] for info in infos)
-            print(f"{target.relative_to(RESULTS.parent.parent)}: {hashes}, {wall:.0f} s")
+            print(f"{target.relative_to(ROOT)}: {hashes}, {wall:.0f} s")
         print(write_index(RESULTS, RESULTS))
+        tables, _ = read_tables(RESULTS, RESULTS)
+        for page, template in PAGES.items():
+            rewrite_block(page, template, tables)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

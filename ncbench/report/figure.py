@@ -18,6 +18,7 @@ from ncbench.report.figures.measures import measures
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import rank
+from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import seed_range
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
@@ -42,6 +43,7 @@ __all__ = [
     "phase_diagram",
     "predicted",
     "rank",
+    "robustness",
     "seed_range",
     "size_scaling",
     "spectra",

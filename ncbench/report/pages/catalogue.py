@@ -23,6 +23,7 @@ from ncbench.report.figures.measures import measures
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import OVER_TIME, rank
+from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import QUANTITIES, seed_range
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
@@ -56,6 +57,14 @@ class CatalogueFigure:
 
 OF_ENSEMBLES = "grad_max"  # recorded of ensembles of fully connected networks
 CATALOGUE = (
+    CatalogueFigure(
+        "robustness",
+        "Verdict over settings",
+        robustness,
+        "The outcome of every claim while one setting at a time, which the paper leaves open, is varied; the first "
+        "column is the experiment as its file has it, with as few seeds.",
+        optional=True,
+    ),
     CatalogueFigure(
         "summary",
         "Sweep",

@@ -13,10 +13,11 @@ from urllib.parse import quote
 from ncbench.claims.papers import Paper, departures, figure_numbers, paper_of
 from ncbench.records.runs import BadRecordsError, find_runs, read_json
 from ncbench.records.schema import CLAIMS, REPORT, RUN_INFO
+from ncbench.records.variations import Varied, read_varied
 from ncbench.report.pages.badges import by_source, figure_of, tally
 from ncbench.report.verdicts import SCHEMA_VERSION
 from ncbench.report.verdicts.settle import Finding
-from ncbench.report.verdicts.varied import Varied, found_in, read_varied
+from ncbench.report.verdicts.varied import found_in
 
 __all__ = ["RecordedExperiment", "machine_of", "read_entries"]
 

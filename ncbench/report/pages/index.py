@@ -16,7 +16,7 @@ from ncbench.report.pages.templating import environment
 from ncbench.report.verdicts.coverage import ClaimOfPaper, Coverage, claims_of_paper, cover
 from ncbench.report.verdicts.settle import VERDICTS, Finding
 
-__all__ = ["read_tables", "write_index", "write_record_page"]
+__all__ = ["read_tables", "rewrite_block", "write_index", "write_record_page"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,21 @@ def write_index(dir: Dir, out: Path) -> Path:
         template = {"README.md": "index.md.jinja"}.get(target, f"{target}.jinja")
         (out / target).write_text(environment().get_template(template).render(shown), encoding="utf-8")
     return out / "index.html"
+
+
+def rewrite_block(page: Path, template: str, tables: list[PaperTable]) -> None:
+    """Puts the rendered template between `<!-- NAME: begin -->` and `<!-- NAME: end -->` of a Markdown page.
+
+    So that a page which tells of verdicts tells what the index does. Raises ValueError where the markers are missing.
+    """
+    text, name = page.read_text(encoding="utf-8"), template.partition(".")[0]
+    begin, end = (f"<!-- {name}: {word} -->\n" for word in ("begin", "end"))
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{page}: the markers {begin.strip()} and {end.strip()} are needed")
+    rendered = environment().get_template(template).render(papers=tables, verdicts=VERDICTS)
+    page.write_text(f"{before}{begin}{rendered.strip()}\n{end}{after}", encoding="utf-8")
 
 
 def write_record_page(folder: Path) -> Path:

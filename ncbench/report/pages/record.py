@@ -6,6 +6,7 @@
     config.yaml   the configuration (of the first run where there are several)
     summary.csv   the series that the claims and the figure use, to six digits
     figure.png    the figure that corresponds to the paper's, 120 dots per inch
+    robustness.json, robustness.png   the claims at varied settings, where scripts/robustness.py --record was run
 
 The whole report, with every figure, the columnar records and the weights, belongs into the archive of a release
 (scripts/archive.py).
@@ -25,6 +26,7 @@ from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.runs import BadRecordsError, find_runs, read_json, read_yaml
 from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
+from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
 from ncbench.report import figure
 from ncbench.report.figures.style import to_png
 from ncbench.report.pages.index import write_record_page
@@ -58,7 +60,8 @@ def write_record(directory: Path, target: Path) -> Path:
 
     Returns `target`, which is replaced as a whole. Raises BadRecordsError where a run is not done, where the runs are
     of several experiments, or where the figure that corresponds to the paper's (`reproduces.picture`;
-    `loss` without it) is none of the report or cannot be drawn of them. The old record is then left as it is.
+    `loss` without it) is none of the report or cannot be drawn of them. The old record is then left as it is. Findings
+    at varied settings are kept where they are of the same configuration.
     """
     runs = find_runs(directory)
     infos = [read_json(run / RUN_INFO) for run in runs]
@@ -81,8 +84,11 @@ def write_record(directory: Path, target: Path) -> Path:
     except NoRecordsError as error:
         raise BadRecordsError(f"reproduces.picture={picture}: {error}") from error
     table = summary_table(directory, read_yaml(runs[0] / CONFIG).get("claims") or {}, picture)
+    kept = _findings_of(target, {str(info["config_hash"]) for info in infos})
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    for name, content in kept.items():
+        (target / name).write_bytes(content)
     for run in runs:
         inside = target if run == directory else target / "runs" / run.relative_to(directory)
         inside.mkdir(parents=True, exist_ok=True)
@@ -93,6 +99,15 @@ def write_record(directory: Path, target: Path) -> Path:
     (target / "figure.png").write_bytes(drawn)
     write_record_page(target)
     return target
+
+
+def _findings_of(record: Path, hashes: set[str]) -> dict[str, bytes]:
+    """The files of a record that tell of varied settings, if they are of an experiment with these configurations."""
+    varied = read_varied(record)
+    if varied is None or not set(varied.experiment_hashes) <= hashes:
+        return {}
+    files = [record / name for name in (ROBUSTNESS, ROBUSTNESS_PICTURE)]
+    return {file.name: file.read_bytes() for file in files if file.is_file()}
 
 
 def summary_table(directory: Path, claims: Mapping[str, Any], picture: str) -> pd.DataFrame:
