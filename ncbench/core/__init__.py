@@ -15,6 +15,7 @@ from ncbench.core.gram import gram_block_deviation
 from ncbench.core.heads import MSEDecomposition, mse_decomposition, ncc_agreement, ncc_labels
 from ncbench.core.leading import mean_singular_value, singular_value
 from ncbench.core.moments import ClassMoments
+from ncbench.core.signs import negative_share
 from ncbench.core.spectrum import (
     conv_matrix,
     conv_operator_singular_values,
@@ -64,6 +65,7 @@ __all__ = [
     "nc1_directions",
     "ncc_agreement",
     "ncc_labels",
+    "negative_share",
     "numerical_rank",
     "orthogonal_frame_error",
     "rank_distance",
