@@ -13,7 +13,7 @@ from ncbench.core.geometry import (
 )
 from ncbench.core.gram import gram_block_deviation
 from ncbench.core.heads import MSEDecomposition, mse_decomposition, ncc_agreement, ncc_labels
-from ncbench.core.leading import mean_singular_value, singular_value
+from ncbench.core.leading import leading_mass, mean_singular_value, singular_value
 from ncbench.core.moments import ClassMoments
 from ncbench.core.signs import negative_share
 from ncbench.core.spectrum import (
@@ -59,6 +59,7 @@ __all__ = [
     "gram_block_deviation",
     "gram_cosines",
     "law_of_separation",
+    "leading_mass",
     "mean_singular_value",
     "mse_decomposition",
     "nc1",

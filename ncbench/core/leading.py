@@ -33,6 +33,23 @@ def mean_singular_value(W: Tensor | None = None, k: int | None = None, *, s: Ten
     return s[..., : _position("k", k, s)].mean(-1)
 
 
+def leading_mass(W: Tensor | None = None, k: int | None = None, *, s: Tensor | None = None) -> Tensor:
+    """Mass of the k largest singular values, sum_{j<=k} s_j^2, in the squared units of W; all of ||W||_F^2 for k >= p.
+
+    How much of the leading bulk of a spectrum is there, whatever the tail does: arXiv 2402.03991v1, Figure 3, says that
+    training preserves it, which a claim tests by this mass relative to that at the start (`relative_to_first: true`).
+    It is not 1 - `relative_tail`, in which a bulk that shrinks together with its tail is preserved. 0 for the zero
+    matrix, which is a mass and not undefined.
+
+    Raises:
+        ValueError: not exactly one of W and s, or k missing or below 1.
+    """
+    s = given_values(W, s)
+    if k is None or k < 1:
+        raise ValueError(f"k must be given and at least 1, got {k}")
+    return s[..., :k].square().sum(-1)
+
+
 def _position(name: str, value: int | None, s: Tensor) -> int:
     if value is None or not 1 <= value <= s.shape[-1]:
         raise ValueError(f"{name} must be given and lie in 1..{s.shape[-1]}, got {value}")

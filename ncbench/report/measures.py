@@ -67,6 +67,7 @@ _TABLE = (
     MeasureInfo("effective_rank", "effective rank", "linear"),
     MeasureInfo("negative_share", "negative share of the norm", "log"),
     MeasureInfo("tail", "tail", "log", "tail $r_K$"),
+    MeasureInfo("leading_mass", "mass of the leading singular values", "log"),
     MeasureInfo("norm", "Frobenius norm", "log"),
     MeasureInfo("distance", "distance to rank K", "log"),
     MeasureInfo("residual", "residual", "log"),
