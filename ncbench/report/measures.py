@@ -65,6 +65,7 @@ _TABLE = (
     MeasureInfo("rank", "numerical rank", "linear"),
     MeasureInfo("stable_rank", "stable rank", "linear"),
     MeasureInfo("effective_rank", "effective rank", "linear"),
+    MeasureInfo("soft_rank", "soft rank (Marchenko-Pastur)", "linear"),
     MeasureInfo("negative_share", "negative share of the norm", "log"),
     MeasureInfo("tail", "tail", "log", "tail $r_K$"),
     MeasureInfo("leading_mass", "mass of the leading singular values", "log"),

@@ -24,6 +24,7 @@ from ncbench.core import (
     stable_rank,
     tail_curve,
 )
+from ncbench.measure import measure as measure_network
 
 # Singular values 4, 2, 1 (signs and order are of no matter), so sum 7 and sum of squares 21.
 W = torch.tensor([[0.0, 2, 0, 0], [-4, 0, 0, 0], [0, 0, 0, 1]])
@@ -105,6 +106,29 @@ def test_exactly_one_of_the_matrix_and_its_singular_values(name):
 
 def test_soft_rank_with_given_singular_values():
     assert torch.equal(soft_rank(W, s=singular_values(W)), soft_rank(W))
+
+
+@pytest.mark.parametrize(("m", "n"), [(300, 300), (100, 900), (900, 100)])
+def test_soft_rank_of_noise_is_1_and_falls_with_the_width_where_the_stable_rank_is_the_same(m, n):
+    noise = torch.randn(2, m, n, generator=torch.Generator().manual_seed(m), dtype=torch.float64)
+    np.testing.assert_allclose(soft_rank(noise), [1, 1], rtol=0.05)
+    padded = torch.nn.functional.pad(W, (0, 5, 0, 5))  # the same singular values in a larger matrix
+    assert stable_rank(padded).item() == stable_rank(W).item()
+    assert soft_rank(padded).item() < 0.5 * soft_rank(W).item()
+
+
+def test_soft_rank_is_a_measure_of_rectangular_weights_and_class_means():
+    network = torch.nn.Sequential(torch.nn.Linear(6, 4, bias=False), torch.nn.Tanh(), torch.nn.Linear(4, 3, bias=False))
+    inputs, labels = torch.randn(12, 6, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    options = {"layers": ["*"], "num_classes": 3, "matrices": {"soft_rank": soft_rank}}
+    found = measure_network(network, {"train": [(inputs, labels)]}, **options).values
+    for layer in (0, 2):
+        A = network[layer].weight.detach().double().numpy()
+        assert found["", str(layer), "weight", "soft_rank"].item() == pytest.approx(naive(A)["soft_rank"], rel=1e-12)
+    with torch.no_grad():
+        out = network(inputs).double()
+    M = torch.stack([out[labels == c].mean(0) for c in range(3)]).numpy()
+    assert found["train", "2", "pre", "soft_rank"].item() == pytest.approx(naive(M)["soft_rank"], rel=1e-6)
 
 
 def naive(A):
