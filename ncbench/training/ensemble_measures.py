@@ -22,7 +22,7 @@ from ncbench.records.layers import FEATURES, head_layer, measured_by_default
 
 __all__ = ["EnsembleMeasures"]
 
-MOST_SAMPLES = 64  # Gram matrices of more samples are not recorded
+MOST_SAMPLES = 64  # of more samples Gram matrices are not recorded, and their blocks are looked at at the ends only
 
 
 class EnsembleMeasures:
@@ -45,18 +45,23 @@ class EnsembleMeasures:
 
     @torch.no_grad()
     def measure(self, *, ends: bool, last: bool, grams: bool) -> Measurement:
-        """The further measures of the networks as they are; `ends` at the first and the `last` point of a run."""
+        """The further measures of the networks as they are; `ends` at the first and the `last` point of a run.
+
+        Blocks of Gram matrices are measured at every point where there are at most MOST_SAMPLES samples.
+        """
         self.points = self.points.to(self.network.weights[0].device)
         measurement = Measurement()
         self._gradient(measurement)
+        few = self.points.num_samples <= MOST_SAMPLES
         if ends:
             self._bounds(measurement)
+        if ends or few:
             self._blocks(measurement)
         if last and self.kmeans:
             self._clusters(measurement)
         if ends and self.network.linear_product and self.points.autoencoder:
             self._product(measurement)
-        if grams and self.points.num_samples <= MOST_SAMPLES:
+        if grams and few:
             for layer, stage, z in self._features():
                 measurement.sample_grams[layer, stage] = (z @ z.mT).cpu()
         return measurement
@@ -93,6 +98,7 @@ class EnsembleMeasures:
                 measurement.of_sources["", names[l], "weight", measure, names[j]] = value.cpu()
 
     def _blocks(self, measurement: Measurement) -> None:
+        """gram_block of the inputs and of every layer: v3, Figure 5, shows it epoch by epoch."""
         for layer, stage, z in self._features():
             value = core.gram_block_deviation(z, self.points.labels)
             measurement.values["train", layer, stage, "gram_block"] = value.cpu()

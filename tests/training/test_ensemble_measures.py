@@ -152,7 +152,7 @@ def test_dead_layers_are_counted_and_have_no_tightness():
 
 
 def test_what_is_measured_when():
-    ends = {"distance", "residual", "gram_block", "tcv_kmeans", "tcv_kmeans_relative"}
+    ends = {"distance", "residual", "tcv_kmeans", "tcv_kmeans_relative"}
     for when, expected in (
         (dict(ends=False, last=False), set()),
         (dict(ends=True, last=False), ends - {"tcv_kmeans", "tcv_kmeans_relative"}),
@@ -160,9 +160,29 @@ def test_what_is_measured_when():
         (dict(ends=True, last=True, kmeans=False), ends - {"tcv_kmeans", "tcv_kmeans_relative"}),
     ):
         found = measured(*instance(), **when)
-        assert {key[3] for key in found.values} == {"grad_max", "dead_layers"} | expected
+        assert {key[3] for key in found.values} == {"grad_max", "dead_layers", "gram_block"} | expected
         assert {key[3] for key in found.of_sources} == ({"rank_bound", "tightness"} if expected else set())
     assert not measured(*instance(), grams=False).sample_grams
+
+
+@pytest.mark.parametrize(("per_class", "always"), [(16, True), (17, False)])
+def test_blocks_of_at_most_64_samples_are_measured_at_every_point(per_class, always):
+    """Between the ends too, with the value of the network as it is then; of more samples at the ends."""
+    points = RandomPoints(classes=4, per_class=per_class, dimension=3, orthonormal=False).points()
+    network = Perceptron(depth=2, width=5, activation="relu", inputs=points.inputs, num_outputs=4, seeds=[0])
+    decays, of_inputs = torch.ones(1, 2, dtype=torch.float64), ("train", "features", "post", "gram_block")
+    at_ends = measured(network, points, decays, kmeans=False).values
+    between = measured(network, points, decays, ends=False, last=False, grams=False).values
+    layers = {key[1:3] for key in at_ends if key[3] == "gram_block"}
+    assert layers == {("features", "post"), ("head.1", "post"), ("head.2", "pre")}
+    assert {key[1:3] for key in between if key[3] == "gram_block"} == (layers if always else set())
+    if always:
+        assert between[of_inputs].item() == at_ends[of_inputs].item()
+        network.weights[0].data *= -1
+        moved = measured(network, points, decays, ends=False, last=False).values
+        assert moved[of_inputs].item() == at_ends[of_inputs].item()
+        behind = ("train", "head.1", "post", "gram_block")
+        assert moved[behind].item() != at_ends[behind].item()
 
 
 @pytest.mark.parametrize(("per_class", "kept"), [(16, True), (17, False)])
