@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ncbench.claims.claim import SOURCES
 from ncbench.claims.papers import figure_numbers, paper_of
 from ncbench.report.verdicts.settle import (
+    CONSTRUCTED,
     ELSEWHERE,
     FAILS,
     HOLDS,
@@ -24,7 +25,16 @@ CHANGED = "changed"  # a run with other settings than its experiment: its claims
 NOT_YET = "not yet"  # nothing of the figure has a record
 
 # Text first: the mark and its colour (Okabe and Ito's) only repeat it.
-MARKS = {REPRODUCED: "✓", ELSEWHERE: "◐", NOT_OURS: "✗", NOT_THEIRS: "✗", UNDECIDED: "○", HOLDS: "✓", FAILS: "✗"}
+MARKS = {
+    REPRODUCED: "✓",
+    ELSEWHERE: "◐",
+    NOT_OURS: "✗",
+    NOT_THEIRS: "✗",
+    UNDECIDED: "○",
+    HOLDS: "✓",
+    FAILS: "✗",
+    CONSTRUCTED: "=",
+}
 HEADINGS = {
     "paper": "What the paper says",
     "derived": "What follows from its theorems (derived here)",

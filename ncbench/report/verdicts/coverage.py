@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ncbench.claims.paper_claims import PaperClaim
 from ncbench.claims.papers import Paper
-from ncbench.report.verdicts.settle import UNDECIDED, VERDICTS, Finding, Settled, settle
+from ncbench.report.verdicts.settle import CONSTRUCTED, UNDECIDED, VERDICTS, Finding, Settled, settle
 
 __all__ = ["ClaimOfPaper", "Coverage", "claims_of_paper", "cover"]
 
@@ -35,16 +35,20 @@ class ClaimOfPaper:
     @property
     def decided(self) -> bool:
         """Whether the verdict is more than undecided."""
-        return self.settled.verdict != UNDECIDED
+        return self.settled.verdict not in (UNDECIDED, CONSTRUCTED)
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many claims there are, are covered by a record, are decided; verdict -> number; and the verdict shown."""
+    """How many claims there are, are covered by a record, are decided; verdict -> number; and the verdict shown.
+
+    Claims that are so by construction are counted apart: they get no verdict.
+    """
 
     claims: int
     covered: int
     decided: int
+    constructed: int
     verdicts: dict[str, int]
     shown: str | None
 
@@ -52,12 +56,15 @@ class Coverage:
     def text(self) -> str:
         """The share that is decided, as a cell shows it.
 
-        >>> Coverage(4, 3, 2, {}, None).text, Coverage(0, 0, 0, {}, None).text
-        ('2 of 4 claims decided, 3 covered', 'no claims listed')
+        >>> Coverage(4, 3, 2, 1, {}, None).text, Coverage(0, 0, 0, 0, {}, None).text
+        ('2 of 4 claims decided, 3 covered; 1 by construction', 'no claims listed')
         """
-        if not self.claims:
-            return "no claims listed"
-        return f"{self.decided} of {self.claims} claim{'s' * (self.claims > 1)} decided, {self.covered} covered"
+        parts = []
+        if self.claims:
+            parts = [f"{self.decided} of {self.claims} claim{'s' * (self.claims > 1)} decided, {self.covered} covered"]
+        if self.constructed:
+            parts.append(f"{self.constructed} by construction")
+        return "; ".join(parts) or "no claims listed"
 
 
 def claims_of_paper(paper: Paper, found: Mapping[str, Sequence[Finding]]) -> list[ClaimOfPaper]:
@@ -70,8 +77,12 @@ def claims_of_paper(paper: Paper, found: Mapping[str, Sequence[Finding]]) -> lis
 
 def cover(claims: Sequence[ClaimOfPaper]) -> Coverage:
     """The counts over some claims of a paper. Shown is the gravest verdict; None where nothing is covered."""
+    constructed = sum(claim.settled.verdict == CONSTRUCTED for claim in claims)
     covered = [claim for claim in claims if claim.covered]
     counts = Counter(claim.settled.verdict for claim in claims)
     shown = next((verdict for verdict in GRAVEST_FIRST if any(c.settled.verdict == verdict for c in covered)), None)
-    ordered = {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
-    return Coverage(len(claims), len(covered), sum(claim.decided for claim in claims), ordered, shown)
+    if shown is None and claims and constructed == len(claims):
+        shown = CONSTRUCTED
+    ordered = {verdict: counts[verdict] for verdict in (*VERDICTS, CONSTRUCTED) if counts[verdict]}
+    decided = sum(claim.decided for claim in claims)
+    return Coverage(len(claims) - constructed, len(covered), decided, constructed, ordered, shown)
