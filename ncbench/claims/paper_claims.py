@@ -24,9 +24,9 @@ from ncbench.claims.selection import Keys
 
 __all__ = ["KINDS", "PaperClaim", "with_standards"]
 
-Kind = Literal["existence", "share", "trend", "value", "ordering", "construction"]
+Kind = Literal["existence", "share", "trend", "value", "ordering", "construction", "proof"]
 # Which checks can test which kind of sentence: "is found" is existence, "all runs" a share, "falls with" a trend. What
-# a paper constructs, or computes by a closed form, is so by algebra: our code for it has self-tests, and no verdict.
+# a paper proves, constructs, or computes by a closed form no run decides: our code for it has tests, and no verdict.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "existence": ("count", "value"),
     "share": ("share_below", "share_above", "share_between", "equal_ranks", "ordering"),
@@ -34,6 +34,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "value": ("value", "share_below", "share_above", "share_between", "slope", "equal_ranks"),
     "ordering": ("ordering", "value", "share_below", "share_above"),
     "construction": (),
+    "proof": (),
 }
 
 
@@ -66,7 +67,7 @@ class PaperClaim(Keys):
     def _checked_as_its_kind(self) -> "PaperClaim":
         check = self.standard.get("check")
         if self.standard and check not in KINDS[self.kind]:
-            checked_by = ", ".join(KINDS[self.kind]) or "nothing: it is so by algebra"
+            checked_by = ", ".join(KINDS[self.kind]) or "no run"
             raise broken("standard.check", check, f"kind={self.kind} is checked by {checked_by}")
         if (
             self.kind == "existence"

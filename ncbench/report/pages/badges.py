@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ncbench.claims.claim import SOURCES
 from ncbench.claims.papers import figure_numbers, paper_of
 from ncbench.report.verdicts.settle import (
-    CONSTRUCTED,
     ELSEWHERE,
     FAILS,
     HOLDS,
@@ -16,6 +15,7 @@ from ncbench.report.verdicts.settle import (
     NOT_THEIRS,
     REPRODUCED,
     UNDECIDED,
+    WITHOUT_VERDICT,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MARKS = {
     UNDECIDED: "○",
     HOLDS: "✓",
     FAILS: "✗",
-    CONSTRUCTED: "=",
+    **dict.fromkeys(WITHOUT_VERDICT.values(), "="),
 }
 HEADINGS = {
     "paper": "What the paper says",

@@ -14,7 +14,7 @@ from ncbench.report.pages.badges import NOT_YET, Badge, badge
 from ncbench.report.pages.entries import RecordedExperiment, read_entries
 from ncbench.report.pages.templating import environment
 from ncbench.report.verdicts.coverage import ClaimOfPaper, Coverage, claims_of_paper, cover
-from ncbench.report.verdicts.settle import CONSTRUCTED, VERDICTS, Finding
+from ncbench.report.verdicts.settle import VERDICTS, WITHOUT_VERDICT, Finding
 
 __all__ = ["read_tables", "rewrite_block", "write_index", "write_record_page"]
 
@@ -70,7 +70,7 @@ def write_index(dir: Dir, out: Path) -> Path:
     Raises as `read_tables`.
     """
     tables, others = read_tables(dir, out)
-    legend = [badge(verdict) for verdict in [*VERDICTS, CONSTRUCTED, NOT_YET]]
+    legend = [badge(verdict) for verdict in [*VERDICTS, *WITHOUT_VERDICT.values(), NOT_YET]]
     shown: dict[str, Any] = {"papers": tables, "others": others, "legend": legend, "verdicts": VERDICTS}
     out.mkdir(parents=True, exist_ok=True)
     for target in ("index.html", "README.md", "paper_claims.md"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ncbench.claims.paper_claims import PaperClaim
 from ncbench.claims.papers import Paper
-from ncbench.report.verdicts.settle import CONSTRUCTED, UNDECIDED, VERDICTS, Finding, Settled, settle
+from ncbench.report.verdicts.settle import UNDECIDED, VERDICTS, WITHOUT_VERDICT, Finding, Settled, settle
 
 __all__ = ["ClaimOfPaper", "Coverage", "claims_of_paper", "cover"]
 
@@ -35,20 +35,20 @@ class ClaimOfPaper:
     @property
     def decided(self) -> bool:
         """Whether the verdict is more than undecided."""
-        return self.settled.verdict not in (UNDECIDED, CONSTRUCTED)
+        return self.settled.verdict in VERDICTS and self.settled.verdict != UNDECIDED
 
 
 @dataclass(frozen=True)
 class Coverage:
     """How many claims there are, are covered by a record, are decided; verdict -> number; and the verdict shown.
 
-    Claims that are so by construction are counted apart: they get no verdict.
+    Claims that are so by proof or construction are counted apart: they get no verdict.
     """
 
     claims: int
     covered: int
     decided: int
-    constructed: int
+    proved: int
     verdicts: dict[str, int]
     shown: str | None
 
@@ -57,13 +57,13 @@ class Coverage:
         """The share that is decided, as a cell shows it.
 
         >>> Coverage(4, 3, 2, 1, {}, None).text, Coverage(0, 0, 0, 0, {}, None).text
-        ('2 of 4 claims decided, 3 covered; 1 by construction', 'no claims listed')
+        ('2 of 4 claims decided, 3 covered; 1 by proof or construction', 'no claims listed')
         """
         parts = []
         if self.claims:
             parts = [f"{self.decided} of {self.claims} claim{'s' * (self.claims > 1)} decided, {self.covered} covered"]
-        if self.constructed:
-            parts.append(f"{self.constructed} by construction")
+        if self.proved:
+            parts.append(f"{self.proved} by proof or construction")
         return "; ".join(parts) or "no claims listed"
 
 
@@ -77,12 +77,12 @@ def claims_of_paper(paper: Paper, found: Mapping[str, Sequence[Finding]]) -> lis
 
 def cover(claims: Sequence[ClaimOfPaper]) -> Coverage:
     """The counts over some claims of a paper. Shown is the gravest verdict; None where nothing is covered."""
-    constructed = sum(claim.settled.verdict == CONSTRUCTED for claim in claims)
+    proved = [claim.settled.verdict for claim in claims if claim.settled.verdict not in VERDICTS]
     covered = [claim for claim in claims if claim.covered]
     counts = Counter(claim.settled.verdict for claim in claims)
     shown = next((verdict for verdict in GRAVEST_FIRST if any(c.settled.verdict == verdict for c in covered)), None)
-    if shown is None and claims and constructed == len(claims):
-        shown = CONSTRUCTED
-    ordered = {verdict: counts[verdict] for verdict in (*VERDICTS, CONSTRUCTED) if counts[verdict]}
+    if shown is None and proved and len(proved) == len(claims):
+        shown = proved[0]
+    ordered = {verdict: counts[verdict] for verdict in (*VERDICTS, *WITHOUT_VERDICT.values()) if counts[verdict]}
     decided = sum(claim.decided for claim in claims)
-    return Coverage(len(claims) - constructed, len(covered), decided, constructed, ordered, shown)
+    return Coverage(len(claims) - len(proved), len(covered), decided, len(proved), ordered, shown)

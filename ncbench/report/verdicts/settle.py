@@ -7,8 +7,8 @@
     not reproduced at the paper's settings  it fails, and the paper leaves nothing open
     undecided                               none of these, with what would decide
 
-A failure where a given setting is not followed says nothing about the paper. What the paper constructs, or computes by
-a closed form, is so `by construction` and gets no verdict.
+A failure where a given setting is not followed says nothing about the paper. What the paper proves, constructs,
+or computes by a closed form is so `by proof` or `by construction` and gets no verdict.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 from ncbench.claims.paper_claims import PaperClaim
 
-__all__ = ["CONSTRUCTED", "FAILS", "HOLDS", "UNDECIDED", "VERDICTS", "Finding", "Settled", "settle", "together"]
+__all__ = ["FAILS", "HOLDS", "UNDECIDED", "VERDICTS", "WITHOUT_VERDICT", "Finding", "Settled", "settle", "together"]
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 REPRODUCED, ELSEWHERE = "reproduced", "reproduced at other settings"
 NOT_OURS, NOT_THEIRS = "not reproduced at our settings", "not reproduced at the paper's settings"
-CONSTRUCTED = "by construction"  # no verdict
+WITHOUT_VERDICT = {"construction": "by construction", "proof": "by proof"}
 VERDICTS = (REPRODUCED, ELSEWHERE, NOT_OURS, NOT_THEIRS, UNDECIDED)
 
 
@@ -51,8 +51,8 @@ class Settled:
 
 def settle(claim: PaperClaim, findings: Sequence[Finding]) -> Settled:
     """The verdict on a claim of a paper from everything that was found of it."""
-    if claim.kind == "construction":
-        return Settled(CONSTRUCTED, claim.decided_by or "computed from definitions or closed forms")
+    if claim.kind in WITHOUT_VERDICT:
+        return Settled(WITHOUT_VERDICT[claim.kind], claim.decided_by or "")
     own = [finding for finding in findings if not finding.varied]
     holding = [finding for finding in findings if finding.outcome == HOLDS]
     failing = [finding for finding in findings if finding.outcome == FAILS]
