@@ -1,4 +1,4 @@
-"""The figure of the verdict over settings: a mark for every claim at every setting, and nothing where none was judged."""
+"""The figure of the verdict over settings: a mark for every claim at every setting where it was judged."""
 
 import pytest
 
