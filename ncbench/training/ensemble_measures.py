@@ -1,8 +1,9 @@
 """What an ensemble of fully connected networks on its data measures besides its class moments.
 
-Source: arXiv 2402.03991: the rank bound of Theorem 3.4 with both its sides and the residual that stationarity leaves,
-total cluster variation by k-means, block structure of the Gram matrices (v3, Figure 5), the distance of the minimisers
-on all samples and on the class means (Section 5). Names and formulas: docs/measures.md.
+Source: arXiv 2402.03991: the bounds of Theorem 3.4 (3.5 in v3) with both their sides, by the gap and by TCV, and the
+residual that stationarity leaves, total cluster variation by k-means, block structure of the Gram matrices (v3, Figure
+5), the distance of the minimisers on all samples and on the class means (Section 5). Names and formulas:
+docs/measures.md.
 """
 
 import copy
@@ -23,6 +24,10 @@ from ncbench.records.layers import FEATURES, head_layer, measured_by_default
 __all__ = ["EnsembleMeasures"]
 
 MOST_SAMPLES = 64  # of more samples Gram matrices are not recorded, and their blocks are looked at at the ends only
+OF_PAIRS = (  # fields of EnsembleRankBounds
+    *("rank_bound", "tightness"),
+    *("curvature", "tcv_bound", "tcv_tightness", "tcv_bound_analytic", "tcv_tightness_analytic"),
+)
 
 
 class EnsembleMeasures:
@@ -92,9 +97,9 @@ class EnsembleMeasures:
         for l, name in enumerate(names[1:]):
             measurement.values["", name, "weight", "distance"] = bounds.distance[l].cpu()
             measurement.values["", name, "weight", "residual"] = bounds.residual[l].cpu()
-        # Of every layer l and source layer j < l: the two sides of Theorem 3.4.
-        for measure, of_pairs in (("rank_bound", bounds.rank_bound), ("tightness", bounds.tightness)):
-            for (l, j), value in of_pairs.items():
+        # Of every layer l and source layer j < l: the bounds of Theorem 3.4, and how far below them the distance is.
+        for measure in OF_PAIRS:
+            for (l, j), value in getattr(bounds, measure).items():
                 measurement.of_sources["", names[l], "weight", measure, names[j]] = value.cpu()
 
     def _blocks(self, measurement: Measurement) -> None:

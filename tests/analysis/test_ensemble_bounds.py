@@ -6,9 +6,28 @@ import pytest
 import torch
 from torch import nn
 
-from ncbench.analysis import ensemble_bounds, ensemble_rank_bounds, rank_distance_bound
+from ncbench.analysis import curvature, ensemble_bounds, ensemble_rank_bounds, rank_distance_bound
 
 R, N, K = 3, 24, 3
+
+
+class Affine(nn.Module):
+    """W z + b of R networks at once."""
+
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), None if bias is None else nn.Parameter(bias)
+
+    def forward(self, z):
+        out = torch.bmm(z, self.weight.mT)
+        return out if self.bias is None else out + self.bias[:, None]
+
+
+class Doubled(Affine):
+    """A module of a weight that does more than to apply it."""
+
+    def forward(self, z):
+        return 2 * super().forward(z)
 
 
 class Layer(nn.Module):
@@ -16,12 +35,18 @@ class Layer(nn.Module):
 
     def __init__(self, weight, bias=None, activation=None, skip=False):
         super().__init__()
-        self.weight, self.activation, self.skip = nn.Parameter(weight), activation or nn.Identity(), skip
-        self.bias = None if bias is None else nn.Parameter(bias)
+        self.affine, self.activation, self.skip = Affine(weight, bias), activation or nn.Identity(), skip
+
+    @property
+    def weight(self):
+        return self.affine.weight
+
+    @property
+    def bias(self):
+        return self.affine.bias
 
     def forward(self, z):
-        out = torch.bmm(z, self.weight.mT)
-        out = self.activation(out if self.bias is None else out + self.bias[:, None])
+        out = self.activation(self.affine(z))
         return z + out if self.skip else out
 
 
@@ -76,6 +101,8 @@ def difference(module, seed=0, inputs=R):
                 (bounds.residual[l - 1, r], twin.residual),
                 (bound[r], twin.centroid),
                 (bounds.tightness[l, j][r], twin.distance / (twin.centroid + twin.residual)),
+                (bounds.tcv_bound[l, j][r], twin.curvature),
+                (bounds.tcv_tightness[l, j][r], twin.distance / (twin.curvature + twin.residual)),
             ]
             worst = max(worst, *(abs(float(got) / expected - 1) for got, expected in pairs))
     return worst
@@ -105,6 +132,10 @@ def test_equals_the_bounds_network_by_network(inputs):
         ("_norm(full[l - 1] - gradient)", "_norm(full[j] - gradient)"),
         ("_norm(full[l - 1] - gradient)", "_norm(gradient)"),
         ("rank_distance(w, K)", "rank_distance(w, K + 1)"),
+        ("* variation[j] / 2", "* variation[j]"),
+        ("* variation[j] / 2", "* variation[0] / 2"),
+        (" + (y - of_samples[1]).square().sum(-1)", ""),
+        ("tcv_tightness=tightness(tcv_bound)", "tcv_tightness=tightness(rank_bound)"),
     ],
 )
 def test_a_planted_bug_is_caught(mutant, old, new):
@@ -121,6 +152,18 @@ def test_worked_by_hand():
     assert bounds.residual.tolist() == [[29.0], [9.0]]  # (28 + 1) / 1 and (14 + 4) / 2
     assert {key: value.item() for key, value in bounds.rank_bound.items()} == {(1, 0): 4.0, (2, 0): 1.0, (2, 1): 1.0}
     assert all(value.item() == 0 for value in bounds.tightness.values())
+    # The gradients are quadratic in the deviations (1, 1) and (-1, -1): the remainders are 2 (2 - 1) = 2 times the
+    # other weight, and TCV = 2, in every layer.
+    expected = {
+        "curvature": {(1, 0): 4.0, (2, 0): 2.0, (2, 1): 2.0},
+        "tcv_bound": {(1, 0): 4.0, (2, 0): 1.0, (2, 1): 1.0},
+    }
+    for name, values in expected.items():
+        assert {key: value.item() for key, value in getattr(bounds, name).items()} == pytest.approx(values, rel=1e-14)
+    # M = 2 (2 + sqrt 5), M TCV / 4.
+    assert {key: value.item() for key, value in bounds.tcv_bound_analytic.items()} == {
+        (2, 1): pytest.approx(2 + 5**0.5)
+    }
 
 
 def test_the_bound_is_attained():
@@ -133,13 +176,91 @@ def test_the_bound_is_attained():
     torch.testing.assert_close(bounds.distance[0], tail)
     torch.testing.assert_close(bounds.rank_bound[1, 0], tail)
     torch.testing.assert_close(bounds.tightness[1, 0], one)
+    torch.testing.assert_close(bounds.tcv_bound[1, 0], tail)
+    torch.testing.assert_close(bounds.tcv_tightness[1, 0], one)
     assert bounds.residual.max() < 1e-14
 
 
 def test_holds_on_random_networks():
+    """The chain of bounds; and M of the last layer, derived without the samples, is at least what they show."""
     for seed in range(50):
         bounds = ensemble_rank_bounds(*instance(seed))
-        assert all((value > 0).all() and (value < 1).all() for value in bounds.tightness.values())
+        for ratios in (bounds.tightness, bounds.tcv_tightness, bounds.tcv_tightness_analytic):
+            assert all((value > 0).all() and (value < 1).all() for value in ratios.values())
+        assert all((bounds.tcv_bound[pair] >= value).all() for pair, value in bounds.rank_bound.items())
+        assert list(bounds.tcv_bound_analytic) == list(bounds.tcv_tightness_analytic) == [(3, 2)]
+        assert (bounds.tcv_bound_analytic[3, 2] >= bounds.tcv_bound[3, 2]).all()
+    layers, *rest = instance()
+    layers[2].activation = nn.Tanh()  # M is derived for a linear last layer
+    assert not ensemble_rank_bounds(layers, *rest).tcv_bound_analytic
+
+
+def chain_holds(curvature_module, monkeypatch):
+    """Whether (i) <= (iii) <= (iii) with M of the last layer on random networks, with the constants of this module."""
+    monkeypatch.setattr(ensemble_bounds, "curvatures", curvature_module.curvatures)
+    for seed in range(10):
+        bounds = ensemble_rank_bounds(*instance(seed))
+        below = all((bounds.rank_bound[pair] <= value).all() for pair, value in bounds.tcv_bound.items())
+        if not below or not (bounds.tcv_bound[3, 2] <= bounds.tcv_bound_analytic[3, 2]).all():
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "breaks_the_chain"),
+    [
+        ("2 * norms / squares", "norms / squares", False),
+        ("2 * norms / squares", "4 * norms / squares", True),
+        ("D_zeta - zeta_first", "D_zeta", True),
+        ("D_delta - delta_first", "D_delta", True),
+        (", (D_delta, D_zeta)]", "]", True),
+        ("centroids[:, part], targets[:, part]", "centroids[:, part.flip(0)], targets[:, part]", False),
+        ("ratios.amax(-1)", "ratios.mean(-1)", False),
+        ("for u, v in products for p, q in products", "for u, v in products for p, q in [(u, v)]", False),
+    ],
+)
+def test_a_planted_bug_in_the_curvature_is_caught(mutant, monkeypatch, old, new, breaks_the_chain):
+    planted = mutant(curvature, old, new)
+    assert not (breaks_the_chain and chain_holds(planted, monkeypatch))
+    monkeypatch.setattr(ensemble_bounds, "curvatures", planted.curvatures)
+    assert not difference(ensemble_bounds) < 1e-8
+
+
+def test_samples_may_be_taken_in_parts(monkeypatch):
+    whole = ensemble_rank_bounds(*instance())
+    monkeypatch.setattr(curvature, "MOST_NUMBERS", 7 * R * 30)  # two layers have 20 numbers a sample, three have 30
+    parts = ensemble_rank_bounds(*instance())
+    for pair, value in whole.tcv_bound.items():
+        torch.testing.assert_close(parts.tcv_bound[pair], value, rtol=1e-12, atol=0)
+
+
+def test_the_bound_falls_with_the_square_of_the_deviations_down_to_rounding():
+    """Deviations of samples and targets shrink together: TCV and the bound as their square, Mhat towards its limit."""
+    layers, x, y, labels, decays = instance()
+    member = (labels[:, None] == labels).double()
+    mean = member / member.sum(1)
+    of = {}
+    for scale in (1e-2, 1e-3, 1e-5, 1e-9, 1e-13):
+        near = (mean @ z + scale * (z - mean @ z) for z in (x, y))
+        of[scale] = ensemble_rank_bounds(layers, *near, labels, decays)
+    for pair in of[1e-2].tcv_bound:
+        torch.testing.assert_close(of[1e-3].curvature[pair], of[1e-5].curvature[pair], rtol=0.05, atol=0)
+        torch.testing.assert_close(of[1e-5].tcv_bound[pair] * 1e4, of[1e-3].tcv_bound[pair], rtol=0.05, atol=0)
+        for scale in (1e-9, 1e-13):  # a ratio of two roundings, not taken for a curvature
+            assert (of[scale].curvature[pair] == 0).all()
+            assert (of[scale].tcv_bound[pair] < 1e-12).all()
+
+
+def test_beyond_a_kink_there_is_no_constant():
+    """ReLU at x = +-eps around 0 (and a sample at 1): the remainder is of first order, so Mhat is of order 1/eps."""
+    found = []
+    for eps in (1e-2, 1e-4):
+        layers = [Layer(torch.ones(1, 1, 1), None, nn.ReLU()), Layer(torch.ones(1, 1, 1))]
+        x = torch.tensor([[[-eps], [3 * eps], [1.0], [1.0]]])
+        bounds = ensemble_rank_bounds(layers, x, torch.ones(1, 4, 1), torch.tensor([0, 0, 1, 1]), torch.ones(1, 2))
+        found.append(bounds.curvature[2, 0].item())
+        assert bounds.tcv_bound[2, 0] >= bounds.rank_bound[2, 0]
+    assert found[1] == pytest.approx(100 * found[0], rel=0.05)
 
 
 def test_collapsed_layers_bound_those_above():
@@ -148,6 +269,7 @@ def test_collapsed_layers_bound_those_above():
     first = (labels[:, None] == labels).int().argmax(1)
     bounds = ensemble_rank_bounds(layers, x[:, first], y[:, first], labels, decays)
     assert max(value.max() for value in bounds.rank_bound.values()) < 1e-12
+    assert max(value.max() for value in (*bounds.tcv_bound.values(), *bounds.tcv_bound_analytic.values())) < 1e-12
     with torch.no_grad():  # a constant second layer, and one class: z^2 is a point
         layers[1].weight.zero_()
         layers[1].skip = False
@@ -167,8 +289,11 @@ def test_dead_layers_missing_decay_and_diverged_replicas():
     for (l, j), tightness in bounds.tightness.items():
         assert tightness.isnan().tolist() == [l == 2, True, l == 1]
         assert bounds.rank_bound[l, j].isnan().tolist() == [False, True, l == 1]
+        assert bounds.tcv_bound[l, j].isnan().tolist() == [False, True, l == 1]
+        assert bounds.tcv_tightness[l, j].isnan().tolist() == [l == 2, True, l == 1]
         if l > 1:
             assert tightness[2] == before.tightness[l, j][2]
+    assert bounds.tcv_bound_analytic[3, 2].isnan().tolist() == [False, True, False]
     assert bounds.distance.isnan().tolist() == [[False, True, False], [False] * 3, [False] * 3]
 
 
@@ -196,6 +321,16 @@ def test_leaves_a_float32_network_alone(mode):
     ("change", "message"),
     [
         ({"layers": [nn.Tanh()]}, r"layers must have exactly one weight \(R, n_l, n_\(l-1\)\) each, got 0 in layer 1"),
+        (
+            {
+                "layers": [
+                    nn.Sequential(Affine(torch.ones(R, 5, 5), None), nn.Tanh()),
+                    Doubled(torch.ones(R, 5, 5), None),
+                ],
+                "decays": torch.ones(R, 2),
+            },
+            r"layers must apply W_l as W_l z \(\+ b_l\) in a module of its own, layer 2 does not",
+        ),
         ({"x": torch.ones(2, N, 5)}, r"x must have shape \(R or 1, N, features\) with R=3, got \(2, 24, 5\)"),
         ({"y": torch.ones(1, N - 1, 5)}, r"y must have shape \(R or 1, N, features\) with R=3, got \(1, 23, 5\)"),
         ({"labels": torch.tensor([1])}, "labels must be integers of shape"),

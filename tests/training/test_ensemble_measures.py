@@ -57,6 +57,22 @@ def means(points):
     return torch.stack([points[label == LABELS].mean(0) for label in LABELS])
 
 
+def curvature(network, r, z, y, l, j):
+    """Mhat and the joint variation: remainders of single samples' gradients, first order by a central difference."""
+    z_c, y_c = means(z), means(y)
+
+    def gradient(i, t):
+        at = [(c + t * (value - c))[i : i + 1] for value, c in ((z, z_c), (y, y_c))]
+        return gradients(network, r, *at, source=j)[0][2 * l - 2]
+
+    squares = (z - z_c).square().sum(1) + (y - y_c).square().sum(1)
+    h, ratios = 1e-4, []
+    for i in range(N):
+        first = (8 * (gradient(i, h) - gradient(i, -h)) - gradient(i, 2 * h) + gradient(i, -2 * h)) / (12 * h)
+        ratios.append(float(2 * (gradient(i, 1) - gradient(i, 0) - first).norm() / squares[i]))
+    return max(ratios), float(squares.mean())
+
+
 def spread(z, partition):
     """Within-cluster variation of a partition, and relative to the total variance."""
     clusters = [z[[i for i in range(N) if partition[i] == c]] for c in set(partition)]
@@ -95,6 +111,16 @@ def naive(network, points, decays):
                 source = f"head.{j}" if j else "features"
                 row["", f"head.{l}", "weight", "rank_bound", source] = bound
                 row["", f"head.{l}", "weight", "tightness", source] = distance / (bound + residual)
+                M, variation = curvature(network, r, z[j], y, l, j)
+                bound = M * variation / (4 * float(lam[l - 1]))
+                row["", f"head.{l}", "weight", "curvature", source] = M
+                row["", f"head.{l}", "weight", "tcv_bound", source] = bound
+                row["", f"head.{l}", "weight", "tcv_tightness", source] = distance / (bound + residual)
+        # M of the last layer: distance, residual and variation are still those of l = 3, j = 2.
+        norm = float(torch.linalg.matrix_norm(leaves[4].detach(), 2))
+        bound = 2 * (norm + (1 + norm**2) ** 0.5) * variation / (4 * float(lam[2]))
+        row["", "head.3", "weight", "tcv_bound_analytic", "head.2"] = bound
+        row["", "head.3", "weight", "tcv_tightness_analytic", "head.2"] = distance / (bound + residual)
         for key, value in row.items():
             rows.setdefault(key, []).append(torch.as_tensor(value, dtype=torch.float64))
     return {key: torch.stack(of_replicas) for key, of_replicas in rows.items()}
@@ -145,7 +171,7 @@ def test_dead_layers_are_counted_and_have_no_tightness():
     found = measured(network, points, decays, kmeans=False)
     assert found.values["", "", "", "dead_layers"].tolist() == [0.0, 2.0, 0.0]
     for (_, layer, _, measure, source), value in found.of_sources.items():
-        dead = measure == "tightness" and layer != "head.2"
+        dead = "tightness" in measure and layer != "head.2"
         assert value.isnan().tolist() == [False, dead, False]
         unchanged = before.of_sources["", layer, "weight", measure, source]
         assert torch.allclose(value[[0, 2]], unchanged[[0, 2]], rtol=1e-13)
@@ -161,7 +187,7 @@ def test_what_is_measured_when():
     ):
         found = measured(*instance(), **when)
         assert {key[3] for key in found.values} == {"grad_max", "dead_layers", "gram_block"} | expected
-        assert {key[3] for key in found.of_sources} == ({"rank_bound", "tightness"} if expected else set())
+        assert {key[3] for key in found.of_sources} == (set(ensemble_measures.OF_PAIRS) if expected else set())
     assert not measured(*instance(), grams=False).sample_grams
 
 

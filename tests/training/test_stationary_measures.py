@@ -46,6 +46,18 @@ def test_worked_by_hand():
         ("", "head.1", "weight", "tightness", "features"): 0.0,
         ("", "head.2", "weight", "tightness", "features"): 0.0,
         ("", "head.2", "weight", "tightness", "head.1"): 0.0,
+        # The gradients 2 (p x - y) x times the other weight have the remainders 2 |p - 1| = 1 times it; TCV = 1 + 1.
+        ("", "head.1", "weight", "curvature", "features"): 0.5,
+        ("", "head.2", "weight", "curvature", "features"): 1.0,
+        ("", "head.2", "weight", "curvature", "head.1"): 1.0,
+        ("", "head.1", "weight", "tcv_bound", "features"): 0.25,
+        ("", "head.2", "weight", "tcv_bound", "features"): 0.5,
+        ("", "head.2", "weight", "tcv_bound", "head.1"): 0.5,
+        ("", "head.2", "weight", "tcv_bound_analytic", "head.1"): 0.5 + 1.25**0.5,
+        ("", "head.1", "weight", "tcv_tightness", "features"): 0.0,
+        ("", "head.2", "weight", "tcv_tightness", "features"): 0.0,
+        ("", "head.2", "weight", "tcv_tightness", "head.1"): 0.0,
+        ("", "head.2", "weight", "tcv_tightness_analytic", "head.1"): 0.0,
         # c = 5 and two factors: the mode wants 1 - lam/c = .8, is .5, and 0 is farther.
         ("train", "", "", "mode_error"): 0.3,
         ("train", "", "", "modes_alive"): 1.0,
