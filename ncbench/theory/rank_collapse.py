@@ -1,9 +1,9 @@
 """Neural rank collapse as lines on a run's axes: closed forms whose arguments a run supplies.
 
-Source: arXiv 2402.03991. The deep linear lines are derived for autoencoders without biases on K isotropic Gaussian
-blobs of standard deviation sigma (`noise`) in R^d; the singular values for N samples with orthonormal inputs, K
-balanced classes and one-hot targets, whose singular values are all sqrt(n). lam is the decay of the loss with 1/N, and
-delta weighs that of the first layer: lam delta.
+Source: arXiv 2402.03991. The variation of the inputs is that of Gaussian blobs (Proposition 4.1). The deep linear lines
+are derived for autoencoders without biases on K isotropic Gaussian blobs of standard deviation sigma (`noise`) in R^d;
+the singular values for N samples with orthonormal inputs, K balanced classes and one-hot targets, whose singular values
+are all sqrt(n). lam is the decay of the loss with 1/N, and delta weighs that of the first layer: lam delta.
 """
 
 import math
@@ -11,6 +11,7 @@ import math
 from ncbench.theory.arguments import at_least, positive
 from ncbench.theory.deep_linear import autoencoder_gap_law
 from ncbench.theory.factor_decay import factor_decay_thresholds
+from ncbench.theory.mixture import cluster_variation_tail_bound
 from ncbench.theory.representation_cost import (
     ResidualSingularValues,
     feedforward_singular_values_delta,
@@ -20,6 +21,8 @@ from ncbench.theory.representation_cost import (
 __all__ = [
     "FORMULAS",
     "feedforward_singular_value",
+    "mixture_tcv",
+    "mixture_tcv_upper",
     "noise_exists",
     "noise_global",
     "residual_norm_first",
@@ -32,6 +35,8 @@ FORMULAS = {
     "ridge_gap": "√(d-K) σ²/(σ²+λ)",
     "noise_exists": "σ²(1+√(d/N))² = λ / ((1-w)w^(1-2/L)),  w = (L-2)/(2(L-1))",
     "noise_global": "σ²(1+√(d/N))² = λ (L-1) w^(2/L-1),  w = (L-2)/(L-1)",
+    "mixture_tcv": "E TCV = σ² d (1-K/N), by labels, of the inputs alone",
+    "mixture_tcv_upper": "σ² (f + 2√(ft) + 2t)/N,  f = d(N-K),  t = log(1/p)",
     "feedforward_singular_value": "s = (√(K/(n₁N)) √n / tanh u)^(1/m),  m = L-1,  u = argmin m K s² + δ N n₁ u²",
     "residual_norm_first": "‖W_1‖_F = √(K w(1+w)/δ),  w(1+w)^(L-1) = √(nδ)",
     "residual_norm_intermediate": "‖W_l‖_F = √K w,  w(1+w)^(L-1) = √(nδ)",
@@ -66,6 +71,36 @@ def noise_global(num_samples: int, dimension: int, weight_decay: float, depth: i
     Between the two, and above, the start decides whether training keeps it.
     """
     return _noise(num_samples, dimension, weight_decay, factor_decay_thresholds(depth).is_global)
+
+
+def mixture_tcv(num_samples: int, num_classes: int, dimension: int, noise: float) -> float:
+    """Proposition 4.1: the mean of `tcv` of the inputs, sigma^2 d (1 - K/N), over draws of isotropic Gaussian blobs.
+
+    `tcv` as it is recorded of the layer `features`: by labels as partition, around empirical means, of the inputs
+    alone. The paper's TCV is the least over partitions, so at most that, and joint with the targets: by one partition
+    it is exactly twice as much for an autoencoder, y = x, and the same where the targets are labels. A line for
+    `measure: tcv, layers: [features]`.
+
+    The inputs are one draw, which all replicas share up to the factor sigma: so many noises are one test of the mean,
+    and another seed of the data is another.
+    """
+    at_least("num_classes", num_classes, 1)
+    at_least("num_samples", num_samples, num_classes, "the number of classes")
+    sigma = float(positive("noise", noise))
+    return sigma**2 * at_least("dimension", dimension, 1) * (1 - num_classes / num_samples)
+
+
+def mixture_tcv_upper(
+    num_samples: int, num_classes: int, dimension: int, noise: float, probability: float = 0.01
+) -> float:
+    """What `tcv` of the inputs, as in `mixture_tcv`, exceeds with at most this probability over draws.
+
+    `cluster_variation_tail_bound` at t = log(1 / probability): explicit, where Proposition 4.1 has a constant that it
+    does not give. So is the least over partitions, which is smaller. ValueError for a probability outside (0, 1).
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"probability must lie in (0, 1), got {probability}")
+    return cluster_variation_tail_bound(noise, dimension, num_samples, num_classes, math.log(1 / probability))
 
 
 def feedforward_singular_value(

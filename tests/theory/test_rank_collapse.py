@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+from ncbench.core import ClassMoments, total_cluster_variation
+from ncbench.data import GaussianMixture
 from ncbench.theory import rank_collapse
 from ncbench.theory.factor_decay import factor_decay_mode
 from ncbench.theory.rank_collapse import (
     FORMULAS,
     feedforward_singular_value,
+    mixture_tcv,
+    mixture_tcv_upper,
     noise_exists,
     noise_global,
     residual_norm_first,
@@ -46,6 +50,13 @@ def test_residual_reference_numbers(delta, norms):
 BY_HAND = {
     # sqrt(9) / 4 / (1/4 + 1/2)
     "ridge_gap": (dict(num_classes=1, dimension=10, noise=0.5, weight_decay=0.5, depth=1), 1.0),
+    # .25 * 2 * (1 - 2/4)
+    "mixture_tcv": (dict(num_samples=4, num_classes=2, dimension=2, noise=0.5), 0.25),
+    # f = 2 * 2 = 4, t = 4: 9/4 (4 + 2 * 4 + 8)
+    "mixture_tcv_upper": (
+        dict(num_samples=4, num_classes=2, dimension=2, noise=3.0, probability=math.exp(-4)),
+        45.0,
+    ),
     # sqrt(27)/2 lam = sigma^2 (1 + 1/2)^2, sigma = (2/3) sqrt(2.598 lam)
     "noise_exists": (dict(num_samples=80, dimension=20, weight_decay=1e-2, depth=4), 0.10745699318235416),
     # 3 sqrt(3/2) = 3.674
@@ -75,7 +86,8 @@ def test_every_line_has_a_formula_and_takes_facts_of_a_run_by_name():
     facts = {"num_classes", "per_class", "num_samples", "dimension", "depth", "first_width"}
     facts |= {"weight_decay", "delta", "noise"}
     for name in FORMULAS:
-        assert set(inspect.signature(getattr(rank_collapse, name)).parameters) <= facts
+        parameters = inspect.signature(getattr(rank_collapse, name)).parameters.values()
+        assert {parameter.name for parameter in parameters if parameter.default is parameter.empty} <= facts
 
 
 @pytest.mark.parametrize(
@@ -90,6 +102,11 @@ def test_every_line_has_a_formula_and_takes_facts_of_a_run_by_name():
         ("noise_global", "factor_decay_thresholds(depth).is_global", "factor_decay_thresholds(depth).exists"),
         ("noise_exists", "math.sqrt(threshold * lam)", "threshold * lam"),
         ("noise_exists", "math.sqrt(dimension / num_samples)", "math.sqrt(num_samples / dimension)"),
+        ("mixture_tcv", "(1 - num_classes / num_samples)", "(1 - 1 / num_samples)"),
+        ("mixture_tcv", "sigma**2 *", "2 * sigma**2 *"),
+        ("mixture_tcv", "sigma**2 *", "sigma *"),
+        ("mixture_tcv_upper", "math.log(1 / probability)", "1 / probability"),
+        ("mixture_tcv_upper", "dimension, num_samples, num_classes", "dimension, num_samples, 1"),
         ("feedforward_singular_value", "depth - 1, delta", "depth, delta"),
         ("residual_norm_first", "[math.sqrt(n)]", "[n]"),
         ("residual_norm_intermediate", "delta).intermediate.norm()", "delta).intermediate[0]"),
@@ -99,6 +116,36 @@ def test_every_line_has_a_formula_and_takes_facts_of_a_run_by_name():
 def test_a_planted_bug_is_caught(mutant, name, old, new):
     arguments, expected = BY_HAND[name]
     assert getattr(mutant(rank_collapse, old, new), name)(**arguments) != pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("targets", ["inputs", "labels"])
+def test_variation_of_drawn_blobs_is_that_of_the_lines(targets):
+    """400 draws of the data set itself, measured as a run measures its inputs: `tcv` of the layer `features`."""
+    facts = dict(num_samples=60, num_classes=3, dimension=5)
+    drawn, joint = [], []
+    for seed in range(400):
+        data = GaussianMixture(classes=3, num_samples=60, dimension=5, noise=0.3, targets=targets, seed=seed)
+        points = data.points()
+        of = [ClassMoments.from_batch(x[0], points.labels, 3) for x in (points.inputs, points.targets)]
+        drawn.append(total_cluster_variation(of[0]).item())
+        joint.append(drawn[-1] + total_cluster_variation(of[1]).item())
+    drawn = np.array(drawn)
+    expected = mixture_tcv(**facts, noise=0.3)
+    assert drawn.mean() == pytest.approx(expected, abs=4 * drawn.std() / 20)
+    assert abs(drawn.mean() / expected - 1) < 0.01  # K/N = 5 % would be seen, and the variance around the true means
+    np.testing.assert_allclose(joint, (2 if targets == "inputs" else 1) * drawn, rtol=1e-12)
+    for probability in (0.3, 0.05, 0.01):
+        upper = mixture_tcv_upper(**facts, noise=0.3, probability=probability)
+        assert (drawn > upper).mean() <= probability
+        assert expected < upper < 1.5 * expected
+    assert mixture_tcv_upper(**facts, noise=0.3) == mixture_tcv_upper(**facts, noise=0.3, probability=0.01)
+    # The draws are shared: another noise is the same test of the mean.
+    data = GaussianMixture(classes=3, num_samples=60, dimension=5, noise=0.3).points([0.1, 0.6])
+    ratios = [
+        total_cluster_variation(ClassMoments.from_batch(x, data.labels, 3)).item() / mixture_tcv(**facts, noise=noise)
+        for x, noise in zip(data.inputs, (0.1, 0.6), strict=True)
+    ]
+    assert ratios[0] == pytest.approx(ratios[1], rel=1e-10)
 
 
 def test_noise_ratios_of_four_factors():
@@ -158,6 +205,12 @@ def test_lines_are_the_least_cost(delta):
         (lambda: ridge_gap(5, 4, 0.1, 0.1, 1), "dimension must be an integer of at least 5.*, got 4"),
         (lambda: ridge_gap(2, 4, 0.0, 0.1, 1), "noise must be positive.*, got 0.0"),
         (lambda: ridge_gap(2, 4, 0.1, 0.1, 4), r"depth must be 1 for ridge on the product \(one matrix\), got 4"),
+        (lambda: mixture_tcv(3, 4, 5, 0.1), "num_samples must be an integer of at least 4.*, got 3"),
+        (lambda: mixture_tcv(4, 0, 5, 0.1), "num_classes must be an integer of at least 1.*, got 0"),
+        (lambda: mixture_tcv(4, 2, 0, 0.1), "dimension must be an integer of at least 1.*, got 0"),
+        (lambda: mixture_tcv(4, 2, 5, 0.0), "noise must be positive.*, got 0.0"),
+        (lambda: mixture_tcv_upper(4, 2, 5, 0.1, 1.0), r"probability must lie in \(0, 1\), got 1.0"),
+        (lambda: mixture_tcv_upper(4, 2, 5, 0.1, 0.0), r"probability must lie in \(0, 1\), got 0.0"),
         (lambda: noise_exists(0, 4, 0.1, 4), "num_samples must be an integer of at least 1.*, got 0"),
         (lambda: noise_exists(9, 0, 0.1, 4), "dimension must be an integer of at least 1.*, got 0"),
         (lambda: noise_global(9, 4, 0.0, 4), "weight_decay must be positive.*, got 0.0"),
