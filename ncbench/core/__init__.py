@@ -2,7 +2,7 @@
 
 from ncbench.core import frames
 from ncbench.core.alignment import self_duality_distance, self_duality_product, weight_mean_alignment
-from ncbench.core.classify import Geometry, classify_geometry, triangular_gram_error
+from ncbench.core.classify import Geometry, classify_geometry, graph_gram_error, triangular_gram_error
 from ncbench.core.geometry import (
     class_mean_condition_number,
     equiangularity,
@@ -58,6 +58,7 @@ __all__ = [
     "frames",
     "gram_block_deviation",
     "gram_cosines",
+    "graph_gram_error",
     "law_of_separation",
     "leading_mass",
     "mean_singular_value",

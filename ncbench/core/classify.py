@@ -74,19 +74,32 @@ def classify_geometry(class_means: Tensor, tolerance: float = 0.05) -> Geometry 
 def triangular_gram_error(moments: ClassMoments) -> Tensor:
     """How far the cosines of the class means are from those of the SRG solution: 0 for the triangular graph T_r.
 
-    The cosines of every class with all classes, sorted, against 1, then 1/2 for the 2(r-2) classes that share a vertex,
-    then 0; the largest difference over classes and places, (...,). arXiv 2405.14468, Definition 9: the Gram matrix of
-    M_l is (A + 2I)/(r-1), with A the adjacency matrix of T_r. A value below 0.05 is taken for the SRG pattern; an
-    orthogonal frame gives 1/2. NaN where a class mean is zero. ValueError unless K = r(r-1)/2 with r >= 4.
+    `graph_gram_error` with 2(r-2) neighbours, the classes that share a vertex, (...,). arXiv 2405.14468, Definition 9:
+    the Gram matrix of M_l is (A + 2I)/(r-1), with A the adjacency matrix of T_r. A value below 0.05 is taken for the
+    SRG; an orthogonal frame gives 1/2. NaN where a class mean is zero. ValueError unless K = r(r-1)/2 with r >= 4.
     """
-    M = moments.means.double()
-    K = M.shape[-2]
+    K = moments.means.shape[-2]
     r = (1 + math.isqrt(1 + 8 * K)) // 2
     if r < 4 or r * (r - 1) // 2 != K:
         raise ValueError(f"moments must be of r(r-1)/2 classes with r >= 4, got {K} classes")
+    return graph_gram_error(moments, neighbours=2 * (r - 2))
+
+
+def graph_gram_error(moments: ClassMoments, neighbours: int) -> Tensor:
+    """How far the cosines of the class means are from I + A/2, with A the adjacency matrix of a regular graph.
+
+    The cosines of every class with all classes, sorted, against 1, then 1/2 for its `neighbours`, then 0; the largest
+    difference over classes and places, (...,). With two neighbours and K = 4 only the square has these cosines: the
+    solution for four classes of arXiv 2405.14468, Figure 5. Sorting sees the degrees, not which classes are adjacent:
+    with two neighbours and K = 6 two triangles pass as well as the hexagon. NaN where a class mean is zero.
+    ValueError unless 0 <= neighbours < K.
+    """
+    M = moments.means.double()
+    K = M.shape[-2]
+    if not 0 <= neighbours < K:
+        raise ValueError(f"neighbours must be at least 0 and less than the number of classes {K}, got {neighbours}")
     unit = M / torch.linalg.vector_norm(M, dim=-1, keepdim=True)
     cosines = (unit @ unit.mT).sort(dim=-1, descending=True).values
-    neighbours = 2 * (r - 2)
     template = torch.tensor([1.0] + [0.5] * neighbours + [0.0] * (K - 1 - neighbours), dtype=M.dtype, device=M.device)
     error: Tensor = (cosines - template).abs().amax(dim=(-2, -1))
     return error

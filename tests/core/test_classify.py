@@ -1,4 +1,5 @@
 import math
+from operator import mul
 
 import pytest
 import torch
@@ -156,5 +157,33 @@ def test_cosines_of_a_stack_of_any_order_and_of_no_triangular_number(mutant):
     assert error[1].isnan()  # two of its class means are zero
     with pytest.raises(ValueError, match=r"moments must be of r\(r-1\)/2 classes with r >= 4, got 7"):
         core.triangular_gram_error(_moments(torch.eye(7)))
-    bad = mutant(classify, "neighbours = 2 * (r - 2)", "neighbours = r - 2")
+    bad = mutant(classify, "neighbours=2 * (r - 2)", "neighbours=r - 2")
     assert bad.triangular_gram_error(_moments(T)).item() > 0.4
+
+
+def test_cosines_of_the_square_by_hand_and_by_loops(mutant):
+    square = torch.tensor([[1.0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]], dtype=torch.float64)
+    assert core.graph_gram_error(_moments(square), neighbours=2).item() == pytest.approx(0.0, abs=1e-15)
+    # A star: one class at 1/sqrt(3) to three others, which are orthogonal; the centre's last cosine is off by that.
+    star = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
+    assert core.graph_gram_error(_moments(star), neighbours=2).item() == pytest.approx(1 / math.sqrt(3), abs=1e-14)
+    # An orthogonal frame is the graph without edges.
+    frame = torch.eye(4, dtype=torch.float64)
+    assert core.graph_gram_error(_moments(frame), neighbours=0).item() == 0
+    assert core.graph_gram_error(_moments(frame), neighbours=2).item() == pytest.approx(0.5)
+
+    M = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    errors = []
+    for means in M.tolist():
+        cosines = [[sum(map(mul, a, b)) / math.hypot(*a) / math.hypot(*b) for b in means] for a in means]
+        rows = [sorted(row, reverse=True) for row in cosines]
+        errors.append(max(abs(x - y) for row in rows for x, y in zip(row, [1, 0.5, 0.5, 0, 0], strict=True)))
+    assert core.graph_gram_error(_moments(M), neighbours=2).tolist() == pytest.approx(errors, abs=1e-13)
+    for neighbours in (-1, 5):
+        with pytest.raises(
+            ValueError, match="neighbours must be at least 0 and less than the number of classes 5"
+        ):
+            core.graph_gram_error(_moments(M), neighbours=neighbours)
+
+    bad = mutant(classify, "amax(dim=(-2, -1))", "amax(dim=-1).amin(dim=-1)")  # the best class instead of the worst
+    assert bad.graph_gram_error(_moments(star), neighbours=2).item() == pytest.approx(0.5)
