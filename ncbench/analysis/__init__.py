@@ -3,6 +3,7 @@
 from ncbench.analysis.ensemble_bounds import EnsembleRankBounds, ensemble_rank_bounds
 from ncbench.analysis.landscape import gradient_norm, hessian_nullity, is_local_minimum, smallest_eigenvalues
 from ncbench.analysis.linear_modes import ModeValues, end_to_end, mode_error, mode_values, modes_alive
+from ncbench.analysis.one_sided import OneSided, one_sided_descent, random_directions
 from ncbench.analysis.rank_bound import (
     RankBound,
     centroid_gradient_gap,
@@ -15,6 +16,7 @@ from ncbench.analysis.rank_bound import (
 __all__ = [
     "EnsembleRankBounds",
     "ModeValues",
+    "OneSided",
     "RankBound",
     "centroid_gradient_gap",
     "end_to_end",
@@ -27,6 +29,8 @@ __all__ = [
     "mode_error",
     "mode_values",
     "modes_alive",
+    "one_sided_descent",
+    "random_directions",
     "rank_distance_bound",
     "smallest_eigenvalues",
     "stationarity_residual",

@@ -20,11 +20,19 @@ from ncbench.theory.dufm_mse.losses import (
 from ncbench.theory.dufm_mse.objective import last_layer_ridge, loss, nuclear_factorisation, simplified_objective
 from ncbench.theory.dufm_mse.solutions import dnc_solution, srg_solution
 from ncbench.theory.dufm_mse.spectra import dnc_spectra, srg_spectra
+from ncbench.theory.dufm_mse.stationarity import (
+    SrgEscape,
+    new_neuron_gain,
+    srg_escape,
+    srg_is_stationary,
+    srg_kink_shares,
+)
 
 __all__ = [
     "APPLIES",
     "FORMULAS",
     "SPECTRA",
+    "SrgEscape",
     "decay_product",
     "dnc_loss",
     "dnc_solution",
@@ -33,10 +41,14 @@ __all__ = [
     "loss",
     "loss_ratio_asymptote",
     "loss_ratio_limit",
+    "new_neuron_gain",
     "nuclear_factorisation",
     "ratio_curve",
     "simplified_objective",
     "srg_beats_dnc",
+    "srg_escape",
+    "srg_is_stationary",
+    "srg_kink_shares",
     "srg_loss",
     "srg_solution",
     "srg_spectra",
