@@ -4,9 +4,10 @@ Read from the `claims.json`, `robustness.json` and `run.json` files below a dire
 in docs/results. What the papers claim comes from their tables (conf/paper); a figure's cell counts these claims alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ncbench.claims.papers import Paper, package_papers
 from ncbench.records.runs import Dir, as_paths
@@ -17,6 +18,8 @@ from ncbench.report.verdicts.coverage import ClaimOfPaper, Coverage, claims_of_p
 from ncbench.report.verdicts.settle import VERDICTS, WITHOUT_VERDICT, Finding
 
 __all__ = ["read_tables", "rewrite_block", "write_index", "write_record_page"]
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,18 @@ def write_record_page(folder: Path) -> Path:
 def _papers(entries: list[RecordedExperiment]) -> list[Paper]:
     """This package's papers and those that runs carry, the oldest first.
 
-    A figure or claim that only a run's copy of a paper knows is added to the paper.
+    A figure or claim that only a run's copy of a paper knows is added to the paper; no other is changed by it.
     """
     papers = dict(package_papers())
     for paper in (entry.paper for entry in entries if entry.paper is not None):
         known = papers.setdefault(paper.key, paper)
-        added = {"figures": {**known.figures, **paper.figures}, "claims": {**known.claims, **paper.claims}}
+        added = {"figures": _added(known.figures, paper.figures), "claims": _added(known.claims, paper.claims)}
         papers[paper.key] = known.model_copy(update=added)
     return sorted(papers.values(), key=lambda paper: (paper.arxiv is None, paper.arxiv, paper.key))
+
+
+def _added(known: Mapping[str, Entry], more: Mapping[str, Entry]) -> dict[str, Entry]:
+    return {**known, **{name: entry for name, entry in more.items() if name not in known}}
 
 
 def _paper_table(paper: Paper, entries: list[RecordedExperiment]) -> PaperTable:
