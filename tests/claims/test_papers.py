@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncbench.claims.papers import carry_paper, check_reproduces, package_papers, paper_of, read_papers
+from ncbench.claims.papers import carry_paper, check_reproduces, departures, package_papers, paper_of, read_papers
 from ncbench.run.compose import compose_jobs, experiments
 
 GOOD = {"paper": "sukenik24", "figure": "2 top", "forms": ["quick"]}
@@ -10,7 +10,8 @@ DOE = "arxiv: '2701.00001'\ntitle: Another one\nfigures:\n  1: the loss\n  2 lef
 
 
 def test_four_papers_with_the_figures_of_their_experiment_sections():
-    counts = {key: len(paper.figures) for key, paper in package_papers().items()}
+    # What the text says beside its figures stands under an entry `text`.
+    counts = {key: len(paper.figures.keys() - {"text"}) for key, paper in package_papers().items()}
     # 2405.14468: Figures 1 to 10, of which 2 has two parts and 3 has three; 2402.03991: five and six;
     # 2410.23169: Figures 1 to 8, of which 2 and 3 have two parts.
     assert counts == {"sukenik24": 13, "zangrando24": 5, "zangrando26": 6, "garrod25": 10}
@@ -24,6 +25,7 @@ def test_four_papers_with_the_figures_of_their_experiment_sections():
         {**GOOD, "variation": "n = 5"},
         {**GOOD, "figure": [7, "8"]},
         {**GOOD, "picture": "loss"},
+        {**GOOD, "departs": ["n = 5", "width 20"]},
         {**GOOD, "paper": {"key": "doe27", "title": "Another one", "figures": {"2 top": "the loss"}}},
     ],
 )
@@ -51,6 +53,9 @@ def test_accepts(value):
         ),
         ({**GOOD, "picture": "NoRecordsError"}, "reproduces.picture=NoRecordsError: must be a figure of the report"),
         ({**GOOD, "note": "n = 5"}, "reproduces.note=n = 5: unknown key"),
+        ({**GOOD, "departs": "n = 5"}, "reproduces.departs=n = 5: must list in words which given settings are not"),
+        ({**GOOD, "departs": [5]}, "reproduces.departs=[5]: must list in words"),
+        ({**GOOD, "departs": [""]}, "reproduces.departs=['']: must list in words"),
     ],
 )
 def test_refuses_in_one_line(value, message):
@@ -58,6 +63,11 @@ def test_refuses_in_one_line(value, message):
         check_reproduces(value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_departures_of_experiments():
+    assert departures({**GOOD, "departs": ["n = 5", "width 20"]}) == ("n = 5", "width 20")
+    assert departures(GOOD) == departures({**GOOD, "departs": None}) == departures(None) == departures("none") == ()
 
 
 def papers_in(folder, text, name="doe27"):
@@ -97,7 +107,7 @@ def test_a_paper_that_is_not_known_has_the_figures_that_runs_name():
         ("title: a\nfigures: [1, 2]", "figures: must be a mapping of figure numbers to what they show"),
         ("title: a\nfigures: {}", "figures: must be a mapping of figure numbers to what they show"),
         ("figures: {1: b}", "title: a value is needed"),
-        ("title: a\nfigures: {1: b}\ndoi: c", "doi: unknown key (known: arxiv, title, figures)"),
+        ("title: a\nfigures: {1: b}\ndoi: c", "doi: unknown key (known: arxiv, title, figures, claims)"),
         ("3", "must be a mapping of arxiv, title and figures"),
         ("title: [", "expected the node content"),
     ],

@@ -12,6 +12,7 @@ from ncbench.records.folder import RunFolder, write_json
 from ncbench.records.layers import FEATURES, head_layer, layers_between, measured_by_default
 from ncbench.records.schema import CONFIG, OVERRIDES, REFERENCES, REPLICAS, RUN_INFO
 from ncbench.records.writer import RecordWriter
+from tests.helpers.own_paper import reproduces
 
 K = 4
 L = 3
@@ -59,14 +60,6 @@ def gram(off_diagonal: float) -> torch.Tensor:
     return (1 - off_diagonal) * torch.eye(K, dtype=torch.float64) + off_diagonal
 
 
-def claims() -> dict[str, dict[str, Any]]:
-    """A claim that the records of eight replicas bear out (replica i ends at 0.1 + i/100), and one that they do not."""
-    paper: dict[str, Any] = {"check": "share_below", "source": "paper"}
-    below = {"below": 0.2, "at_least": 0.5, "expect": "reproduced", "statement": "the loss falls"}
-    line = {"reference": "srg", "at_least": 0.9, "expect": "not reproduced", "statement": "all SRG"}
-    return {"loss_falls": paper | below, "all_below_srg": paper | line}
-
-
 def record(run: Path, seeds: Sequence[int], measurements: Mapping[int, Measurement]) -> None:
     """What a run measured, by step; what an earlier call recorded in the same folder is gone."""
     writer = RecordWriter(run, seeds)
@@ -100,10 +93,12 @@ def write_run(
     scale: float = 1.0,
     finished: bool = True,
     claims: dict[str, dict[str, Any]] | None = None,
+    **of_paper: Any,
 ) -> Path:
     """A run of `len(seeds)` replicas; an unfinished one has its first two recordings and no Gram matrices.
 
-    With `claims` it has a configuration that names them, and Figure 2 top of the first paper.
+    With `claims` it has a configuration that names them and a figure of the paper in `own_paper` (`of_paper`: which,
+    and more that `reproduces` may say).
     """
     steps = STEPS if finished else STEPS[:2]
     with_grams = (STEPS[0], STEPS[2], LAST) if claims else (LAST,)
@@ -143,10 +138,9 @@ def write_run(
         "command": "python -m ncbench.train +experiment=dufm_k4",
         "final": {},
     }
-    figure = {"paper": "sukenik24", "figure": "2 top", "forms": ["quick"]}
-    config = {"name": name, "model": {"depth": L}, "claims": claims, "reproduces": figure} if claims else None
+    config = {"name": name, "model": {"depth": L}, "claims": claims, "reproduces": reproduces(**of_paper)}
     replicas = [{"replica": i, "seed": seed, **(swept or {})} for i, seed in enumerate(seeds)]
-    write_inputs(run, replicas, references, info, config)
+    write_inputs(run, replicas, references, info, config if claims else None)
     return run
 
 

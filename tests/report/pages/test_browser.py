@@ -6,7 +6,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from ncbench.report.__main__ import main
-from tests.helpers.run_folders import claims, write_run
+from tests.helpers.own_paper import claims
+from tests.helpers.run_folders import write_run
 
 pytestmark = [
     pytest.mark.skipif(not browser.paths() and not browser.required(), reason="no chromium and chromedriver here"),
@@ -56,7 +57,7 @@ def test_loads_nothing_and_the_console_is_empty(driver, folder, page):
 def test_verdicts_and_figures_are_visible(driver, folder):
     opened(driver, folder / "run" / "report.html")
     badges = [b for b in driver.find_elements(By.CSS_SELECTOR, ".verdicts .badge") if b.is_displayed()]
-    assert [b.text for b in badges] == ["✓ reproduced", "✗ not reproduced"]
+    assert [b.text for b in badges] == ["✓ reproduced", "✗ not reproduced at the paper's settings"]
     drawn = driver.find_elements(By.CSS_SELECTOR, "figure svg[role=img]")
     shown = [svg for svg in drawn if svg.is_displayed()]
     assert len(shown) == 7  # six figures and one frame of the sequence

@@ -10,7 +10,8 @@ from ncbench.claims.papers import PICTURES
 from ncbench.records.runs import BadRecordsError
 from ncbench.report import figure, load_measures
 from ncbench.report.pages.record import summary_table, write_record
-from tests.helpers.run_folders import claims, write_run
+from tests.helpers.own_paper import claims
+from tests.helpers.run_folders import write_run
 
 
 def test_a_record_is_light_and_has_what_was_claimed(tmp_path):

@@ -12,7 +12,8 @@ from ncbench.report import figure
 from ncbench.report.__main__ import main, make_report
 from ncbench.report.pages import catalogue
 from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
-from tests.helpers.run_folders import claims, write_run
+from tests.helpers.own_paper import claims
+from tests.helpers.run_folders import write_run
 
 # All values NaN: those that say so, and those that show it (grey cells of the diagram, a table of dead layers).
 UNDEFINED = ("collapse", "heatmap", "loss", "loss_ratio", "measures", "predicted", "rank", "size_scaling", "spectra")

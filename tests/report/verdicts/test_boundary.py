@@ -61,7 +61,7 @@ def test_crossings_equal_a_fine_search():
 def test_a_boundary_of_slope_one_half(tmp_path):
     points = grid(3, weight_decay=LAMBDAS, noise_ratio=RATIOS)
     found = judged(tmp_path, points, list(map(tail, points)))
-    assert (found.verdict, found.sample_size) == ("reproduced", 48)
+    assert (found.verdict, found.sample_size) == ("holds", 48)
     assert found.evidence["estimate"] == pytest.approx(0.5)
     assert found.evidence["decades"] == pytest.approx(3)
     assert found.evidence["places"] == [
@@ -76,7 +76,7 @@ def test_a_boundary_of_slope_one_half(tmp_path):
 def test_a_boundary_of_another_slope_is_not_reproduced(tmp_path, mutant):
     points = grid(1, weight_decay=LAMBDAS, noise=[0.01 * 2**i for i in range(8)])
     found = judged(tmp_path, points, [1e-2 * (p["noise"] / 0.1) ** 4 for p in points])  # at 0.1 for every decay
-    assert found.verdict == "not reproduced"
+    assert found.verdict == "fails"
     assert found.evidence["estimate"] == pytest.approx(0, abs=1e-12)
     points = grid(1, weight_decay=LAMBDAS, noise_ratio=RATIOS)
     found = judged(tmp_path, points, list(map(tail, points)))
@@ -109,7 +109,7 @@ def test_places_without_a_crossing_are_left_out_and_named(tmp_path):
         {1e-5: NAN, 1.0: 0.5, 10.0: 1e-5}.get(point["weight_decay"], tail(point)) for point in points
     ]  # dead, above, below
     found = judged(tmp_path, points, tails)
-    assert found.verdict == "reproduced"
+    assert found.verdict == "holds"
     assert found.evidence["left_out"] == [
         {"against": 1e-5, "median": "not finite"},
         {"against": 1.0, "median": "above everywhere"},
@@ -122,19 +122,19 @@ def test_three_places_are_needed_and_six_for_an_interval(tmp_path, mutant):
     points = grid(1, weight_decay=LAMBDAS[:2], noise_ratio=RATIOS)
     found = judged(tmp_path, points, list(map(tail, points)))
     reason = "0.01 is crossed along noise at 2 places of weight_decay, 3 are needed"
-    assert (found.verdict, found.evidence["reason"]) == ("not enough data", reason)
+    assert (found.verdict, found.evidence["reason"]) == ("undecided", reason)
     by_interval = BOUNDARY | {"by": "interval"}
     points = grid(1, weight_decay=LAMBDAS, noise_ratio=RATIOS)
     found = judged(tmp_path, points, list(map(tail, points)), by_interval)
-    assert (found.verdict, found.evidence["reason"]) == ("not enough data", "no interval from fewer than 6 places")
+    assert (found.verdict, found.evidence["reason"]) == ("undecided", "no interval from fewer than 6 places")
     points = grid(1, weight_decay=[1e-6, 1e-5, *LAMBDAS], noise_ratio=RATIOS)
     found = judged(tmp_path, points, list(map(tail, points)), by_interval)
-    assert (found.verdict, found.evidence["low"]) == ("reproduced", pytest.approx(0.5))
+    assert (found.verdict, found.evidence["low"]) == ("holds", pytest.approx(0.5))
     # one place off by a factor of 30: the slope with it and without it differ
     wide = grid(1, weight_decay=[1e-6, 1e-5, *LAMBDAS], noise_ratio=[*RATIOS, 60.0])
     tails = [tail(p) / (30.0**4 if p["weight_decay"] == 1e-6 else 1) for p in wide]
     found = judged(tmp_path, wide, tails, by_interval)
-    assert found.verdict == "not enough data"
+    assert found.verdict == "undecided"
     assert found.evidence["reason"] == "the interval reaches both sides of the threshold, more places decide"
     assert found.evidence["low"] < 0.35 < 0.5 <= found.evidence["high"] + 1e-9
     certain = mutant(boundaries, "_slopes(x[draws], y[draws])", "_slopes(x[draws] * 0 + x, y[draws] * 0 + y)")
@@ -161,4 +161,4 @@ def test_three_places_are_needed_and_six_for_an_interval(tmp_path, mutant):
 def test_what_is_missing_is_said(tmp_path, change, reason):
     points = grid(1, weight_decay=LAMBDAS, noise=[0.0, 0.1])
     found = judged(tmp_path, points, [0.1] * 8, BOUNDARY | change)
-    assert (found.verdict, found.evidence["reason"]) == ("not enough data", reason)
+    assert (found.verdict, found.evidence["reason"]) == ("undecided", reason)

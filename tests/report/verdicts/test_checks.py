@@ -16,11 +16,11 @@ NAN, INF = math.nan, math.inf
 @pytest.mark.parametrize(
     ("losses", "expected", "low"),
     [
-        ([0.1] * 64, "reproduced", 0.9434),
-        ([0.1] * 61 + [0.3] * 3, "not enough data", 0.8710),  # 0.9 lies inside 0.8710 ... 0.9839
-        ([0.1] * 32 + [0.3] * 32, "not reproduced", 0.3810),
-        ([0.2] * 64, "not reproduced", 0.0),  # on the line is not below it
-        ([0.1] * 50 + [NAN] * 10 + [-INF] * 4, "not reproduced", 0.6657),
+        ([0.1] * 64, "holds", 0.9434),
+        ([0.1] * 61 + [0.3] * 3, "undecided", 0.8710),  # 0.9 lies inside 0.8710 ... 0.9839
+        ([0.1] * 32 + [0.3] * 32, "fails", 0.3810),
+        ([0.2] * 64, "fails", 0.0),  # on the line is not below it
+        ([0.1] * 50 + [NAN] * 10 + [-INF] * 4, "fails", 0.6657),
     ],
 )
 def test_share_below_a_theory_line(tmp_path, losses, expected, low):
@@ -41,7 +41,7 @@ def test_a_share_is_said_in_one_line_with_those_that_fail(tmp_path):
         {"run": "run", "replica": 63, "value": "nan"},
     ]
     by_estimate = verdict(tmp_path, BELOW | {"by": "estimate"}, {"loss": [0.1] * 61 + [0.3] * 3}, lines={"dnc": 0.2})
-    assert by_estimate.verdict == "reproduced"
+    assert by_estimate.verdict == "holds"
     assert by_estimate.agrees
 
 
@@ -50,7 +50,7 @@ def test_each_replica_is_compared_with_its_own_line(tmp_path):
     values = {"loss": [0.2] * 20 + [0.3] * 20}
     assert verdict(tmp_path, BELOW, values, lines=lines).evidence["hits"] == 20
     relative = claim("share_below", relative_to="dnc", below=1, at_least=0.4, by="estimate")
-    assert verdict(tmp_path, relative, values, lines=lines).verdict == "reproduced"
+    assert verdict(tmp_path, relative, values, lines=lines).verdict == "holds"
     median = claim("value", reference="dnc", tolerance=0.1)
     assert "dnc differs between replicas" in verdict(tmp_path, median, values, lines=lines).evidence["reason"]
 
@@ -69,9 +69,9 @@ def test_shares_of_the_extreme_of_layers(tmp_path, check, keys, hits):
     ranks = {"measure": "rank", "layers": "intermediate", "stage": "pre", "reduce_layers": "max"}
     found = verdict(tmp_path, claim(check, at_least=0.4, by="estimate", **ranks, **keys), values)
     assert found.evidence["hits"] == hits
-    assert found.verdict == "reproduced"
+    assert found.verdict == "holds"
     tighter = claim(check, at_least=0.7, by="estimate", **ranks, **keys)
-    assert verdict(tmp_path, tighter, values).verdict == "not reproduced"
+    assert verdict(tmp_path, tighter, values).verdict == "fails"
 
 
 def test_a_planted_bug_in_shares_is_seen(tmp_path, mutant):
@@ -99,23 +99,23 @@ SEVEN = [1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 0.98]  # median 1, mean 1
 @pytest.mark.parametrize(
     ("values", "keys", "expected"),
     [
-        (SEVEN, {"value": 1, "tolerance": 0.1}, "reproduced"),
-        (SEVEN, {"value": 2, "tolerance": 0.1}, "not reproduced"),
-        (SEVEN, {"value": 1, "tolerance": 0.01}, "not enough data"),  # the interval is wider than the tolerance
-        (SEVEN, {"value": 1, "tolerance": 0.01, "by": "estimate"}, "reproduced"),
-        (SEVEN, {"value": 0.5, "absolute": 0.6}, "reproduced"),
-        (SEVEN, {"at_most": 1.2, "at_least": 0.8}, "reproduced"),
-        (SEVEN, {"at_most": 0.8}, "not reproduced"),
-        (SEVEN[:3], {"value": 1, "tolerance": 0.5}, "not enough data"),
-        (SEVEN[:3], {"value": 1, "tolerance": 0.5, "by": "estimate"}, "reproduced"),
-        (SEVEN, {"statistic": "max", "at_most": 1.1}, "reproduced"),
-        (SEVEN, {"statistic": "max", "at_most": 1.09}, "not reproduced"),
-        (SEVEN, {"statistic": "min", "value": 0.9, "tolerance": 0.001}, "reproduced"),
-        ([*SEVEN, NAN], {"statistic": "max", "at_most": 2}, "not enough data"),
-        ([*SEVEN, NAN], {"value": 1, "tolerance": 0.1}, "reproduced"),
-        ([*SEVEN, INF], {"statistic": "mean", "value": 1, "tolerance": 0.1}, "not enough data"),
-        ([NAN] * 7, {"value": 1, "tolerance": 0.1}, "not enough data"),
-        (SEVEN, {"value": 1, "tolerance": 0.1, "min_replicas": 8}, "not enough data"),
+        (SEVEN, {"value": 1, "tolerance": 0.1}, "holds"),
+        (SEVEN, {"value": 2, "tolerance": 0.1}, "fails"),
+        (SEVEN, {"value": 1, "tolerance": 0.01}, "undecided"),  # the interval is wider than the tolerance
+        (SEVEN, {"value": 1, "tolerance": 0.01, "by": "estimate"}, "holds"),
+        (SEVEN, {"value": 0.5, "absolute": 0.6}, "holds"),
+        (SEVEN, {"at_most": 1.2, "at_least": 0.8}, "holds"),
+        (SEVEN, {"at_most": 0.8}, "fails"),
+        (SEVEN[:3], {"value": 1, "tolerance": 0.5}, "undecided"),
+        (SEVEN[:3], {"value": 1, "tolerance": 0.5, "by": "estimate"}, "holds"),
+        (SEVEN, {"statistic": "max", "at_most": 1.1}, "holds"),
+        (SEVEN, {"statistic": "max", "at_most": 1.09}, "fails"),
+        (SEVEN, {"statistic": "min", "value": 0.9, "tolerance": 0.001}, "holds"),
+        ([*SEVEN, NAN], {"statistic": "max", "at_most": 2}, "undecided"),
+        ([*SEVEN, NAN], {"value": 1, "tolerance": 0.1}, "holds"),
+        ([*SEVEN, INF], {"statistic": "mean", "value": 1, "tolerance": 0.1}, "undecided"),
+        ([NAN] * 7, {"value": 1, "tolerance": 0.1}, "undecided"),
+        (SEVEN, {"value": 1, "tolerance": 0.1, "min_replicas": 8}, "undecided"),
     ],
 )
 def test_value(tmp_path, values, keys, expected):
@@ -127,24 +127,24 @@ def test_value_of_the_best_replica(tmp_path):
     spectra = {"head.1.pre": [[4.0, 1.0, 1.0], [4.0, 2.0, 1.0], [0.0, 0.0, 0.0]]}
     best = {"statistic": "best", "layers": ["head.1"], "stage": "pre"}
     found = verdict(tmp_path, claim("value", measure="dnc1", value=2, tolerance=0.01, **best), values)
-    assert (found.verdict, found.evidence["replica"]) == ("reproduced", 1)
+    assert (found.verdict, found.evidence["replica"]) == ("holds", 1)
     sigma = claim("value", measure="sigma", index=2, value=0.5, tolerance=0.01, **best)
-    assert verdict(tmp_path, sigma, values, spectra=spectra).verdict == "reproduced"
+    assert verdict(tmp_path, sigma, values, spectra=spectra).verdict == "holds"
     third = claim("value", measure="sigma", index=3, value=0.5, tolerance=0.01, **best)
     found = verdict(tmp_path, third, values, spectra=spectra)
-    assert (found.verdict, found.evidence["estimate"]) == ("not reproduced", 0.25)
+    assert (found.verdict, found.evidence["estimate"]) == ("fails", 0.25)
     fifth = claim("value", measure="sigma", index=5, value=0.5, tolerance=0.01, **best)
-    assert verdict(tmp_path, fifth, values, spectra=spectra).verdict == "not enough data"
+    assert verdict(tmp_path, fifth, values, spectra=spectra).verdict == "undecided"
 
 
 def test_planted_bugs_in_value_are_seen(tmp_path, mutant):
     stated = claim("value", statistic="best", reference="srg", tolerance=0.02)
     found = verdict(tmp_path, stated, {"loss": [0.5, 0.1]}, lines={"srg": 0.1})
-    assert found.verdict == "reproduced"
+    assert found.verdict == "holds"
     sample = selection.Sample([tmp_path / "run"])
     assert mutant(checks, ".argmin()", ".argmax()").value(found.claim, sample).holds is False
     wrong = verdict(tmp_path, stated, {"loss": [0.5, 0.11]}, lines={"srg": 0.1})
-    assert wrong.verdict == "not reproduced"
+    assert wrong.verdict == "fails"
     sample = selection.Sample([tmp_path / "run"])
     absolute = mutant(checks, "abs(target) * claim.tolerance", "claim.tolerance")
     assert absolute.value(wrong.claim, sample).holds is True
@@ -157,13 +157,13 @@ def sweep(decays, seeds):
 @pytest.mark.parametrize(
     ("losses", "keys", "expected"),
     [
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9], {}, "reproduced"),
-        ([1, 2, 3, 4, 5, 6, 7, 8, 9], {"direction": "decreasing"}, "not reproduced"),
-        ([9, 8, 7, 6, 5, 4, 3, 2, 1], {"direction": "decreasing"}, "reproduced"),
-        ([7, 8, 9, 1, 2, 3, 4, 5, 6], {"at_least": 0.95}, "not reproduced"),
-        ([1, 1, 1, 1, 1, 1, 1, 1, 1], {}, "not reproduced"),
-        ([1, 2, 3, 4, 9, 6, 7, 8, 5], {}, "not enough data"),
-        ([1, 2, 3, 4, 5, 6, NAN, NAN, NAN], {}, "not enough data"),  # two places are left
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], {}, "holds"),
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9], {"direction": "decreasing"}, "fails"),
+        ([9, 8, 7, 6, 5, 4, 3, 2, 1], {"direction": "decreasing"}, "holds"),
+        ([7, 8, 9, 1, 2, 3, 4, 5, 6], {"at_least": 0.95}, "fails"),
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1], {}, "fails"),
+        ([1, 2, 3, 4, 9, 6, 7, 8, 5], {}, "undecided"),
+        ([1, 2, 3, 4, 5, 6, NAN, NAN, NAN], {}, "undecided"),  # two places are left
     ],
 )
 def test_monotone_along_a_swept_value(tmp_path, losses, keys, expected):
@@ -190,17 +190,17 @@ def test_monotone_through_the_layers_and_in_time(tmp_path):
     layers = {"measure": "dnc1", "layers": "head", "stage": "post", "axis": "layer", "at_least": 0.9}
     stated = claim("monotone", direction="decreasing", **layers)
     found = verdict(tmp_path, stated, falling)
-    assert found.verdict == "reproduced"
+    assert found.verdict == "holds"
     assert found.evidence["places"][-1] == {"axis": 11.0, "median": pytest.approx(1.35e-11), "replicas": 8}
     rising = falling | {f"head.{l}.post.dnc1": [10.0**l] * 8 for l in range(6, 12)}
-    assert verdict(tmp_path, stated, rising).verdict == "not reproduced"
+    assert verdict(tmp_path, stated, rising).verdict == "fails"
     one = {key: values[:1] for key, values in falling.items()}
-    assert verdict(tmp_path, stated, one).verdict == "not enough data"
-    assert verdict(tmp_path, stated | {"by": "estimate"}, one).verdict == "reproduced"
+    assert verdict(tmp_path, stated, one).verdict == "undecided"
+    assert verdict(tmp_path, stated | {"by": "estimate"}, one).verdict == "holds"
     step = claim("monotone", axis="step", direction="decreasing", at_least=0.9)
     series = {"loss": {s: [1 / (1 + s)] * 6 for s in (0, 10, 100, 1000)}}
-    assert verdict(tmp_path, step, series).verdict == "reproduced"
-    assert verdict(tmp_path, step, {"loss": series["loss"] | {1000: [2.0] * 6}}).verdict == "not reproduced"
+    assert verdict(tmp_path, step, series).verdict == "holds"
+    assert verdict(tmp_path, step, {"loss": series["loss"] | {1000: [2.0] * 6}}).verdict == "fails"
 
 
 def test_a_planted_bug_in_monotone_is_seen(tmp_path, mutant):
@@ -216,13 +216,13 @@ PLACES = [1e-4, 1e-3, 1e-2, 1e-1]
 @pytest.mark.parametrize(
     ("power", "scale", "expected"),
     [
-        (lambda w: w**0.5, "loglog", "reproduced"),
-        (lambda w: w**0.7, "loglog", "not reproduced"),
-        (lambda w: 2 + 0.5 * math.log(w), "semilogx", "reproduced"),
-        (lambda w: 2 - 0.5 * math.log(w), "semilogx", "not reproduced"),
-        (lambda w: 3 + 0.5 * w, "linear", "reproduced"),
-        (lambda w: 3 + 0.7 * w, "linear", "not reproduced"),
-        (lambda w: w - 0.05, "loglog", "not enough data"),
+        (lambda w: w**0.5, "loglog", "holds"),
+        (lambda w: w**0.7, "loglog", "fails"),
+        (lambda w: 2 + 0.5 * math.log(w), "semilogx", "holds"),
+        (lambda w: 2 - 0.5 * math.log(w), "semilogx", "fails"),
+        (lambda w: 3 + 0.5 * w, "linear", "holds"),
+        (lambda w: 3 + 0.7 * w, "linear", "fails"),
+        (lambda w: w - 0.05, "loglog", "undecided"),
     ],
 )
 def test_slope(tmp_path, power, scale, expected):
@@ -233,7 +233,7 @@ def test_slope(tmp_path, power, scale, expected):
 def test_slope_is_through_the_medians_and_needs_two_places(tmp_path, mutant):
     losses = [w**0.5 * factor for w in PLACES for factor in [1] * 14 + [1000]]
     found = verdict(tmp_path, SLOPE, {"loss": losses}, swept=sweep(PLACES, 15))
-    assert found.verdict == "reproduced"
+    assert found.verdict == "holds"
     assert found.evidence["estimate"] == pytest.approx(0.5)
     unlogged = mutant(trends, "np.log(medians)", "medians")
     assert unlogged.slope(found.claim, selection.Sample([tmp_path / "run"])).holds is False
@@ -248,14 +248,14 @@ def test_ordering_within_replicas(tmp_path, mutant):
     stated = claim("ordering", smaller=stages[0], larger=stages[1], at_least=0.8)
     values = {"head.1.post.dnc1": [1.0] * 30, "head.1.pre.dnc1": [2.0] * 30}
     found = verdict(tmp_path, stated, values)
-    assert (found.verdict, found.evidence["hits"]) == ("reproduced", 30)
+    assert (found.verdict, found.evidence["hits"]) == ("holds", 30)
     lenient = mutant(checks, 'both["value"] < both["value_larger"]', 'both["value"] <= both["value_larger"]')
     equal = verdict(tmp_path, stated, values | {"head.1.pre.dnc1": [1.0] * 30})
-    assert equal.verdict == "not reproduced"
+    assert equal.verdict == "fails"
     assert lenient.ordering(found.claim, selection.Sample([tmp_path / "run"])).holds is True
     lost = verdict(tmp_path, stated, values | {"head.1.post.dnc1": [1.0] * 15 + [NAN] * 15})
-    assert (lost.verdict, lost.evidence["hits"]) == ("not reproduced", 15)
-    assert verdict(tmp_path, stated, {"head.1.pre.dnc1": [1.0]}).verdict == "not enough data"
+    assert (lost.verdict, lost.evidence["hits"]) == ("fails", 15)
+    assert verdict(tmp_path, stated, {"head.1.pre.dnc1": [1.0]}).verdict == "undecided"
 
 
 def test_ordering_of_medians_of_different_replicas(tmp_path):
@@ -265,13 +265,13 @@ def test_ordering_of_medians_of_different_replicas(tmp_path):
     def judged(losses, swept=depths, **keys):
         return verdict(tmp_path, stated | keys, {"loss": losses}, swept=swept)
 
-    assert judged([*range(8), *range(10, 18)]).verdict == "reproduced"
-    assert judged([*range(10, 18), *range(8)]).verdict == "not reproduced"
-    assert judged([1.0] * 16).verdict == "not reproduced"  # equal is not smaller
-    assert judged([0, 20] * 4 + [1, 19] * 4).verdict == "not enough data"
+    assert judged([*range(8), *range(10, 18)]).verdict == "holds"
+    assert judged([*range(10, 18), *range(8)]).verdict == "fails"
+    assert judged([1.0] * 16).verdict == "fails"  # equal is not smaller
+    assert judged([0, 20] * 4 + [1, 19] * 4).verdict == "undecided"
     few = [{"depth": 3}] * 2 + [{"depth": 4}] * 2
-    assert judged([0, 1, 2, 3], few).verdict == "not enough data"
-    assert judged([0, 1, 2, 3], few, by="estimate").verdict == "reproduced"
+    assert judged([0, 1, 2, 3], few).verdict == "undecided"
+    assert judged([0, 1, 2, 3], few, by="estimate").verdict == "holds"
     overlap = judged([*range(16)], larger={"where": {"depth": [3, 4]}})
     assert overlap.evidence["reason"] == "8 replicas are in both groups, smaller and larger, which must not overlap"
     none = judged([*range(16)], larger={"where": {"depth": 9}})
@@ -281,12 +281,12 @@ def test_ordering_of_medians_of_different_replicas(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({"below": 0.2, "at_least": 2}, "reproduced"),
-        ({"below": 0.2, "at_least": 3}, "not reproduced"),
-        ({"between": [0.1, 0.3], "at_most": 3}, "reproduced"),
-        ({"between": [0.1, 0.3], "at_most": 2}, "not reproduced"),
-        ({"above": 0.25, "at_least": 1, "at_most": 1}, "reproduced"),
-        ({"above": 0.25, "at_least": 1, "min_replicas": 5}, "not enough data"),
+        ({"below": 0.2, "at_least": 2}, "holds"),
+        ({"below": 0.2, "at_least": 3}, "fails"),
+        ({"between": [0.1, 0.3], "at_most": 3}, "holds"),
+        ({"between": [0.1, 0.3], "at_most": 2}, "fails"),
+        ({"above": 0.25, "at_least": 1, "at_most": 1}, "holds"),
+        ({"above": 0.25, "at_least": 1, "min_replicas": 5}, "undecided"),
     ],
 )
 def test_count(tmp_path, keys, expected):
@@ -297,7 +297,7 @@ def test_count(tmp_path, keys, expected):
 
 def test_a_planted_bug_in_count_is_seen(tmp_path, mutant):
     found = verdict(tmp_path, claim("count", below=0.2, at_most=1), {"loss": [0.1, 0.15, 0.3]})
-    assert found.verdict == "not reproduced"
+    assert found.verdict == "fails"
     bound = "None, (claim.at_least, claim.at_most), evidence"
     unbounded = mutant(checks, bound, bound.replace("claim.at_most", "None"))
     assert unbounded.count(found.claim, selection.Sample([tmp_path / "run"])).holds is True
@@ -309,10 +309,10 @@ def test_a_planted_bug_in_count_is_seen(tmp_path, mutant):
 def test_equal_ranks(tmp_path, mutant):
     values = {f"head.{l}.pre.rank": [5] * 30 for l in (1, 2, 3)} | {"head.4.pre.rank": [10] * 30}
     found = verdict(tmp_path, EQUAL, values, depth=4)
-    assert (found.verdict, found.evidence["hits"]) == ("reproduced", 30)
+    assert (found.verdict, found.evidence["hits"]) == ("holds", 30)
     differing = values | {"head.2.pre.rank": [5] * 10 + [6] * 19 + [NAN]}
     found = verdict(tmp_path, EQUAL, differing, depth=4)
-    assert (found.verdict, found.evidence["hits"]) == ("not reproduced", 10)
+    assert (found.verdict, found.evidence["hits"]) == ("fails", 10)
     assert len(found.evidence["failing"]) == 10
     blind = mutant(checks, 'for how in ("min", "max")', 'for how in ("max", "max")')
     assert blind.equal_ranks(found.claim, selection.Sample([tmp_path / "run"])).holds is True

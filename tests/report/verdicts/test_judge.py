@@ -1,9 +1,10 @@
-"""Judgements: conditions, what is missing, several runs, claims.json, --check, foreign folders."""
+"""Judgements: what follows for a paper, what is missing, several runs, claims.json, --check, foreign folders."""
 
 import json
 import math
 
 import pytest
+import yaml
 
 from ncbench.records.runs import BadRecordsError
 from ncbench.report.__main__ import main
@@ -15,37 +16,78 @@ from tests.helpers.stated_claims import BELOW, EQUAL, MONOTONE, claim, named, ve
 NAN, INF = math.nan, math.inf
 
 
-ON_RANK_5 = {"measure": "rank", "layers": ["head.1"], "stage": "pre", "between": [5, 5]}
+PAPER = {
+    "key": "doe27",
+    "title": "A paper of somebody else's",
+    "figures": {"1": "the loss"},
+    "claims": {
+        "below": {
+            "figures": ["1"],
+            "place": "Section 6.1",
+            "says": "The loss ends below that of DNC.",
+            "kind": "share",
+            "open": ["n"],
+            "standard": {"check": "share_below", "reference": "dnc", "at_least": 0.9},
+        }
+    },
+}
+OF_PAPER = {"statement": "Section 6.1.", "source": "paper", "paper_claim": "below", "check": "share_below"}
+OF_PAPER |= {"reference": "dnc", "at_least": 0.9, "expect": "holds"}
 
 
-def test_conditional_is_for_those_that_meet_the_condition(tmp_path, mutant):
-    stated = BELOW | {"condition": ON_RANK_5, "expect": "conditional"}
-    values = {"loss": [0.1] * 40 + [0.3] * 24, "head.1.pre.rank": [5] * 40 + [6] * 24}
-    found = verdict(tmp_path, stated, values, lines={"dnc": 0.2})
-    assert found.verdict == "conditional"
-    assert found.agrees
-    assert (found.sample_size, found.evidence["condition"]["sample_size"]) == (64, 40)
-    assert found.measured.endswith(
-        "; under the condition rank (head.1, pre) = 5: 40 of 40 replicas (100 %; 95 % interval 91.2 to 100 %)"
-    )
+def of_paper(tmp_path, losses, stated=OF_PAPER, **reproduces):
+    """The verdict on a claim of a paper that the run carries."""
+    run = write_values(tmp_path / "run", {"loss": losses}, named(stated), lines={"dnc": 0.2})
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["reproduces"] = {"paper": PAPER, "figure": "1", "forms": ["quick"], **reproduces}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    ((found,),) = (judgement.verdicts for judgement in judge(tmp_path))
+    return found
 
-    def with_ranks(ranks, **keys):
-        return verdict(tmp_path, stated | keys, values | {"head.1.pre.rank": ranks}, lines={"dnc": 0.2})
 
-    assert with_ranks([6] * 40 + [5] * 24).verdict == "not reproduced"  # it fails just there
-    assert with_ranks([6] * 64).evidence["condition"]["measured"] == "no replica meets it"
-    assert with_ranks([6] * 64).verdict == "not reproduced"
-    assert with_ranks([5] * 40 + [6] * 24, min_replicas=41).verdict == "not reproduced"
-    assert with_ranks([5] * 39 + [NAN] * 25).evidence["condition"]["sample_size"] == 39
-    unknown = verdict(tmp_path, stated, {"loss": values["loss"]}, lines={"dnc": 0.2})
-    assert unknown.verdict == "not enough data"
-    assert unknown.evidence["reason"] == "condition: rank (head.1, pre) is not recorded in run run"
-    everywhere = verdict(tmp_path, stated, values | {"loss": [0.1] * 64}, lines={"dnc": 0.2})
-    assert everywhere.verdict == "reproduced"
-    assert not everywhere.agrees
-    careless = mutant(claims, "        if part.holds:\n", "        if True:\n")
-    with_ranks([6] * 64)
-    assert careless.judge(tmp_path)[0].verdicts[0].verdict == "conditional"
+@pytest.mark.parametrize(
+    ("losses", "reproduces", "outcome", "verdict", "why"),
+    [
+        ([0.1] * 64, {}, "holds", "reproduced", "fig1"),
+        ([0.1] * 64, {"departs": ["n = 5"]}, "holds", "reproduced at other settings", "fig1 (n = 5)"),
+        ([0.3] * 64, {}, "fails", "undecided", "fails in fig1 at our choice of what was not varied; the paper leaves"),
+        ([0.3] * 64, {"departs": ["n = 5"]}, "fails", "undecided", "fails at settings that depart from the paper's: "),
+        ([0.1] * 6, {}, "undecided", "undecided", "fig1: the interval reaches both sides of the threshold"),
+    ],
+)
+def test_one_experiment_says_of_the_paper_what_follows_from_it_alone(
+    tmp_path, losses, reproduces, outcome, verdict, why
+):
+    found = of_paper(tmp_path, losses, **reproduces)
+    assert (found.outcome, found.verdict, found.agrees) == (outcome, verdict, outcome == "holds")
+    assert found.why.startswith(why)
+
+
+def test_the_verdict_on_other_claims_is_the_outcome(tmp_path, mutant):
+    for losses, outcome in (([0.1] * 64, "holds"), ([0.3] * 64, "fails"), ([0.1] * 6, "undecided")):
+        for source in ("derived", "ours", "self_test"):
+            found = verdict(tmp_path, BELOW | {"source": source}, {"loss": losses}, lines={"dnc": 0.2})
+            assert (found.outcome, found.verdict, found.why) == (outcome, outcome, "")
+    of_paper(tmp_path, [0.3] * 64, departs=["n = 5"])
+    forgetful = mutant(claims, "departures(reproduces), reason", "(), reason")
+    assert forgetful.judge(tmp_path)[0].verdicts[0].why.startswith("fails in fig1 at our choice")
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (OF_PAPER | {"paper_claim": "belo"}, "paper_claim=belo: doe27 has no such claim (did you mean below?)"),
+        ({key: OF_PAPER[key] for key in OF_PAPER if key != "paper_claim"}, "paper_claim=None: a value is needed"),
+        (OF_PAPER | {"source": "ours"}, "paper_claim=below: is for source=paper"),
+    ],
+)
+def test_a_claim_of_a_paper_is_one_of_its_table(tmp_path, stated, message):
+    with pytest.raises(BadRecordsError) as caught:
+        of_paper(tmp_path, [0.1], stated)
+    assert message in str(caught.value)
+    write_values(tmp_path / "run", {"loss": [0.1]}, named(OF_PAPER))  # reproduces a paper that is not known here
+    with pytest.raises(BadRecordsError, match="paper_claim=below: p has no such claim"):
+        judge(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +109,7 @@ def test_conditional_is_for_those_that_meet_the_condition(tmp_path, mutant):
 )
 def test_what_is_missing_is_said(tmp_path, stated, record, reason):
     found = verdict(tmp_path, stated, {"loss": [0.1] * 64}, **record)
-    assert (found.verdict, found.evidence["reason"], found.measured) == ("not enough data", reason, reason)
+    assert (found.verdict, found.evidence["reason"], found.measured) == ("undecided", reason, reason)
 
 
 def test_first_step_and_where(tmp_path):
@@ -93,7 +135,7 @@ def test_runs_of_one_name_are_judged_together_by_the_claims_of_the_latest(tmp_pa
         {"paper": "p", "figure": "1"},
     )
     assert found.overrides == [*(f"objective.weight_decay={decay}" for decay in (0.001, 0.002, 0.004)), "seed=1"]
-    assert (found.verdicts[0].verdict, found.verdicts[0].sample_size) == ("reproduced", 6)
+    assert (found.verdicts[0].verdict, found.verdicts[0].sample_size) == ("holds", 6)
 
 
 def test_claims_json_is_deterministic_and_strict(tmp_path):
@@ -103,10 +145,11 @@ def test_claims_json_is_deterministic_and_strict(tmp_path):
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     content = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
     (experiment,) = content["experiments"]
-    assert (content["schema_version"], experiment["experiment"], experiment["overrides"]) == (2, "fig1", [])
+    assert (content["schema_version"], experiment["experiment"], experiment["overrides"]) == (3, "fig1", [])
     (stated,) = experiment["claims"]
     assert {key: stated[key] for key in BELOW} == BELOW
-    assert (stated["verdict"], stated["agrees"], stated["sample_size"]) == ("not enough data", False, 2)
+    judged = [stated[word] for word in ("outcome", "verdict", "why", "agrees", "sample_size")]
+    assert judged == ["undecided", "undecided", "", False, 2]
     assert stated["evidence"]["failing"] == [{"run": "run", "replica": 1, "value": "nan"}]
 
 
@@ -152,19 +195,15 @@ def test_what_a_foreign_folder_lacks_is_no_traceback(tmp_path, capsys):
 def test_check_exits_1_when_a_verdict_is_not_the_expected_one(tmp_path, capsys):
     write_values(tmp_path / "run", {"loss": [0.1] * 64}, named(BELOW), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 0
-    line = (
-        "fig1: reproduced (expected reproduced): share_below of the paper -- 64 of 64 replicas (100 %; 95 % interval 94"
-    )
+    line = "fig1: holds (expected holds): share_below of the paper -- 64 of 64 replicas (100 %; 95 % interval 94"
     assert capsys.readouterr().out.splitlines()[1].startswith(line)
     write_values(tmp_path / "run", {"loss": [0.3] * 64}, named(BELOW), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 1
-    assert "fig1: not reproduced (expected reproduced)" in capsys.readouterr().out
+    assert "fig1: fails (expected holds)" in capsys.readouterr().out
     assert main([str(tmp_path)]) == 0
     content = json.loads((tmp_path / "claims.json").read_text())
     assert content["experiments"][0]["claims"][0]["agrees"] is False
-    write_values(
-        tmp_path / "run", {"loss": [0.3] * 64}, named(BELOW | {"expect": "not reproduced"}), lines={"dnc": 0.2}
-    )
+    write_values(tmp_path / "run", {"loss": [0.3] * 64}, named(BELOW | {"expect": "fails"}), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 0
 
 
@@ -185,7 +224,7 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
     for K, srg in ((6, 0.09), (10, 0.08), (15, 0.07)):
         claim = {
             "statement": "the ratio of the closed forms falls with K",
-            "source": "paper",
+            "source": "derived",
             "check": "monotone",
             "measure": "line:srg",
             "relative_to": "dnc",
@@ -193,7 +232,7 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
             "direction": "decreasing",
             "at_least": 0.99,
             "by": "estimate",
-            "expect": "reproduced",
+            "expect": "holds",
         }
         run = tmp_path / str(K)
         swept = [{"classes": K}] * 4
@@ -203,7 +242,7 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
         (run / "references.json").write_text(json.dumps([*references, extra]))
     (judgement,) = judge(tmp_path)
     (found,) = judgement.verdicts
-    assert found.verdict == "reproduced"
+    assert found.verdict == "holds"
     assert found.measured.startswith("rank correlation along classes -1")
 
 
@@ -211,6 +250,6 @@ def test_a_diverged_replica_fails_though_its_last_values_are_finite(tmp_path):
     states = {"diverged": [{"replica": 1, "step": 3}], "dead": [{"replica": 2, "step": 9}]}
     stated = BELOW | {"by": "estimate"}
     found = verdict(tmp_path, stated, {"loss": [0.1, 0.1, 0.5, 0.1]}, lines={"dnc": 0.2}, replica_states=states)
-    assert (found.verdict, found.evidence["hits"], found.evidence["not_finite"]) == ("not reproduced", 2, 1)
+    assert (found.verdict, found.evidence["hits"], found.evidence["not_finite"]) == ("fails", 2, 1)
     assert main([str(tmp_path / "run")]) == 0
     assert "1 diverged, 1 dead" in (tmp_path / "run" / "report.html").read_text()
