@@ -180,9 +180,7 @@ def test_cosines_of_the_square_by_hand_and_by_loops(mutant):
         errors.append(max(abs(x - y) for row in rows for x, y in zip(row, [1, 0.5, 0.5, 0, 0], strict=True)))
     assert core.graph_gram_error(_moments(M), neighbours=2).tolist() == pytest.approx(errors, abs=1e-13)
     for neighbours in (-1, 5):
-        with pytest.raises(
-            ValueError, match="neighbours must be at least 0 and less than the number of classes 5"
-        ):
+        with pytest.raises(ValueError, match="neighbours must be at least 0 and less than the number of classes 5"):
             core.graph_gram_error(_moments(M), neighbours=neighbours)
 
     bad = mutant(classify, "amax(dim=(-2, -1))", "amax(dim=-1).amin(dim=-1)")  # the best class instead of the worst
