@@ -60,7 +60,7 @@ class RecordedExperiment:
     @property
     def found(self) -> dict[str, list[Finding]]:
         """Claim of the paper -> what this experiment says of it; nothing where its settings were changed."""
-        return {} if self.overrides else found_in(self.name, self.claims, self.departs, self.varied)
+        return {} if self.overrides else found_in(self.name, self.claims, self.departs, self.varied, self.variation)
 
     @property
     def groups(self) -> list[tuple[str, list[dict[str, Any]]]]:

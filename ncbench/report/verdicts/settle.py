@@ -30,7 +30,7 @@ class Finding:
     """The outcome of a claim in one experiment: as its file has it, or `varied` in one setting (model.width=40).
 
     `factor` is the setting that was varied, `departs` what the experiment does not follow of what the paper gives,
-    `reason` why an outcome is undecided.
+    `variation` what tells it from others of the figure, `reason` why an outcome is undecided.
     """
 
     experiment: str
@@ -39,6 +39,7 @@ class Finding:
     varied: str = ""
     factor: str = ""
     reason: str = ""
+    variation: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def settle(claim: PaperClaim, findings: Sequence[Finding]) -> Settled:
     failing = [finding for finding in findings if finding.outcome == FAILS]
     followed = [finding for finding in holding if not finding.departs and not finding.varied]
     if followed:
-        return Settled(REPRODUCED, _but(_listed({finding.experiment for finding in followed}), failing))
+        return Settled(REPRODUCED, _but(_places(followed), failing))
     if holding:
         return Settled(ELSEWHERE, _but(_places(holding), failing))
     accusing = [finding for finding in failing if not finding.departs]
@@ -80,7 +81,7 @@ def _failed(claim: PaperClaim, failing: Sequence[Finding]) -> Settled:
     varied = sorted({finding.factor for finding in failing if finding.factor})
     if varied:
         return Settled(NOT_OURS, f"{left_open}; varied: {', '.join(varied)}")
-    experiments = _listed({finding.experiment for finding in failing})
+    experiments = _places(failing)
     return Settled(
         UNDECIDED, _decided_by(f"fails in {experiments} at our choice of what was not varied; {left_open}", claim)
     )
@@ -108,7 +109,7 @@ def _places(findings: Sequence[Finding]) -> str:
     """Where something was found: experiments, varied settings, departures."""
     names = []
     for finding in findings:
-        settings = "; ".join([*([finding.varied] if finding.varied else []), *finding.departs])
+        settings = "; ".join(text for text in (finding.variation, finding.varied, *finding.departs) if text)
         names.append(f"{finding.experiment} ({settings})" if settings else finding.experiment)
     return _listed(names)
 

@@ -30,6 +30,7 @@ def found_in(
     claims: Iterable[Mapping[str, Any]],
     departs: tuple[str, ...],
     varied: Varied | None,
+    variation: str = "",
 ) -> dict[str, list[Finding]]:
     """Paper claim -> what an experiment's record and its varied settings say of it.
 
@@ -40,12 +41,12 @@ def found_in(
     for key, outcome in _outcomes(named).items():
         reasons = [claim["evidence"].get("reason") for claim in named if claim["paper_claim"] == key]
         reason = "; ".join(dict.fromkeys(str(reason) for reason in reasons if reason))
-        found[key] = [Finding(experiment, outcome, departs, reason=reason)]
-    for variation in varied.variations if varied else []:
-        if variation.factor:
-            for key, outcome in _outcomes(list(variation.claims.values())).items():
+        found[key] = [Finding(experiment, outcome, departs, reason=reason, variation=variation)]
+    for other in varied.variations if varied else []:
+        if other.factor:
+            for key, outcome in _outcomes(list(other.claims.values())).items():
                 if key in found:
-                    found[key].append(Finding(experiment, outcome, departs, variation.label, variation.factor))
+                    found[key].append(Finding(experiment, outcome, departs, other.label, other.factor))
     return found
 
 
