@@ -63,8 +63,13 @@ def settle(claim: PaperClaim, findings: Sequence[Finding]) -> Settled:
     if holding:
         return Settled(ELSEWHERE, _but(_places(holding), failing))
     accusing = [finding for finding in failing if not finding.departs]
+    experiments = {finding.experiment for finding in accusing if not finding.varied}
+    if experiments:
+        of_them = [finding for finding in findings if finding.experiment in experiments and not finding.departs]
+        return _failed(claim, of_them)
     if accusing:
-        return _failed(claim, accusing)
+        rule = "and not in the experiment itself"
+        return Settled(UNDECIDED, _decided_by(f"fails at varied settings alone: {_places(accusing)}, {rule}", claim))
     if failing:
         rule = "which says nothing about the paper's own"
         return Settled(
@@ -74,13 +79,17 @@ def settle(claim: PaperClaim, findings: Sequence[Finding]) -> Settled:
     return Settled(UNDECIDED, _decided_by(reasons or "no experiment here tests it", claim))
 
 
-def _failed(claim: PaperClaim, failing: Sequence[Finding]) -> Settled:
+def _failed(claim: PaperClaim, findings: Sequence[Finding]) -> Settled:
+    """The verdict where experiments that follow every given setting fail, from these experiments' findings alone."""
+    failing = [finding for finding in findings if finding.outcome == FAILS]
     if not claim.open:
         return Settled(NOT_THEIRS, f"fails in {_places(failing)}; the paper leaves nothing open")
     left_open = f"the paper leaves open: {', '.join(claim.open)}"
     varied = sorted({finding.factor for finding in failing if finding.factor})
     if varied:
-        return Settled(NOT_OURS, f"{left_open}; varied: {', '.join(varied)}")
+        unknown = [finding for finding in findings if finding.outcome == UNDECIDED]
+        but = f"; undecided with {_places(unknown)}" if unknown else ""
+        return Settled(NOT_OURS, f"{left_open}; varied: {', '.join(varied)}{but}")
     experiments = _places(failing)
     return Settled(
         UNDECIDED, _decided_by(f"fails in {experiments} at our choice of what was not varied; {left_open}", claim)
