@@ -75,8 +75,8 @@ def test_a_claim_counts_in_the_cells_of_all_its_figures_and_one_without_a_record
     assert "✗ not reproduced at the paper's settings; 1 of 1 claim decided, 1 covered" in row_of(section, "| **2** ")
     assert "| · not yet; 0 of 1 claim decided, 0 covered | 1 undecided |" in row_of(section, "| **3** ")
     (row,) = [line for line in listed.splitlines() if line.startswith("| arXiv 2701.00001 |")]
-    # claims, covered, decided; reproduced, at other settings, not at ours, not at the paper's, undecided
-    assert [cell.strip() for cell in row.strip("| ").split("|")][1:] == ["3", "2", "2", "1", "0", "0", "1", "1"]
+    # claims, covered, decided; reproduced, at other settings, not at ours, not at the paper's, undecided, by proof
+    assert [cell.strip() for cell in row.strip("| ").split("|")][1:] == ["3", "2", "2", "1", "0", "0", "1", "1", "0"]
 
 
 def test_every_claim_of_a_paper_is_listed_with_its_settings_and_where_its_verdict_comes_from(results, tmp_path):
