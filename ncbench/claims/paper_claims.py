@@ -105,14 +105,14 @@ def _with_standard(where: str, written: Any, table: Mapping[str, PaperClaim], pa
     if not isinstance(written, Mapping) or written.get("paper_claim") is None:
         return written
     key = written["paper_claim"]
-    if key not in table:
+    if not isinstance(key, str) or key not in table:
         known = f"(known: {', '.join(table)})" if table else "(its table of claims is empty)"
         raise ValueError(f"{where}.paper_claim={key}: {paper or 'reproduces.paper=null'} has no such claim {known}")
     claim = table[key]
     if not claim.standard:
         raise ValueError(f"{where}.paper_claim={key}: it has no standard in the table of {paper}, so nothing tests it")
     fixed = {"statement": claim.statement, "source": "paper", **claim.standard}
-    return _merged(where, written, fixed, str(key))
+    return _merged(where, written, fixed, key)
 
 
 def _merged(where: str, written: Mapping[str, Any], fixed: Mapping[str, Any], key: str) -> dict[str, Any]:
