@@ -20,6 +20,7 @@ def found(outcome, varied="", departs=(), experiment="fig1", reason=""):
 
 BRANCHES = [
     (LEFT_OPEN, [found("holds")], "reproduced", "fig1"),
+    (LEFT_OPEN, [Finding("fig1", "holds", variation="50 seeds")], "reproduced", "fig1 (50 seeds)"),
     (LEFT_OPEN, [found("holds"), found("fails", "n=2")], "reproduced", "fig1; not with fig1 (n=2)"),
     (
         LEFT_OPEN,

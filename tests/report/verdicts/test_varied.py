@@ -31,6 +31,8 @@ def test_a_record_without_varied_settings():
     own = {"outcome": "fails", "evidence": {}}  # a claim of this project
     found = found_in("fig1", [stated("holds"), own], ("n = 5",), None)
     assert found == {"falls": [Finding("fig1", "holds", ("n = 5",))]}
+    (finding,) = found_in("fig1", [stated("holds")], (), None, "50 seeds")["falls"]
+    assert finding.variation == "50 seeds"
 
 
 def test_a_sentence_that_several_claims_test_holds_if_all_of_them_hold(mutant):
@@ -54,7 +56,7 @@ def test_varied_settings_count_and_the_experiment_with_few_seeds_does_not(mutant
             Finding("fig1", "fails", ("rate 1",), "n=2", "n"),
         ]
     }  # `other` is a claim that the record does not have
-    greedy = mutant(varying, "        if variation.factor:\n", "        if True:\n")
+    greedy = mutant(varying, "        if other.factor:\n", "        if True:\n")
     assert len(greedy.found_in("fig1", [stated("undecided")], (), beside)["falls"]) == 4
 
 
