@@ -2,6 +2,7 @@
 
 from ncbench.analysis.ensemble_bounds import EnsembleRankBounds, ensemble_rank_bounds
 from ncbench.analysis.landscape import gradient_norm, hessian_nullity, is_local_minimum, smallest_eigenvalues
+from ncbench.analysis.level_set import BenignPath, benign_path
 from ncbench.analysis.linear_modes import ModeValues, end_to_end, mode_error, mode_values, modes_alive
 from ncbench.analysis.one_sided import OneSided, one_sided_descent, random_directions
 from ncbench.analysis.rank_bound import (
@@ -14,10 +15,12 @@ from ncbench.analysis.rank_bound import (
 )
 
 __all__ = [
+    "BenignPath",
     "EnsembleRankBounds",
     "ModeValues",
     "OneSided",
     "RankBound",
+    "benign_path",
     "centroid_gradient_gap",
     "end_to_end",
     "ensemble_rank_bounds",

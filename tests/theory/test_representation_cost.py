@@ -11,6 +11,7 @@ import torch
 from ncbench.theory import representation_cost
 from ncbench.theory.representation_cost import (
     collapse_by_copy,
+    feedforward_cost_delta,
     feedforward_singular_values,
     feedforward_singular_values_delta,
     residual_singular_values,
@@ -116,6 +117,35 @@ def test_residual_values_are_the_least_cost(y, L, delta):
     assert delta * first**2 + (L - 2) * w**2 + last**2 == pytest.approx(twin, rel=1e-9)
 
 
+def converges(costs, limit):
+    """Whether costs at falling delta fall at every step, and to within 1 % of the limit from above."""
+    distances = [cost - limit for cost in costs]
+    return distances == sorted(distances, reverse=True) and 0 <= distances[-1] < 0.01 * limit
+
+
+def test_minimal_costs_fall_to_those_without_the_first_layer():
+    """R_0 = 4 * 4 * 16^(-1/4) = 8 by hand; a limit 2 % off, the one of m - 1 layers or of another width is refused."""
+    deltas = [10.0**-e for e in range(1, 9)]
+    costs = [feedforward_cost_delta([ROOT5] * 4, 4, delta, 16, 20) for delta in deltas]
+    assert feedforward_cost_delta([ROOT5] * 4, 4, 0, 16, 20) == (pytest.approx(8.0), pytest.approx(8.0))
+    for part in zip(*costs, strict=True):
+        assert converges(part, 8.0)
+        assert not any(converges(part, wrong) for wrong in (7.84, 8.16, 4 * 3 * 16 ** (-1 / 3), 4 * 4 * 12 ** (-1 / 4)))
+    assert all(total > upper for total, upper in costs)
+
+
+def test_cost_is_the_least_of_a_grid_and_its_slope_the_norm_of_the_first_layer():
+    """Twin: the cost over a grid of u; and d R_delta / d delta = ||W_1||^2 = N n_1 u^2 at the minimum (envelope)."""
+    for delta in (10.0, 0.3, 1e-3):
+        u = np.exp(np.linspace(-4, 4, 400001))
+        s = (math.sqrt(4 / (16 * 20)) * ROOT5 / np.tanh(u)) ** (1 / 4)
+        total, upper = feedforward_cost_delta([ROOT5] * 4, 4, delta, 16, 20)
+        assert total == pytest.approx(np.min(16 * s**2 + delta * 320 * u**2), rel=1e-9)
+        h = 1e-5 * delta
+        slope = feedforward_cost_delta([ROOT5] * 4, 4, delta + h, 16, 20)[0] - total
+        assert slope / h == pytest.approx((total - upper) / delta, rel=1e-4)
+
+
 def test_intermediate_layers_vanish_with_delta():
     w = [residual_singular_values([ROOT5], 6, delta).intermediate.item() for delta in (1e-2, 1e-6, 1e-12)]
     assert w == sorted(w, reverse=True)
@@ -152,6 +182,8 @@ def test_collapse_by_copy(residual):
         ("np.sqrt(w * (1 + w))", "np.sqrt(w)"),
         ("(2 / m) * np.log(np.tanh(u))", "(1 / m) * np.log(np.tanh(u))"),
         ("np.sqrt(K / (n_1 * N))", "np.sqrt(1 / (n_1 * N))"),
+        ("upper + (delta * num_samples", "upper + (delta * 2 * num_samples"),
+        ("regularised_layers * len(y) * s**2", "len(y) * s**2"),
     ],
 )
 def test_a_planted_bug_is_caught(mutant, old, new):
@@ -161,6 +193,7 @@ def test_a_planted_bug_is_caught(mutant, old, new):
         not np.allclose([v.item() for v in values], [1.0, math.sqrt(2), math.sqrt(0.5)])
         or not np.allclose(bad.feedforward_singular_values([4.0, 1.0], 1, ROOT5), [2.0, 1.0])
         or abs(bad.feedforward_singular_values_delta([ROOT5] * 4, 4, 1.0, 16, 20)[0].item() - 1.1773) > 1e-4
+        or abs(bad.feedforward_cost_delta([ROOT5] * 4, 4, 1.0, 16, 20)[0] - 27.6593) > 1e-3
     )
 
 
