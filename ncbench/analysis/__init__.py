@@ -1,7 +1,14 @@
 """Measurements that theorems prescribe for a given network or objective: rank bounds, modes, the shape of minima."""
 
 from ncbench.analysis.ensemble_bounds import EnsembleRankBounds, ensemble_rank_bounds
-from ncbench.analysis.landscape import gradient_norm, hessian_nullity, is_local_minimum, smallest_eigenvalues
+from ncbench.analysis.landscape import (
+    HessianNorms,
+    gradient_norm,
+    hessian_norms,
+    hessian_nullity,
+    is_local_minimum,
+    smallest_eigenvalues,
+)
 from ncbench.analysis.level_set import BenignPath, benign_path
 from ncbench.analysis.linear_modes import ModeValues, end_to_end, mode_error, mode_values, modes_alive
 from ncbench.analysis.one_sided import OneSided, one_sided_descent, random_directions
@@ -17,6 +24,7 @@ from ncbench.analysis.rank_bound import (
 __all__ = [
     "BenignPath",
     "EnsembleRankBounds",
+    "HessianNorms",
     "ModeValues",
     "OneSided",
     "RankBound",
@@ -26,6 +34,7 @@ __all__ = [
     "ensemble_rank_bounds",
     "gradient_batch_rank",
     "gradient_norm",
+    "hessian_norms",
     "hessian_nullity",
     "is_local_minimum",
     "last_layer_curvature",

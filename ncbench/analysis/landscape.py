@@ -6,6 +6,7 @@ and scipy's Lanczos method.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,14 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-__all__ = ["gradient_norm", "hessian_nullity", "is_local_minimum", "smallest_eigenvalues"]
+__all__ = [
+    "HessianNorms",
+    "gradient_norm",
+    "hessian_norms",
+    "hessian_nullity",
+    "is_local_minimum",
+    "smallest_eigenvalues",
+]
 
 Objective = Callable[..., Tensor]
 DENSE = 600
@@ -23,6 +31,26 @@ def gradient_norm(objective: Objective, parameters: Sequence[Tensor]) -> float:
     """Largest absolute entry of the gradient over all parameters."""
     flat, gradient = _flat(objective, parameters)
     return float(gradient(flat).detach().abs().max())
+
+
+class HessianNorms(NamedTuple):
+    """Norms of the eigenvalues e of a Hessian: sqrt(sum e^2), max |e|, sum |e|."""
+
+    frobenius: float
+    spectral: float
+    trace: float
+
+
+def hessian_norms(objective: Objective, parameters: Sequence[Tensor], gradient_tol: float = 1e-9) -> HessianNorms:
+    """Frobenius, spectral and trace norm of the Hessian at a critical point: how flat it is.
+
+    Theorem 6 of arXiv 2410.23169 compares them at two solutions. Arguments and errors as `hessian_nullity`.
+    """
+    flat, gradient = _flat(objective, parameters)
+    _critical(gradient(flat), gradient_tol)
+    _small(flat, "the norms need")
+    eigenvalues = np.abs(np.linalg.eigvalsh(_dense_hessian(gradient, flat)))
+    return HessianNorms(float(np.sqrt((eigenvalues**2).sum())), float(eigenvalues.max()), float(eigenvalues.sum()))
 
 
 def hessian_nullity(
@@ -44,11 +72,7 @@ def hessian_nullity(
     """
     flat, gradient = _flat(objective, parameters)
     _critical(gradient(flat), gradient_tol)
-    if flat.numel() > 4 * DENSE:
-        raise ValueError(
-            f"parameters must hold at most {4 * DENSE} numbers, since the nullity needs the whole Hessian, "
-            f"got {flat.numel()}"
-        )
+    _small(flat, "the nullity needs")
     eigenvalues = np.linalg.eigvalsh(_dense_hessian(gradient, flat))
     return int((np.abs(eigenvalues) <= rtol * np.abs(eigenvalues).max()).sum())
 
@@ -109,6 +133,13 @@ def _critical(gradient: Tensor, tolerance: float) -> None:
     if not largest <= tolerance:
         raise ValueError(
             f"parameters must be a critical point (no entry of the gradient above {tolerance:.1e}), got {largest:.1e}"
+        )
+
+
+def _small(flat: Tensor, who: str) -> None:
+    if flat.numel() > 4 * DENSE:
+        raise ValueError(
+            f"parameters must hold at most {4 * DENSE} numbers, since {who} the whole Hessian, got {flat.numel()}"
         )
 
 

@@ -4,6 +4,7 @@ Source: arXiv 2410.23169 (formulas derived; docs/theory.md says what the paper s
 """
 
 from ncbench.core.frames import pair_blocks, simplex_blocks
+from ncbench.theory.dufm_ce.depth import low_rank_depth
 from ncbench.theory.dufm_ce.dnc import DncThresholds, dnc_loss, dnc_scale, dnc_thresholds
 from ncbench.theory.dufm_ce.fibre import (
     dimension_ratio,
@@ -50,6 +51,7 @@ __all__ = [
     "effective_decay",
     "fibre_dimension",
     "loss",
+    "low_rank_depth",
     "minimum_margin",
     "pair_blocks",
     "pair_line",

@@ -7,6 +7,7 @@ Source: arXiv 2405.14468. Objective (its equation 1), N = K n samples, L weight 
 whose zero solution has loss exactly 1/2.
 """
 
+from ncbench.theory.dufm_mse.lemmas import hidden_weight_norm, interpolant_norm, last_hidden_weight_norm
 from ncbench.theory.dufm_mse.losses import (
     decay_product,
     dnc_loss,
@@ -37,6 +38,9 @@ __all__ = [
     "dnc_loss",
     "dnc_solution",
     "dnc_spectra",
+    "hidden_weight_norm",
+    "interpolant_norm",
+    "last_hidden_weight_norm",
     "last_layer_ridge",
     "loss",
     "loss_ratio_asymptote",
