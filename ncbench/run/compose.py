@@ -107,10 +107,9 @@ def plain_values(composed: Any) -> dict[str, Any]:
 
 
 def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
-    """The values with what they refer to written out, so that a run folder needs no other file to be judged.
+    """The values with what they refer to written out, so that a run folder is judged without another file.
 
-    That is the paper of `reproduces`, where a folder of the search path has it and this package does not, and the
-    standards of the claims that refer to the paper's table.
+    That is a paper that this package does not have, and the standards of the claims that refer to a paper's table.
     """
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     reproduces = carry_paper(values.get("reproduces"), folders)

@@ -1,16 +1,18 @@
 """From varied settings to findings: what an experiment's record and `robustness.json` beside it say of the paper."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ncbench.records.variations import Variation, Varied
-from ncbench.report.verdicts.judge import Judgement
 from ncbench.report.verdicts.settle import Finding, together
+
+if TYPE_CHECKING:
+    from ncbench.report.verdicts.judge import Judgement
 
 __all__ = ["found_in", "variation_of"]
 
 
-def variation_of(factor: str, value: str, judgement: Judgement) -> Variation:
+def variation_of(factor: str, value: str, judgement: "Judgement") -> Variation:
     """One setting from the judgement on its runs."""
     claims = {
         verdict.name: {
