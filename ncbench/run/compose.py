@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.claims.paper_claims import with_standards
-from ncbench.claims.papers import carry_paper, paper_of
+from ncbench.claims.papers import carry_paper, check_reproduces, paper_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.config.validate import unknown_key, validate
@@ -113,6 +113,7 @@ def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
     """
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     reproduces = carry_paper(values.get("reproduces"), folders)
+    check_reproduces(reproduces)  # a paper that is not known is said so, before its claims are looked for
     paper = paper_of(reproduces)
     claims = with_standards(values.get("claims"), paper.claims if paper else {}, paper.key if paper else "")
     return {**values, "reproduces": reproduces, "claims": claims}
