@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ncbench.report.pages.index import write_index
+from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
+from ncbench.report.pages.index import read_tables, write_index
+from ncbench.report.verdicts.settle import FAILS, HOLDS, NOT_OURS, NOT_THEIRS
 from ncbench.run.compose import compose_jobs, experiments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,11 +61,15 @@ def test_a_row_is_of_its_record(row):
 
 
 def test_a_record_is_light_and_complete():
-    """Verdicts, one configuration, the series of the claims and one figure; whole reports are in the archive."""
+    """Verdicts, one configuration, the series of the claims and one figure; whole reports are in the archive.
+
+    Where settings were varied, the findings and their picture.
+    """
     files = {"README.md", "claims.json", "config.yaml", "summary.csv", "figure.png"}
     for name, folder in RECORDS.items():
-        assert files <= {path.name for path in folder.iterdir()} <= files | {"run.json", "runs"}, name
-        assert {path.name for path in folder.rglob("*") if path.is_file()} == files | {"run.json"}, name
+        varied = {ROBUSTNESS, ROBUSTNESS_PICTURE} if (folder / ROBUSTNESS).exists() else set()
+        assert files | varied <= {path.name for path in folder.iterdir()} <= files | varied | {"run.json", "runs"}, name
+        assert {path.name for path in folder.rglob("*") if path.is_file()} == files | varied | {"run.json"}, name
     manifest = json.loads((RESULTS / "MANIFEST.json").read_text())
     packed = {run["config_hash"] for run in manifest["runs"].values()}
     without = {name for name in RECORDS if not {info["config_hash"] for info in infos(name)} <= packed}
@@ -83,7 +89,33 @@ def test_claims_and_expectations_are_those_that_the_record_was_judged_by(name):
     assert set(recorded) == set(stated)
     for key, claim in stated.items():
         assert {word: recorded[key][word] for word in claim} == claim
-        assert recorded[key]["verdict"] == claim["expect"], key
+        assert recorded[key]["outcome"] == claim.get("expect", recorded[key]["outcome"]), key
+
+
+def test_varied_settings_are_of_the_experiment_that_is_recorded():
+    """Findings of another configuration than the record's would be read by nobody and shown to everybody."""
+    for name, folder in RECORDS.items():
+        varied = read_varied(folder)
+        if varied is not None:
+            assert set(varied.experiment_hashes) == {info["config_hash"] for info in infos(name)}, name
+            assert not [other.label for other in varied.variations if set(other.hashes) & set(varied.experiment_hashes)]
+
+
+def test_what_is_said_against_a_paper_was_looked_at_in_more_than_one_setting():
+    """Nothing departs from what the paper gives, and where it leaves something open, that was varied."""
+    against = 0
+    for table in read_tables(RESULTS, RESULTS)[0]:
+        for claim in table.claims:
+            failing = [found for found in claim.findings if found.outcome == FAILS and not found.departs]
+            if claim.settled.verdict == NOT_OURS:
+                assert claim.claim.open, claim.name
+                assert {found.factor for found in failing} - {""}, claim.name
+            if claim.settled.verdict in (NOT_OURS, NOT_THEIRS):
+                assert [found for found in failing if not found.varied], claim.name
+                assert not [found for found in claim.findings if found.outcome == HOLDS], claim.name
+                against += 1
+    text = (RESULTS / "paper_claims.md").read_text()
+    assert text.count(f" {NOT_OURS} |") + text.count(f" {NOT_THEIRS} |") == against
 
 
 def test_the_index_is_made_of_the_records(tmp_path):
@@ -92,7 +124,7 @@ def test_the_index_is_made_of_the_records(tmp_path):
     for name in RECORDS:
         assert f"results/{name})" in text
     strip = re.compile(r"\]\([^)]*\)|href=\"[^\"#]*\"")  # links are relative to where the index stands
-    for file in ("README.md", "index.html"):
+    for file in ("README.md", "index.html", "paper_claims.md"):
         assert strip.sub("", (tmp_path / file).read_text()) == strip.sub("", (RESULTS / file).read_text())
 
 
