@@ -1,6 +1,6 @@
 """Vary what a paper leaves open, one setting at a time, and see which claims keep their outcome.
 
-    python scripts/robustness.py EXPERIMENT [--seeds 20] [--record] [KEY=VALUE ...]
+    python scripts/robustness.py EXPERIMENT [--seeds 40] [--record] [KEY=VALUE ...]
 
 The settings stand in the experiment's `open:` block (key -> values). Each is trained as the experiment with that one
 key changed and with fewer seeds, judged by the experiment's claims, and listed beside the experiment itself.
@@ -44,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", metavar="EXPERIMENT")
     parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*")
-    parser.add_argument("--seeds", type=int, default=20, help="replicas per setting, where the experiment has seeds")
+    parser.add_argument("--seeds", type=int, default=40, help="replicas per setting, where the experiment has seeds")
     parser.add_argument("--record", action="store_true", help="also into docs/results/EXPERIMENT")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "robustness", metavar="DIR")
     arguments = parser.parse_intermixed_args()
