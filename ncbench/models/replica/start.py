@@ -1,7 +1,7 @@
 """Starting an ensemble at a solution that theory knows, with or without noise, instead of at random.
 
-What gradient descent does from there says whether the solution is a local minimum (arXiv 2405.14468, Section 4; the
-closed forms: `ncbench.theory.dufm_mse`).
+What gradient descent does from there says whether the solution is a local minimum, a question that arXiv 2405.14468
+leaves open (its solutions and their closed forms: `ncbench.theory.dufm_mse`).
 """
 
 from collections.abc import Callable, Sequence
