@@ -156,6 +156,7 @@ def write_values(
     overrides: tuple[str, ...] = (),
     depth: int = 3,
     classes: int | None = None,
+    reproduces: Any = None,
     **info: Any,
 ) -> Path:
     """A finished run that recorded just these values, and claims these claims.
@@ -192,7 +193,8 @@ def write_values(
         found.sample_grams[layer, stage] = flat.reshape(len(flat), size, size)
     replicas = [{"replica": i, "seed": i, **(swept[i] if swept else {})} for i in range(count)]
     record(run, [row["seed"] for row in replicas], measurements)
-    config = {"name": "fig1", "model": {"depth": depth}, "claims": claims, "reproduces": {"paper": "p", "figure": "1"}}
+    config = {"name": "fig1", "model": {"depth": depth}, "claims": claims}
+    config["reproduces"] = reproduces or {"paper": "p", "figure": "1"}
     config |= {} if classes is None else {"dataset": {"classes": classes}}
     known = {"status": "done", "name": "fig1", "config_hash": "0123abcd", "replicas": count, "started": "2026-01-01"}
     write_inputs(run, replicas, lines if isinstance(lines, list) else _references(lines or {}), known | info, config)
