@@ -22,12 +22,12 @@ def test_a_page_tells_the_same_story_as_the_index(page, tables, tmp_path):
 
 def test_another_verdict_is_another_page_and_a_page_without_a_place_for_it_is_refused(tables, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- verdicts: begin -->\nold\n<!-- verdicts: end -->\nafter\n")
+    page.write_text("before\n<!-- verdicts: begin -->\nOUTDATED\n<!-- verdicts: end -->\nafter\n")
     rewrite_block(page, "verdicts.md.jinja", tables)
     text = page.read_text()
     assert text.startswith("before\n<!-- verdicts: begin -->\n")
     assert text.endswith("<!-- verdicts: end -->\nafter\n")
-    assert "old" not in text
+    assert "OUTDATED" not in text
     rewrite_block(page, "verdicts.md.jinja", [])
     assert page.read_text() != text
     page.write_text("no markers\n")
