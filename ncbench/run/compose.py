@@ -107,10 +107,7 @@ def plain_values(composed: Any) -> dict[str, Any]:
 
 
 def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
-    """The values with what they refer to written out, so that a run folder is judged without another file.
-
-    That is a paper that this package does not have, and the standards of the claims that refer to a paper's table.
-    """
+    """The values with what they refer to written out: a paper of another folder, and the standards of its claims."""
     folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     reproduces = carry_paper(values.get("reproduces"), folders)
     check_reproduces(reproduces)  # a paper that is not known is said so, before its claims are looked for

@@ -55,7 +55,8 @@ def settle(claim: PaperClaim, findings: Sequence[Finding]) -> Settled:
     if claim.kind in WITHOUT_VERDICT:
         return Settled(WITHOUT_VERDICT[claim.kind], claim.decided_by or "")
     own = [finding for finding in findings if not finding.varied]
-    holding = [finding for finding in findings if finding.outcome == HOLDS]
+    # Found only by varying an experiment that departs from the paper's settings already, it supports nothing.
+    holding = [finding for finding in findings if finding.outcome == HOLDS and not (finding.departs and finding.varied)]
     failing = [finding for finding in findings if finding.outcome == FAILS]
     followed = [finding for finding in holding if not finding.departs and not finding.varied]
     if followed:
