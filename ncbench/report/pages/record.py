@@ -83,7 +83,9 @@ def write_record(directory: Path, target: Path) -> Path:
         drawn = to_png(getattr(figure, picture)(directory), DPI)
     except NoRecordsError as error:
         raise BadRecordsError(f"reproduces.picture={picture}: {error}") from error
-    table = summary_table(directory, read_yaml(runs[0] / CONFIG).get("claims") or {}, picture)
+    claims = read_yaml(runs[0] / CONFIG).get("claims") or {}
+    stated = {name: claim for name, claim in claims.items() if claim and claim.get("source") != "self_test"}
+    table = summary_table(directory, stated, picture)
     kept = _findings_of(target, {str(info["config_hash"]) for info in infos})
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
