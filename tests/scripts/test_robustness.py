@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import robustness
+import yaml
 from matplotlib.image import imread
 
 from ncbench.records.variations import read_varied
@@ -31,14 +32,15 @@ claims:
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Runs the script on a tiny experiment whose `open:` is given; returns its exit status."""
-    claims = compose_command(["+experiment=dufm_k10"], multirun=False).jobs[0].config.claims
+    inherited = compose_command(["+experiment=dufm_k10"], multirun=False).jobs[0].config
     original = robustness.compose_command
     folder = tmp_path / "own" / "experiment"
     folder.mkdir(parents=True)
 
     def run(open_settings, *arguments):
-        nulls = "\n".join(f"  {name}: null" for name in claims)
-        (folder / "tiny.yaml").write_text(OPEN.format(open=open_settings, nulls=nulls))
+        nulls = "\n".join(f"  {name}: null" for name in inherited.claims)
+        settings = json.dumps({**dict.fromkeys(inherited.open), **yaml.safe_load(open_settings)})
+        (folder / "tiny.yaml").write_text(OPEN.format(open=settings, nulls=nulls))
         directories = {"config_dirs": [str(tmp_path / "own")]}
         monkeypatch.setattr(
             robustness, "compose_command", lambda o, multirun: original(o, multirun=multirun, **directories)
