@@ -65,6 +65,9 @@ def vary(arguments: Any) -> int:
     record = RESULTS / name
     if arguments.record and not record.is_dir():
         raise ValueError(f"--record: {name} has no record in docs/results")
+    # Every setting is composed before the first is trained: a wrong one in the last place costs no training.
+    for factor, value in settings(axes):
+        compose_command(overrides_of(experiment, arguments, factor, value), multirun=False)
     variations: list[Variation] = []
     infos: list[dict[str, Any]] = []
     status = 0
