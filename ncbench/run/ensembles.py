@@ -180,6 +180,8 @@ def reference_arguments(built: RunObjects, config: Config) -> list[dict[str, Any
     """What theory lines may ask of every replica, under the names of `ncbench.run.references.KNOWN_ARGUMENTS`."""
     data, depth, width = built.data, config.model.depth, config.model.width
     common: dict[str, Any] = {"num_classes": data.num_classes, "depth": depth, "per_class": data.per_class}
+    if isinstance(width, int):
+        common["width"] = width
     decays = [replica_decays(config, row) for row in built.replicas]
     if not config.model.on_inputs:
         return [{**common, "feature_decay": decay.features, "weight_decays": decay.weights} for decay in decays]

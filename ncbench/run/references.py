@@ -9,7 +9,7 @@ __all__ = ["check_references", "evaluate_references"]
 
 _KEYS_OF_LINE = ("name", "measure", "layers", "stage", "_target_")
 KNOWN_ARGUMENTS = (
-    *("num_classes", "depth", "per_class", "feature_decay", "weight_decays"),
+    *("num_classes", "depth", "width", "per_class", "feature_decay", "weight_decays"),
     *("num_samples", "dimension", "first_width", "weight_decay", "delta", "noise"),
 )
 

@@ -1,5 +1,6 @@
 """Full-batch gradient descent on an ensemble of models with free features."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ncbench.measure import Measurement
 from ncbench.models.replica import DUFM, FullBatchDescent, FullBatchGradient
 from ncbench.training.blocks import BlockModule
 from ncbench.training.objectives import Decayed, PaperObjective
@@ -102,6 +104,21 @@ class FullBatchModule(BlockModule):
             assert self.descent is not None
             everyone = torch.arange(self.network.replicas, device=self.device)
             self.states.check(self.descent.norms(everyone), end)
+
+    def further_measures(self, measurement: Measurement) -> Measurement:
+        """grad_max: the largest entry of |gradient of the objective| of each replica, in float64."""
+        twin = copy.deepcopy(self.network).double()
+        assert isinstance(self.labels, Tensor)
+        gradient = FullBatchGradient(
+            twin,
+            self.labels,
+            loss=self.loss_name,
+            weight_decays=self.weight_decays,
+            feature_decays=self.feature_decays,
+        )
+        gradient()
+        largest = torch.stack([g.abs().amax((1, 2)) for g in gradient.grads]).amax(0)
+        return Measurement(values={("train", "", "", "grad_max"): largest.cpu()})
 
     def _advance(self, steps: int) -> None:
         assert self.descent is not None

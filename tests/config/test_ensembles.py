@@ -74,6 +74,7 @@ WRONG = [
     ("perceptron", {"model.start": "dnc"}, "model.start=dnc: only free_features takes this key"),
     ("perceptron", {"optimizer": ADAMW, "references": LINES}, "optimizer=adamw: decoupled decay has other stationary"),
     ("perceptron", {"optimizer": ADAMW}, "optimizer=adamw: would decay once more what the objective decays already"),
+    ("dufm", {"model.init_rule": "xavier"}, "model.init_rule=xavier: must be fan_in or entry"),
     ("dufm", {"objective.warm_decay": 1e-3}, "objective.warm_decay=0.001: only squared takes this key"),
     ("dufm", {"objective.delta": 0.5}, "objective.delta=0.5: only squared takes this key"),
     ("dufm", {"schedule.warm_steps": 5}, "schedule.warm_steps=5: only stationary takes this key"),

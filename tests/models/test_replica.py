@@ -149,3 +149,16 @@ def test_bad_arguments(change, message):
     good = dict(depth=2, width=6, activation="relu", init_scale=0.7, num_classes=4, num_samples=8, seeds=[0])
     with pytest.raises(ValueError, match=message):
         DUFM(**{**good, **change})
+
+
+def test_entries_of_the_same_deviation_whatever_the_width():
+    """init_rule=entry: N(0, g^2) for every entry; fan_in divides the same draws by the square root of the width."""
+    shape = {"depth": 2, "width": 16, "activation": "linear", "num_classes": K, "num_samples": len(LABELS)}
+    by_entry = DUFM(**shape, init_scale=0.5, init_rule="entry", seeds=[3], dtype=torch.float64)
+    by_fan_in = DUFM(**shape, init_scale=0.5, seeds=[3], dtype=torch.float64)
+    for entry, fan_in in zip(by_entry.parameters(), by_fan_in.parameters(), strict=True):
+        assert torch.allclose(entry, 4.0 * fan_in, rtol=1e-15)
+    draw = torch.randn(len(LABELS), 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    assert torch.equal(by_entry.features.value[0], 0.5 * draw)
+    with pytest.raises(ValueError, match="init_rule=xavier must be fan_in or entry"):
+        DUFM(**shape, init_scale=0.5, init_rule="xavier", seeds=[3])

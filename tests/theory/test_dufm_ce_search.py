@@ -12,13 +12,17 @@ from ncbench.theory.dufm_ce import (
     best_known_loss,
     dnc_loss,
     effective_decay,
+    end_state,
+    end_state_line,
     minimum_margin,
+    named_structure,
     pair_loss,
     reduced_objective,
     search,
     singular_value_bound,
     stable_end_states,
 )
+from ncbench.theory.dufm_ce.named import structures
 
 PAPER = effective_decay([2**-10] * 2, 2**-10, 5)  # K = 10, n = 5, L = 2
 
@@ -110,6 +114,32 @@ def test_block_condition_for_stability():
                 assert stable >= s.is_minimum, s.name
 
 
+@pytest.mark.parametrize(
+    ("name", "loss", "rank"),
+    [
+        ("pairs", 0.080013, 5),
+        ("triangular", 0.081432, 4),
+        ("[6, 2, 2]", 0.086082, 7),
+        ("[8,2]", 0.088433, 8),
+        ("dnc", 0.090662, 9),
+        ("polygon", 0.141959, 2),
+    ],
+)
+def test_an_end_state_by_its_name(name, loss, rank):
+    """The values of the reference tables; the line is the same number at the run's own n and decays."""
+    state = end_state(10, 2, PAPER, name)
+    assert (round(state.loss, 6), state.rank) == (loss, rank)
+    assert end_state_line(10, 2, 5, 2**-10, 2**-10, name) == pytest.approx(state.loss, abs=1e-12)
+    # A twin of the name: the same structure found among those of every partition.
+    losses = [s.loss for s in stable_end_states(10, 2, PAPER, minima_only=True)]
+    assert min(abs(state.loss - other) for other in losses) < 1e-9
+
+
+def test_pairs_of_an_odd_number_of_classes_have_a_scalar():
+    assert torch.equal(named_structure("pairs", 3), torch.tensor([[1, -1, 0], [-1, 1, 0], [0, 0, 1]]).double())
+    assert torch.equal(named_structure("dnc", 4), named_structure("[4]", 4))
+
+
 def test_gradient_and_candidates():
     rng = np.random.default_rng(0)
     shapes = [(3, 5), (3, 3), (5, 3)]
@@ -120,9 +150,9 @@ def test_gradient_and_candidates():
         e[i] = 1e-6
         up, down = (search._value_and_gradient(x + sign * e, shapes, 0.1)[0] for sign in (1, -1))
         assert gradient[i] == pytest.approx((up - down) / 2e-6, rel=1e-6)
-    names = [name for name, _ in search.structures(10)]
+    names = [name for name, _ in structures(10)]
     assert {"[10]", "[2, 2, 2, 2, 2]", "[8, 2]", "polygon", "triangular graph T_5"} <= set(names)
-    assert all(minimum_margin(M) > 0 for _, M in search.structures(7))
+    assert all(minimum_margin(M) > 0 for _, M in structures(7))
 
 
 def test_a_lower_loss_than_any_structure_is_found_from_random_codes():
@@ -140,6 +170,12 @@ def test_a_lower_loss_than_any_structure_is_found_from_random_codes():
         (lambda: best_known_loss(1, 2, 0.1), "num_classes must be an integer of at least 2.*, got 1"),
         (lambda: best_known_loss(3, 0, 0.1), "depth must be an integer of at least 1.*, got 0"),
         (lambda: stable_end_states(3, 2, 0.0), "decay must be positive.*, got 0.0"),
+        (lambda: end_state(10, 2, PAPER, "[5, 3, 2]"), "decay 0.00167 it is a strict saddle .11 negative eigenvalues"),
+        (lambda: end_state(10, 2, 5.0, "dnc"), "decay 5 it is no better than zero"),
+        (lambda: named_structure("star", 10), "structure=star: must be dnc, pairs, polygon, triangular, or sizes"),
+        (lambda: named_structure("[3, 2]", 10), "must be positive and add up to 10 classes"),
+        (lambda: named_structure("triangular", 8), "s.s - 1./2 classes with s >= 5, got 8"),
+        (lambda: named_structure("polygon", 2), "needs at least 3 classes, got 2"),
     ],
 )
 def test_bad_arguments(call, message):

@@ -50,7 +50,8 @@ class DUFM(nn.Module):
     the last, by an `activation`: the layer names of every other ncbench network.
 
     Initial values (arXiv 2405.14468 gives none; the scale is what decides between DNC and low rank in its Figure 3
-    right): W_l ~ N(0, g^2 / fan_in), H_1 ~ N(0, g^2 / d_1), g = `init_scale`, one number or one per replica.
+    right): W_l ~ N(0, g^2 / fan_in), H_1 ~ N(0, g^2 / d_1), g = `init_scale`, one number or one per replica. With
+    `init_rule` entry every entry is N(0, g^2) whatever the width: what decides in Figure 2 of arXiv 2410.23169.
     `width` is one number for all of d_1 ... d_L, or L numbers.
     Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of
     replicas nor the dtype changes its start.
@@ -69,8 +70,11 @@ class DUFM(nn.Module):
         num_samples: int,
         seeds: Sequence[int],
         dtype: torch.dtype = torch.float32,
+        init_rule: str = "fan_in",
     ) -> None:
         super().__init__()
+        if init_rule not in ("fan_in", "entry"):
+            raise ValueError(f"init_rule={init_rule} must be fan_in or entry")
         if depth < 1:
             raise ValueError(f"depth={depth} must be at least 1, the number of weight matrices of the head")
         widths = layer_widths(width, depth)
@@ -88,7 +92,10 @@ class DUFM(nn.Module):
             raise ValueError(f"init_scale={scales} must be one number, or one for each replica ({len(seeds)})")
         self.depth, self.activation, self.num_classes = depth, activation, num_classes
         shapes = [(num_samples, widths[0]), *zip([*widths[1:], num_classes], widths, strict=True)]
-        draws = [_draw(seed, g, shapes) for seed, g in zip(seeds, scales, strict=True)]
+        fan_ins = [shape[1] if init_rule == "fan_in" else 1 for shape in shapes]
+        draws = [
+            _draw(seed, [g / fan_in**0.5 for fan_in in fan_ins], shapes) for seed, g in zip(seeds, scales, strict=True)
+        ]
         features, *weights = (torch.stack(replicas).to(dtype) for replicas in zip(*draws, strict=True))
         self.features = FreeFeatures(features)
         self.head = nn.Sequential(OrderedDict((str(l), self._layer(l, W)) for l, W in enumerate(weights, 1)))
@@ -128,8 +135,9 @@ class DUFM(nn.Module):
         return nn.Sequential(OrderedDict(features=FreeFeatures(features.clone()), head=nn.Sequential(head)))
 
 
-def _draw(seed: int, scale: float, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+def _draw(seed: int, deviations: Sequence[float], shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [
-        torch.randn(shape, generator=generator, dtype=torch.float64) * (scale / shape[1] ** 0.5) for shape in shapes
+        torch.randn(shape, generator=generator, dtype=torch.float64) * deviation
+        for shape, deviation in zip(shapes, deviations, strict=True)
     ]

@@ -55,7 +55,7 @@ class CatalogueFigure:
     measures: tuple[str, ...] = ()
 
 
-OF_ENSEMBLES = "grad_max"  # recorded of ensembles of fully connected networks
+OF_ENSEMBLES = "dead_layers"  # recorded of ensembles of fully connected networks
 CATALOGUE = (
     CatalogueFigure(
         "robustness",

@@ -12,7 +12,8 @@ from ncbench.theory.dufm_ce.fibre import (
     paper_dimension_ratio,
     paper_fibre_dimension,
 )
-from ncbench.theory.dufm_ce.lines import dnc_line, pair_line, polygon_line
+from ncbench.theory.dufm_ce.lines import dnc_line, end_state_line, pair_line, polygon_line
+from ncbench.theory.dufm_ce.named import check_structure, named_structure
 from ncbench.theory.dufm_ce.objective import (
     balanced_factors,
     effective_decay,
@@ -21,7 +22,7 @@ from ncbench.theory.dufm_ce.objective import (
     reduced_objective,
     softmax_code_cost,
 )
-from ncbench.theory.dufm_ce.search import EndState, best_known, best_known_loss, stable_end_states
+from ncbench.theory.dufm_ce.search import EndState, best_known, best_known_loss, end_state, stable_end_states
 from ncbench.theory.dufm_ce.structures import (
     dnc_can_be_optimal,
     pair_loss,
@@ -42,6 +43,7 @@ __all__ = [
     "balanced_factors",
     "best_known",
     "best_known_loss",
+    "check_structure",
     "dimension_ratio",
     "dnc_can_be_optimal",
     "dnc_line",
@@ -49,10 +51,13 @@ __all__ = [
     "dnc_scale",
     "dnc_thresholds",
     "effective_decay",
+    "end_state",
+    "end_state_line",
     "fibre_dimension",
     "loss",
     "low_rank_depth",
     "minimum_margin",
+    "named_structure",
     "pair_blocks",
     "pair_line",
     "pair_loss",
@@ -78,5 +83,6 @@ APPLIES = {"loss": "ce", "activation": "linear"}
 FORMULAS = {
     "dnc_line": "log(1 + (K-1) e^-α) + ((L+1)/2) Λ (K-1) α^(2/(L+1)),  Λ = (n λ_H λ_1…λ_L)^(1/(L+1))",
     "pair_line": "min_b log(1 + e^(-2b) + (K-2) e^-b) + ((L+1)/2) Λ (K/2) (2b)^(2/(L+1))  (even K)",
+    "end_state_line": "the minimum over all logits, and so over one scale per block and more, near the structure",
     "polygon_line": "min_b (1/K) Σ_c -log softmax(b cos(2π(i-c)/K))_c + (L+1) Λ (bK/2)^(2/(L+1))",
 }

@@ -5,7 +5,6 @@ one column per class with equal decays Lam (n and the decays enter through Lam a
 the structure, which holds every critical point of that rank.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +12,12 @@ import torch
 from scipy.optimize import minimize, root
 from torch import Tensor
 
-from ncbench.core import frames
 from ncbench.theory.arguments import Array, at_least, positive
+from ncbench.theory.dufm_ce.named import named_structure, structures
 from ncbench.theory.dufm_ce.objective import balanced_factors, loss, reduced_objective
 from ncbench.theory.dufm_ce.structures import ray_optimum
 
-__all__ = ["EndState", "best_known", "best_known_loss", "stable_end_states", "structures"]
+__all__ = ["EndState", "best_known", "best_known_loss", "end_state", "stable_end_states"]
 
 Shapes = list[tuple[int, int]]
 
@@ -39,22 +38,6 @@ class EndState(NamedTuple):
     @property
     def is_minimum(self) -> bool:
         return self.negative_eigenvalues == 0
-
-
-def structures(num_classes: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, M (K, K)) of the known structures: simplex blocks of every partition of K, polygon, triangular graph.
-
-    A partition [K] is DNC, [2, 2, ...] the pair blocks. Blocks of size 1 are scalars; at most one is tried.
-    """
-    K = at_least("num_classes", num_classes, 2)
-    for sizes in _partitions(K, K):
-        if sizes.count(1) <= 1:
-            yield str(sizes), frames.simplex_blocks(sizes)
-    if K >= 3:
-        yield "polygon", frames.polygon(K)
-    r = (1 + int(np.sqrt(8 * K + 1))) // 2
-    if r >= 5 and r * (r - 1) == 2 * K:
-        yield f"triangular graph T_{r}", frames.centred_triangular_gram(r)
 
 
 def best_known_loss(num_classes: int, depth: int, decay: float, random_starts: int = 12, seed: int = 0) -> float:
@@ -115,6 +98,29 @@ def stable_end_states(num_classes: int, depth: int, decay: float, minima_only: b
             continue
         states.append(state)
     return sorted((s for s in states if s.is_minimum or not minima_only), key=lambda s: s.loss)
+
+
+def end_state(num_classes: int, depth: int, decay: float, structure: str) -> EndState:
+    """The minimum that one structure (a name of `named_structure`) relaxes to.
+
+    >>> round(end_state(10, 2, 2**-10 * 5 ** (1 / 3), "[8, 2]").loss, 6)
+    0.088433
+
+    Raises ValueError where there is none: zero is the better point along the whole ray, the relaxation ends at no
+    critical point below log K, at one of another rank, or at a strict saddle.
+    """
+    L, lam = at_least("depth", depth, 1), float(positive("decay", decay))
+    M = named_structure(structure, num_classes)
+    scale = ray_optimum(M, L, lam)[0]
+    state = _critical_point(structure, scale * M, L, lam) if scale > 0 else None
+    where = f"structure={structure}: with {num_classes} classes, depth {L} and decay {lam:.3g} it"
+    if state is None:
+        raise ValueError(f"{where} is no better than zero, or relaxes to no critical point")
+    if state.rank != int(torch.linalg.matrix_rank(M, rtol=1e-9)):
+        raise ValueError(f"{where} relaxes to a point of another rank, {state.rank}")
+    if not state.is_minimum:
+        raise ValueError(f"{where} is a strict saddle ({state.negative_eigenvalues} negative eigenvalues)")
+    return state
 
 
 def _critical_point(name: str, M: Tensor, L: int, lam: float) -> EndState | None:
@@ -203,12 +209,3 @@ def _hessian(x: Array, shapes: Shapes, lam: float) -> Array:
 
     hessian: Array = torch.func.jacrev(torch.func.grad(objective))(torch.from_numpy(x)).numpy()
     return hessian
-
-
-def _partitions(total: int, largest: int) -> Iterator[list[int]]:
-    """Partitions of `total` into non-increasing parts of at most `largest`."""
-    if total == 0:
-        yield []
-    for part in range(min(total, largest), 0, -1):
-        for rest in _partitions(total - part, part):
-            yield [part, *rest]
