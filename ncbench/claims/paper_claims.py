@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ncbench.claims.rules import Text, broken
+from ncbench.claims.rules import Text, broken, texts
 from ncbench.claims.selection import Keys
 
 __all__ = ["KINDS", "PaperClaim", "with_standards"]
@@ -29,22 +29,16 @@ Kind = Literal["existence", "share", "trend", "value", "ordering", "construction
 # a paper proves, constructs, or computes by a closed form no run decides: our code for it has tests, and no verdict.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "existence": ("count", "value"),
-    "share": ("share_below", "share_above", "share_between", "equal_ranks", "ordering"),
+    "share": ("share_below", "share_above", "share_between", "share_at_levels", "equal_ranks", "ordering"),
     "trend": ("monotone", "slope", "boundary"),
-    "value": ("value", "share_below", "share_above", "share_between", "slope", "equal_ranks"),
+    "value": ("value", "share_below", "share_above", "share_between", "slope", "equal_ranks", "crossing"),
     "ordering": ("ordering", "value", "share_below", "share_above"),
     "construction": (),
     "proof": (),
 }
 
 
-def _texts(value: Any) -> Any:
-    if not isinstance(value, list | tuple):
-        raise ValueError("must be a list of texts")
-    return tuple(str(text) for text in value)
-
-
-Texts = Annotated[tuple[Text, ...], BeforeValidator(_texts)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(texts)]
 
 
 class PaperClaim(Keys):

@@ -33,6 +33,7 @@ __all__ = [
     "check_one_of",
     "check_share",
     "check_values",
+    "texts",
 ]
 
 Outcome = Literal["holds", "fails", "undecided"]
@@ -52,6 +53,13 @@ def _layers(value: Any) -> tuple[str, ...]:
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"must be {', '.join(LAYER_WORDS)}, or a list of layer names")
     return tuple(names)
+
+
+def texts(value: Any) -> Any:
+    """A list of texts as a tuple; numbers, which yaml makes of some of them, as texts."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a list of texts")
+    return tuple(str(text) for text in value)
 
 
 def _pair(value: Any) -> Any:

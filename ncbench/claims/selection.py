@@ -46,7 +46,7 @@ class Values(Places):
     The measure sigma is the `index`-th (from 1) over the first singular value. `source_layer` keeps the values with
     that source layer, where a layer has one for each. `reduce_layers` joins the layers' values. `relative_to` divides
     by the replica's own theory line of that name, `relative_to_first` by the same layer's value at the first
-    measurement.
+    measurement. `inside` makes it 1 where the value lies in a closed range and 0 elsewhere: its mean is a share.
     """
 
     index: PositiveInt | None = None
@@ -54,6 +54,7 @@ class Values(Places):
     reduce_layers: Literal["max", "min", "mean"] | None = None
     relative_to: Text | None = None
     relative_to_first: bool = False
+    inside: Between | None = None
 
     @model_validator(mode="after")
     def _values_agree(self) -> "Values":

@@ -9,10 +9,11 @@ code. Standard library and pydantic: every configuration is checked with it befo
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from ncbench.claims.along_axis import Boundary, Crossing, Monotone, Slope
 from ncbench.claims.claim import AtLeast, Claim, Decided, OnSelection
 from ncbench.claims.rules import (
     Between,
@@ -24,6 +25,7 @@ from ncbench.claims.rules import (
     broken,
     check_one_of,
     check_share,
+    texts,
 )
 from ncbench.claims.selection import Places, Selection
 
@@ -32,10 +34,12 @@ __all__ = [
     "Boundary",
     "Claim",
     "Count",
+    "Crossing",
     "EqualRanks",
     "Monotone",
     "Ordering",
     "ShareAbove",
+    "ShareAtLevels",
     "ShareBelow",
     "ShareBetween",
     "Slope",
@@ -76,6 +80,18 @@ class ShareBetween(OnSelection, AtLeast):
     between: Between
 
 
+class ShareAtLevels(OnSelection, AtLeast):
+    """The share of replicas that have converged, and to a loss within `absolute` of one of these theory lines.
+
+    A line that a replica does not have, a solution that does not exist there, is no level of it.
+    """
+
+    check: Literal["share_at_levels"]
+    levels: Annotated[tuple[Text, ...], BeforeValidator(texts), Field(min_length=1)]
+    absolute: Positive
+    stationary: Positive  # converged: no entry of the gradient (grad_max) is larger
+
+
 class Value(OnSelection, Decided):
     """A statistic over replicas near a number or theory line, or on one side of a bound."""
 
@@ -102,67 +118,6 @@ class Value(OnSelection, Decided):
             raise broken("tolerance", self.tolerance, "is relative, and value is 0; use absolute")
         if "by" in self.model_fields_set and self.by == "interval" and self.statistic in ("min", "max", "best"):
             raise broken("by", self.by, f"{self.statistic} has no interval; leave it out")
-        return self
-
-
-class OnAxis(OnSelection, Decided):
-    """A claim along an axis: a replicated or swept value, the layers from input to output, or the steps."""
-
-    axis: Text
-
-    @property
-    def one_value_per_replica(self) -> bool:
-        """False along the layers: there each is a place."""
-        return self.axis != "layer"
-
-    @model_validator(mode="after")
-    def _axis_agrees(self) -> "OnAxis":
-        if self.axis == "step" and "step" in self.model_fields_set:
-            raise broken("step", self.step, "with axis=step every step is taken")
-        if self.axis == "layer" and not (self.layers and self.stage and self.reduce_layers is None):
-            raise broken("axis", self.axis, "needs layers and stage, and takes no reduce_layers")
-        return self
-
-
-class Monotone(OnAxis, AtLeast):
-    """The rank correlation with the axis has this direction and is at least so far from zero."""
-
-    check: Literal["monotone"]
-    direction: Literal["increasing", "decreasing"]
-
-
-class Slope(OnAxis):
-    """The slope of the medians along the axis is near a number."""
-
-    check: Literal["slope"]
-    scale: Literal["loglog", "semilogx", "linear"]
-    slope: float
-    absolute: Positive
-
-    @model_validator(mode="after")
-    def _scale_has_a_place_for_layers(self) -> "Slope":
-        if self.axis == "layer" and self.scale != "linear":
-            raise broken("scale", self.scale, "layers are counted, not measured; use linear")
-        return self
-
-
-class Boundary(OnSelection, Decided):
-    """Where the value crosses a threshold along `axis`, as a power of `against`."""
-
-    check: Literal["boundary"]
-    axis: Text
-    against: Text
-    threshold: Positive
-    slope: float
-    absolute: Positive
-
-    @model_validator(mode="after")
-    def _axes_differ(self) -> "Boundary":
-        for key in ("axis", "against"):
-            if getattr(self, key) in ("layer", "step"):
-                raise broken(key, getattr(self, key), "must be a replicated or swept value")
-        if self.axis == self.against:
-            raise broken("against", self.against, "has to differ from axis")
         return self
 
 

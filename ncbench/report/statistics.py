@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, rankdata
 
-__all__ = ["FEWEST", "crossing", "percentiles", "rank_correlation", "resampled", "wilson"]
+__all__ = ["FEWEST", "crossing", "crossings", "percentiles", "rank_correlation", "resampled", "wilson"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -68,16 +68,26 @@ def rank_correlation(x: Array, y: Array) -> Array:
 
 
 def crossing(x: Sequence[float], y: Sequence[float], threshold: float) -> float:
-    """The first place along ascending x > 0 where y passes the threshold, on a straight line in (log x, log y).
-
-    NaN where y stays on one side. Values of y below 1e-16 count as 1e-16.
+    """The first of `crossings`; NaN where y stays on one side.
 
     >>> round(crossing([1.0, 100.0], [1e-4, 1.0], 1e-2), 9)
     10.0
     """
+    return next(iter(crossings(x, y, threshold)), math.nan)
+
+
+def crossings(x: Sequence[float], y: Sequence[float], threshold: float) -> list[float]:
+    """The places along ascending x > 0 where y passes the threshold, on straight lines in (log x, log y).
+
+    Values of y below 1e-16 count as 1e-16.
+
+    >>> [round(place, 9) for place in crossings([1.0, 100.0, 1e4], [1e-4, 1.0, 1e-4], 1e-2)]
+    [10.0, 1000.0]
+    """
+    places = []
     across, up = np.log(np.asarray(x, dtype=float)), np.log(np.maximum(y, FLOOR)) - math.log(threshold)
     for place in range(len(up) - 1):
         low, high = up[place], up[place + 1]
         if (low < 0) != (high < 0):
-            return float(np.exp(across[place] + (across[place + 1] - across[place]) * low / (low - high)))
-    return math.nan
+            places.append(float(np.exp(across[place] + (across[place + 1] - across[place]) * low / (low - high))))
+    return places

@@ -44,7 +44,10 @@ def test_every_type_of_claim_has_a_function_that_judges_it():
 def test_every_check_has_a_smallest_claim():
     above = without(SHARE, "reference") | {"check": "share_above", "above": 1}
     between = without(SHARE, "reference") | {"check": "share_between", "between": [5, 6]}
-    smallest = [SHARE, above, between, VALUE, MONOTONE, SLOPE, BOUNDARY, ORDERING, COUNT, EQUAL]
+    levels = without(SHARE, "reference") | {"check": "share_at_levels", "levels": ["dnc"], "absolute": 1e-4}
+    levels |= {"stationary": 1e-6}
+    crossing = without(BOUNDARY, "against", "slope", "absolute") | {"check": "crossing", "value": 1.0, "tolerance": 0.1}
+    smallest = [SHARE, above, between, levels, crossing, VALUE, MONOTONE, SLOPE, BOUNDARY, ORDERING, COUNT, EQUAL]
     claims = parse_claims({f"claim_{place}": keys for place, keys in enumerate(smallest)})
     assert {claim.check for claim in claims.values()} == set(CHECKS)
 

@@ -12,17 +12,19 @@ from ncbench.claims.types import (
     Boundary,
     Claim,
     Count,
+    Crossing,
     EqualRanks,
     Monotone,
     Ordering,
     ShareAbove,
+    ShareAtLevels,
     ShareBelow,
     ShareBetween,
     Slope,
     Value,
 )
 from tests.helpers.planted import FAILS, HOLDS, UNDECIDED, Of, Planted, members, placed
-from tests.helpers.planted_trends import boundary, monotone, slope
+from tests.helpers.planted_trends import boundary, crossing, monotone, slope
 from tests.helpers.planted_world import World, less, more
 
 
@@ -88,6 +90,27 @@ def _between(claim: ShareBetween, world: World) -> Iterator[Planted]:
     yield from _hits(claim, world, good, bad)
     for name, side in (("all below", less(low)), ("all above", more(high))):
         yield Planted(name, FAILS, placed(claim.selection, _cycle([side]), good))
+
+
+def _at_levels(claim: ShareAtLevels, world: World) -> Iterator[Planted]:
+    """Losses at the levels in turn; those that miss are away from all of them, or still have a gradient."""
+    chosen, gradient = members(claim.selection, world)[0], claim.selection.model_copy(update={"measure": "grad_max"})
+
+    def level(i: int) -> float:
+        return world.line(claim.levels[i % len(claim.levels)], i)
+
+    def mixed(hits: set[int], moving: bool) -> Callable[[World], None]:
+        def plant(of: World) -> None:
+            near, far = 0.9 * claim.absolute, 2 * max(abs(level(i)) for i in chosen)
+            placed(claim.selection, lambda i: level(i) + near if i in hits or moving else far, level)(of)
+            still = less(claim.stationary)
+            falling = more(claim.stationary) if moving else still
+            placed(gradient, lambda i: still if i in hits else falling, lambda i: still)(of)
+
+        return plant
+
+    for moving in (False, True):
+        yield from _shares(claim, world, chosen, lambda hits, moving=moving: mixed(hits, moving))
 
 
 def _hits(claim: Any, world: World, good: Of, bad: Of) -> Iterator[Planted]:
@@ -156,6 +179,9 @@ def _value(claim: Value, world: World) -> Iterator[Planted]:
         *([("above", more(high))] if high is not None else []),
         *([("below", less(low))] if low is not None else []),
     ]
+    if claim.inside is not None:  # a share, of ones and zeros
+        assert high is None
+        inside, outside = [1.0], [("below", 0.0)]
     (good, *_) = inside
     for name, number in [("inside", value) for value in inside] + outside:
         outcome, other = (HOLDS, outside[0][1]) if name == "inside" else (FAILS, good)
@@ -243,5 +269,7 @@ _RECORDS: dict[type[Claim], Callable[[Any, World], Iterator[Planted]]] = {
     Monotone: monotone,
     Slope: slope,
     Boundary: boundary,
+    Crossing: crossing,
+    ShareAtLevels: _at_levels,
     Ordering: _ordering,
 }

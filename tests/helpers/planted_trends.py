@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ncbench.claims.types import Boundary, Monotone, Slope
+from ncbench.claims.types import Boundary, Crossing, Monotone, Slope
 from tests.helpers.planted import FAILS, HOLDS, NOT_HOLDS, UNDECIDED, Of, Planted, members, placed
 from tests.helpers.planted_world import STEPS, World
 from tests.helpers.run_folders import LAST
@@ -45,11 +45,15 @@ def monotone(claim: Monotone, world: World) -> Iterator[Planted]:
     def down(place: float, i: int) -> float:
         return 1 / (1 + rank(place))
 
+    if claim.inside is not None:  # 0 or 1: the upper half of the places, or the lower
+        assert places is not None
+        half = len(places) / 2
+        up, down = (lambda place, i: float(rank(place) >= half)), (lambda place, i: float(rank(place) < half))
     right, wrong = (up, down) if claim.direction == "increasing" else (down, up)
     yield Planted("in its direction", HOLDS, _along(claim, right, wrong))
     yield Planted("in the other direction", FAILS, _along(claim, wrong, right))
     yield Planted("constant", FAILS, _along(claim, lambda place, i: 1.0, right))
-    if not claim.relative_to_first:
+    if not claim.relative_to_first and claim.inside is None:
         yield Planted("by replica alone", NOT_HOLDS, _along(claim, lambda place, i: 1.0 + i * 7 % 5, right))
 
 
@@ -95,3 +99,26 @@ def boundary(claim: Boundary, world: World) -> Iterator[Planted]:
         if crosses(power) and not low <= power <= high:
             yield Planted(f"power {power:.3g}", FAILS, placed(claim.selection, law(power), law(claim.slope)))
     yield Planted("no crossing", UNDECIDED, placed(claim.selection, lambda i: claim.threshold / 9, law(claim.slope)))
+
+
+def crossing(claim: Crossing, world: World) -> Iterator[Planted]:
+    chosen = members(claim.selection, world)[0]
+    places = sorted({world.replicas[i][claim.axis] for i in chosen})
+
+    def law(at: float, power: float = 1.0) -> Of:
+        return lambda i: float(claim.threshold * (world.replicas[i][claim.axis] / at) ** power)
+
+    away = 10 * places[-1] / claim.value  # a crossing beyond the axis: none
+    near = claim.value * (1 + claim.tolerance / 2), claim.value * (1 - claim.tolerance / 2)
+    for at in (claim.value, *near):
+        for power in (1.0, -1.0):
+            yield Planted(f"at {at:.4g}", HOLDS, placed(claim.selection, law(at, power), law(claim.value * away)))
+    for at in (claim.value * (1 + 2 * claim.tolerance), claim.value * (1 - 2 * claim.tolerance), claim.value * away):
+        yield Planted(f"at {at:.4g}", FAILS, placed(claim.selection, law(at), law(claim.value)))
+
+    def twice(i: int) -> float:
+        middle = claim.value * (places[-1] / claim.value) ** 0.5
+        place = world.replicas[i][claim.axis]
+        return law(claim.value)(i) if place < middle else claim.threshold / 9
+
+    yield Planted("there and back", FAILS, placed(claim.selection, twice, law(claim.value)))

@@ -75,7 +75,9 @@ class World:
         """Records that make the selection find these values (replica -> value), at its own step or another."""
         at = self.step(selection) if step is None else step
         for replica, value in values.items():
-            over = getattr(selection, "relative_to", None)
+            over, inside = getattr(selection, "relative_to", None), getattr(selection, "inside", None)
+            if inside is not None:
+                value = sum(inside) / 2 if value > 0 else more(inside[1]) if replica % 2 else less(inside[0])
             wished = value * (self.line(over, replica) if over else 1.0)
             if selection.measure.startswith("line:"):
                 self.lines.setdefault(selection.measure.removeprefix("line:"), {})[replica] = wished

@@ -20,7 +20,8 @@ from ncbench.report.verdicts.decide import (
     shown,
 )
 from ncbench.report.verdicts.describe import describe
-from ncbench.report.verdicts.selection import NotEnoughDataError, Sample, within
+from ncbench.report.verdicts.layers import within
+from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
 __all__ = ["count", "equal_ranks", "ordering", "share_between", "share_beyond", "value"]
 

@@ -17,6 +17,7 @@ def describe(selection: Selection) -> str:
     name = f"sigma_{selection.index}/sigma_1" if selection.index else selection.measure
     name += f"/{selection.relative_to}" if selection.relative_to else ""
     name += "/first" if selection.relative_to_first else ""
+    name += f" in {selection.inside[0]:g} to {selection.inside[1]:g}" if selection.inside else ""
     places = [*selection.layers, *([selection.stage] if selection.stage else [])]
     places += [f"from {selection.source_layer}"] if selection.source_layer else []
     places += [] if selection.split == "train" else [selection.split]

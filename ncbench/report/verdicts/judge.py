@@ -21,14 +21,14 @@ from ncbench.claims.parse import near, parse_claims
 from ncbench.records.layers import natural_key
 from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES
-from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, trends
+from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, levels, trends
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 from ncbench.report.verdicts.settle import FAILS, HOLDS, UNDECIDED, Finding, Settled, settle
 
 __all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
-CHECKS = checks_of(checks, trends, boundary)
+CHECKS = checks_of(checks, trends, boundary, levels)
 # Overrides that change neither what is computed nor what is compared with the paper.
 _NO_CHANGE = (
     *("experiment", "hydra", "logger", "dataset.root", "dataset.download"),

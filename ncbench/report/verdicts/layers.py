@@ -1,8 +1,9 @@
-"""Which recorded rows the `layers` of a selection mean, in every run."""
+"""Which recorded rows the `layers` of a selection mean in every run, and how several become one value."""
 
 import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from ncbench.records.layers import COUNTED_WORDS, layer_key, layers_between, pat
 from ncbench.records.runs import read_yaml
 from ncbench.records.schema import CONFIG
 
-__all__ = ["NotEnoughDataError", "in_layers"]
+__all__ = ["NotEnoughDataError", "in_layers", "joined", "within"]
 
 
 class NotEnoughDataError(Exception):
@@ -62,3 +63,27 @@ def _depth(run: str, folder: Path) -> int:
     if not isinstance(depth, int):
         raise NotEnoughDataError(f"the {CONFIG} of run {run} does not contain model.depth")
     return depth
+
+
+def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:
+    """One value per group of `by`: the rows' maximum, minimum or mean; NaN where one of them is not finite."""
+    finite = frame.assign(value=frame["value"].where(np.isfinite(frame["value"])))
+    groups = finite.groupby(by, sort=True)["value"]
+    if how is None and len(frame) and groups.size().max() > 1:
+        raise NotEnoughDataError("several layers, stages or source layers are recorded where one was chosen")
+    values = groups.agg(how or "mean").where(groups.count() == groups.size())
+    return pd.DataFrame({"value": values, "parts": groups.size()}).reset_index()
+
+
+def within(
+    values: pd.Series, below: Any = None, above: Any = None, between: tuple[float, float] | None = None
+) -> pd.Series:
+    """Whether each value lies below, above or, ends included, between; False where it is not finite."""
+    met = pd.Series(np.isfinite(values), values.index)
+    if below is not None:
+        met &= values < below
+    if above is not None:
+        met &= values > above
+    if between is not None:
+        met &= (values >= between[0]) & (values <= between[1])
+    return met

@@ -12,9 +12,9 @@ from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_final, load_measures, load_references, load_spectra
 from ncbench.records.runs import frozen, load_replicas, load_run_info
 from ncbench.report.verdicts.describe import describe, describe_condition, describe_where
-from ncbench.report.verdicts.layers import NotEnoughDataError, in_layers
+from ncbench.report.verdicts.layers import NotEnoughDataError, in_layers, joined, within
 
-__all__ = ["NotEnoughDataError", "Sample", "within"]
+__all__ = ["NotEnoughDataError", "Sample"]
 
 REPLICA = ["run", "replica"]
 PLACE = [*REPLICA, "split", "layer", "stage", "source_layer"]
@@ -54,6 +54,9 @@ class Sample:
         table = self._theory(selection, chosen) if theory else self._recorded(selection, chosen, axis)
         if selection.relative_to is not None:
             table["value"] /= self.lines(selection.relative_to, table)
+        if selection.inside is not None:
+            met = within(table["value"], between=selection.inside)
+            table["value"] = met.astype(float).where(np.isfinite(table["value"]))
         if axis and "axis" not in table:
             table["axis"] = self.column(axis, table)
         return table
@@ -121,8 +124,8 @@ class Sample:
             raise NotEnoughDataError(f"{describe(selection)}: no value at the first step of run {lacking.iloc[0]}")
         return both.assign(value=both["value"] / both["start"])
 
-    def lines(self, name: str, table: pd.DataFrame) -> pd.Series:
-        """The theory line of that name of each row's replica."""
+    def lines(self, name: str, table: pd.DataFrame, required: bool = True) -> pd.Series:
+        """The theory line of that name of each row's replica; where none is `required` NaN for those without one."""
         references = load_references(self.runs)
         references = references[~references["measure"].isin(NO_LINES)]
         values: dict[tuple[str, int], float] = {}
@@ -133,7 +136,7 @@ class Sample:
         lines = pd.Series(
             [values.get(key, math.nan) for key in zip(table["run"], table["replica"], strict=True)], table.index
         )
-        if lines.isna().any():
+        if required and lines.isna().any():
             where = table.loc[lines.isna(), "run"].iloc[0]
             raise NotEnoughDataError(f"the theory line {name} has no value for replicas of run {where}")
         return lines
@@ -208,30 +211,6 @@ class Sample:
         first = frame[frame["index"] == 0].set_index(place)["singular_value"]
         chosen = frame[frame["index"] == index - 1].set_index(place)["singular_value"]
         return (chosen / first).rename("value").reset_index()
-
-
-def joined(frame: pd.DataFrame, by: list[str], how: str | None) -> pd.DataFrame:
-    """One value per group of `by`: the rows' maximum, minimum or mean; NaN where one of them is not finite."""
-    finite = frame.assign(value=frame["value"].where(np.isfinite(frame["value"])))
-    groups = finite.groupby(by, sort=True)["value"]
-    if how is None and len(frame) and groups.size().max() > 1:
-        raise NotEnoughDataError("several layers, stages or source layers are recorded where one was chosen")
-    values = groups.agg(how or "mean").where(groups.count() == groups.size())
-    return pd.DataFrame({"value": values, "parts": groups.size()}).reset_index()
-
-
-def within(
-    values: pd.Series, below: Any = None, above: Any = None, between: tuple[float, float] | None = None
-) -> pd.Series:
-    """Whether each value lies below, above or, ends included, between; False where it is not finite."""
-    met = pd.Series(np.isfinite(values), values.index)
-    if below is not None:
-        met &= values < below
-    if above is not None:
-        met &= values > above
-    if between is not None:
-        met &= (values >= between[0]) & (values <= between[1])
-    return met
 
 
 def _index(table: pd.DataFrame) -> pd.MultiIndex:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ncbench.report.verdicts import checks, selection, trends
+from ncbench.report.verdicts import checks, layers, selection, trends
 from ncbench.report.verdicts import decide as findings
 from ncbench.report.verdicts.judge import judge
 from tests.helpers.run_folders import write_values
@@ -78,10 +78,10 @@ def test_a_planted_bug_in_shares_is_seen(tmp_path, mutant):
     write_values(tmp_path / "run", {"loss": [0.1, NAN]}, {})
     sample = selection.Sample([tmp_path / "run"])
     table = sample.values(selection.Selection())
-    assert selection.within(table["value"], below=1).tolist() == [True, False]
-    lenient = mutant(selection, "(values >= between[0]) & (values <= between[1])", "(values > between[0])")
+    assert layers.within(table["value"], below=1).tolist() == [True, False]
+    lenient = mutant(layers, "(values >= between[0]) & (values <= between[1])", "(values > between[0])")
     assert not lenient.within(table["value"], between=(0.1, 0.1)).any()
-    assert selection.within(table["value"], between=(0.1, 0.1)).tolist() == [True, False]
+    assert layers.within(table["value"], between=(0.1, 0.1)).tolist() == [True, False]
     swapped = mutant(
         checks, 'within(table["value"], below=bound) if below', 'within(table["value"], above=bound) if below'
     )

@@ -57,6 +57,10 @@ FEATURES = [
         claim("slope", axis="layer", scale="linear", slope=1, absolute=0.5, measure="rank", layers="head", stage="pre"),
         {"seed": 8},
     ),
+    (claim("monotone", axis="weight_decay", direction="decreasing", relative_to="dnc", inside=[0.99, 1.01]), DECAYS),
+    (claim("value", statistic="mean", at_least=0.5, relative_to="dnc", inside=[0.99, 1.01]), SEEDS),
+    (claim("share_at_levels", levels=["dnc", "pairs"], absolute=1e-4, stationary=1e-6, by="estimate"), SEEDS),
+    (claim("crossing", relative_to="dnc", axis="weight_decay", threshold=1.0, value=3e-3, tolerance=0.02), DECAYS),
     (claim("ordering", smaller=TCV, larger=TCV | {"step": "first"}), SEEDS),
     (claim("ordering", smaller={"given": HALVES[0]}, larger={"given": HALVES[1]}), SEEDS),
     (
@@ -64,7 +68,7 @@ FEATURES = [
         DECAYS | {"seed": 8},
     ),
 ]
-SHARES = ("share_below", "share_above", "share_between", "equal_ranks", "monotone")
+SHARES = ("share_below", "share_above", "share_between", "share_at_levels", "equal_ranks", "monotone")
 
 
 @pytest.mark.parametrize(("stated", "replicate"), FEATURES, ids=lambda value: value.get("check", ""))
