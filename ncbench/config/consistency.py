@@ -1,5 +1,6 @@
 """The rules between the groups of a configuration: which model goes with which objective, schedule and optimiser."""
 
+import re
 from typing import TYPE_CHECKING
 
 from ncbench.config.data_and_model import FreeFeatures
@@ -13,8 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["check_consistency"]
 
 _OF_ALL = ("seed", "weight_decay", "init_scale")
-_OF_FREE_FEATURES = (*_OF_ALL, "decay", "feature_decay", "lr")
+_OF_FREE_FEATURES = (*_OF_ALL, "decay", "feature_decay", "lr", "start", "start_noise")
 _OF_PERCEPTRONS = (*_OF_ALL, "delta", "noise", "noise_ratio", "centroids")
+
+_STARTS = {("mse", "relu"): r"dnc|srg", ("ce", "linear"): r"dnc|pairs|polygon|triangular|\[[1-9]\d*(, ?[1-9]\d*)*\]"}
+_SOLUTIONS = (
+    "the solutions are those of loss=mse with activation=relu (dnc, srg) and of loss=ce with activation=linear (dnc, "
+    "pairs, polygon, triangular, or simplex blocks as a text, such as '[3, 2]')"
+)
 
 
 def check_consistency(config: "Config") -> None:
@@ -46,6 +53,8 @@ def _check_replicate(config: "Config") -> None:
             switches = all(isinstance(switch, bool) for switch in value)
             require(switches, key, list(value), "must be a list of false and true")
             continue
+        if axis == "start":
+            continue  # _check_starts has the rule
         require_decays(key, value)
         if axis in ("init_scale", "lr"):
             require(min(value) > 0, key, list(value), "must be numbers > 0")
@@ -91,10 +100,21 @@ def _check_pairs(config: "Config") -> None:
         raise ValueError(
             f"schedule.kind={schedule.KIND} does not go with model.kind={model.KIND}, which needs {needed}"
         )
-    if isinstance(model, FreeFeatures) and model.start is not None:
-        closed_form = objective.loss == "mse" and model.activation == "relu"
-        rule = "the solutions are those of loss=mse with activation=relu"
-        require(closed_form, "model.start", model.start, rule)
+    if isinstance(model, FreeFeatures):
+        _check_starts(config, model)
+
+
+def _check_starts(config: "Config", model: FreeFeatures) -> None:
+    """A start is a solution of the run's own loss and activation, and noise is added to one."""
+    several = config.replicate.get("start", [])
+    given = [] if model.start is None else [("model.start", model.start)]
+    for key, start in [*given, *(("replicate.start", start) for start in several)]:
+        known = _STARTS.get((config.objective.loss, model.activation), "")
+        require(isinstance(start, str) and re.fullmatch(known, start) is not None, key, start, _SOLUTIONS)
+    noise = "replicate.start_noise" if "start_noise" in config.replicate else "model.start_noise"
+    value = config.replicate.get("start_noise", model.start_noise)
+    alone = model.start is None and not several and value != 0
+    require(not alone, noise, value, "is added to a solution; set model.start or replicate.start too")
 
 
 def _check_perceptron(config: "Config") -> None:

@@ -182,18 +182,15 @@ class FreeFeatures(Model):
 
     # Standard deviation of random values: init_scale / sqrt(fan_in), or entry by entry init_scale whatever the width.
     init_rule: str = "fan_in"
-    start: str | None = None  # a solution of the theory (dnc, srg) instead of random values
-    start_noise: float = 0.0  # times the random values, added to it
+    start: str | None = None  # a solution of the theory instead of random values; its names are `consistency`'s
+    start_noise: float = 0.0  # added to it: times the random values (mse), or the root mean square entry of H_1 (ce)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         known = self.init_rule in ("fan_in", "entry")
         require(known, "model.init_rule", self.init_rule, "must be fan_in or entry")
-        require(self.start in (None, "dnc", "srg"), "model.start", self.start, "must be dnc, srg or null")
         finite = math.isfinite(self.start_noise) and self.start_noise >= 0
         require(finite, "model.start_noise", self.start_noise, "must be >= 0")
-        alone = self.start is None and self.start_noise > 0
-        require(not alone, "model.start_noise", self.start_noise, "is added to a solution; set model.start too")
 
 
 @dataclass(frozen=True)

@@ -101,14 +101,16 @@ def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dty
         dtype=dtype,
     )
     weight_decays = [decay.weights for decay in decays]
-    if isinstance(model, FreeFeatures) and model.start is not None:
+    if isinstance(model, FreeFeatures) and (model.start is not None or "start" in columns):
         start_at(
             network,
-            model.start,
+            columns.get("start", [model.start] * len(replicas)),
             data.labels,
+            loss=config.objective.loss,
+            seeds=columns["seed"],
             weight_decays=weight_decays,
             feature_decays=feature_decays,
-            noise=model.start_noise,
+            noises=columns.get("start_noise", [model.start_noise] * len(replicas)),
         )
     measure_steps = log_spaced(steps, config.measure.points)
     make: Any = instantiate({**config.objective.arguments(), "_partial_": True}, _convert_="all")

@@ -33,6 +33,7 @@ def stacks():
 LINES = [{"name": "exists", "measure": "noise", "_target_": "ncbench.theory.rank_collapse.noise_exists"}]
 ADAM, ADAMW = ({"_target_": f"torch.optim.{name}", "_partial_": True, "lr": 1e-3} for name in ("Adam", "AdamW"))
 LBFGS = {"_target_": "ncbench.models.replica.LBFGS", "_partial_": True, "lr": 1.0}
+LINEAR_CE = {"objective.loss": "ce", "model.activation": "linear"}
 WRONG = [
     # What only a perceptron has.
     ("dufm", {"schedule.stationary": 1e-8}, "schedule.stationary=1e-08: only stationary takes this key"),
@@ -78,6 +79,32 @@ WRONG = [
     ("dufm", {"objective.warm_decay": 1e-3}, "objective.warm_decay=0.001: only squared takes this key"),
     ("dufm", {"objective.delta": 0.5}, "objective.delta=0.5: only squared takes this key"),
     ("dufm", {"schedule.warm_steps": 5}, "schedule.warm_steps=5: only stationary takes this key"),
+    (
+        "perceptron",
+        {"replicate": {"start": ["dnc"]}},
+        "replicate=start: unknown axis, must be one of",
+    ),
+    # Starts.
+    ("dufm", {"model.start": "pairs"}, r"model.start=pairs: the solutions are those of loss=mse with .*\(dnc, srg\)"),
+    ("dufm", {"model.start": "dnc", "model.activation": "linear"}, "model.start=dnc: the solutions are those of loss"),
+    ("dufm", {**LINEAR_CE, "model.start": "srg"}, "model.start=srg: the solutions are those of loss=mse with"),
+    ("dufm", {**LINEAR_CE, "model.start": "[3, x]"}, r"model.start=\[3, x\]: .* simplex blocks as a text, such as '\["),
+    ("dufm", {**LINEAR_CE, "model.start": "[3, 0]"}, r"model.start=\[3, 0\]: the solutions are those of loss=mse"),
+    ("dufm", {**LINEAR_CE, "replicate": {"start": ["dnc", [6, 4]]}}, r"replicate.start=\[6, 4\]: the solutions are"),
+    ("dufm", {**LINEAR_CE, "replicate": {"start": ["dnc", None]}}, "replicate.start=None: the solutions are those"),
+    ("dufm", {"replicate": {"start": "dnc"}}, "replicate.start=dnc: must be a list"),
+    ("dufm", {"replicate": {"start": []}}, r"replicate.start=\[\]: must be a list"),
+    (
+        "dufm",
+        {"replicate": {"start_noise": [0.1]}},
+        r"replicate.start_noise=\[0.1\]: is added to a solution; set model",
+    ),
+    ("dufm", {"model.start_noise": 0.1}, "model.start_noise=0.1: is added to a solution; set model.start or"),
+    (
+        "dufm",
+        {"model.start": "dnc", "replicate": {"start_noise": [0.1, -0.1]}},
+        "replicate.start_noise=-0.1: must be a number >= 0",
+    ),
     # Groups that do not go together.
     (
         "dufm",
@@ -177,6 +204,18 @@ def test_one_line_per_mistake_with_stacks_of_perceptrons(stacks, kind, changes, 
 )
 def test_what_a_stack_of_perceptrons_may_have(stacks, changes):
     assert validate(changed(stacks["perceptron"], changes)).model.on_inputs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.start": "srg", "replicate": {"start": ["dnc", "srg"], "start_noise": [0, 0.1]}},
+        {**LINEAR_CE, "model.start": "[6,4]", "replicate": {"start_noise": [0.5, 1]}},
+        {**LINEAR_CE, "model.start_noise": 0.5, "replicate": {"start": ["pairs", "polygon", "triangular", "[10]"]}},
+    ],
+)
+def test_where_free_features_may_start(stacks, changes):
+    assert not validate(changed(stacks["dufm"], changes)).model.on_inputs
 
 
 @pytest.mark.parametrize(

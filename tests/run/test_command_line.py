@@ -69,7 +69,7 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
         (["+experiment=dufm_k10", "+replicate.decay=[1e-3,-1]"], "replicate.decay=-1: must be a number >= 0"),
         (["+experiment=dufm_k10", "+replicate.decay=[1]", "+replicate.weight_decay=[1]"], "sets the decay of every"),
         (["+experiment=dufm_k10", "+replicate.init_scale=[0]"], "replicate.init_scale=[0]: must be numbers > 0"),
-        (["+experiment=dufm_k10", "+model.start=polygon"], "model.start=polygon: must be dnc, srg or null"),
+        (["+experiment=dufm_k10", "+model.start=polygon"], "model.start=polygon: the solutions are those of loss=mse"),
         (["+experiment=dufm_k10", "+model.start=srg", "dataset.classes=4"], "dataset.classes must be at least 6"),
         (["+experiment=dufm_k10", "+model.start=srg", "+model.start_noise=-1"], "model.start_noise=-1.0: must be >= 0"),
         (["+experiment=dufm_k10", "+model.start=srg", "objective.loss=ce"], "model.start=srg: the solutions are those"),

@@ -1,51 +1,112 @@
 """Starting an ensemble at a solution that theory knows, with or without noise, instead of at random.
 
-What gradient descent does from there says whether the solution is a local minimum, a question that arXiv 2405.14468
-leaves open (its solutions and their closed forms: `ncbench.theory.dufm_mse`).
+What gradient descent does from there says whether the solution is a local minimum, and how wide its basin is:
+questions that arXiv 2405.14468 (MSE, ReLU; closed forms: `ncbench.theory.dufm_mse`) and arXiv 2410.23169
+(cross-entropy, linear; `ncbench.theory.dufm_ce`) leave open. Letters: K classes, L weight matrices, n samples of each.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ncbench.core import frames
 from ncbench.models.replica.dufm import DUFM
+from ncbench.theory.dufm_ce import balanced_factors, effective_decay, ray_optimum
 from ncbench.theory.dufm_mse import dnc_solution, srg_solution
 
-__all__ = ["SOLUTIONS", "start_at"]
+__all__ = ["SOLUTIONS", "logit_structure", "start_at"]
 
 SOLUTIONS: dict[str, Callable[..., Any]] = {"dnc": dnc_solution, "srg": srg_solution}
 
+Factors = tuple[Tensor, ...]  # rows of H_1, one per class (K, d); W_1 ... W_L
 
-@torch.no_grad()
+
 def start_at(
     network: DUFM,
-    start: str,
+    starts: Sequence[str],
     labels: Tensor,
     *,
+    loss: str,
+    seeds: Sequence[int],
     weight_decays: Sequence[Sequence[float]],
     feature_decays: Sequence[float],
-    noise: float,
+    noises: Sequence[float],
 ) -> None:
-    """Put every replica at a solution of its own decays, plus `noise` times the random values it was made with.
+    """Put every replica at a solution of its own decays, plus noise; all arguments hold one entry per replica.
 
-    p <- p_solution + noise p_random: the random values are those of the replica's seed and `init_scale`, so replicas
-    differ in their noise. `start` is dnc or srg; `weight_decays` holds L numbers per replica, `feature_decays` one.
-    Raises ValueError where the solution does not exist for these arguments or needs wider layers.
+    mse: `starts` are dnc or srg, and p <- p_solution + noise p_random with the random values that the network was made
+    with, those of the replica's seed and `init_scale`. ce: a name of `logit_structure`, at its best scale along the ray
+    (`ray_optimum`) and balanced over factors with uniform orthonormal frames; every entry gets noise s0 N(0, 1), s0 the
+    root mean square entry of the exact H_1. The replica's seed draws the frames first and the noise after them, so
+    that `noises` change no frame.
+
+    `weight_decays` holds L numbers per replica, `feature_decays` one. Raises ValueError where the solution does not
+    exist for these arguments, is no better than zero along the whole ray, or needs other widths.
     """
-    per_class = len(labels) // network.num_classes
-    solutions: dict[tuple[float, ...], tuple[Tensor, list[Tensor]]] = {}  # by the decays: replicas may share theirs
-    for replica, (lams, lam_H) in enumerate(zip(weight_decays, feature_decays, strict=True)):
-        key = (lam_H, *lams)
-        if key not in solutions:
-            H, Ws = SOLUTIONS[start](
-                network.num_classes, network.depth, per_class, lam_H, list(lams), width=network.weights[0].shape[2]
-            )
-            # Columns of the papers' H_1 are rows here, one for each class, repeated for its samples.
-            solutions[key] = H[:, ::per_class].T[labels], Ws
-        features, matrices = solutions[key]
-        for parameter, exact in zip((network.features.value, *network.weights), (features, *matrices), strict=True):
-            if exact.shape != parameter.shape[1:]:
+    of_mse, of_ce = cache(_mse_solution), cache(_ray_point)  # replicas may share theirs
+    K, L, width = network.num_classes, network.depth, network.weights[0].shape[2]
+    n = len(labels) // K
+    parameters = [parameter.detach() for parameter in (network.features.value, *network.weights)]
+    given = zip(starts, seeds, weight_decays, feature_decays, noises, strict=True)
+    for replica, (start, seed, lams, lam_H, noise) in enumerate(given):
+        generator = torch.Generator().manual_seed(seed)
+        if loss == "mse":
+            exact = of_mse(start, K, L, n, lam_H, tuple(lams), width)
+            added = [parameter[replica].double() for parameter in parameters]
+        else:
+            M = of_ce(start, K, L, float(effective_decay(list(lams), lam_H, n)))
+            H, Ws = balanced_factors(M, L, width, n, lam_H, list(lams), generator)
+            exact, rms = (H[:, ::n].T, *Ws), float(H.square().mean().sqrt())
+            added = [rms * torch.randn(p.shape[1:], generator=generator, dtype=torch.float64) for p in parameters]
+        # Columns of the papers' H_1 are rows here, one for each class, repeated for its samples.
+        for parameter, values, more in zip(parameters, (exact[0][labels], *exact[1:]), added, strict=True):
+            if values.shape != parameter.shape[1:]:
                 raise ValueError(f"start={start} needs a network whose widths are all equal")
-            parameter[replica] = exact + noise * parameter[replica].double()
+            parameter[replica] = values + noise * more
+
+
+def logit_structure(name: str, num_classes: int) -> Tensor:
+    """Class-mean logits (K, K) up to their scale: dnc, pairs, polygon, triangular, or simplex blocks such as "[3, 2]".
+
+    dnc is one block [K], pairs are blocks [2, 2, ...] with a last 1 for odd K; see `ncbench.core.frames`. Raises
+    ValueError for another name, or one that does not fit K.
+
+    >>> logit_structure("[2, 1]", 3).tolist()
+    [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    K = num_classes
+    if name == "dnc":
+        return frames.simplex_blocks([K])
+    if name == "pairs":
+        return frames.pair_blocks(K)
+    if name == "polygon":
+        return frames.polygon(K)
+    if name == "triangular":
+        vertices = next((r for r in range(3, K + 1) if r * (r - 1) == 2 * K), None)
+        if vertices is None:
+            raise ValueError(f"start=triangular needs r(r-1)/2 classes, such as 3, 6, 10 or 15, got {K}")
+        return frames.centred_triangular_gram(vertices)
+    if not name.startswith("["):
+        raise ValueError(f"start={name} must be dnc, pairs, polygon, triangular, or simplex blocks such as [3, 2]")
+    sizes = json.loads(name)
+    if sum(sizes) != K:
+        raise ValueError(f"start={name} must be blocks of all {K} classes, these have {sum(sizes)}")
+    return frames.simplex_blocks(sizes)
+
+
+def _ray_point(start: str, K: int, L: int, decay: float) -> Tensor:
+    """The logits of a structure at the scale of least loss."""
+    M = logit_structure(start, K)
+    scale, _ = ray_optimum(M, L, decay)
+    if scale == 0:
+        raise ValueError(f"start={start} is at no scale better than zero at the effective decay {decay:g}")
+    return scale * M
+
+
+def _mse_solution(start: str, K: int, L: int, n: int, lam_H: float, lams: tuple[float, ...], width: int) -> Factors:
+    H, Ws = SOLUTIONS[start](K, L, n, lam_H, list(lams), width=width)
+    return H[:, ::n].T, *Ws
