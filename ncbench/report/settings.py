@@ -184,14 +184,26 @@ def load_setting_references(dir: Dir, settings: list[Setting]) -> list[dict[str,
     ]
 
 
+def end_points(dir: Dir) -> pd.DataFrame:
+    """Where every replica with a loss ended: run, replica, setting, loss, gradient.
+
+    The loss is the last recorded one of the training data; the gradient is the largest entry of |gradient| at the end
+    (`grad_max`), NaN where it is not recorded.
+    """
+    frame = load_final(dir, measures=["loss", "grad_max"], layers=[WHOLE_NETWORK])
+    frame = with_setting(frame[frame["split"].isin(rows_of_split())], find_settings(dir)).astype({"run": str})
+    keys = ["run", "replica", "setting"]
+    tables = {
+        column: frame[frame["measure"] == measure][[*keys, "value"]].rename(columns={"value": column})
+        for column, measure in (("loss", "loss"), ("gradient", "grad_max"))
+    }
+    return tables["loss"].merge(tables["gradient"], on=keys, how="left")
+
+
 def loss_over_dnc(dir: Dir) -> pd.DataFrame:
     """Final loss over DNC loss of every replica of the runs that have a DNC line: run, replica, setting, value."""
-    settings = find_settings(dir)
-    lines = load_setting_references(dir, settings)
+    lines = load_setting_references(dir, find_settings(dir))
     dnc = pd.Series({code: values["dnc"] for code, values in enumerate(lines) if "dnc" in values}, dtype=float)
-    frame = load_final(dir)
-    of_loss = (frame["measure"] == "loss") & (frame["layer"] == WHOLE_NETWORK) & frame["split"].isin(rows_of_split())
-    frame = with_setting(frame[of_loss], settings)
+    frame = end_points(dir)
     frame = frame[frame["setting"].isin(dnc.index)]
-    table = frame[["run", "replica", "setting"]].assign(value=frame["value"] / frame["setting"].map(dnc))
-    return table.astype({"run": str})
+    return frame[["run", "replica", "setting"]].assign(value=frame["loss"] / frame["setting"].map(dnc))

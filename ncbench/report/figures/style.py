@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, Symmetri
 # Okabe and Ito's palette, distinguishable under the common colour-vision deficiencies.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 VERMILLION, PURPLE = "#D55E00", "#CC79A7"
+PALETTE = [BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY]
 REFERENCE_STYLES = [(VERMILLION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, (0, (5, 1, 1, 1, 1, 1)))]
 MARKERS = ["o", "s", "^", "D", "v", "P"]
 FLOOR = 1e-16  # below: rounding of float64, drawn at the floor so that exact zeros stay visible on log axes

@@ -101,7 +101,8 @@ CATALOGUE = (
         "dnc_share",
         "How often training finds a DNC solution",
         dnc_share,
-        "Share of the replicas whose final loss is that of deep neural collapse, and of those that end below it.",
+        "Share of the replicas whose final loss is that of deep neural collapse, and of those that end below it, with "
+        "bands of 95 %. Where a second quantity varies: the first share, a curve for each of its values.",
         optional=True,
     ),
     CatalogueFigure(

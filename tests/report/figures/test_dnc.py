@@ -1,4 +1,4 @@
-"""Figures of loss over DNC loss, of how often DNC is found, of class means: what is drawn is what was recorded."""
+"""Figures of loss over DNC loss and of class means: what is drawn is what was recorded."""
 
 import json
 
@@ -11,7 +11,6 @@ from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_means
 from ncbench.report.figures.means import arranged
 from ncbench.report.settings import find_settings
-from ncbench.report.statistics import wilson
 from tests.helpers.run_folders import write_values
 
 CURVE = {"r": [4.0, 5.0, 6.0], "ratio": [0.95, 0.82, 0.78]}
@@ -50,26 +49,6 @@ def test_loss_ratio_needs_a_curve(tmp_path):
         figure.loss_ratio(tmp_path)
 
 
-def test_share_of_dnc_with_wilson_intervals(sweep):
-    """At K = 6 two of four losses are within 1 % of 0.1 and one is below; at K = 10 one and three."""
-    (ax,) = figure.dnc_share(sweep).axes
-    reached, below = ax.containers
-    assert list(reached.lines[0].get_xdata()) == [6.0, 10.0]
-    assert list(reached.lines[0].get_ydata()) == [0.5, 0.25]
-    assert list(below.lines[0].get_ydata()) == [0.25, 0.75]
-    segments = reached.lines[2][0].get_segments()
-    assert segments[0][:, 1] == pytest.approx(wilson(2, 4))
-
-
-def test_share_needs_two_runs_with_a_dnc_line(tmp_path):
-    write(tmp_path / "a", 6, [0.1, 0.2])
-    with pytest.raises(figure.NoRecordsError, match="fewer than two runs"):
-        figure.dnc_share(tmp_path)
-    write_values(tmp_path / "a", {"loss": [0.1]}, [])
-    with pytest.raises(figure.NoRecordsError, match="no run with a DNC line"):
-        figure.dnc_share(tmp_path)
-
-
 def test_class_means_of_the_best_replica_as_neurons_by_classes(tmp_path):
     write_values(tmp_path / "a", {"loss": [0.2, 0.1]}, [])
     M = np.array([[0.0, 0.0, 3.0], [2.0, 0.0, 0.0]])  # two classes, three neurons of which the second is silent
@@ -99,14 +78,6 @@ def test_class_means_have_to_be_recorded(tmp_path):
     write_values(tmp_path / "a", {"loss": [0.2]}, [])
     with pytest.raises(figure.NoRecordsError, match="no class means recorded"):
         figure.means(tmp_path / "a")
-
-
-def test_share_of_dnc_is_drawn_against_one_value_only(tmp_path):
-    for job, (classes, depth) in enumerate([(6, 3), (6, 4), (10, 3), (10, 4)]):
-        swept = [{"classes": classes, "depth": depth}] * 2
-        write_values(tmp_path / str(job), {"loss": [0.1, 0.2]}, [], lines={"dnc": 0.1}, swept=swept)
-    with pytest.raises(figure.NoRecordsError, match="classes, depth vary; the share is drawn against one"):
-        figure.dnc_share(tmp_path)
 
 
 def test_settings_come_in_the_order_of_their_values_and_axes_that_never_meet_make_no_heat_map(tmp_path):

@@ -1,0 +1,71 @@
+"""An axis of swept numbers: logarithmic where they span much, with the numbers themselves as ticks."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+WIDE = 8  # numbers that span a larger factor stand on a logarithmic axis
+CLOSE = 0.055  # of the axis: ticks that are nearer to one another than this are left out
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether numbers are positive and span more than a factor of 8.
+
+    >>> is_wide([12, 64]), is_wide([2**-12, 2**-8]), is_wide([0, 100])
+    (False, True, False)
+    """
+    return min(values) > 0 and max(values) > WIDE * min(values)
+
+
+def number_axis(ax: Axes, values: Sequence[float]) -> None:
+    """The x axis of swept numbers; where they are powers of 2 below 1, as decays may be, the ticks are those powers."""
+    ordered = sorted(set(values))
+    places = np.array(ordered)
+    if is_wide(ordered):
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+        places = np.log(places)
+    elif not is_power_of_two(ordered):
+        return
+    places = (places - places[0]) / (places[-1] - places[0])
+    kept = [0]
+    for place in range(1, len(ordered)):
+        if places[place] - places[kept[-1]] >= CLOSE:
+            kept.append(place)
+    ticks = [ordered[place] for place in kept]
+    powers = is_power_of_two(ordered)
+    ax.set_xticks(ticks, [_power_of_two(tick) if powers else f"{tick:g}" for tick in ticks])
+
+
+def is_power_of_two(values: Sequence[float]) -> bool:
+    """Whether all numbers are powers of 2, some of them below 1.
+
+    >>> is_power_of_two([2**-12, 2**-8]), is_power_of_two([32, 64]), is_power_of_two([0.001, 0.002])
+    (True, False, False)
+    """
+    return min(values) > 0 and min(values) < 1 and all(math.frexp(value)[0] == 0.5 for value in values)
+
+
+def _power_of_two(value: float) -> str:
+    return f"$\\mathregular{{2^{{{math.frexp(value)[1] - 1}}}}}$"
+
+
+def jittered(number: float, count: int, values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """`count` places around a number of the axis, for dots that would lie on one another; the same every time.
+
+    They keep a fifth of the distance to the nearest other number, on the axis that `number_axis` makes of the values.
+    """
+    wide = is_wide(values)
+    places = np.log(values) if wide else np.asarray(values, dtype=float)
+    place = math.log(number) if wide else number
+    others = np.abs(places - place)
+    reach = 0.2 * float(min(others[others > 0], default=1.0))
+    shifted = place + reach * (2 * ((0.5 + GOLDEN * np.arange(count)) % 1) - 1)
+    moved: Any = np.exp(shifted) if wide else shifted
+    return np.asarray(moved, dtype=np.float64)
