@@ -105,7 +105,7 @@ def test_claims_are_a_mapping_of_names(claims, message):
     ("claim", "message"),
     [
         (SHARE | {"check": "shar_below"}, "claims.second.check=shar_below: unknown check (did you mean share_below?)"),
-        (without(SHARE, "check"), "claims.second.check: a value is needed; one of share_below, "),
+        (without(SHARE, "check"), "claims.second.check: a value is needed; one of monotone, "),
         (SHARE | {"at_least": 2}, "claims.second.at_least=2: must be in [0, 1]"),
         (SHARE | {"at_least": 1}, "claims.second.at_least=1: no interval lies at 1; use by: estimate, or less than 1"),
         (SHARE | {"at_least": True}, "claims.second.at_least=True: must be a number"),
