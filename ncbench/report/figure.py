@@ -9,6 +9,7 @@ from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
 from ncbench.report.figures.collapse import collapse
 from ncbench.report.figures.dnc_share import dnc_share
+from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
 from ncbench.report.figures.heatmap import heatmap
 from ncbench.report.figures.loss import loss
@@ -18,6 +19,7 @@ from ncbench.report.figures.measures import measures
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import rank
+from ncbench.report.figures.rank_over import rank_over
 from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import seed_range
 from ncbench.report.figures.size_scaling import size_scaling
@@ -33,6 +35,7 @@ __all__ = [
     "bounds",
     "collapse",
     "dnc_share",
+    "end_states",
     "gram",
     "gram_frames",
     "heatmap",
@@ -43,6 +46,7 @@ __all__ = [
     "phase_diagram",
     "predicted",
     "rank",
+    "rank_over",
     "robustness",
     "seed_range",
     "size_scaling",

@@ -26,6 +26,7 @@ __all__ = [
     "last_dnc1",
     "mean_over_layers",
     "num_classes",
+    "output_rows",
     "require_finite",
 ]
 
@@ -122,6 +123,13 @@ def head_depths(frame: pd.DataFrame) -> "pd.Series[float]":
     of_codes = np.array([np.nan if number is None else number for number in numbers])
     of_rows = pd.Series(of_codes[frame["layer"].cat.codes.to_numpy()], frame.index)
     return of_rows.groupby(frame["setting"]).transform("max")
+
+
+def output_rows(frame: pd.DataFrame, measure: str, stage: str = "pre") -> pd.DataFrame:
+    """Rows of a measure of head.L, the network's output, at its one stage `pre` (or of its `weight`)."""
+    numbers = {layer: head_number(str(layer)) for layer in frame["layer"].cat.categories}
+    last = frame["layer"].map(numbers).astype(float) == head_depths(frame)
+    return frame[last & (frame["measure"] == measure) & (frame["stage"] == stage)]
 
 
 def mean_over_layers(

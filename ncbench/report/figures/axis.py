@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,16 +55,19 @@ def _power_of_two(value: float) -> str:
     return f"$\\mathregular{{2^{{{math.frexp(value)[1] - 1}}}}}$"
 
 
-def jittered(number: float, count: int, values: Sequence[float]) -> npt.NDArray[np.float64]:
+def jittered(
+    number: float, count: int, values: Sequence[float], curve: int = 0, curves: int = 1
+) -> npt.NDArray[np.float64]:
     """`count` places around a number of the axis, for dots that would lie on one another; the same every time.
 
-    They keep a fifth of the distance to the nearest other number, on the axis that `number_axis` makes of the values.
+    They keep within a fifth of the distance to the nearest other number, on the axis that `number_axis` makes of the
+    values; each of several curves has a part of that room for itself.
     """
     wide = is_wide(values)
     places = np.log(values) if wide else np.asarray(values, dtype=float)
     place = math.log(number) if wide else number
     others = np.abs(places - place)
     reach = 0.2 * float(min(others[others > 0], default=1.0))
-    shifted = place + reach * (2 * ((0.5 + GOLDEN * np.arange(count)) % 1) - 1)
-    moved: Any = np.exp(shifted) if wide else shifted
-    return np.asarray(moved, dtype=np.float64)
+    spread = (curve + (0.5 + GOLDEN * np.arange(count)) % 1) / curves
+    shifted = place + reach * (2 * spread - 1)
+    return np.asarray(np.exp(shifted) if wide else shifted, dtype=np.float64)

@@ -14,6 +14,7 @@ from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
 from ncbench.report.figures.collapse import COLLAPSE, collapse
 from ncbench.report.figures.dnc_share import dnc_share
+from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
 from ncbench.report.figures.heatmap import heatmap
 from ncbench.report.figures.loss import loss
@@ -23,6 +24,7 @@ from ncbench.report.figures.measures import measures
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import OVER_TIME, rank
+from ncbench.report.figures.rank_over import rank_over
 from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import QUANTITIES, seed_range
 from ncbench.report.figures.size_scaling import size_scaling
@@ -56,6 +58,7 @@ class CatalogueFigure:
 
 
 OF_ENSEMBLES = "dead_layers"  # recorded of ensembles of fully connected networks
+WITH_GRADIENT = "grad_max"  # recorded of everything that trains in full batch
 CATALOGUE = (
     CatalogueFigure(
         "robustness",
@@ -104,6 +107,25 @@ CATALOGUE = (
         "Share of the replicas whose final loss is that of deep neural collapse, and of those that end below it, with "
         "bands of 95 %. Where a second quantity varies: the first share, a curve for each of its values.",
         optional=True,
+    ),
+    CatalogueFigure(
+        "end_states",
+        "Where training ends",
+        end_states,
+        "The final loss of every replica beside the losses of the known solutions. A replica has the colour of the "
+        "level that it ended at; hollow ones have not converged and may still fall, black crosses have converged "
+        "elsewhere.",
+        optional=True,
+        needs=WITH_GRADIENT,
+    ),
+    CatalogueFigure(
+        "rank_over",
+        "Rank of the logits at the end",
+        rank_over,
+        "Mean numerical rank of the mean logits over the replicas that have converged, a dot for each; hollow ones "
+        "have not converged, and their rank may still fall.",
+        optional=True,
+        needs=WITH_GRADIENT,
     ),
     CatalogueFigure(
         "heatmap",
