@@ -12,6 +12,7 @@ from ncbench.report.figures.dnc_share import dnc_share
 from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
 from ncbench.report.figures.heatmap import heatmap
+from ncbench.report.figures.logits import logits
 from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
@@ -39,6 +40,7 @@ __all__ = [
     "gram",
     "gram_frames",
     "heatmap",
+    "logits",
     "loss",
     "loss_ratio",
     "means",

@@ -17,6 +17,7 @@ from ncbench.report.figures.dnc_share import dnc_share
 from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
 from ncbench.report.figures.heatmap import heatmap
+from ncbench.report.figures.logits import logits
 from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
@@ -217,6 +218,15 @@ CATALOGUE = (
         "classes is a block of one value.",
         optional=True,
         measures=("gram_block",),
+    ),
+    CatalogueFigure(
+        "logits",
+        "Mean logits",
+        logits,
+        "Mean output for every class, of the replica with the lowest loss and of the one nearest to DNC; classes that "
+        "depend on one another are neighbours. Deep neural collapse has one value off the diagonal; a solution of low "
+        "rank has blocks, such as pairs of classes with opposite logits.",
+        optional=True,
     ),
     CatalogueFigure(
         "means",
