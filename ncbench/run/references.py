@@ -1,6 +1,7 @@
 """Theory lines: the closed forms that an experiment names, at the run's own K, L, n and decays."""
 
 import inspect
+import numbers
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -44,6 +45,9 @@ def evaluate_references(
                 except ValueError as error:
                     why = str(error)
             several = isinstance(result, Mapping)
+            if result is not None and not several and not isinstance(result, numbers.Real):
+                kind = type(result).__name__
+                raise ValueError(f"references.{reference['name']}: {function} returns a {kind}, no number or mapping")
             entries.append(
                 {
                     "name": reference["name"],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ncbench.theory.dufm_ce import (
     dimension_ratio,
@@ -18,10 +19,18 @@ from ncbench.theory.dufm_ce import (
     paper_fibre_dimension,
     relu_dnc_can_be_optimal,
     relu_low_rank,
+    relu_low_rank_loss,
     singular_value_bound,
     singular_value_count_bound,
     structures,
 )
+from ncbench.theory.dufm_ce.fibre import (
+    dnc_fibre_line,
+    pair_fibre_line,
+    paper_dnc_fibre_line,
+    paper_pair_fibre_line,
+)
+from ncbench.theory.dufm_ce.relu import dnc_bound_line, relu_low_rank_line
 
 
 def test_theorem_1_sign_map():
@@ -125,3 +134,25 @@ def test_a_planted_bug_in_the_theorems_is_caught(mutant, module, old, new):
     right = answers(module)
     assert tuple(map(float, right)) == pytest.approx(tuple(map(float, hand[module])), abs=6e-4)
     assert answers(bad) != right
+
+
+def test_lines_of_relu_networks():
+    """The DNC bound of Figure 6 and the network of Theorem 7's proof, at L = 3, width 70, n = 5, decay 2^-9."""
+    assert dnc_bound_line(10, 3, 5, 2**-9, 2**-9) == pytest.approx(0.14706077, abs=1e-8)
+    low_rank = relu_low_rank_line(10, 3, 5, 2**-9, [2**-9] * 3)
+    assert low_rank == pytest.approx(0.167825, abs=1e-6)  # above the bound: the theorem does not cover L = 3
+    # A naive twin: the explicit factors at the best scale, with ReLU.
+    scale, value = relu_low_rank_loss(10, 3, 2**-9 * 5**0.25)
+    assert low_rank == pytest.approx(value, rel=1e-12)
+    H, Ws = relu_low_rank(10, 3, scale, per_class=5, feature_decay=2**-9, weight_decays=2**-9)
+    Z = Ws[2] @ (Ws[1] @ (Ws[0] @ H).relu()).relu()
+    labels = torch.arange(10).repeat_interleave(5)
+    penalty = 2**-9 / 2 * sum(float(F.square().sum()) for F in (H, *Ws))
+    assert float(torch.nn.functional.cross_entropy(Z.mT, labels)) + penalty == pytest.approx(low_rank, abs=1e-9)
+
+
+def test_lines_of_both_counts_of_dimensions():
+    """K = 6, width 8, L = 2: 2 (5 x 8 - 15) = 50 and 2 (3 x 8 - 6) = 36; the paper counts 2 x 5 x 3 and 2 x 3 x 5."""
+    assert (dnc_fibre_line(6, 8, 2), pair_fibre_line(6, 8, 2)) == (50, 36)
+    assert (paper_dnc_fibre_line(6, 8, 2), paper_pair_fibre_line(6, 8, 2)) == (30, 30)
+    assert pair_fibre_line(5, 8, 2) == pair_fibre_line(6, 8, 2)  # rank 3 both

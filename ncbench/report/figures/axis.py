@@ -71,3 +71,16 @@ def jittered(
     spread = (curve + (0.5 + GOLDEN * np.arange(count)) % 1) / curves
     shifted = place + reach * (2 * spread - 1)
     return np.asarray(np.exp(shifted) if wide else shifted, dtype=np.float64)
+
+
+def edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Borders of cells around ascending positive values: geometric means, and as far again at the ends.
+
+    >>> edges(np.array([1.0, 4.0])).tolist(), edges(np.array([2.0])).tolist()
+    ([0.5, 2.0, 8.0], [1.0, 4.0])
+    """
+    logs = np.log2(values)
+    middle = (logs[1:] + logs[:-1]) / 2 if len(logs) > 1 else logs + 1
+    first = 2 * logs[0] - middle[0]
+    found = [first, middle] if len(logs) == 1 else [first, *middle, 2 * logs[-1] - middle[-1]]
+    return np.asarray(np.exp2(np.hstack(found)), dtype=np.float64)

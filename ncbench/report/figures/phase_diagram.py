@@ -15,8 +15,9 @@ from matplotlib.patheffects import withStroke
 from ncbench.records.load import load_final, load_references, load_replicas, load_run_info
 from ncbench.records.runs import Dir, frozen
 from ncbench.report.figures import style
+from ncbench.report.figures.axis import edges
 from ncbench.report.figures.labels import formulas_of, line_label, wrapped
-from ncbench.report.figures.style import Plot, Values, panels, styled
+from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import NoRecordsError
 from ncbench.report.settings import describe, known_values, varying_names
 from ncbench.report.statistics import crossing
@@ -131,7 +132,7 @@ def _cells(ax: Axes, medians: pd.DataFrame) -> Any:
     for column in ("noise", "noise_ratio"):
         table = medians.dropna(subset=column).pivot(index=column, columns="weight_decay", values="value")
         if table.size == len(medians) and min(table.shape) > 1:
-            x, y = _edges(table.columns.to_numpy(dtype=float)), _edges(table.index.to_numpy(dtype=float))
+            x, y = (edges(np.asarray(axis, dtype=float)) for axis in (table.columns, table.index))
             X, Y = np.meshgrid(x, y)
             tails = np.ma.masked_invalid(np.maximum(table.to_numpy(dtype=float), LOWEST))
             Y = Y * np.sqrt(X) if column == "noise_ratio" else Y
@@ -140,14 +141,6 @@ def _cells(ax: Axes, medians: pd.DataFrame) -> Any:
     ax.scatter(dead["weight_decay"], dead["noise"], color=DEAD, marker="s", s=55)
     colours = known["value"].clip(LOWEST)
     return ax.scatter(known["weight_decay"], known["noise"], c=colours, marker="s", s=55, norm=SCALE, cmap=COLOURS)
-
-
-def _edges(values: Values) -> Values:
-    """Borders of cells around ascending values: geometric means, and as far again at the ends."""
-    logs = np.log(values)
-    middle = (logs[1:] + logs[:-1]) / 2
-    edges: Values = np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
-    return edges
 
 
 def _crossings(ax: Axes, medians: pd.DataFrame) -> None:

@@ -28,6 +28,7 @@ from ncbench.report.figures.rank import OVER_TIME, rank
 from ncbench.report.figures.rank_over import rank_over
 from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import QUANTITIES, seed_range
+from ncbench.report.figures.sign_map import sign_map
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
@@ -125,6 +126,16 @@ CATALOGUE = (
         rank_over,
         "Mean numerical rank of the mean logits over the replicas that have converged, a dot for each; hollow ones "
         "have not converged, and their rank may still fall.",
+        optional=True,
+        needs=WITH_GRADIENT,
+    ),
+    CatalogueFigure(
+        "sign_map",
+        "Where low rank beats DNC",
+        sign_map,
+        "The best loss that training reached at a rank below K - 1, compared with the loss of DNC, for "
+        "each number of classes K, depth L and decay. Diamonds: the decay at which the two are equal, between two "
+        "neighbours of the grid.",
         optional=True,
         needs=WITH_GRADIENT,
     ),

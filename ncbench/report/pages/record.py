@@ -48,6 +48,10 @@ DRAWN = {  # the measures that a figure draws, where they are more than the clai
     "phase_diagram": {"tail"},
     "gram": {"rank", "dnc1"},
     "blocks": {"gram_block"},
+    "end_states": {"grad_max"},
+    "rank_over": {"rank", "grad_max"},
+    "sign_map": {"rank", "grad_max"},
+    "logits": {"rank"},
 }
 OVER_STEPS = {"loss": {"loss"}, "seed_range": {"loss", "tcv_relative"}, "collapse": {"dnc1"}}
 MOST_STEPS = 20

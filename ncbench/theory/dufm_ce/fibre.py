@@ -10,7 +10,16 @@ from collections.abc import Sequence
 
 from ncbench.theory.arguments import at_least
 
-__all__ = ["dimension_ratio", "fibre_dimension", "paper_dimension_ratio", "paper_fibre_dimension"]
+__all__ = [
+    "dimension_ratio",
+    "dnc_fibre_line",
+    "fibre_dimension",
+    "pair_fibre_line",
+    "paper_dimension_ratio",
+    "paper_dnc_fibre_line",
+    "paper_fibre_dimension",
+    "paper_pair_fibre_line",
+]
 
 
 def fibre_dimension(rank: int, width: int | Sequence[int], depth: int) -> int:
@@ -44,6 +53,26 @@ def dimension_ratio(num_classes: int, rank: int, width: int) -> float:
 def paper_dimension_ratio(num_classes: int, rank: int, width: int) -> float:
     """The paper's R(d), (K-1)(d-K+1) / (r (d-r)) for a structure of equal singular values: below 1 for small d."""
     return paper_fibre_dimension(num_classes - 1, width, 1) / paper_fibre_dimension(rank, width, 1)
+
+
+def dnc_fibre_line(num_classes: int, width: int, depth: int) -> int:
+    """`fibre_dimension` of DNC, of rank K - 1: a line for the nullity of the Hessian there."""
+    return fibre_dimension(num_classes - 1, width, depth)
+
+
+def pair_fibre_line(num_classes: int, width: int, depth: int) -> int:
+    """`fibre_dimension` of the pair blocks, of rank K/2 rounded up."""
+    return fibre_dimension((num_classes + 1) // 2, width, depth)
+
+
+def paper_dnc_fibre_line(num_classes: int, width: int, depth: int) -> int:
+    """`paper_fibre_dimension` of DNC."""
+    return paper_fibre_dimension(num_classes - 1, width, depth)
+
+
+def paper_pair_fibre_line(num_classes: int, width: int, depth: int) -> int:
+    """`paper_fibre_dimension` of the pair blocks."""
+    return paper_fibre_dimension((num_classes + 1) // 2, width, depth)
 
 
 def _widths(rank: int, width: int | Sequence[int], depth: int) -> list[int]:

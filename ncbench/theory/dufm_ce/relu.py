@@ -35,6 +35,5 @@ def relu_low_rank_line(
     num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays
 ) -> float:
     """`relu_low_rank_loss` at the n and the decays of the run: a loss that a ReLU network attains."""
-    return relu_low_rank_loss(
-        num_classes, depth, float(effective_decay(weight_decays, feature_decay, per_class, depth))
-    )
+    lam = float(effective_decay(weight_decays, feature_decay, per_class, depth))
+    return relu_low_rank_loss(num_classes, depth, lam)[1]
