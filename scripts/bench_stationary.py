@@ -1,6 +1,6 @@
 """Training to stationarity: the 8 x 8 grid of fig1_blobs_quick as one ensemble, against scipy's L-BFGS one by one.
 
-ours      `PerceptronLBFGS` on all 64 networks at once, on every core
+ours      `EnsembleLBFGS` on all 64 networks at once, on every core
 autograd  scipy.optimize.minimize(method="L-BFGS-B") on one network after the other in this process, the gradient by
           torch.autograd: what one writes without ncbench. One thread, which is faster here than two
 by hand   the same with the ensemble's own hand-written gradient of one network: what is left is scipy's own share
@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS, SquaredError
+from ncbench.models.replica import LBFGS, EnsembleLBFGS, Layout, LBFGSState, Perceptron, SquaredError
 from ncbench.run.build import build
 from ncbench.run.compose import compose_jobs
 
@@ -105,8 +106,8 @@ def ours(grid: Grid, tolerance: float, evaluations: int) -> Outcome:
     """All networks in one minimisation."""
     state = LBFGSState(len(grid.start), grid.layout.size, MEMORY, grid.start.dtype)
     state.restart(grid.start)
-    problem = (grid.network, grid.layout, grid.inputs, grid.targets, grid.decays)
-    engine = PerceptronLBFGS(*problem, state, LBFGS(memory=MEMORY), tolerance)
+    problem_of = partial(SquaredError, grid.network, grid.layout, grid.inputs, grid.targets, grid.decays)
+    engine = EnsembleLBFGS(problem_of, grid.inputs.shape[1], state, LBFGS(memory=MEMORY), tolerance)
     begin, cpu = time.perf_counter(), time.process_time()
     engine.advance(evaluations)
     took = time.perf_counter() - begin, time.process_time() - cpu

@@ -89,8 +89,11 @@ def _check_width(config: "Config") -> None:
 def _check_pairs(config: "Config") -> None:
     """A kind of model has its kind of objective and of schedule."""
     model, objective, schedule = config.model, config.objective, config.schedule
-    only_with("model=perceptron", model.on_inputs or not config.optimizer.line_search, "optimizer", "lbfgs")
-    only_with("model=perceptron", model.on_inputs or not schedule.on_inputs, "schedule.kind", schedule.KIND)
+    only_with("model=dufm or perceptron", model.full_batch or not config.optimizer.line_search, "optimizer", "lbfgs")
+    if isinstance(schedule, Stationary):
+        for key in ("warm_steps", "annealing"):
+            value = getattr(schedule, key)
+            only_with("model=perceptron", model.on_inputs or value is None, f"schedule.{key}", value)
     only_with("model=perceptron", model.on_inputs or not config.measure.kmeans, "measure.kmeans", config.measure.kmeans)
     rule = f"is not what model.kind={model.KIND} is trained for, which is objective.kind={model.OBJECTIVE}"
     if objective.KIND != model.OBJECTIVE:
@@ -101,6 +104,9 @@ def _check_pairs(config: "Config") -> None:
             f"schedule.kind={schedule.KIND} does not go with model.kind={model.KIND}, which needs {needed}"
         )
     if isinstance(model, FreeFeatures):
+        tolerance = schedule.tolerance if isinstance(schedule, FullBatch) and config.optimizer.line_search else None
+        rule = "L-BFGS stops at schedule.stationary instead (schedule=stationary)"
+        require(tolerance is None, "schedule.tolerance", tolerance, rule)
         _check_starts(config, model)
 
 

@@ -17,7 +17,6 @@ class Schedule(Group):
     """How long and how fast: gradient steps of a full-batch problem, or a torch scheduler stepped once per epoch."""
 
     full_batch: ClassVar[bool] = False
-    on_inputs: ClassVar[bool] = False  # only of fully connected networks on the data
 
     @property
     def gradient_steps(self) -> int | None:
@@ -90,11 +89,10 @@ class FullBatch(Schedule):
 
 @dataclass(frozen=True)
 class Stationary(Schedule):
-    """Of perceptrons: until the gradient vanishes, with a first decay of its own, or with a rate that falls to 0."""
+    """Until the gradient vanishes; of perceptrons also with a first decay of its own, or a rate that falls to 0."""
 
     KIND: ClassVar[str] = "stationary"
     full_batch: ClassVar[bool] = True
-    on_inputs: ClassVar[bool] = True
 
     steps: int = MISSING
     stationary: float | None = None  # a replica stops at max |gradient| <= this

@@ -121,6 +121,7 @@ def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dty
         steps=steps,
         measure_steps=measure_steps,
         tolerance=getattr(config.schedule, "tolerance", None),
+        stationary=getattr(config.schedule, "stationary", None),
         weight_decays=weight_decays,
         feature_decays=feature_decays,
         rates=columns.get("lr"),

@@ -1,7 +1,8 @@
-"""Full-batch gradient descent on an ensemble of models with free features."""
+"""Full-batch training of an ensemble of models with free features: by gradient steps, or to stationarity by L-BFGS."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,23 +10,34 @@ from torch import Tensor
 from typing_extensions import override
 
 from ncbench.measure import Measurement
-from ncbench.models.replica import DUFM, FullBatchDescent, FullBatchGradient
+from ncbench.models.replica import (
+    DUFM,
+    DUFMLayout,
+    DUFMObjective,
+    EnsembleLBFGS,
+    FullBatchDescent,
+    FullBatchGradient,
+    LBFGSState,
+    lbfgs_settings,
+)
+from ncbench.models.replica.optim.lbfgs_state import CONVERGED
 from ncbench.training.blocks import BlockModule
 from ncbench.training.objectives import Decayed, PaperObjective
-from ncbench.training.replica_states import ReplicaStates
+from ncbench.training.replica_states import NOTHING, ReplicaStates
 
 __all__ = ["FullBatchModule"]
 
 
 class FullBatchModule(BlockModule):
-    """Minimises fit + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H_1||^2 for R networks at once by gradient descent.
+    """Minimises fit + sum_l lam_l/2 ||W_l||^2 + lam_H/2 ||H_1||^2 for R networks at once.
 
     `weight_decays` (R, L) are one number per replica and matrix, `feature_decays` and `rates` (R) one per replica;
-    without `rates` all have the optimiser's. `measure_steps` are the steps at which a block has to end, `tolerance` the
-    relative norm of the gradient at which a replica stops (None: it does not).
+    without `rates` all have the optimiser's. `measure_steps` are the steps at which a block has to end. A replica
+    stops where ||gradient|| <= `tolerance` max(1, ||parameters||), or max |gradient| <= `stationary`; None: nowhere.
 
-    torch.optim.SGD is read for its rate and momentum and its steps are taken by `FullBatchDescent`, which leaves its
-    state as torch would; every other optimiser takes its own steps.
+    `optimizer` makes an `LBFGS`, whose steps are evaluations of the gradient and which looks for `stationary` after
+    each, or a torch optimiser. torch.optim.SGD is read for its rate and momentum and its steps are taken by
+    `FullBatchDescent`, which leaves its state as torch would; every other torch optimiser takes its own steps.
     """
 
     def __init__(
@@ -36,17 +48,18 @@ class FullBatchModule(BlockModule):
         feature_decays: Sequence[float],
         network: DUFM,
         labels: Tensor,
-        optimizer: Callable[[Iterable[Tensor]], torch.optim.Optimizer],
+        optimizer: Callable[..., Any],
         steps: int,
         measure_steps: Sequence[int] = (0,),
         rates: Sequence[float] | None = None,
         tolerance: float | None = None,
+        stationary: float | None = None,
     ) -> None:
         super().__init__(steps, measure_steps)
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
         self.weight_decays = torch.tensor(weight_decays, dtype=torch.float64).reshape(network.replicas, network.depth)
         self.feature_decays = torch.tensor(feature_decays, dtype=torch.float64).reshape(network.replicas)
-        self.rates = None if rates is None else list(rates)
+        self.rates, self.stationary = None if rates is None else list(rates), stationary
         self.register_buffer("labels", labels, persistent=False)
         self.states = ReplicaStates(network.replicas, tolerance)
         decayed = [
@@ -56,10 +69,18 @@ class FullBatchModule(BlockModule):
         self.objective = PaperObjective(loss, decayed, self.feature_decays, len(labels))
         self.descent: FullBatchDescent | None = None
         self.gradient: FullBatchGradient | None = None
+        self.layout = DUFMLayout(network)
+        self.lbfgs: LBFGSState | None = None
+        settings = lbfgs_settings(optimizer)
+        if settings is not None:
+            dtype = network.features.value.dtype
+            self.lbfgs = LBFGSState(network.replicas, self.layout.size, settings.memory, dtype)
 
     @override
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = self.make_optimizer(self.network.parameters())
+    def configure_optimizers(self) -> torch.optim.Optimizer | None:
+        if self.lbfgs is not None:
+            return None
+        optimizer: torch.optim.Optimizer = self.make_optimizer(self.network.parameters())
         if self.rates is not None and not _is_heavy_ball(optimizer):
             raise ValueError(
                 f"lr={self.rates} needs torch.optim.SGD without nesterov, as no other optimiser here has several rates"
@@ -69,6 +90,10 @@ class FullBatchModule(BlockModule):
     @override
     def on_train_start(self) -> None:
         assert isinstance(self.labels, Tensor)
+        if self.lbfgs is not None:
+            if int(self.gd_step) == 0:
+                self.lbfgs.restart(self.layout.gather(self.network))
+            return
         optimizer = self.raw_optimizer()
         group = optimizer.param_groups[0]
         rates = torch.tensor(self.rates or [group["lr"]] * self.network.replicas, dtype=torch.float64)
@@ -88,11 +113,14 @@ class FullBatchModule(BlockModule):
 
     @override
     def on_train_end(self) -> None:
-        assert self.descent is not None
-        torch.set_num_threads(self.descent.threads)
+        if self.descent is not None:
+            torch.set_num_threads(self.descent.threads)
 
     @override
     def train_block(self, done: int, end: int) -> None:
+        if self.lbfgs is not None:
+            self._lbfgs_block(self.lbfgs, done, end)
+            return
         parameters = [self.network.features.value, *self.network.weights]
         before = [(x, x.detach().clone()) for x in (*parameters, *self._optimizer_state())]
         self._advance(end - done)
@@ -104,9 +132,30 @@ class FullBatchModule(BlockModule):
             assert self.descent is not None
             everyone = torch.arange(self.network.replicas, device=self.device)
             self.states.check(self.descent.norms(everyone), end)
+            if self.stationary is not None:
+                small = self._largest_gradients() <= self.stationary
+                self.states.mark(small & self.states.running, "converged", end)
+
+    def _lbfgs_block(self, state: LBFGSState, done: int, end: int) -> None:
+        decays = torch.cat([self.feature_decays[:, None], self.weight_decays], 1)
+        assert isinstance(self.labels, Tensor)
+        problem_of = partial(DUFMObjective, self.network, self.layout, self.labels, decays, self.loss_name)
+        samples, tolerance = len(self.labels), self.stationary or 0.0
+        EnsembleLBFGS(problem_of, samples, state, self.make_optimizer(), tolerance).advance(end - done)
+        self.layout.scatter(state.get_buffer("x"), self.network)
+        # What is stationary without outputs has arrived at zero: it is dead, as under gradient descent.
+        with torch.no_grad():
+            outputs = self.network(torch.arange(samples, device=self.device))
+        silent = torch.linalg.vector_norm(outputs, dim=(1, 2)) <= NOTHING
+        self.states.mark(silent & (state.get_buffer("code") == CONVERGED) & self.states.running, "dead", end)
+        self.states.check_minimised(state.get_buffer("code"), end)
 
     def further_measures(self, measurement: Measurement) -> Measurement:
         """grad_max: the largest entry of |gradient of the objective| of each replica, in float64."""
+        return Measurement(values={("train", "", "", "grad_max"): self._largest_gradients().cpu()})
+
+    def _largest_gradients(self) -> Tensor:
+        """(R,) in float64."""
         twin = copy.deepcopy(self.network).double()
         assert isinstance(self.labels, Tensor)
         gradient = FullBatchGradient(
@@ -117,8 +166,7 @@ class FullBatchModule(BlockModule):
             feature_decays=self.feature_decays,
         )
         gradient()
-        largest = torch.stack([g.abs().amax((1, 2)) for g in gradient.grads]).amax(0)
-        return Measurement(values={("train", "", "", "grad_max"): largest.cpu()})
+        return torch.stack([g.abs().amax((1, 2)) for g in gradient.grads]).amax(0)
 
     def _advance(self, steps: int) -> None:
         assert self.descent is not None

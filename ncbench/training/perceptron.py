@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from ncbench.data import PointSet
 from ncbench.measure import Measurement
-from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS, SquaredError
-from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
+from ncbench.models.replica import EnsembleLBFGS, Layout, LBFGSState, Perceptron, SquaredError, lbfgs_settings
+from ncbench.models.replica.optim.lbfgs_state import RUNNING, STALLED
 from ncbench.training.blocks import BlockModule
 from ncbench.training.ensemble_measures import EnsembleMeasures
 from ncbench.training.objectives import Decayed, SquaredObjective
@@ -76,8 +76,8 @@ class PerceptronModule(BlockModule):
         self.measures = EnsembleMeasures(network, points, self.decays, matched_pairs=matched_pairs, kmeans=kmeans)
         self.layout = Layout(network)
         self.lbfgs: LBFGSState | None = None
-        if isinstance(optimizer, partial) and optimizer.func is LBFGS:
-            settings: LBFGS = optimizer()
+        settings = lbfgs_settings(optimizer)
+        if settings is not None:
             self.lbfgs = LBFGSState(R, self.layout.size, settings.memory, network.weights[0].dtype)
         self.flat = [torch.empty(0)]  # in a list: it is no parameter of the module, whose own are the network's
 
@@ -116,20 +116,12 @@ class PerceptronModule(BlockModule):
 
     def _lbfgs_block(self, decays: Tensor, done: int, end: int) -> None:
         assert self.lbfgs is not None
-        engine = PerceptronLBFGS(
-            self.network,
-            self.layout,
-            self.points.inputs,
-            self.points.targets,
-            decays,
-            self.lbfgs,
-            self.make_optimizer(),
-            self.stationary or 0.0,
-        )
-        engine.advance(end - done)
+        points = self.points
+        problem_of = partial(SquaredError, self.network, self.layout, points.inputs, points.targets, decays)
+        samples, tolerance = points.inputs.shape[1], self.stationary or 0.0
+        EnsembleLBFGS(problem_of, samples, self.lbfgs, self.make_optimizer(), tolerance).advance(end - done)
         self.layout.scatter(self.lbfgs.get_buffer("x"), self.network)
-        for code, name in ((CONVERGED, "converged"), (STALLED, "stalled")):
-            self.states.mark((self.lbfgs.get_buffer("code") == code) & self.states.running, name, end)
+        self.states.check_minimised(self.lbfgs.get_buffer("code"), end)
 
     def _gradient_block(self, decays: Tensor, done: int, end: int) -> None:
         """Steps of a torch optimiser on all replicas; those that stand still are put back afterwards."""

@@ -2,8 +2,9 @@
 
     diverged   a parameter is not finite, or ||parameters|| > 1e6: the replica keeps its values of the block's start
     dead       the outputs are zero on every sample and the gradient of the fit is nothing beside the decay's, at two
-               checks in a row: what is left is the decay to zero (the trivial solution, loss 1/2 for mse)
-    converged  ||gradient|| <= tolerance max(1, ||parameters||), where the run asks for a tolerance; of perceptrons
+               checks in a row: what is left is the decay to zero (the trivial solution, loss 1/2 for mse); of free
+               features also what is stationary with outputs of zero
+    converged  ||gradient|| <= tolerance max(1, ||parameters||), where the run asks for a tolerance, or
                max |gradient| <= schedule.stationary
     stalled    L-BFGS found no lower value along the gradient itself, above that tolerance: not stationary
 
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ncbench.models.replica.optim.lbfgs_state import CONVERGED, STALLED
 
 __all__ = ["ReplicaStates"]
 
@@ -66,6 +69,11 @@ class ReplicaStates(nn.Module):
         if self.tolerance is not None:
             small = total <= self.tolerance * parameters.clamp_min(1.0)
             self.mark(small & self.running & ~silent, "converged", step)
+
+    def check_minimised(self, code: Tensor, step: int) -> None:
+        """Mark running replicas as converged or stalled as the codes of an `LBFGSState` say, (R,)."""
+        for ended, name in ((CONVERGED, "converged"), (STALLED, "stalled")):
+            self.mark((code == ended) & self.running, name, step)
 
     def wake(self) -> None:
         """Let the replicas that had converged or stalled run again: the objective has changed."""

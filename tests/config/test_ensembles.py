@@ -34,15 +34,20 @@ LINES = [{"name": "exists", "measure": "noise", "_target_": "ncbench.theory.rank
 ADAM, ADAMW = ({"_target_": f"torch.optim.{name}", "_partial_": True, "lr": 1e-3} for name in ("Adam", "AdamW"))
 LBFGS = {"_target_": "ncbench.models.replica.LBFGS", "_partial_": True, "lr": 1.0}
 LINEAR_CE = {"objective.loss": "ce", "model.activation": "linear"}
+TO_STATIONARITY = {"optimizer": LBFGS, "schedule": {"kind": "stationary", "steps": 9, "stationary": 1e-9}}
 WRONG = [
     # What only a perceptron has.
     ("dufm", {"schedule.stationary": 1e-8}, "schedule.stationary=1e-08: only stationary takes this key"),
     ("dufm", {"schedule.annealing": "cosine"}, "schedule.annealing=cosine: only stationary takes this key"),
     ("dufm", {"objective.loss": "squared"}, "objective.loss=squared: must be mse or ce"),
-    ("dufm", {"optimizer": LBFGS}, "optimizer=lbfgs is only available with model=perceptron"),
+    (
+        "dufm",
+        {"optimizer": LBFGS, "schedule.tolerance": 1e-6},
+        "schedule.tolerance=1e-06: L-BFGS stops at schedule.stationary instead",
+    ),
     ("dufm", {"measure.kmeans": True}, "measure.kmeans=True is only available with model=perceptron"),
     ("dufm", {"model.activation": "tanh"}, "model.activation=tanh: must be relu or linear"),
-    ("resnet", {"optimizer": LBFGS}, "optimizer=lbfgs is only available with model=perceptron"),
+    ("resnet", {"optimizer": LBFGS}, "optimizer=lbfgs is only available with model=dufm or perceptron"),
     ("resnet", {"measure.kmeans": True}, "measure.kmeans=True is only available with model=perceptron"),
     ("resnet", {"objective.loss": "squared"}, "objective.loss=squared: must be mse or ce"),
     (
@@ -108,8 +113,13 @@ WRONG = [
     # Groups that do not go together.
     (
         "dufm",
-        {"schedule": {"kind": "stationary", "steps": 9}},
-        "schedule.kind=stationary is only available with model=",
+        {"schedule": {"kind": "stationary", "steps": 9, "annealing": "cosine"}},
+        "schedule.annealing=cosine is only available with model=perceptron",
+    ),
+    (
+        "dufm",
+        {"schedule": {"kind": "stationary", "steps": 9, "warm_steps": 3}},
+        "schedule.warm_steps=3 is only available with model=perceptron",
     ),
     ("dufm", {"schedule": {"kind": "constant"}, "replicate": {}}, "trainer.max_epochs=None: must be >= 1"),
     (
@@ -210,11 +220,11 @@ def test_what_a_stack_of_perceptrons_may_have(stacks, changes):
     "changes",
     [
         {"model.start": "srg", "replicate": {"start": ["dnc", "srg"], "start_noise": [0, 0.1]}},
-        {**LINEAR_CE, "model.start": "[6,4]", "replicate": {"start_noise": [0.5, 1]}},
+        {**LINEAR_CE, "model.start": "[6,4]", "replicate": {"start_noise": [0.5, 1]}, **TO_STATIONARITY},
         {**LINEAR_CE, "model.start_noise": 0.5, "replicate": {"start": ["pairs", "polygon", "triangular", "[10]"]}},
     ],
 )
-def test_where_free_features_may_start(stacks, changes):
+def test_where_free_features_may_start_and_that_they_may_go_on_to_stationarity(stacks, changes):
     assert not validate(changed(stacks["dufm"], changes)).model.on_inputs
 
 

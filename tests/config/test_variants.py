@@ -195,7 +195,7 @@ def test_every_key_of_another_dataset_is_an_argument_of_its_class():
 
 def test_moved_classes_are_made_where_they_are_now():
     composed = values(*PERCEPTRON)
-    moved = {**composed["optimizer"], "_target_": "ncbench.models.replica.optim.perceptron_lbfgs.LBFGS"}
+    moved = {**composed["optimizer"], "_target_": "ncbench.models.replica.optim.ensemble_lbfgs.LBFGS"}
     config = validate({**composed, "optimizer": moved})
     assert isinstance(config.optimizer, LBFGS)
     assert config.optimizer.arguments()["_target_"] == "ncbench.models.replica.LBFGS"

@@ -1,14 +1,14 @@
 """Runs of perceptrons: the warm decay, after a stop as if nothing had happened, and the axes."""
 
 import json
-from functools import cache
+from functools import cache, partial
 
 import pandas as pd
 import pytest
 import torch
 
 from ncbench.data import GaussianMixture
-from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS
+from ncbench.models.replica import LBFGS, EnsembleLBFGS, Layout, LBFGSState, Perceptron, SquaredError
 from ncbench.report import load_measures, load_sample_grams, load_spectra
 from ncbench.run import execute as run_execute
 from ncbench.run import session
@@ -68,8 +68,8 @@ def test_warm_decay_then_weight_decay_with_lbfgs_started_anew(tmp_path):
     for lam, rounds in ((0.5, 30), (0.02, 120)):
         decays = torch.tensor([[0.1 * lam, lam]] * 3, dtype=torch.float64)
         state.restart(x)
-        arguments = (network, layout, data.inputs, data.targets, decays, state, LBFGS(), 1e-3)
-        PerceptronLBFGS(*arguments).advance(rounds)
+        problem_of = partial(SquaredError, network, layout, data.inputs, data.targets, decays)
+        EnsembleLBFGS(problem_of, 15, state, LBFGS(), 1e-3).advance(rounds)
         x = state.x.clone()
     layout.scatter(x, network)
     for name, value in weights(folder).items():

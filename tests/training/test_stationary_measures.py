@@ -1,13 +1,14 @@
 """Measures of an ensemble on its data: by hand in one dimension, and where networks were trained to stationarity."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from ncbench.analysis import ensemble_bounds
 from ncbench.data import GaussianMixture, PointSet
-from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, PerceptronLBFGS
+from ncbench.models.replica import LBFGS, EnsembleLBFGS, Layout, LBFGSState, Perceptron, SquaredError
 from ncbench.training import ensemble_measures as stack_measures
 
 NAN = math.nan
@@ -111,7 +112,8 @@ def trained(points, depth, decays, seeds, **options):
     layout = Layout(network)
     state = LBFGSState(len(seeds), layout.size, 20, torch.float64)
     state.restart(layout.gather(network))
-    PerceptronLBFGS(network, layout, points.inputs, points.targets, decays, state, LBFGS(), 1e-10).advance(5000)
+    problem_of = partial(SquaredError, network, layout, points.inputs, points.targets, decays)
+    EnsembleLBFGS(problem_of, points.inputs.shape[1], state, LBFGS(), 1e-10).advance(5000)
     assert state.code.tolist() == [1] * len(seeds)
     layout.scatter(state.x, network)
     return network

@@ -157,7 +157,7 @@ def test_two_layers_worked_by_hand(x, y, expected):
         ("fit + torch.linalg.vecdot(decayed, flat)", "fit + torch.linalg.vecdot(decayed, flat) / 2"),
         ("layout.per_entry(decays.to(like)[index])", "layout.per_entry(decays.flip(1).to(like)[index])"),
         ("layout.per_entry(decays.to(like)[index])", "layout.per_entry(decays.to(like)[index - 1])"),
-        ("self.layer_of.append((place, end, l))", "b is parameter or self.layer_of.append((place, end, l))"),
+        ("enumerate(pairs)", "enumerate(pairs, -1)"),
         ("self.weight[:N] = 2 / N", "self.weight[:N] = 1 / N"),
         ("self.weight[:N] = 2 / N", "self.weight[:N] = 2 / width"),
         ("self.weight[:N] = 2 / N", "self.weight[:] = 2 / N"),

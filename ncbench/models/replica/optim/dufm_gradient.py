@@ -9,14 +9,17 @@ Autograd on networks of width 20 spends its time in bookkeeping; this is the sam
 """
 
 from collections.abc import Sequence
+from math import gcd
 
 import torch
 from torch import Tensor
 
 from ncbench.models.replica.dufm import DUFM
 
-__all__ = ["FitGradient", "FullBatchGradient"]
+__all__ = ["FitGradient", "FullBatchGradient", "padded_shapes", "samples_as_columns"]
 
+ALIGNED = 4  # entries: 16 bytes in float32
+LANES = 16  # of float32
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input  # in place, without a mask
 
 
@@ -92,6 +95,14 @@ class FitGradient:
             self.D_L.sub_(self.Y).mul_(self.scale)
 
     @torch.no_grad()
+    def values(self) -> Tensor:
+        """The fit (R,) at the parameters of the latest call of `add_to`."""
+        f = self.outputs()
+        if self.mse:
+            return ((f - self.Y).square() * self.scale).sum((1, 2)) / 2
+        return ((torch.logsumexp(f, 1) - (f * self.Y).sum(1)) * self.scale).sum(1)
+
+    @torch.no_grad()
     def outputs(self) -> Tensor:
         """f (R, K, N) of the latest call of `add_to`."""
         return torch.bmm(*self.output)
@@ -122,3 +133,22 @@ class FullBatchGradient:
         self.fit.add_to(self.grads, keep=0.0)
         for grad, parameter, decay in zip(self.grads, self.parameters, self.decays, strict=True):
             grad.addcmul_(parameter, decay)
+
+
+def samples_as_columns(features: Tensor) -> bool:
+    """Whether the samples of H_1 (R, N, d) fill vector registers better than its entries do."""
+    return _filled(features.shape[1]) > _filled(features.shape[2])
+
+
+def padded_shapes(parameters: Sequence[Tensor], columns: bool) -> list[tuple[int, int]]:
+    """Shapes of one replica's H_1, W_1 ... W_L: widths multiples of `ALIGNED`, and so K x N, by more samples."""
+    (_, N, _), (_, K, _) = parameters[0].shape, parameters[-1].shape
+    widths = [-(-W.shape[2] // ALIGNED) * ALIGNED for W in parameters[1:]]
+    step = ALIGNED // gcd(K, ALIGNED)
+    features = (-(-N // step) * step, widths[0])
+    return [features[::-1] if columns else features, *zip([*widths[1:], K], widths, strict=True)]
+
+
+def _filled(entries: int) -> float:
+    """The share of the lanes that a row of so many entries fills in the 512-bit registers that it takes."""
+    return entries / (-(-entries // LANES) * LANES)

@@ -12,14 +12,14 @@ starts: so that a replica's numbers do not depend on its place in the ensemble, 
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from math import gcd, prod
+from math import prod
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ncbench.models.replica.dufm import DUFM
-from ncbench.models.replica.optim.dufm_gradient import FitGradient
+from ncbench.models.replica.optim.dufm_gradient import FitGradient, padded_shapes, samples_as_columns
 from ncbench.models.replica.optim.thread_pool import Workers
 
 __all__ = ["FullBatchDescent"]
@@ -28,8 +28,6 @@ T = TypeVar("T")
 # 116 networks of width 20, 35 of width 70, 4 with 500 samples and width 64: on Zen 4 (1 MiB of L2 and 16 of L3 per
 # core) all within 3 % of the fastest of 3, 5, 7 and 9 MiB; 3 MiB cost 10 to 15 %, as a step is 12 to 22 short calls.
 CHUNK_BYTES = 7 * 2**20
-ALIGNED = 4  # entries: 16 bytes in float32
-LANES = 16  # of float32
 SMALLEST = 2**21  # multiply-adds of a chunk's step below which a second thread gains nothing
 
 
@@ -57,8 +55,8 @@ class FullBatchDescent:
         self.labels, self.loss, self.relu, self.momentum = labels, loss, model.activation == "relu", momentum
         like = self.parameters[0]
         # Samples lie along the rows or the columns of H_1, whichever fills vector registers better.
-        self.columns = _filled(like.shape[1]) > _filled(like.shape[2])
-        self.padded = _padded(self.parameters, self.columns)
+        self.columns = samples_as_columns(like)
+        self.padded = padded_shapes(self.parameters, self.columns)
         self.decays = torch.stack([feature_decays, *weight_decays.unbind(1)], 1).to(like)
         self.rates = rates.to(like)
         on_cpu = like.device.type == "cpu"
@@ -163,20 +161,6 @@ class _Chunk:
         ends = [*accumulate(map(prod, self.shapes))]
         parts = torch.tensor_split(flat, ends[:-1])
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-
-def _filled(entries: int) -> float:
-    """The share of the lanes that a row of so many entries fills in the 512-bit registers that it takes."""
-    return entries / (-(-entries // LANES) * LANES)
-
-
-def _padded(parameters: Sequence[Tensor], columns: bool) -> list[tuple[int, int]]:
-    """Shapes of one replica's H_1, W_1 ... W_L: widths multiples of `ALIGNED`, and so K x N, by more samples."""
-    (_, N, _), (_, K, _) = parameters[0].shape, parameters[-1].shape
-    widths = [-(-W.shape[2] // ALIGNED) * ALIGNED for W in parameters[1:]]
-    step = ALIGNED // gcd(K, ALIGNED)
-    features = (-(-N // step) * step, widths[0])
-    return [features[::-1] if columns else features, *zip([*widths[1:], K], widths, strict=True)]
 
 
 def _factor(parts: Sequence[Tensor]) -> float | Tensor:

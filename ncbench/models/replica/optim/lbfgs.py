@@ -24,7 +24,7 @@ from torch import Tensor
 from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
 from ncbench.models.replica.optim.trial_step import interpolated, lengthened
 
-__all__ = ["minimise"]
+__all__ = ["Problem", "minimise"]
 
 C1, C2 = 1e-4, 0.9
 ROUNDING = 64  # units of the precision within which two values of F are the same

@@ -5,81 +5,40 @@
 Written as the paper writes it: no halves, 1/N, and lam of ||.||^2, so that a stationary point has 2 lam_l W_l =
 -grad_{W_l}.
 
-The parameters of a replica lie one after another in a row of (R, P), each matrix starting on a multiple of 64 bytes,
-and samples are columns, padded with columns of weight zero to a multiple of 64 bytes: a product's rounding depends on
-where its matrices start, and so a replica's numbers do not depend on its place in the ensemble.
+The parameters of a replica lie one after another in a row of (R, P) (`flat_layout`), and samples are columns, padded
+with columns of weight zero to a multiple of 64 bytes, so that a replica's numbers do not depend on its place either.
 """
 
 from collections.abc import Sequence
-from math import prod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ncbench.models.replica.optim.flat_layout import ALIGNED, FlatLayout
 from ncbench.models.replica.perceptron import LEAK, Perceptron
 
 __all__ = ["Layout", "SquaredError"]
 
-ALIGNED = 64  # bytes
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _leaky_relu_backward = torch.ops.aten.leaky_relu_backward.grad_input
 
 
-class _Block(NamedTuple):
-    start: int
-    shape: tuple[int, ...]
-
-    def of(self, flat: Tensor) -> Tensor:
-        """This block of every row of (R, P), (R, *shape), a view."""
-        return flat[:, self.start : self.start + prod(self.shape)].view(len(flat), *self.shape)
-
-
-class Layout:
-    """Where W_1 ... W_L and b_1 ... b_L of a replica lie in its row of P numbers; what pads them stays zero."""
+class Layout(FlatLayout):
+    """Where W_1, b_1 ... W_L, b_L of a replica lie in its row of P numbers."""
 
     def __init__(self, network: Perceptron) -> None:
-        like = network.weights[0]
-        step = ALIGNED // like.element_size()
-        self.weights: list[_Block] = []
-        self.biases: list[_Block | None] = []
-        self.layer_of: list[tuple[int, int, int]] = []  # start, end, layer
-        # One after another, each from the next multiple of 64 bytes on.
-        place = 0
-        for l, (W, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-            for parameter, blocks in ((W, self.weights), (b, self.biases)):
-                if parameter is None:
-                    self.biases.append(None)
-                    continue
-                blocks.append(_Block(place, tuple(parameter.shape[1:])))
-                end = place + parameter[0].numel()
-                self.layer_of.append((place, end, l))
-                place = -(-end // step) * step
-        self.size = place
+        tensors = self.tensors(network)
+        pairs = zip(network.weights, network.biases, strict=True)
+        layers = [l for l, pair in enumerate(pairs) for parameter in pair if parameter is not None]
+        super().__init__([tuple(tensor.shape[1:]) for tensor in tensors], layers, tensors[0])
+        blocks = iter(self.blocks)
+        placed = [(next(blocks), None if b is None else next(blocks)) for b in network.biases]
+        self.weights, self.biases = [W for W, _ in placed], [b for _, b in placed]
 
-    def gather(self, network: Perceptron) -> Tensor:
-        """The network's parameters as a new (R, P)."""
-        flat = network.weights[0].detach().new_zeros(network.replicas, self.size)
-        for block, parameter in self._pairs(network):
-            block.of(flat).copy_(parameter.detach())
-        return flat
-
-    def scatter(self, flat: Tensor, network: Perceptron) -> None:
-        """Write (R, P) into the network's parameters."""
-        with torch.no_grad():
-            for block, parameter in self._pairs(network):
-                parameter.copy_(block.of(flat))
-
-    def per_entry(self, of_layers: Tensor) -> Tensor:
-        """(R, P) with the number of its layer, from (R, L), at every parameter, and 0 where nothing lies."""
-        flat = of_layers.new_zeros(len(of_layers), self.size)
-        for start, end, l in self.layer_of:
-            flat[:, start:end] = of_layers[:, l, None]
-        return flat
-
-    def _pairs(self, network: Perceptron) -> list[tuple[_Block, Tensor]]:
-        pairs = zip([*self.weights, *self.biases], [*network.weights, *network.biases], strict=True)
-        return [(block, parameter) for block, parameter in pairs if block is not None and parameter is not None]
+    def tensors(self, network: Perceptron) -> list[Tensor]:
+        """Weight and bias of each layer, without the biases that it has not."""
+        pairs = zip(network.weights, network.biases, strict=True)
+        return [parameter for pair in pairs for parameter in pair if parameter is not None]
 
 
 class SquaredError:

@@ -1,12 +1,13 @@
 """An ensemble of perceptrons trained by L-BFGS: chunks, threads, blocks and a stop change no bit, nobody else does."""
 
 import io
+from functools import partial
 
 import pytest
 import torch
 
-from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron
-from ncbench.models.replica.optim import perceptron_lbfgs as stationary
+from ncbench.models.replica import LBFGS, Layout, LBFGSState, Perceptron, SquaredError
+from ncbench.models.replica.optim import ensemble_lbfgs as stationary
 from ncbench.models.replica.optim.lbfgs_state import CONVERGED, RUNNING, STALLED
 
 R = 5
@@ -27,7 +28,8 @@ def prepared(chosen=range(R), threads=1, dtype=torch.float64, spoil=None, tolera
     state = LBFGSState(len(chosen), layout.size, 8, dtype)
     state.restart(layout.gather(model))
     problem = (INPUTS[chosen], TARGETS[chosen], DECAYS[chosen, None].expand(-1, 2))
-    return kind.PerceptronLBFGS(model, layout, *problem, state, LBFGS(lr=lr), tolerance, threads), state
+    problem_of = partial(SquaredError, model, layout, *problem)
+    return kind.EnsembleLBFGS(problem_of, INPUTS.shape[1], state, LBFGS(lr=lr), tolerance, threads), state
 
 
 def advanced(blocks, **options):
@@ -90,7 +92,7 @@ def test_it_ends_where_the_gradient_of_every_network_is_small():
     engine, state = prepared()
     engine.advance(1000)
     assert state.code.tolist() == [CONVERGED] * R
-    layout = engine.problem[1]
+    layout = engine.problem_of.args[1]
     for replica in range(R):
         F, gradient = by_autograd(replica, state.x[replica], layout)
         assert gradient.abs().max() <= 1.001e-9
@@ -146,7 +148,7 @@ def test_the_state_survives_a_stop():
     ("old", "new"),
     [
         ("self.state.put(index, local)", "self.state.put(index.flip(0), local)"),
-        ("SquaredError(*self.problem, index)", "SquaredError(*self.problem, index - index[0])"),
+        ("self.problem_of(index)", "self.problem_of(index - index[0])"),
         ("min(SLICE, rounds - start)", "SLICE"),
         ("self.tolerance, self.settings.lr", "self.tolerance"),
     ],
@@ -177,9 +179,9 @@ def test_the_same_minimum_on_a_gpu():
         layout = Layout(model)
         state = LBFGSState(R, layout.size, 8, torch.float64).to(device)
         state.restart(layout.gather(model))
-        engine = stationary.PerceptronLBFGS(
-            model, layout, INPUTS.to(device), TARGETS.to(device), DECAYS[:, None], state, LBFGS(), 1e-9
-        )
+        problem = (INPUTS.to(device), TARGETS.to(device), DECAYS[:, None])
+        problem_of = partial(SquaredError, model, layout, *problem)
+        engine = stationary.EnsembleLBFGS(problem_of, INPUTS.shape[1], state, LBFGS(), 1e-9)
         engine.advance(200)
         assert state.code.tolist() == [CONVERGED] * R
         ends.append(state.get_buffer("x").cpu())

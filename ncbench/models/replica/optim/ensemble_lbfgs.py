@@ -1,18 +1,17 @@
-"""Training an ensemble of perceptrons to stationarity: L-BFGS with one line search per replica, chunks on threads."""
+"""Training an ensemble to stationarity: L-BFGS with one line search per replica, chunks on threads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ncbench.models.replica.optim.lbfgs import minimise
+from ncbench.models.replica.optim.lbfgs import Problem, minimise
 from ncbench.models.replica.optim.lbfgs_state import RUNNING, LBFGSState
-from ncbench.models.replica.optim.perceptron_gradient import Layout, SquaredError
 from ncbench.models.replica.optim.thread_pool import Workers
-from ncbench.models.replica.perceptron import Perceptron
 
-__all__ = ["LBFGS", "PerceptronLBFGS"]
+__all__ = ["LBFGS", "EnsembleLBFGS", "lbfgs_settings"]
 
 # Samples times parameters in a chunk: with less, threads wait for the interpreter more than they compute. 64 networks
 # of fig1_blobs_quick take 13 ms a round on one thread and 8 on two, 16 of them 3.3 and 5.4.
@@ -32,30 +31,31 @@ class LBFGS:
     memory: int = 20
 
 
-class PerceptronLBFGS:
-    """Rounds of L-BFGS on the R networks of `network`, from and to `state`; the network itself is not touched.
+def lbfgs_settings(make: Callable[..., object]) -> LBFGS | None:
+    """What is made where an optimiser is asked for, if it is an `LBFGS`; None for a torch optimiser."""
+    return make() if isinstance(make, partial) and make.func is LBFGS else None
 
-    `inputs` (R or 1, N, d), `targets` (R or 1, N, c), `decays` (R, L) as in `SquaredError`; a replica stands still from
-    max |gradient| <= `tolerance` on. `threads` (default: torch's number of intra-op threads) change no bit of the
-    result.
+
+class EnsembleLBFGS:
+    """Rounds of L-BFGS on R networks, from and to `state`; the networks themselves are not touched.
+
+    `problem_of` makes the objective of the replicas with given indices, a function of their flat parameters;
+    `samples` are those that it is taken over. A replica stands still from max |gradient| <= `tolerance` on. `threads`
+    (default: torch's number of intra-op threads) change no bit of the result.
     """
 
     def __init__(
         self,
-        network: Perceptron,
-        layout: Layout,
-        inputs: Tensor,
-        targets: Tensor,
-        decays: Tensor,
+        problem_of: Callable[[Tensor], Problem],
+        samples: int,
         state: LBFGSState,
         settings: LBFGS,
         tolerance: float,
         threads: int | None = None,
     ) -> None:
-        self.problem = (network, layout, inputs, targets, decays)
+        self.problem_of, self.samples = problem_of, samples
         self.state, self.settings, self.tolerance = state, settings, tolerance
-        self.samples = inputs.shape[1]
-        on_cpu = network.weights[0].device.type == "cpu"
+        on_cpu = state.get_buffer("x").device.type == "cpu"
         self.threads = (threads or torch.get_num_threads()) if on_cpu else 1
         self._workers = Workers(self.threads if on_cpu else None)
 
@@ -72,5 +72,5 @@ class PerceptronLBFGS:
 
     def _advance(self, index: Tensor, rounds: int) -> None:
         local = self.state.take(index)
-        minimise(local, SquaredError(*self.problem, index), rounds, self.tolerance, self.settings.lr)
+        minimise(local, self.problem_of(index), rounds, self.tolerance, self.settings.lr)
         self.state.put(index, local)
