@@ -112,6 +112,25 @@ def pair_blocks(num_classes: int) -> Tensor:
     return simplex_blocks([2] * pairs + [1] * single)
 
 
+def antiprism_blocks(num_classes: int) -> Tensor:
+    """Pairs and one square antiprism of the last eight classes, (K, K) for even K >= 8, of rank K/2 - 1.
+
+    The antiprism's block is the Gram matrix of the unit vectors along (cos(k pi/2), sin(k pi/2), z) and, turned by
+    pi/4, (cos(k pi/2 + pi/4), sin(k pi/2 + pi/4), -z), k = 0 ... 3, with z = 0.62.
+    """
+    K = _at_least("num_classes", num_classes, 8)
+    if K % 2:
+        raise ValueError(f"num_classes must be even, got {K}")
+    quarter = torch.arange(4, dtype=torch.float64) * math.pi / 2
+    angles = torch.cat([quarter, quarter + math.pi / 4])
+    heights = torch.tensor([0.62] * 4 + [-0.62] * 4, dtype=torch.float64)
+    directions = torch.stack([angles.cos(), angles.sin(), heights])
+    directions = directions / directions.norm(dim=0)
+    pairs = [simplex_blocks([2])] * ((K - 8) // 2)
+    blocks: Tensor = torch.block_diag(*pairs, directions.mT @ directions)  # type: ignore[no-untyped-call]
+    return blocks
+
+
 def _eye(K: int) -> Tensor:
     return torch.eye(K, dtype=torch.float64)
 

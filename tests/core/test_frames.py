@@ -117,6 +117,8 @@ def test_simplex_polygon_and_blocks(K):
         (lambda: frames.triangular_last_layer(3), "vertices must be at least 4, got 3"),
         (lambda: frames.polygon(2), "num_classes must be at least 3, got 2"),
         (lambda: frames.pair_blocks(1), "num_classes must be at least 2, got 1"),
+        (lambda: frames.antiprism_blocks(6), "num_classes must be at least 8, got 6"),
+        (lambda: frames.antiprism_blocks(9), "num_classes must be even, got 9"),
         (lambda: frames.simplex_blocks([2, 0]), r"sizes must be positive, at least one of them, got \[2, 0\]"),
         (lambda: frames.simplex_blocks([]), r"got \[\]"),
     ],
@@ -124,3 +126,30 @@ def test_simplex_polygon_and_blocks(K):
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_pairs_and_a_square_antiprism(mutant):
+    """Of ten classes one pair; the eight vertices are worked by hand, z = 0.62 over the norm sqrt(1.3844)."""
+    M = frames.antiprism_blocks(10)
+    assert torch.equal(M[:2, :2], torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64))
+    assert not M[:2, 2:].any()
+    assert not M[2:, :2].any()
+    block = M[2:, 2:]
+    z2 = 0.3844
+    # Neighbours in a square, across a square, and on the other square at 45 and 135 degrees.
+    near, across = z2 / (1 + z2), (z2 - 1) / (1 + z2)
+    other = [(math.sqrt(0.5) - z2) / (1 + z2), (-math.sqrt(0.5) - z2) / (1 + z2)]
+    expected = sorted([1.0, near, near, across, other[0], other[0], other[1], other[1]])
+    for row in block:
+        assert sorted(row.tolist()) == pytest.approx(expected, abs=1e-12)
+    assert torch.linalg.matrix_rank(M) == 4
+    # A naive twin: two squares turned by 45 degrees, vertex by vertex.
+    corners = [(math.cos(a), math.sin(a), h) for h, turn in ((0.62, 0), (-0.62, 1)) for a in _turned(turn)]
+    twin = [[sum(x * y for x, y in zip(p, q, strict=True)) / (1 + z2) for q in corners] for p in corners]
+    assert torch.allclose(block, torch.tensor(twin, dtype=torch.float64), atol=1e-12)
+    prism = mutant(frames, "quarter + math.pi / 4", "quarter").antiprism_blocks(8)  # without the turn a prism
+    assert not torch.allclose(prism, block, atol=0.1)
+
+
+def _turned(turn):
+    return [(2 * k + turn) * math.pi / 4 for k in range(4)]

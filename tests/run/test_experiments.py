@@ -41,7 +41,8 @@ def test_composes_and_a_tiny_version_trains(name, tmp_path):
     assert {"rank", "stable_rank", "effective_rank", "tail", "norm"} <= set(measures.measure)
     autoencoder = full.config.dataset.KIND == "mixture"
     assert ("accuracy" in set(measures.measure)) != autoencoder
-    of_stacks = {"grad_max", "dead_layers", "distance", "residual", "rank_bound", "tightness", "gram_block"}
+    assert ("grad_max" in set(measures.measure)) == full.config.schedule.full_batch
+    of_stacks = {"dead_layers", "distance", "residual", "rank_bound", "tightness", "gram_block"}
     assert of_stacks & set(measures.measure) == (of_stacks if perceptron else set())
 
 

@@ -14,7 +14,7 @@ from ncbench.theory.arguments import at_least
 
 __all__ = ["NAMES", "check_structure", "named_structure", "structures"]
 
-NAMES = ("dnc", "pairs", "polygon", "triangular")
+NAMES = ("dnc", "pairs", "polygon", "triangular", "antiprism")
 _BLOCKS = re.compile(r"\[\s*\d+(\s*,\s*\d+)*\s*\]")
 
 
@@ -25,10 +25,11 @@ def check_structure(name: str) -> None:
 
 
 def named_structure(name: str, num_classes: int) -> Tensor:
-    """M (K, K) at a scale of its own: dnc, pairs, polygon, triangular, or simplex blocks of sizes such as [3, 2].
+    """M (K, K) at a scale of its own: one of NAMES, or simplex blocks of sizes such as [3, 2].
 
     dnc is the block [K]; pairs are the blocks [2, 2, ...], with a scalar for the last class of odd K; polygon has
-    M_ij = cos(2 pi (i - j)/K); triangular is the centred Gram matrix of the triangular graph T_s, K = s(s - 1)/2.
+    M_ij = cos(2 pi (i - j)/K); triangular is the centred Gram matrix of the triangular graph T_s, K = s(s - 1)/2;
+    antiprism has pairs and a square antiprism of the last eight classes (even K >= 8; found by training here).
 
     >>> named_structure("pairs", 2)
     tensor([[ 1., -1.],
@@ -51,6 +52,8 @@ def named_structure(name: str, num_classes: int) -> Tensor:
         if s is None:
             raise ValueError(f"structure=triangular needs s(s - 1)/2 classes with s >= 5, got {K}")
         return frames.centred_triangular_gram(s)
+    if name == "antiprism":
+        return frames.antiprism_blocks(K)
     sizes = [int(size) for size in name.strip("[] ").split(",")]
     if sum(sizes) != K or min(sizes) < 1:
         raise ValueError(f"structure={name}: the sizes of its blocks must be positive and add up to {K} classes")
@@ -58,7 +61,7 @@ def named_structure(name: str, num_classes: int) -> Tensor:
 
 
 def structures(num_classes: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, M (K, K)) of the known structures: simplex blocks of every partition of K, polygon, triangular graph.
+    """(name, M (K, K)) of the known structures: simplex blocks of every partition of K, polygon, graph, antiprism.
 
     A partition [K] is DNC, [2, 2, ...] the pair blocks. Blocks of size 1 are scalars; at most one is tried.
     """
@@ -71,6 +74,8 @@ def structures(num_classes: int) -> Iterator[tuple[str, Tensor]]:
     s = _vertices(K)
     if s is not None:
         yield f"triangular graph T_{s}", frames.centred_triangular_gram(s)
+    if K >= 8 and K % 2 == 0:
+        yield "antiprism", frames.antiprism_blocks(K)
 
 
 def _vertices(K: int) -> int | None:
