@@ -39,7 +39,7 @@ def number_axis(ax: Axes, values: Sequence[float]) -> None:
             kept.append(place)
     ticks = [ordered[place] for place in kept]
     powers = is_power_of_two(ordered)
-    ax.set_xticks(ticks, [_power_of_two(tick) if powers else f"{tick:g}" for tick in ticks])
+    ax.set_xticks(ticks, [power_of_two(tick) if powers else f"{tick:g}" for tick in ticks])
 
 
 def is_power_of_two(values: Sequence[float]) -> bool:
@@ -51,7 +51,12 @@ def is_power_of_two(values: Sequence[float]) -> bool:
     return min(values) > 0 and min(values) < 1 and all(math.frexp(value)[0] == 0.5 for value in values)
 
 
-def _power_of_two(value: float) -> str:
+def power_of_two(value: float) -> str:
+    """A power of 2 as 2 with its exponent.
+
+    >>> power_of_two(2**-10)
+    '$\\\\mathregular{2^{-10}}$'
+    """
     return f"$\\mathregular{{2^{{{math.frexp(value)[1] - 1}}}}}$"
 
 

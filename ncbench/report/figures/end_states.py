@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from ncbench.records.runs import Dir
 from ncbench.report.end_states import ABSOLUTE, NO_KNOWN_LEVEL, NOT_CONVERGED, STATES, STATIONARY, classify, counted
 from ncbench.report.figures import style
-from ncbench.report.figures.axis import is_wide, jittered
+from ncbench.report.figures.axis import is_power_of_two, is_wide, jittered, power_of_two
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import NoRecordsError, require_finite
@@ -112,14 +112,19 @@ def _bounds(
 
 def _columns(ax: Axes, settings: list[Setting]) -> None:
     """A column per setting, with the values that vary below it."""
-    varying = [n for n in settings[0].values if len({str(setting.values.get(n)) for setting in settings}) > 1]
-    texts = ["\n".join(plain(setting.values.get(name)) for name in varying) for setting in settings]
-    if not varying:
-        texts = [wrapped(setting.label) for setting in settings]
-    ax.set_xticks(range(len(settings)), [literal(text) for text in texts])
+    columns = {name: [setting.values.get(name) for setting in settings] for name in settings[0].values}
+    columns = {name: _texts(values) for name, values in columns.items() if len(set(map(str, values))) > 1}
+    texts = ["\n".join(of_setting) for of_setting in zip(*columns.values(), strict=True)]
+    ax.set_xticks(range(len(settings)), texts or [wrapped(setting.label) for setting in settings])
     ax.set_xlim(-0.6, len(settings) - 0.4)
     ax.grid(visible=False, axis="x")
-    ax.set_xlabel(literal(", ".join(varying)))
+    ax.set_xlabel(literal(", ".join(columns)))
+
+
+def _texts(values: list[Any]) -> list[str]:
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    powers = len(numbers) == len(values) and is_power_of_two(numbers)
+    return [power_of_two(value) if powers else literal(plain(value)) for value in values]
 
 
 def _names(ax: Axes, lines: list[dict[str, float]]) -> None:

@@ -39,8 +39,8 @@ def logits(dir: Dir) -> Plot:
 
     The best has the lowest final loss; where the setting has a DNC line and its loss nearest to it is another
     replica's, that one stands beside it. Classes are reordered so that those whose logits depend on one another most
-    are neighbours (`class_order`), each panel by itself; the ticks are the classes. One row for each of at most three
-    settings, one colour scale for all, symmetric about 0. The title says the loss, the numerical rank of M (sigma_i >
+    are neighbours (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly
+    spread over all, on one colour scale, symmetric about 0. The title says the loss, the numerical rank of M (sigma_i >
     1e-2 sigma_1) and, where gradients are recorded and it has not converged, that.
 
     Raises NoRecordsError where no class means of an output with K values are recorded, UndefinedError where they are
@@ -57,7 +57,7 @@ def logits(dir: Dir) -> Plot:
         raise NoRecordsError("no loss of a replica with class means recorded")
     lines = load_setting_references(dir, settings)
     rows = []
-    for code in shown[:MOST_SETTINGS]:
+    for code in style.spread(shown, MOST_SETTINGS):
         of_setting = means[means["setting"] == code]
         matrices = dict(zip(of_setting["replica"], of_setting["mean"], strict=True))
         ended = ends[(ends["setting"] == code) & ends["replica"].isin(list(matrices))].to_dict("records")
@@ -131,7 +131,9 @@ def _chosen(ends: list[dict[Hashable, Any]], matrices: Mapping[int, Values], dnc
 
 def _draw(rows: list[tuple[str, list[_Panel]]], top: float) -> Plot:
     columns = max(len(of_row) for _, of_row in rows)
-    figure, axes = panels(len(rows), columns, 3.3, 3.5)
+    beside = columns == 1  # one panel each: side by side
+    figure, axes = panels(1 if beside else len(rows), len(rows) if beside else columns, 3.3, 3.5)
+    axes = axes.T if beside else axes
     image: Any = None
     for (label, of_row), row in zip(rows, axes, strict=True):
         for ax in row[len(of_row) :]:

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ncbench.records.layers import rows_of_split
-from ncbench.records.load import load_final
+from ncbench.records.load import load_final, load_spectra
 from ncbench.records.runs import BadRecordsError, Dir
 from ncbench.report.end_states import STATIONARY
 from ncbench.report.figures import style
@@ -25,6 +25,7 @@ from ncbench.report.settings import end_points, find_settings, load_setting_refe
 from ncbench.report.statistics import crossings
 
 DECAYS = ("decay", "weight_decay", "feature_decay")
+ZERO = 1e-6  # logits with a smaller largest singular value (NaN where none is recorded: they are not)
 TOLERANCE = 1e-7  # relative: closer losses than this are one
 LOW_RANK, DNC, NOTHING_LOWER = "low rank beats DNC", "DNC beats low rank", "no low-rank end, nothing below DNC"
 OTHER, UNDECIDED, MOVING = "below DNC, not of low rank", "undecided", "nothing has converged"
@@ -43,11 +44,12 @@ def sign_map(dir: Dir, decay: str | None = None, tolerance: float = TOLERANCE, s
     """Sign of (best loss of low rank - DNC loss) over the decay, a row for each pair of K and L; crossings marked.
 
     The best loss of low rank is the lowest of the replicas at this K, L and decay, whatever else they differ in (seed,
-    start), that have converged (`grad_max` <= `stationary`) with logits of numerical rank 1 ... K-2 (DNC has rank K-1,
-    the zero solution none, and one at the loss of a theory line `zero` is left out). It is compared with the DNC line
-    of the replicas' own decays; within `tolerance`, relative, it is undecided. Where no replica has low rank the
-    cell says whether any is below DNC. Diamonds, with the decay beside them: where the ratio of the two losses passes
-    1, on a straight line in the logarithms of ratio and decay between neighbours (`statistics.crossings`).
+    start), that have converged (`grad_max` <= `stationary`) with logits of numerical rank 1 ... K-2. DNC has rank K-1;
+    the zero solution has none, whatever the rank of its rounding: a largest singular value below 1e-6. It is compared
+    with the DNC line of the replicas' own decays; within `tolerance`, relative, it is undecided. Where no replica has
+    low rank the cell says whether any is below DNC. Diamonds, with the decay beside them: where the ratio of the two
+    losses passes 1, on a straight line in the logarithms of ratio and decay between neighbours
+    (`statistics.crossings`).
 
     Args:
         dir: runs of several K or L, with swept or replicated decays.
@@ -86,7 +88,7 @@ def sign_map(dir: Dir, decay: str | None = None, tolerance: float = TOLERANCE, s
 
 
 def _table(dir: Dir, decay: str | None) -> tuple[pd.DataFrame, str]:
-    """One row per replica with K, L, decay, rank, gradient, ratio (loss / DNC loss), dead; and the decay's name."""
+    """One row per replica: K, L, decay, rank, singular_value (the largest), gradient, ratio (loss over DNC loss)."""
     settings = find_settings(dir)
     varying = [name for name in DECAYS if any(setting.values.get(name) is not None for setting in settings)]
     if decay is not None and not any(setting.values.get(decay) is not None for setting in settings):
@@ -107,8 +109,9 @@ def _table(dir: Dir, decay: str | None) -> tuple[pd.DataFrame, str]:
     table = table.merge(ranks, on=["setting", "replica"]).assign(K=lambda rows: rows["run"].map(num_classes(dir)))
     values = [settings[code].values.get(name) for code in table["setting"]]
     table["decay"] = pd.to_numeric(pd.Series(values, table.index, dtype=object), errors="coerce")
-    zero = np.array([lines[code].get("zero", np.nan) for code in table["setting"]], dtype=float)
-    table["dead"] = np.abs(table["loss"] / zero - 1) < 1e-6  # the rank of what is left of a zero is rounding
+    spectra = with_setting(load_spectra(dir, "last", [0]), settings).assign(measure="spectra")
+    largest = output_rows(spectra, "spectra")[["setting", "replica", "singular_value"]]
+    table = table.merge(largest, on=["setting", "replica"], how="left")
     table["ratio"] = table["loss"] / np.array([lines[code]["dnc"] for code in table["setting"]], dtype=float)
     table = table[(table["decay"] > 0) & table["K"].notna()]
     if table.empty:
@@ -121,7 +124,8 @@ def _cells(table: pd.DataFrame, tolerance: float, stationary: float) -> pd.DataF
     rows = []
     for decay, part in table.groupby("decay"):
         still = part[(part["gradient"] <= stationary) & np.isfinite(part["ratio"])]
-        low = still[(still["rank"] >= 1) & (still["rank"] < still["K"] - 1) & ~still["dead"]]
+        of_zero = (still["rank"] < 1) | (still["singular_value"] < ZERO)
+        low = still[(still["rank"] < still["K"] - 1) & ~of_zero]
         best, any_best = low["ratio"].min(), still["ratio"].min()
         if still.empty:
             state = MOVING

@@ -199,11 +199,11 @@ def log_if_positive(ax: Axes) -> None:
         log_axis(ax.yaxis, low, high)
 
 
-def spread(values: list[Any]) -> list[Any]:
-    """Six of the values, evenly spread from the first to the last; all of them where there are no more than six.
+def spread(values: list[Any], most: int = MAX_PANELS) -> list[Any]:
+    """At most six (or `most`) of the values, evenly spread from the first to the last.
 
-    >>> spread(list(range(11)))
-    [0, 2, 4, 6, 8, 10]
+    >>> spread(list(range(11))), spread(list(range(11)), 3), spread([0])
+    ([0, 2, 4, 6, 8, 10], [0, 5, 10], [0])
     """
-    places = np.linspace(0, len(values) - 1, min(len(values), MAX_PANELS)).round().astype(int)
+    places = np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int)
     return [values[place] for place in places]

@@ -67,6 +67,16 @@ def test_every_setting_is_a_column_with_levels_of_its_own(tmp_path, mutant):
     assert legend(of_all.end_states(tmp_path))[:2] == ["dnc: 2", "lower_bound 0.09: 2"]
 
 
+def test_columns_of_decays_that_are_powers_of_two(tmp_path):
+    swept = [{"decay": 2.0**-k, "start": start} for k in (12, 10) for start in ("a", "b")]
+    values = {"loss": [0.1] * 4, "grad_max": [STILL] * 4}
+    run = write_values(tmp_path / "run", values, [], lines={"dnc": 0.1}, swept=swept)
+    ax = figure.end_states(run).axes[0]
+    power = [rf"$\mathregular{{2^{{-{k}}}}}$" for k in (12, 10)]
+    assert [t.get_text() for t in ax.get_xticklabels()] == [f"{p}\n{start}" for p in power for start in "ab"]
+    assert ax.get_xlabel() == "decay, start"
+
+
 def test_losses_of_many_sizes_stand_on_a_logarithmic_axis(tmp_path):
     for job, loss in enumerate([0.01, 0.1]):
         write(tmp_path / str(job), [loss], [STILL], {"dnc": loss}, decay=loss)

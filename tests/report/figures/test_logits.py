@@ -71,7 +71,7 @@ def test_columns_are_classes(tmp_path):
 
 def test_one_panel_where_the_best_is_nearest_to_dnc_and_a_row_for_each_setting(tmp_path):
     for job, depth in enumerate([2, 3, 4, 5]):
-        lines = {"dnc": 0.1} if depth == 3 else {}
+        lines = {"dnc": 0.1} if depth == 4 else {}
         layer = f"head.{depth}"
         write(tmp_path / str(job), [0.1, 0.09], [DNC, PAIRS], layer=layer, lines=lines, swept={"depth": depth})
     fig = figure.logits(tmp_path)

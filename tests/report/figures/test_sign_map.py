@@ -14,7 +14,7 @@ NAN, STILL = math.nan, 1e-9
 DECAYS = [1e-4, 1e-3, 1e-2]
 
 
-def write(run, classes, depth, replicas, swept=True, lines=None):
+def write(run, classes, depth, replicas, swept=True, largest=None):
     """Replicas as (decay, loss / DNC loss, rank, gradient); the DNC line is 10 times the decay."""
     dnc = [10 * decay for decay, *_ in replicas]
     values = {
@@ -24,8 +24,9 @@ def write(run, classes, depth, replicas, swept=True, lines=None):
     }
     more = {"classes": classes, "depth": depth} if swept else {}
     points = [{**more, "decay": decay} for decay, *_ in replicas]
-    lines = {"dnc": dnc, **(lines or {})}
-    return write_values(run, values, [], lines=lines, swept=points, depth=depth, classes=classes)
+    spectra = {f"head.{depth}.pre": [[one, one / 2] for one in largest]} if largest else {}
+    about = {"lines": {"dnc": dnc}, "spectra": spectra}
+    return write_values(run, values, [], swept=points, depth=depth, classes=classes, **about)
 
 
 def rows(fig):
@@ -97,10 +98,10 @@ def test_states_that_decide_nothing(tmp_path):
 
 
 def test_what_is_left_of_a_zero_has_no_rank(tmp_path):
-    """A dead replica's logits are rounding, here of rank 2: with the line `zero` it is seen, at 1.5 times DNC."""
-    lines = {"zero": [1.5e-3, 1.5e-2]}
-    write(tmp_path / "4-2", 4, 2, [(1e-4, 1.5, 2, STILL), (1e-3, 1.2, 2, STILL)], lines=lines)
-    write(tmp_path / "5-2", 5, 2, [(1e-4, 1.5, 2, STILL), (1e-3, 1.2, 2, STILL)])
+    """A dead replica's logits are rounding, here of rank 2: their largest singular value tells."""
+    ends = [(1e-4, 1.5, 2, STILL), (1e-3, 1.2, 2, STILL)]
+    write(tmp_path / "4-2", 4, 2, ends, largest=[1e-12, 3.0])
+    write(tmp_path / "5-2", 5, 2, ends)
     assert rows(figure.sign_map(tmp_path)) == {"K = 4, L = 2": [NOTHING_LOWER, DNC], "K = 5, L = 2": [DNC, DNC]}
 
 
