@@ -53,13 +53,13 @@ class Curve:
 def curves_over(
     settings: Sequence["Setting"], codes: Iterable[int], what: str, x: str | None = None
 ) -> tuple[str, list[Curve]]:
-    """The number that stands on the axis of a figure of these settings, and a curve for each value of one other.
+    """The number that stands on the axis of a figure of these settings, and a curve for each value of the others.
 
     `x` is by default the number with the most values. A quantity that says the same as one before it (each determines
     the other) is none of its own. Settings of several runs that differ in nothing are one point.
 
-    Raises NoRecordsError, with `what` in its sentence, where there are no two numbers to compare, more than two
-    quantities vary or more than six curves would be drawn; ValueError for an `x` that is no number that varies.
+    Raises NoRecordsError, with `what` in its sentence, where there are no two numbers to compare, or more than six
+    curves would be drawn; ValueError for an `x` that is no number that varies.
     """
     known = list(codes)
     columns = _told_apart(settings, known)
@@ -70,8 +70,6 @@ def curves_over(
         raise NoRecordsError(f"fewer than two runs {what} to compare")
     x = x or max(numbers, key=lambda name: numbers[name])
     others = [name for name in columns if name != x]
-    if len(others) > 1:
-        raise NoRecordsError(f"{', '.join(columns)} vary; drawn are one number and curves of one other")
     curves: dict[tuple[Any, ...], Curve] = {}
     for code in known:
         values = {name: settings[code].values[name] for name in others}
@@ -79,7 +77,9 @@ def curves_over(
         if settings[code].values[x] is not None:
             curve.codes.setdefault(float(settings[code].values[x]), []).append(code)
     if len(curves) > MOST_CURVES:
-        raise NoRecordsError(f"{others[0]} has {len(curves)} values; a figure has room for {MOST_CURVES} curves")
+        rule = f"a figure has room for {MOST_CURVES} curves"
+        have = "has" if len(others) == 1 else "together have"
+        raise NoRecordsError(f"{' and '.join(others)} {have} {len(curves)} values; {rule}")
     drawn = [Curve(curve.values, dict(sorted(curve.codes.items()))) for curve in curves.values() if curve.codes]
     if len({number for curve in drawn for number in curve.codes}) < 2:
         raise NoRecordsError(f"fewer than two runs {what} to compare")

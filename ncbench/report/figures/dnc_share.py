@@ -25,22 +25,22 @@ def dnc_share(dir: Dir, x: str | None = None) -> Plot:
     """Share of replicas that found a DNC solution over a swept or replicated number, with Wilson bands of 95 %.
 
     A replica has found one if its final loss is within 1 % of the DNC loss of its own configuration; one without a
-    finite loss has not. Where a second quantity varies (an initialisation, a depth), each of its values has a curve of
-    its own; where none does, the share of those that end below DNC (by more than 1 %) is drawn too.
+    finite loss has not. Where further quantities vary (an initialisation, a depth), each of their values together has a
+    curve of its own; where none does, the share of those that end below DNC (by more than 1 %) is drawn too.
 
     Args:
         dir: runs of a sweep, or one run with replicated values.
         x: the number on the axis; by default the one with the most values.
 
-    Raises NoRecordsError without two settings with a DNC line, where more than two quantities vary, and for more than
-    six curves; ValueError for an `x` that is no number that varies.
+    Raises NoRecordsError without two settings with a DNC line, and for more than six curves; ValueError for an `x`
+    that is no number that varies.
     """
     settings = find_settings(dir)
     frame = loss_over_dnc(dir)
     if frame.empty:
         raise NoRecordsError("no run with a DNC line")
     name, curves = curves_over(settings, sorted(frame["setting"].unique()), "with a DNC line", x)
-    figure, axes = panels(1, 1, 4.6, 3.4)
+    figure, axes = panels(1, 1, 4.6, 3.4 + 0.2 * max(0, len(curves) - 2))  # room for the legend
     ax = axes[0, 0]
     if len(curves) == 1:
         _line(ax, frame, curves[0], FOUND, label="DNC (within 1 % of its loss)", color=style.BLUE, marker="o")

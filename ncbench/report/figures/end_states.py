@@ -113,12 +113,12 @@ def _bounds(
 def _columns(ax: Axes, settings: list[Setting]) -> None:
     """A column per setting, with the values that vary below it."""
     columns = {name: [setting.values.get(name) for setting in settings] for name in settings[0].values}
-    columns = {name: _texts(values) for name, values in columns.items() if len(set(map(str, values))) > 1}
-    texts = ["\n".join(of_setting) for of_setting in zip(*columns.values(), strict=True)]
+    texts_of = {name: _texts(values) for name, values in columns.items() if len(set(map(str, values))) > 1}
+    texts = ["\n".join(of_setting) for of_setting in zip(*texts_of.values(), strict=True)]
     ax.set_xticks(range(len(settings)), texts or [wrapped(setting.label) for setting in settings])
     ax.set_xlim(-0.6, len(settings) - 0.4)
     ax.grid(visible=False, axis="x")
-    ax.set_xlabel(literal(", ".join(columns)))
+    ax.set_xlabel(literal(", ".join(texts_of)))
 
 
 def _texts(values: list[Any]) -> list[str]:

@@ -113,12 +113,16 @@ def test_share_needs_two_runs_with_a_dnc_line(tmp_path):
         figure.dnc_share(tmp_path)
 
 
-def test_share_is_drawn_over_one_number_with_curves_of_one_other(tmp_path):
+def test_share_is_drawn_over_one_number_with_curves_of_the_others(tmp_path):
     points = [(6, 3, 10), (6, 4, 10), (10, 3, 10), (10, 4, 20)]
     for job, (classes, depth, width) in enumerate(points):
         write(tmp_path / "a" / str(job), [0.1, 0.2], classes=classes, depth=depth, width=width)
-    with pytest.raises(figure.NoRecordsError, match="classes, depth, width vary; drawn are one number and curves"):
-        figure.dnc_share(tmp_path / "a")
+    (ax,) = figure.dnc_share(tmp_path / "a").axes
+    assert ax.get_xlabel() == "classes"
+    assert [line.get_label() for line in ax.lines] == ["depth=3, width=10", "depth=4, width=10", "depth=4, width=20"]
+    two = [{"decay": d, "start": s, "noise": n} for d in (1e-3, 2e-3) for s in ("a", "b") for n in range(4)]
+    with pytest.raises(figure.NoRecordsError, match="noise and start together have 8 values; a figure has room for 6"):
+        figure.dnc_share(replicated(tmp_path / "d", two, [0.1] * len(two)), x="decay")
     many = [{"decay": decay, "start": f"s{j}"} for decay in (1e-3, 2e-3) for j in range(7)]
     with pytest.raises(figure.NoRecordsError, match="start has 7 values; a figure has room for 6 curves"):
         figure.dnc_share(replicated(tmp_path / "b", many, [0.1] * len(many)))
