@@ -22,16 +22,19 @@ def is_wide(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) > WIDE * min(values)
 
 
+def is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether numbers stand on a logarithmic axis: powers of 2 do, and what spans more than a factor of 8."""
+    return is_wide(values) or is_power_of_two(values)
+
+
 def number_axis(ax: Axes, values: Sequence[float]) -> None:
-    """The x axis of swept numbers; where they are powers of 2 below 1, as decays may be, the ticks are those powers."""
+    """The x axis of swept numbers; where they are small powers of 2, as decays may be, the ticks are those powers."""
     ordered = sorted(set(values))
-    places = np.array(ordered)
-    if is_wide(ordered):
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_locator(NullLocator())
-        places = np.log(places)
-    elif not is_power_of_two(ordered):
+    if not is_logarithmic(ordered):
         return
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    places = np.log(ordered)
     places = (places - places[0]) / (places[-1] - places[0])
     kept = [0]
     for place in range(1, len(ordered)):
@@ -43,12 +46,12 @@ def number_axis(ax: Axes, values: Sequence[float]) -> None:
 
 
 def is_power_of_two(values: Sequence[float]) -> bool:
-    """Whether all numbers are powers of 2, some of them below 1.
+    """Whether all numbers are powers of 2, some of them below 1/16: 2^-10 says more than 0.000976562, 0.5 says enough.
 
-    >>> is_power_of_two([2**-12, 2**-8]), is_power_of_two([32, 64]), is_power_of_two([0.001, 0.002])
+    >>> is_power_of_two([2**-12, 2**-8]), is_power_of_two([0.5, 1, 2]), is_power_of_two([0.001, 0.002])
     (True, False, False)
     """
-    return min(values) > 0 and min(values) < 1 and all(math.frexp(value)[0] == 0.5 for value in values)
+    return 0 < min(values) < 1 / 16 and all(math.frexp(value)[0] == 0.5 for value in values)
 
 
 def power_of_two(value: float) -> str:
@@ -68,7 +71,7 @@ def jittered(
     They keep within a fifth of the distance to the nearest other number, on the axis that `number_axis` makes of the
     values; each of several curves has a part of that room for itself.
     """
-    wide = is_wide(values)
+    wide = is_logarithmic(values)
     places = np.log(values) if wide else np.asarray(values, dtype=float)
     place = math.log(number) if wide else number
     others = np.abs(places - place)

@@ -35,7 +35,8 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     of it, with a gradient (`grad_max`) of at most `stationary`. Black crosses have converged elsewhere, hollow circles
     have not converged; diverged replicas without a finite loss are counted in the legend. Lines that bound the loss
     (with "bound" in the name) are drawn in grey, and nothing ends at them. Replicas above twice the lowest loss of
-    their setting stand as triangles at the upper edge.
+    their setting stand as triangles at the upper edge. Where the settings have different DNC lines, losses and levels
+    are drawn as multiples of the setting's own.
 
     Raises NoRecordsError where no loss, no gradient or no theory line of the loss is recorded, or the directory has
     more than 24 settings.
@@ -57,13 +58,19 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     looks = {name: _look(number) for number, name in enumerate(names)} | LOOKS
     figure, axes = panels(1, 1, max(4.8, 2.6 + 0.45 * len(shown)), 4.0)
     ax, states = axes[0, 0], []
-    highest, above = _bounds(ax, points, lines, shown)
+    units = _units(lines)
+    points["drawn"] = points["loss"] / points["setting"].map(dict(zip(shown, units, strict=True)))
+    drawn_lines = [
+        {name: value / unit for name, value in each.items()} for each, unit in zip(lines, units, strict=True)
+    ]
+    highest, above = _bounds(ax, points, drawn_lines, shown)
     for place, code in enumerate(shown):
         part = points[points["setting"] == code].sort_values("replica")
-        losses, bounds = part["loss"].to_numpy(dtype=float), {"absolute": absolute, "stationary": stationary}
-        of_part = classify(list(losses), list(part["gradient"]), levels[place], **bounds)
+        bounds = {"absolute": absolute, "stationary": stationary}
+        of_part = classify(list(part["loss"]), list(part["gradient"]), levels[place], **bounds)
         states += of_part
-        for name, value in lines[place].items():
+        losses = part["drawn"].to_numpy(dtype=float)
+        for name, value in drawn_lines[place].items():
             colour = looks[name]["color"] if name in looks else GREY
             ax.hlines(value, place - 0.45, place + 0.45, color=colour, lw=1.0, alpha=0.7, label=f"level {name}")
         x = jittered(place, len(part), range(len(shown)))
@@ -77,10 +84,16 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
                 edge = {**looks[name], "marker": "^", "clip_on": False, "transform": ax.get_xaxis_transform()}
                 ax.plot(x[outside], np.ones(outside.sum()), ls="", ms=5, label=f"{name}, above", **edge)
     _columns(ax, [settings[code] for code in shown])
-    _names(ax, lines)
-    ax.set_ylabel("final loss")
+    _names(ax, drawn_lines[-1])
+    ax.set_ylabel("final loss" if set(units) == {1.0} else "final loss / DNC loss")
     _legend(figure, counted(states, names), looks, lines, above)
     return figure
+
+
+def _units(lines: list[dict[str, float]]) -> list[float]:
+    """What the losses of each setting are divided by: its DNC line, where all have one and they differ, or else 1."""
+    dnc = [each.get("dnc", np.nan) for each in lines]
+    return dnc if np.all(np.array(dnc) > 0) and len(set(dnc)) > 1 else [1.0] * len(lines)
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -94,10 +107,10 @@ def _bounds(
 ) -> tuple[list[float], pd.DataFrame]:
     """Sets the y axis; returns the largest loss drawn of every setting, and the replicas that are above it."""
     finite = points[np.isfinite(points["loss"])]
-    lowest = finite.groupby("setting")["loss"].min().reindex(shown)
+    lowest = finite.groupby("setting")["drawn"].min().reindex(shown)
     limits = HIGHEST * lowest.where(lowest > 0, np.inf)
-    above = finite[finite["loss"] > finite["setting"].map(limits)]
-    drawn = list(finite.drop(above.index)["loss"])
+    above = finite[finite["drawn"] > finite["setting"].map(limits)]
+    drawn = list(finite.drop(above.index)["drawn"])
     for code, of_setting in zip(shown, lines, strict=True):
         drawn += [value for value in of_setting.values() if lowest[code] / HIGHEST <= value <= limits[code]]
     low, high = min(drawn), max(drawn)
@@ -112,13 +125,13 @@ def _bounds(
 
 def _columns(ax: Axes, settings: list[Setting]) -> None:
     """A column per setting, with the values that vary below it."""
-    columns = {name: [setting.values.get(name) for setting in settings] for name in settings[0].values}
-    texts_of = {name: _texts(values) for name, values in columns.items() if len(set(map(str, values))) > 1}
-    texts = ["\n".join(of_setting) for of_setting in zip(*texts_of.values(), strict=True)]
+    values = {name: [setting.values.get(name) for setting in settings] for name in settings[0].values}
+    columns = {name: _texts(column) for name, column in values.items() if len(set(map(str, column))) > 1}
+    texts = ["\n".join(of_setting) for of_setting in zip(*columns.values(), strict=True)]
     ax.set_xticks(range(len(settings)), texts or [wrapped(setting.label) for setting in settings])
     ax.set_xlim(-0.6, len(settings) - 0.4)
     ax.grid(visible=False, axis="x")
-    ax.set_xlabel(literal(", ".join(texts_of)))
+    ax.set_xlabel(literal(", ".join(columns)))
 
 
 def _texts(values: list[Any]) -> list[str]:
@@ -127,13 +140,11 @@ def _texts(values: list[Any]) -> list[str]:
     return [power_of_two(value) if powers else literal(plain(value)) for value in values]
 
 
-def _names(ax: Axes, lines: list[dict[str, float]]) -> None:
-    """The names of the levels at the right edge, where all settings have the same; none on top of another."""
-    if any(each != lines[0] for each in lines):
-        return
+def _names(ax: Axes, lines: Mapping[str, float]) -> None:
+    """The names of the last column's levels at the right edge, none on top of another."""
     low, high = ax.get_ylim()
     places: dict[str, float] = {}
-    for name, value in sorted(lines[0].items(), key=lambda line: line[1]):
+    for name, value in sorted(lines.items(), key=lambda line: line[1]):
         if low < value < high and all(abs(value - other) > 0.04 * (high - low) for other in places.values()):
             places[name] = value
     right = ax.secondary_yaxis("right")

@@ -24,7 +24,8 @@ from ncbench.report.settings import end_points, find_settings, load_setting_refe
 
 MOST_SETTINGS = 3
 MOST_TICKS = 20
-SAME = 1e-3  # of the largest entry: entries that differ by less are drawn as equal and order nothing
+NEAR = 0.01  # a replica whose loss is within this part of the DNC loss has found a DNC solution
+SAME = 1e-2  # of the largest entry: entries that differ by less are drawn as equal and order nothing
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class _Panel:
 def logits(dir: Dir) -> Plot:
     """Mean logits M (column: class, row: output) at the end: of the best replica, and of that nearest to DNC.
 
-    The best has the lowest final loss; where the setting has a DNC line and its loss nearest to it is another
-    replica's, that one stands beside it. Classes are reordered so that those whose logits depend on one another most
-    are neighbours (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly
+    The best has the lowest final loss; where the setting has a DNC line, the replica nearest to it that is within 1 %
+    of it stands beside, unless it is the same. Classes are reordered so that those whose logits depend on one another
+    most are neighbours (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly
     spread over all, on one colour scale, symmetric about 0. The title says the loss, the numerical rank of M (sigma_i >
     1e-2 sigma_1) and, where gradients are recorded and it has not converged, that.
 
@@ -118,7 +119,7 @@ def _chosen(ends: list[dict[Hashable, Any]], matrices: Mapping[int, Values], dnc
     chosen = {"lowest loss": best}
     if dnc is not None and np.isfinite(dnc):
         nearest = min(ends, key=lambda end: abs(end["loss"] - dnc))
-        if nearest["replica"] != best["replica"]:
+        if nearest["replica"] != best["replica"] and abs(nearest["loss"] / dnc - 1) <= NEAR:
             chosen[f"nearest to DNC ({dnc:.6g})"] = nearest
     found = []
     for name, end in chosen.items():

@@ -60,11 +60,19 @@ def test_every_setting_is_a_column_with_levels_of_its_own(tmp_path, mutant):
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.001", "0.002"]
     assert ax.get_xlabel() == "decay"
     at_dnc = [line for line in ax.lines if line.get_label() == "dnc"]
-    assert {round(float(line.get_xdata()[0])): line.get_ydata()[0] for line in at_dnc} == {0: 0.1, 1: 0.15}
-    assert dots(ax, "no known level") == [0.09, 0.09, 0.1, 0.15]
+    assert {round(float(line.get_xdata()[0])): line.get_ydata()[0] for line in at_dnc} == pytest.approx(
+        {0: 1.0, 1: 1.0}
+    )
+    assert dots(ax, "no known level") == pytest.approx([0.09 / 0.15, 0.1 / 0.15, 0.9, 1.5])
+    starts = [one.get_segments()[0][0] for one in ax.collections if one.get_label() == "level lower_bound"]
+    np.testing.assert_allclose(starts, [[-0.45, 0.9], [0.55, 0.6]])
+    assert [text.get_text() for text in ax.child_axes[0].get_yticklabels()] == ["lower_bound", "dnc"]
+    assert ax.get_ylabel() == "final loss / DNC loss"
     assert legend(fig) == ["dnc: 2", "no known level: 4"]  # nothing ends at a bound
+    write(tmp_path / "more", [0.2], [STILL], {}, decay=3e-3)
+    assert figure.end_states(tmp_path).axes[0].get_ylabel() == "final loss"  # not all have a DNC line
     of_all = mutant(end_states, "if BOUND not in name", "if True")
-    assert legend(of_all.end_states(tmp_path))[:2] == ["dnc: 2", "lower_bound 0.09: 2"]
+    assert legend(of_all.end_states(tmp_path))[1] == "lower_bound 0.09: 2"
 
 
 def test_columns_of_decays_that_are_powers_of_two(tmp_path):
@@ -79,7 +87,8 @@ def test_columns_of_decays_that_are_powers_of_two(tmp_path):
 
 def test_losses_of_many_sizes_stand_on_a_logarithmic_axis(tmp_path):
     for job, loss in enumerate([0.01, 0.1]):
-        write(tmp_path / str(job), [loss], [STILL], {"dnc": loss}, decay=loss)
+        write(tmp_path / str(job), [loss], [STILL], {"pairs": loss}, decay=loss)
+    assert figure.end_states(tmp_path).axes[0].get_ylabel() == "final loss"
     assert figure.end_states(tmp_path).axes[0].get_yscale() == "log"
 
 

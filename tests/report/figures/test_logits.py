@@ -69,7 +69,7 @@ def test_columns_are_classes(tmp_path):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("class", "output")
 
 
-def test_one_panel_where_the_best_is_nearest_to_dnc_and_a_row_for_each_setting(tmp_path):
+def test_one_panel_where_none_other_is_at_dnc_and_a_row_for_each_setting(tmp_path):
     for job, depth in enumerate([2, 3, 4, 5]):
         lines = {"dnc": 0.1} if depth == 4 else {}
         layer = f"head.{depth}"
@@ -78,8 +78,9 @@ def test_one_panel_where_the_best_is_nearest_to_dnc_and_a_row_for_each_setting(t
     titles = [ax.get_title().split(":")[0] for ax in fig.axes if ax.images]
     assert titles == ["lowest loss", "lowest loss", "nearest to DNC (0.1)", "lowest loss"]
     assert fig.get_supxlabel() == "1 more not drawn"
-    alone = figure.logits(write(tmp_path / "alone", [0.1, 0.2], [DNC, PAIRS], lines={"dnc": 0.1}))
-    assert [ax.get_title().splitlines()[0] for ax in alone.axes if ax.images] == ["lowest loss: replica 0"]
+    for name, lines in (("same", {"dnc": 0.1}), ("far", {"dnc": 0.18})):
+        alone = figure.logits(write(tmp_path / name, [0.1, 0.2], [DNC, PAIRS], lines=lines))
+        assert [ax.get_title().splitlines()[0] for ax in alone.axes if ax.images] == ["lowest loss: replica 0"]
 
 
 @pytest.mark.parametrize("blocks", [[2, 2, 2], [3, 2, 1], [4, 2], [2, 2, 1, 1], [3, 3, 3], [6, 2, 2]])
