@@ -3,9 +3,11 @@
 from ncbench.analysis.ensemble_bounds import EnsembleRankBounds, ensemble_rank_bounds
 from ncbench.analysis.landscape import (
     HessianNorms,
+    HessianShape,
     gradient_norm,
     hessian_norms,
     hessian_nullity,
+    hessian_shape,
     is_local_minimum,
     smallest_eigenvalues,
 )
@@ -25,6 +27,7 @@ __all__ = [
     "BenignPath",
     "EnsembleRankBounds",
     "HessianNorms",
+    "HessianShape",
     "ModeValues",
     "OneSided",
     "RankBound",
@@ -36,6 +39,7 @@ __all__ = [
     "gradient_norm",
     "hessian_norms",
     "hessian_nullity",
+    "hessian_shape",
     "is_local_minimum",
     "last_layer_curvature",
     "mode_error",

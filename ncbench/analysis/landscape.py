@@ -5,6 +5,7 @@ zero eigenvalues). Dense Hessians up to `DENSE` parameters, beyond that Hessian-
 and scipy's Lanczos method.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,9 +17,11 @@ from torch import Tensor
 
 __all__ = [
     "HessianNorms",
+    "HessianShape",
     "gradient_norm",
     "hessian_norms",
     "hessian_nullity",
+    "hessian_shape",
     "is_local_minimum",
     "smallest_eigenvalues",
 ]
@@ -46,10 +49,7 @@ def hessian_norms(objective: Objective, parameters: Sequence[Tensor], gradient_t
 
     Theorem 6 of arXiv 2410.23169 compares them at two solutions. Arguments and errors as `hessian_nullity`.
     """
-    flat, gradient = _flat(objective, parameters)
-    _critical(gradient(flat), gradient_tol)
-    _small(flat, "the norms need")
-    eigenvalues = np.abs(np.linalg.eigvalsh(_dense_hessian(gradient, flat)))
+    eigenvalues = np.abs(_spectrum(objective, parameters, gradient_tol, "the norms need")[0])
     return HessianNorms(float(np.sqrt((eigenvalues**2).sum())), float(eigenvalues.max()), float(eigenvalues.sum()))
 
 
@@ -70,11 +70,52 @@ def hessian_nullity(
     Raises:
         ValueError: not a critical point to that tolerance, too many parameters, not float64.
     """
-    flat, gradient = _flat(objective, parameters)
-    _critical(gradient(flat), gradient_tol)
-    _small(flat, "the nullity needs")
-    eigenvalues = np.linalg.eigvalsh(_dense_hessian(gradient, flat))
+    eigenvalues, _ = _spectrum(objective, parameters, gradient_tol, "the nullity needs")
     return int((np.abs(eigenvalues) <= rtol * np.abs(eigenvalues).max()).sum())
+
+
+class HessianShape(NamedTuple):
+    """The eigenvalues e of a Hessian in units of lam: how many are zero, how many negative, and the rest.
+
+    `log_determinant` is the sum of log(e / lam) over those that are not zero, NaN where one is negative; `smallest` the
+    least e / lam above zero, NaN without any.
+    """
+
+    nullity: int
+    negative: int
+    log_determinant: float
+    smallest: float
+
+
+def hessian_shape(
+    objective: Objective, parameters: Sequence[Tensor], lam: float, rtol: float = 1e-6, gradient_tol: float = 1e-7
+) -> HessianShape:
+    """Zero, negative and remaining eigenvalues at the end of a training, where the gradient is small and not 0.
+
+    An eigenvalue is zero up to rtol max |e| + 2 ||gradient||_2. The second term is what directions of symmetry need:
+    with x -> exp(sA) x leaving a layered objective unchanged, the Hessian maps A x to A gradient, so that there are
+    eigenvalues up to ||A gradient|| / ||A x||, the gradient over a singular value of the factors, and not 0. Near DNC
+    and pair blocks (K = 6, L = 2, lam = 4e-3) they were at most 0.25 ||gradient||_2 at distances of 1e-8 to 1e-4 per
+    entry, the others at least lam.
+
+    Args:
+        objective, parameters: as in `hessian_nullity`.
+        lam: the unit; 1 for the eigenvalues themselves.
+        rtol, gradient_tol: see above; the largest entry of the gradient that is accepted.
+
+    Raises:
+        ValueError: as `hessian_nullity`.
+    """
+    eigenvalues, gradient = _spectrum(objective, parameters, gradient_tol, "its shape needs")
+    zero = rtol * np.abs(eigenvalues).max() + 2 * float(gradient.norm())
+    positive = eigenvalues[eigenvalues > zero] / lam
+    negative = int((eigenvalues < -zero).sum())
+    return HessianShape(
+        nullity=len(eigenvalues) - len(positive) - negative,
+        negative=negative,
+        log_determinant=math.nan if negative else float(np.log(positive).sum()),
+        smallest=float(positive.min()) if len(positive) else math.nan,
+    )
 
 
 def smallest_eigenvalues(objective: Objective, parameters: Sequence[Tensor], count: int = 6) -> Tensor:
@@ -136,11 +177,18 @@ def _critical(gradient: Tensor, tolerance: float) -> None:
         )
 
 
-def _small(flat: Tensor, who: str) -> None:
+def _spectrum(
+    objective: Objective, parameters: Sequence[Tensor], gradient_tol: float, who: str
+) -> tuple[NDArray[np.float64], Tensor]:
+    """All eigenvalues at a critical point, ascending, and the gradient that is left there."""
+    flat, gradient = _flat(objective, parameters)
+    left = gradient(flat).detach()
+    _critical(left, gradient_tol)
     if flat.numel() > 4 * DENSE:
         raise ValueError(
             f"parameters must hold at most {4 * DENSE} numbers, since {who} the whole Hessian, got {flat.numel()}"
         )
+    return np.linalg.eigvalsh(_dense_hessian(gradient, flat)).astype(np.float64), left
 
 
 def _dense_hessian(gradient: Gradient, x: Tensor) -> NDArray[np.float64]:

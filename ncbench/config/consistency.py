@@ -1,9 +1,11 @@
 """The rules between the groups of a configuration: which model goes with which objective, schedule and optimiser."""
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from ncbench.config.data_and_model import FreeFeatures
+from ncbench.config.measuring import LARGEST_HESSIAN
 from ncbench.config.rules import is_int, is_list, only_with, require, require_decays
 from ncbench.config.schedules import FullBatch, Stationary
 from ncbench.config.training import ClassifierObjective, SquaredObjective
@@ -95,6 +97,7 @@ def _check_pairs(config: "Config") -> None:
             value = getattr(schedule, key)
             only_with("model=perceptron", model.on_inputs or value is None, f"schedule.{key}", value)
     only_with("model=perceptron", model.on_inputs or not config.measure.kmeans, "measure.kmeans", config.measure.kmeans)
+    only_with("model=dufm", isinstance(model, FreeFeatures) or not config.measure.hessian, "measure.hessian", True)
     rule = f"is not what model.kind={model.KIND} is trained for, which is objective.kind={model.OBJECTIVE}"
     if objective.KIND != model.OBJECTIVE:
         raise ValueError(f"objective.kind={objective.KIND} {rule}")
@@ -108,6 +111,7 @@ def _check_pairs(config: "Config") -> None:
         rule = "L-BFGS stops at schedule.stationary instead (schedule=stationary)"
         require(tolerance is None, "schedule.tolerance", tolerance, rule)
         _check_starts(config, model)
+        _check_hessian(config, model)
 
 
 def _check_starts(config: "Config", model: FreeFeatures) -> None:
@@ -121,6 +125,17 @@ def _check_starts(config: "Config", model: FreeFeatures) -> None:
     value = config.replicate.get("start_noise", model.start_noise)
     alone = model.start is None and not several and value != 0
     require(not alone, noise, value, "is added to a solution; set model.start or replicate.start too")
+
+
+def _check_hessian(config: "Config", model: FreeFeatures) -> None:
+    """The whole Hessian of a replica has as many rows as the replica has parameters."""
+    classes, per_class = config.dataset.num_classes, getattr(config.dataset, "per_class", None)
+    if not config.measure.hessian or classes is None or per_class is None:
+        return
+    widths = [*(model.width if is_list(model.width) else [model.width] * model.depth), classes]
+    size = classes * per_class * widths[0] + sum(a * b for a, b in pairwise(widths))
+    rule = f"at most {LARGEST_HESSIAN} parameters of a replica, this network has {size}"
+    require(size <= LARGEST_HESSIAN, "measure.hessian", True, rule)
 
 
 def _check_perceptron(config: "Config") -> None:

@@ -6,10 +6,11 @@ from typing import Any
 from ncbench.config.rules import require
 from ncbench.config.variants import Group
 
-__all__ = ["SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
+__all__ = ["LARGEST_HESSIAN", "SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
 
 SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
 SCALES = ("linear", "log", "symlog")
+LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which cannot be imported without torch
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Measure(Group):
     per_class: int | None = None  # measure on so many samples of each class; null: all
     batch_size: int = 250
     kmeans: bool = False  # total cluster variation by k-means too, at the last point of a perceptron's run
+    hessian: bool = False  # its zero, negative and other eigenvalues, at the last point of a run of free features
     gram_every: int = 8  # Gram matrices at every so-many-th point, and at the last
     moments: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of ClassMoments
     matrices: dict[str, Any] = field(default_factory=dict)  # name -> _target_ of a function of a matrix

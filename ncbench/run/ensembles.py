@@ -122,6 +122,7 @@ def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dty
         measure_steps=measure_steps,
         tolerance=getattr(config.schedule, "tolerance", None),
         stationary=getattr(config.schedule, "stationary", None),
+        hessian=config.measure.hessian,
         weight_decays=weight_decays,
         feature_decays=feature_decays,
         rates=columns.get("lr"),

@@ -22,6 +22,7 @@ from ncbench.models.replica import (
 )
 from ncbench.models.replica.optim.lbfgs_state import CONVERGED
 from ncbench.training.blocks import BlockModule
+from ncbench.training.hessian_measures import hessian_measures
 from ncbench.training.objectives import Decayed, PaperObjective
 from ncbench.training.replica_states import NOTHING, ReplicaStates
 
@@ -34,6 +35,7 @@ class FullBatchModule(BlockModule):
     `weight_decays` (R, L) are one number per replica and matrix, `feature_decays` and `rates` (R) one per replica;
     without `rates` all have the optimiser's. `measure_steps` are the steps at which a block has to end. A replica
     stops where ||gradient|| <= `tolerance` max(1, ||parameters||), or max |gradient| <= `stationary`; None: nowhere.
+    `hessian` measures the curvature at the last step.
 
     `optimizer` makes an `LBFGS`, whose steps are evaluations of the gradient and which looks for `stationary` after
     each, or a torch optimiser. torch.optim.SGD is read for its rate and momentum and its steps are taken by
@@ -54,12 +56,13 @@ class FullBatchModule(BlockModule):
         rates: Sequence[float] | None = None,
         tolerance: float | None = None,
         stationary: float | None = None,
+        hessian: bool = False,
     ) -> None:
         super().__init__(steps, measure_steps)
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
         self.weight_decays = torch.tensor(weight_decays, dtype=torch.float64).reshape(network.replicas, network.depth)
         self.feature_decays = torch.tensor(feature_decays, dtype=torch.float64).reshape(network.replicas)
-        self.rates, self.stationary = None if rates is None else list(rates), stationary
+        self.rates, self.stationary, self.hessian = None if rates is None else list(rates), stationary, hessian
         self.register_buffer("labels", labels, persistent=False)
         self.states = ReplicaStates(network.replicas, tolerance)
         decayed = [
@@ -151,8 +154,14 @@ class FullBatchModule(BlockModule):
         self.states.check_minimised(state.get_buffer("code"), end)
 
     def further_measures(self, measurement: Measurement) -> Measurement:
-        """grad_max: the largest entry of |gradient of the objective| of each replica, in float64."""
-        return Measurement(values={("train", "", "", "grad_max"): self._largest_gradients().cpu()})
+        """grad_max: the largest entry of |gradient of the objective|; with `hessian` its curvature at the last step."""
+        values = {"grad_max": self._largest_gradients().cpu()}
+        if self.hessian and int(self.gd_step) == self.steps:
+            assert isinstance(self.labels, Tensor)
+            losses = partial(self.objective.sample_losses, labels=self.labels)
+            decays = self.feature_decays, self.weight_decays
+            values |= hessian_measures(self.network, losses, *decays, values["grad_max"])
+        return Measurement(values={("train", "", "", name): value for name, value in values.items()})
 
     def _largest_gradients(self) -> Tensor:
         """(R,) in float64."""

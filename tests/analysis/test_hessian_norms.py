@@ -38,11 +38,13 @@ def test_numpy_agrees():
     ("old", "new"),
     [
         ("np.sqrt((eigenvalues**2).sum())", "np.sqrt((eigenvalues**2).mean())"),
-        ("np.abs(np.linalg.eigvalsh(_dense_hessian(gradient, flat)))\n    return HessianNorms", None),
+        (
+            'np.abs(_spectrum(objective, parameters, gradient_tol, "the norms need")[0])',
+            "_spectrum(objective, parameters, gradient_tol, '')[0]",
+        ),
     ],
 )
 def test_a_planted_bug_is_caught(mutant, old, new):
-    new = "np.linalg.eigvalsh(_dense_hessian(gradient, flat))\n    return HessianNorms" if new is None else new
     got, expected = matrix_norms(mutant(landscape, old, new))
     assert not np.allclose(got, expected, rtol=1e-3)
 

@@ -48,6 +48,18 @@ WRONG = [
     ("dufm", {"measure.kmeans": True}, "measure.kmeans=True is only available with model=perceptron"),
     ("dufm", {"model.activation": "tanh"}, "model.activation=tanh: must be relu or linear"),
     ("resnet", {"optimizer": LBFGS}, "optimizer=lbfgs is only available with model=dufm or perceptron"),
+    ("resnet", {"measure.hessian": True}, "measure.hessian=True is only available with model=dufm"),
+    ("perceptron", {"measure.hessian": True}, "measure.hessian=True is only available with model=dufm"),
+    (  # H_1 50 x 21, three matrices 21 x 21, one 10 x 21
+        "dufm",
+        {"measure.hessian": True, "model.width": 21},
+        "measure.hessian=True: at most 2400 parameters of a replica, this network has 2583",
+    ),
+    (  # H_1 50 x 30, matrices 20 x 30, 20 x 20, 20 x 20, 10 x 20
+        "dufm",
+        {"measure.hessian": True, "model.width": [30, 20, 20, 20]},
+        "measure.hessian=True: at most 2400 parameters of a replica, this network has 3100",
+    ),
     ("resnet", {"measure.kmeans": True}, "measure.kmeans=True is only available with model=perceptron"),
     ("resnet", {"objective.loss": "squared"}, "objective.loss=squared: must be mse or ce"),
     (
@@ -220,6 +232,7 @@ def test_what_a_stack_of_perceptrons_may_have(stacks, changes):
     "changes",
     [
         {"model.start": "srg", "replicate": {"start": ["dnc", "srg"], "start_noise": [0, 0.1]}},
+        {"measure.hessian": True, "model.width": 20},  # 50 x 20 + 3 x 20 x 20 + 10 x 20 = 2400 parameters
         {**LINEAR_CE, "model.start": "[6,4]", "replicate": {"start_noise": [0.5, 1]}, **TO_STATIONARITY},
         {**LINEAR_CE, "model.start_noise": 0.5, "replicate": {"start": ["pairs", "polygon", "triangular", "[10]"]}},
     ],
