@@ -133,7 +133,7 @@ def balanced_factors(
         width: d >= r of every hidden layer.
         per_class: n.
         feature_decay, weight_decays: as in `loss`; equal by default.
-        generator: draws the frames Q_l (d, r) uniformly; by default they are the first r axes.
+        generator: draws the frames Q_l (d, r), by QR of Gaussian matrices; by default the first r axes.
 
     Raises:
         ValueError: width below the rank of M, bad numbers.
