@@ -185,19 +185,17 @@ def load_setting_references(dir: Dir, settings: list[Setting]) -> list[dict[str,
 
 
 def end_points(dir: Dir) -> pd.DataFrame:
-    """Where every replica with a loss ended: run, replica, setting, loss, gradient.
+    """Where every replica with a loss ended: run, replica, setting, step, loss, gradient.
 
-    The loss is the last recorded one of the training data; the gradient is the largest entry of |gradient| at the end
-    (`grad_max`), NaN where it is not recorded.
+    The loss is the last recorded one of the training data, at `step`; the gradient is the largest entry of |gradient|
+    at the end (`grad_max`), NaN where it is not recorded.
     """
     frame = load_final(dir, measures=["loss", "grad_max"], layers=[WHOLE_NETWORK])
     frame = with_setting(frame[frame["split"].isin(rows_of_split())], find_settings(dir)).astype({"run": str})
     keys = ["run", "replica", "setting"]
-    tables = {
-        column: frame[frame["measure"] == measure][[*keys, "value"]].rename(columns={"value": column})
-        for column, measure in (("loss", "loss"), ("gradient", "grad_max"))
-    }
-    return tables["loss"].merge(tables["gradient"], on=keys, how="left")
+    losses = frame[frame["measure"] == "loss"][[*keys, "step", "value"]].rename(columns={"value": "loss"})
+    gradients = frame[frame["measure"] == "grad_max"][[*keys, "value"]].rename(columns={"value": "gradient"})
+    return losses.merge(gradients, on=keys, how="left")
 
 
 def loss_over_dnc(dir: Dir) -> pd.DataFrame:

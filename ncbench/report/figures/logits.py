@@ -39,29 +39,28 @@ def logits(dir: Dir) -> Plot:
     """Mean logits M (column: class, row: output) at the end: of the best replica, and of that nearest to DNC.
 
     The best has the lowest final loss; where the setting has a DNC line, the replica nearest to it that is within 1 %
-    of it stands beside, unless it is the same. Classes are reordered so that those whose logits depend on one another
-    most are neighbours (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly
+    of it stands beside, unless the best is so too. Classes whose logits depend on one another most are neighbours (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly
     spread over all, on one colour scale, symmetric about 0. The title says the loss, the numerical rank of M (sigma_i >
     1e-2 sigma_1) and, where gradients are recorded and it has not converged, that.
 
-    Raises NoRecordsError where no class means of an output with K values are recorded, UndefinedError where they are
-    not finite.
+    Raises NoRecordsError where no class means of an output with K values are recorded at the step of the final loss,
+    UndefinedError where they are not finite.
     """
     settings = find_settings(dir)
     means = _square_outputs(with_setting(load_means(dir, steps="last"), settings))
     if means.empty:
         raise NoRecordsError("no class means of the logits recorded")
     ends = _ends(dir)
-    both = means[["setting", "replica"]].astype(int).merge(ends[["setting", "replica"]])
+    both = means[["setting", "replica", "step"]].astype(int).merge(ends[["setting", "replica", "step"]])
     shown = sorted(both["setting"].unique())
-    if not shown:
-        raise NoRecordsError("no loss of a replica with class means recorded")
+    if not shown:  # the class means are recorded first and last, the loss in between too
+        raise NoRecordsError("no class means of the logits recorded where the loss was last: training has not ended")
     lines = load_setting_references(dir, settings)
     rows = []
     for code in style.spread(shown, MOST_SETTINGS):
         of_setting = means[means["setting"] == code]
         matrices = dict(zip(of_setting["replica"], of_setting["mean"], strict=True))
-        ended = ends[(ends["setting"] == code) & ends["replica"].isin(list(matrices))].to_dict("records")
+        ended = both[both["setting"] == code].merge(ends, on=["setting", "replica", "step"]).to_dict("records")
         rows.append((wrapped(settings[code].label, 20), _chosen(ended, matrices, lines[code].get("dnc"))))
     drawn = [panel.M for _, of_row in rows for panel in of_row]
     if not all(np.isfinite(M).all() for M in drawn):
@@ -103,7 +102,7 @@ def _square_outputs(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ends(dir: Dir) -> pd.DataFrame:
-    """Where every replica with a finite loss ended: setting, replica, loss, gradient, rank (NaN: not recorded)."""
+    """Where every replica with a finite loss ended: setting, replica, step, loss, gradient, rank (NaN: none)."""
     ends = end_points(dir)
     ranks = output_rows(with_setting(load_final(dir), find_settings(dir)), "rank")
     ranks = ranks[["setting", "replica", "value"]].rename(columns={"value": "rank"})
@@ -117,9 +116,9 @@ def _ends(dir: Dir) -> pd.DataFrame:
 def _chosen(ends: list[dict[Hashable, Any]], matrices: Mapping[int, Values], dnc: float | None) -> list[_Panel]:
     best = min(ends, key=lambda end: end["loss"])
     chosen = {"lowest loss": best}
-    if dnc is not None and np.isfinite(dnc):
+    if dnc is not None and np.isfinite(dnc) and abs(best["loss"] / dnc - 1) > NEAR:
         nearest = min(ends, key=lambda end: abs(end["loss"] - dnc))
-        if nearest["replica"] != best["replica"] and abs(nearest["loss"] / dnc - 1) <= NEAR:
+        if abs(nearest["loss"] / dnc - 1) <= NEAR:
             chosen[f"nearest to DNC ({dnc:.6g})"] = nearest
     found = []
     for name, end in chosen.items():

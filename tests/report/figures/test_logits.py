@@ -79,7 +79,7 @@ def test_one_panel_where_none_other_is_at_dnc_and_a_row_for_each_setting(tmp_pat
     assert titles == ["lowest loss", "lowest loss", "nearest to DNC (0.1)", "lowest loss"]
     assert fig.get_supxlabel() == "1 more not drawn"
     for name, lines in (("same", {"dnc": 0.1}), ("far", {"dnc": 0.18})):
-        alone = figure.logits(write(tmp_path / name, [0.1, 0.2], [DNC, PAIRS], lines=lines))
+        alone = figure.logits(write(tmp_path / name, [0.0999, 0.1], [DNC, PAIRS], lines=lines))
         assert [ax.get_title().splitlines()[0] for ax in alone.axes if ax.images] == ["lowest loss: replica 0"]
 
 
@@ -116,5 +116,14 @@ def test_logits_need_class_means_of_the_output(tmp_path):
     with pytest.raises(figure.UndefinedError, match="the mean logits of the best replica are not finite"):
         figure.logits(run)
     run = write(tmp_path / "diverged", [math.nan], [DNC])
-    with pytest.raises(figure.NoRecordsError, match="no loss of a replica with class means recorded"):
+    with pytest.raises(figure.NoRecordsError, match="no class means of the logits recorded where the loss was last"):
+        figure.logits(run)
+
+
+def test_class_means_of_the_start_are_not_those_of_the_end(tmp_path):
+    """An unfinished run has class means of step 0 and later losses."""
+    run = write(tmp_path / "run", [0.1], [DNC])
+    later = Measurement(values={("train", "", "", "loss"): torch.tensor([0.05], dtype=torch.float64)})
+    RecordWriter(run, [0]).write(LAST + 1, 101.0, later)
+    with pytest.raises(figure.NoRecordsError, match="training has not ended"):
         figure.logits(run)
