@@ -36,7 +36,7 @@ FORMS = ("quick", "paper")  # quick: minutes on two CPU cores; paper: the size o
 # The figures of `ncbench.report.figure` that one picture shows; a test compares the two, as claims stand alone.
 PICTURES = (
     *("blocks", "bounds", "collapse", "dnc_share", "end_states", "gram", "heatmap", "logits", "loss", "loss_ratio"),
-    *("means", "measures", "phase_diagram", "predicted", "rank", "rank_over", "seed_range", "sign_map"),
+    *("means", "measures", "nullity", "phase_diagram", "predicted", "rank", "rank_over", "seed_range", "sign_map"),
     *("size_scaling", "spectra", "summary", "tails"),
 )
 _KEYS = ("paper", "figure", "forms", "variation", "departs", "picture")

@@ -17,6 +17,7 @@ from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
 from ncbench.report.figures.measures import measures
+from ncbench.report.figures.nullity import nullity
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import rank
@@ -46,6 +47,7 @@ __all__ = [
     "loss_ratio",
     "means",
     "measures",
+    "nullity",
     "phase_diagram",
     "predicted",
     "rank",

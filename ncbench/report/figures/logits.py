@@ -39,9 +39,10 @@ def logits(dir: Dir) -> Plot:
     """Mean logits M (column: class, row: output) at the end: of the best replica, and of that nearest to DNC.
 
     The best has the lowest final loss; where the setting has a DNC line, the replica nearest to it that is within 1 %
-    of it stands beside, unless the best is so too. Classes whose logits depend on one another most are neighbours (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly
-    spread over all, on one colour scale, symmetric about 0. The title says the loss, the numerical rank of M (sigma_i >
-    1e-2 sigma_1) and, where gradients are recorded and it has not converged, that.
+    of it stands beside, unless the best is so too. Classes whose logits depend on one another most are neighbours
+    (`class_order`), each panel by itself; the ticks are the classes. At most three settings, evenly spread over all,
+    on one colour scale, symmetric about 0. The title says the loss, the numerical rank of M (sigma_i > 1e-2 sigma_1)
+    and, where gradients are recorded and it has not converged, that.
 
     Raises NoRecordsError where no class means of an output with K values are recorded at the step of the final loss,
     UndefinedError where they are not finite.

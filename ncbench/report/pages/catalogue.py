@@ -22,6 +22,7 @@ from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
 from ncbench.report.figures.measures import measures
+from ncbench.report.figures.nullity import nullity
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
 from ncbench.report.figures.rank import OVER_TIME, rank
@@ -128,6 +129,16 @@ CATALOGUE = (
         "have not converged, and their rank may still fall.",
         optional=True,
         needs=WITH_GRADIENT,
+    ),
+    CatalogueFigure(
+        "nullity",
+        "Zero eigenvalues of the Hessian",
+        nullity,
+        "How many directions of zero curvature there are where training ended, and what the theory counts for the "
+        "dimension of the set of solutions.",
+        optional=True,
+        needs="hessian_nullity",
+        measures=("hessian_nullity",),
     ),
     CatalogueFigure(
         "sign_map",
