@@ -24,7 +24,7 @@ def sweep(base, value):
     """Two widths, each an ensemble of ten seeds, two decays and two noises, of which every number is `value`."""
     points = grid(10, weight_decay=[1e-4, 1e-2], noise_ratio=[0.5, 1.0])
     count = len(points)
-    values = {"loss": [0.1] * count, "grad_max": [1e-9] * count, **pair_values(count, 4)}
+    values = {"loss": [0.1] * count, "grad_max": [1e-9] * count, "dead_layers": [0.0] * count, **pair_values(count, 4)}
     for l in range(1, 5):
         values |= {f"head.{l}.weight.{name}": [0.5] * count for name in ("tail", "stable_rank", "rank")}
         values |= {f"head.{l}.pre.{name}": [2.0] * count for name in ("rank", "effective_rank", "dnc1")}
