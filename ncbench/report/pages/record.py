@@ -50,7 +50,6 @@ DRAWN = {  # the measures that a figure draws, where they are more than the clai
     "blocks": {"gram_block"},
     "end_states": {"grad_max"},
     "rank_over": {"rank", "grad_max"},
-    "sign_map": {"grad_max"},
     "logits": {"rank"},
 }
 OVER_STEPS = {"loss": {"loss"}, "seed_range": {"loss", "tcv_relative"}, "collapse": {"dnc1"}}
