@@ -108,7 +108,7 @@ def write_sizes(base, size, sizes, gradients=(1e-6, 1e-5, 1e-6)):
     for x in sizes:
         points = [{**point, size: x} for point in grid(3, weight_decay=[1e-3, 1e-2])]
         depth = x if size == "depth" else 4
-        values = {"loss": [0.1] * 6, "grad_max": [*gradients, *[1e-6] * 3]}
+        values = {"loss": [0.1] * 6, "grad_max": [*gradients, *[1e-6] * 3], "dead_layers": [0.0] * 6}
         for l in range(1, depth + 1):
             values[f"head.{l}.weight.stable_rank"] = [x / 8 + l + p["seed"] for p in points]
             values[f"head.{l}.weight.rank"] = [x + 10 * (p["weight_decay"] == 1e-2) for p in points]
@@ -277,7 +277,7 @@ def test_a_page_draws_them_where_they_are_recorded_and_nowhere_else(tmp_path, mo
     spectra = {"head.1.weight": {at: [[2.0, 1.0]] * 12 for at in (FIRST, LAST)}}
     grams = {"head.1.post": {at: [block_gram(2, 2, 0.1)] * 12 for at in (FIRST, LAST)}}
     values = {"loss": [0.1] * 12, "grad_max": [1e-9] * 12, "head.1.weight.tail": [0.1] * 12}
-    values |= pair_values(12, 2)
+    values |= {"dead_layers": [0.0] * 12, **pair_values(12, 2)}
     lines = [line("exists", "noise", 0.1), line("x", "tail", 0.1, layers=["head.1"], stage="weight")]
     run = write_ensemble(tmp_path / "run", points, values, spectra=spectra, grams=grams, lines=lines, classes=2)
     text = make_report(run, tmp_path / "out")[0].read_text()
