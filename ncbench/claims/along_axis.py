@@ -30,10 +30,10 @@ class OnAxis(OnSelection, Decided):
 
 
 class Monotone(OnAxis, AtLeast):
-    """The rank correlation with the axis has this direction and is at least so far from zero."""
+    """The rank correlation with the axis has this direction, or either one, and is at least so far from zero."""
 
     check: Literal["monotone"]
-    direction: Literal["increasing", "decreasing"]
+    direction: Literal["increasing", "decreasing", "either"]
 
 
 class Slope(OnAxis):

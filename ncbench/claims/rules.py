@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAYER_WORDS",
+    "NO_LEVEL",
     "Between",
     "Layers",
     "NonNegativeInt",
@@ -33,6 +34,7 @@ __all__ = [
     "check_one_of",
     "check_share",
     "check_values",
+    "not_empty",
     "texts",
 ]
 
@@ -60,6 +62,13 @@ def texts(value: Any) -> Any:
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list of texts")
     return tuple(str(text) for text in value)
+
+
+def not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses an empty list."""
+    if not value:
+        raise ValueError("must name at least one")
+    return value
 
 
 def _pair(value: Any) -> Any:
@@ -94,6 +103,9 @@ def _where(value: Any) -> dict[str, Any]:
             raise broken(name, wanted, "must hold finite numbers")
     return dict(value)
 
+
+# What a replica is that has ended at no level of the theory: `ncbench.report.end_states` says which of them.
+NO_LEVEL = ("no known level", "not converged", "diverged")
 
 Text = Annotated[str, Field(pattern=r"\S")]
 Positive = Annotated[float, Field(gt=0)]

@@ -11,11 +11,12 @@ code. Standard library and pydantic: every configuration is checked with it befo
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from ncbench.claims.along_axis import Boundary, Crossing, Monotone, Slope
 from ncbench.claims.claim import AtLeast, Claim, Decided, OnSelection
 from ncbench.claims.rules import (
+    NO_LEVEL,
     Between,
     Layers,
     NonNegativeInt,
@@ -25,6 +26,7 @@ from ncbench.claims.rules import (
     broken,
     check_one_of,
     check_share,
+    not_empty,
     texts,
 )
 from ncbench.claims.selection import Places, Selection
@@ -87,9 +89,19 @@ class ShareAtLevels(OnSelection, AtLeast):
     """
 
     check: Literal["share_at_levels"]
-    levels: Annotated[tuple[Text, ...], BeforeValidator(texts), Field(min_length=1)]
+    levels: Annotated[tuple[Text, ...], BeforeValidator(texts), AfterValidator(not_empty)]
     absolute: Positive
     stationary: Positive  # converged: no entry of the gradient (grad_max) is larger
+
+    @model_validator(mode="after")
+    def _levels_are_losses(self) -> "ShareAtLevels":
+        for key, plain in (("measure", "loss"), ("layers", ()), ("relative_to", None), ("inside", None)):
+            if getattr(self, key) != plain:
+                raise broken(key, getattr(self, key), "levels are of the loss itself; leave it out")
+        for name in self.levels:
+            if name in NO_LEVEL:
+                raise broken("levels", name, f"must not have the name of a state: {', '.join(NO_LEVEL)}")
+        return self
 
 
 class Value(OnSelection, Decided):

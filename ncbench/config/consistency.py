@@ -13,16 +13,18 @@ from ncbench.config.training import ClassifierObjective, SquaredObjective
 if TYPE_CHECKING:
     from ncbench.config.root import Config
 
-__all__ = ["check_consistency"]
+__all__ = ["STRUCTURES", "check_consistency"]
 
 _OF_ALL = ("seed", "weight_decay", "init_scale")
 _OF_FREE_FEATURES = (*_OF_ALL, "decay", "feature_decay", "lr", "start", "start_noise")
 _OF_PERCEPTRONS = (*_OF_ALL, "delta", "noise", "noise_ratio", "centroids")
 
-_STARTS = {("mse", "relu"): r"dnc|srg", ("ce", "linear"): r"dnc|pairs|polygon|triangular|\[[1-9]\d*(, ?[1-9]\d*)*\]"}
+# As in `ncbench.theory.dufm_ce`, which a configuration may not import; a test compares the two.
+STRUCTURES = ("dnc", "pairs", "polygon", "triangular", "antiprism")
+_STARTS = {("mse", "relu"): r"dnc|srg", ("ce", "linear"): rf"{'|'.join(STRUCTURES)}|\[[1-9]\d*(, ?[1-9]\d*)*\]"}
 _SOLUTIONS = (
     "the solutions are those of loss=mse with activation=relu (dnc, srg) and of loss=ce with activation=linear (dnc, "
-    "pairs, polygon, triangular, or simplex blocks as a text, such as '[3, 2]')"
+    "pairs, polygon, triangular, antiprism, or simplex blocks as a text, such as '[3, 2]')"
 )
 
 
@@ -121,6 +123,8 @@ def _check_starts(config: "Config", model: FreeFeatures) -> None:
     for key, start in [*given, *(("replicate.start", start) for start in several)]:
         known = _STARTS.get((config.objective.loss, model.activation), "")
         require(isinstance(start, str) and re.fullmatch(known, start) is not None, key, start, _SOLUTIONS)
+    distinct = {str(start).replace(" ", "") for start in several}
+    require(len(distinct) == len(several), "replicate.start", list(several), "must not hold the same start twice")
     noise = "replicate.start_noise" if "start_noise" in config.replicate else "model.start_noise"
     value = config.replicate.get("start_noise", model.start_noise)
     alone = model.start is None and not several and value != 0

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ncbench.claims.rules import NO_LEVEL
+
 __all__ = ["ABSOLUTE", "DIVERGED", "NOT_CONVERGED", "NO_KNOWN_LEVEL", "STATES", "STATIONARY", "classify", "counted"]
 
-DIVERGED = "diverged"
-NOT_CONVERGED = "not converged"
-NO_KNOWN_LEVEL = "no known level"
-STATES = (NO_KNOWN_LEVEL, NOT_CONVERGED, DIVERGED)  # what a replica is that has ended at no level
+STATES = NO_LEVEL  # what a replica is that has ended at no level
+NO_KNOWN_LEVEL, NOT_CONVERGED, DIVERGED = STATES
 
 ABSOLUTE = 1e-4  # the nearest two stable losses at K = 10, L = 2, n = 5, decay 2^-10 are 1.4e-3 apart
-STATIONARY = 1e-5  # of grad_max, the largest entry of the gradient
+STATIONARY = 1e-6  # of grad_max, the largest entry of the gradient
 
 
 def classify(

@@ -102,6 +102,9 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
             raise ValueError(f"{key}._target_={target}: no such function ({error})") from error
         except TypeError as error:
             raise ValueError(f"{key}: {target} does not take its arguments ({error})") from error
+        for name, check in getattr(module, "CHECKED", {}).items():
+            if name in reference:
+                check(reference[name], f"{key}.{name}")
 
 
 def _module(reference: Mapping[str, Any]) -> tuple[Any, str]:

@@ -51,7 +51,8 @@ def monotone(claim: Monotone, world: World) -> Iterator[Planted]:
         up, down = (lambda place, i: float(rank(place) >= half)), (lambda place, i: float(rank(place) < half))
     right, wrong = (up, down) if claim.direction == "increasing" else (down, up)
     yield Planted("in its direction", HOLDS, _along(claim, right, wrong))
-    yield Planted("in the other direction", FAILS, _along(claim, wrong, right))
+    either = claim.direction == "either"
+    yield Planted("in the other direction", HOLDS if either else FAILS, _along(claim, wrong, right))
     yield Planted("constant", FAILS, _along(claim, lambda place, i: 1.0, right))
     if not claim.relative_to_first and claim.inside is None:
         yield Planted("by replica alone", NOT_HOLDS, _along(claim, lambda place, i: 1.0 + i * 7 % 5, right))

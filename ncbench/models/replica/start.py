@@ -5,7 +5,6 @@ questions that arXiv 2405.14468 (MSE, ReLU; closed forms: `ncbench.theory.dufm_m
 (cross-entropy, linear; `ncbench.theory.dufm_ce`) leave open. Letters: K classes, L weight matrices, n samples of each.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -13,12 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncbench.core import frames
 from ncbench.models.replica.dufm import DUFM
-from ncbench.theory.dufm_ce import balanced_factors, effective_decay, ray_optimum
+from ncbench.theory.dufm_ce import balanced_factors, effective_decay, named_structure, ray_optimum
 from ncbench.theory.dufm_mse import dnc_solution, srg_solution
 
-__all__ = ["SOLUTIONS", "logit_structure", "start_at"]
+__all__ = ["SOLUTIONS", "start_at"]
 
 SOLUTIONS: dict[str, Callable[..., Any]] = {"dnc": dnc_solution, "srg": srg_solution}
 
@@ -39,8 +37,8 @@ def start_at(
     """Put every replica at a solution of its own decays, plus noise; all arguments hold one entry per replica.
 
     mse: `starts` are dnc or srg, and p <- p_solution + noise p_random with the random values that the network was made
-    with, those of the replica's seed and `init_scale`. ce: a name of `logit_structure`, at its best scale along the ray
-    (`ray_optimum`) and balanced over factors with uniform orthonormal frames; every entry gets noise s0 N(0, 1), s0 the
+    with, those of the replica's seed and `init_scale`. ce: a name of `named_structure`, at its best scale along the ray
+    (`ray_optimum`) and balanced over factors with random orthonormal frames; every entry gets noise s0 N(0, 1), s0 the
     root mean square entry of the exact H_1. The replica's seed draws the frames first and the noise after them, so
     that `noises` change no frame.
 
@@ -69,38 +67,9 @@ def start_at(
             parameter[replica] = values + noise * more
 
 
-def logit_structure(name: str, num_classes: int) -> Tensor:
-    """Class-mean logits (K, K) up to their scale: dnc, pairs, polygon, triangular, or simplex blocks such as "[3, 2]".
-
-    dnc is one block [K], pairs are blocks [2, 2, ...] with a last 1 for odd K; see `ncbench.core.frames`. Raises
-    ValueError for another name, or one that does not fit K.
-
-    >>> logit_structure("[2, 1]", 3).tolist()
-    [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    """
-    K = num_classes
-    if name == "dnc":
-        return frames.simplex_blocks([K])
-    if name == "pairs":
-        return frames.pair_blocks(K)
-    if name == "polygon":
-        return frames.polygon(K)
-    if name == "triangular":
-        vertices = next((r for r in range(3, K + 1) if r * (r - 1) == 2 * K), None)
-        if vertices is None:
-            raise ValueError(f"start=triangular needs r(r-1)/2 classes, such as 3, 6, 10 or 15, got {K}")
-        return frames.centred_triangular_gram(vertices)
-    if not name.startswith("["):
-        raise ValueError(f"start={name} must be dnc, pairs, polygon, triangular, or simplex blocks such as [3, 2]")
-    sizes = json.loads(name)
-    if sum(sizes) != K:
-        raise ValueError(f"start={name} must be blocks of all {K} classes, these have {sum(sizes)}")
-    return frames.simplex_blocks(sizes)
-
-
 def _ray_point(start: str, K: int, L: int, decay: float) -> Tensor:
     """The logits of a structure at the scale of least loss."""
-    M = logit_structure(start, K)
+    M = named_structure(start, K, "start")
     scale, _ = ray_optimum(M, L, decay)
     if scale == 0:
         raise ValueError(f"start={start} is at no scale better than zero at the effective decay {decay:g}")

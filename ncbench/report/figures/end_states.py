@@ -51,7 +51,9 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     if len(shown) > MOST_SETTINGS:
         raise NoRecordsError(f"{len(shown)} settings; a figure has room for {MOST_SETTINGS} columns")
     lines = [load_setting_references(dir, settings)[code] for code in shown]
-    levels = [{name: value for name, value in each.items() if BOUND not in name} for each in lines]
+    levels = [
+        {name: value for name, value in each.items() if BOUND not in name and name not in STATES} for each in lines
+    ]
     if not any(levels):
         raise NoRecordsError("no theory line of the loss to compare with")
     names = list(dict.fromkeys(name for each in levels for name in each))

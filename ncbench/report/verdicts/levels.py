@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.claims.types import Crossing, ShareAtLevels
+from ncbench.records.load import load_references
 from ncbench.report.end_states import STATES, classify, counted
 from ncbench.report.statistics import crossings
 from ncbench.report.verdicts.decide import Decision, decide, failing_share, judges, not_finite, replicas
@@ -23,6 +24,9 @@ def share_at_levels(claim: ShareAtLevels, sample: Sample) -> Decision:
     table = sample.values(claim.selection)
     gradients = sample.values(claim.selection.model_copy(update={"measure": "grad_max", "given": None}))
     gradient = table[["run", "replica"]].merge(gradients, on=["run", "replica"], how="left")["value"].to_numpy()
+    unknown = [name for name in claim.levels if name not in set(load_references(sample.runs)["name"])]
+    if unknown:
+        raise NotEnoughDataError(f"no theory line {unknown[0]} is recorded")
     levels = pd.DataFrame({name: sample.lines(name, table, required=False) for name in claim.levels})
     states = pd.Series(index=table.index, dtype=object)
     bounds = {"absolute": claim.absolute, "stationary": claim.stationary}

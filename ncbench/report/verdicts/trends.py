@@ -22,7 +22,8 @@ def monotone(claim: Monotone, sample: Sample) -> Decision:
     """Spearman's rank correlation of the value with the axis, over all replicas together, at least so far from zero."""
     table = _on_axis(claim, sample, 3)
     estimate, interval = _over_replicas(table, rank_correlation)
-    allowed = (claim.at_least, None) if claim.direction == "increasing" else (None, -claim.at_least)
+    up = claim.direction == "increasing" or (claim.direction == "either" and estimate >= 0)
+    allowed = (claim.at_least, None) if up else (None, -claim.at_least)
     return _decision(claim, "rank correlation", table, estimate, interval, allowed)
 
 

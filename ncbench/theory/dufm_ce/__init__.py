@@ -37,6 +37,7 @@ from ncbench.theory.dufm_ce.structures import (
 
 __all__ = [
     "APPLIES",
+    "CHECKED",
     "FORMULAS",
     "DncThresholds",
     "EndState",
@@ -77,12 +78,15 @@ __all__ = [
     "stable_end_states",
 ]
 
+# Arguments of a theory line that are looked at before the run.
+CHECKED = {"structure": check_structure}
+
 # What an objective must have for these losses to be lines on its axis.
 APPLIES = {"loss": "ce", "activation": "linear"}
 
 FORMULAS = {
     "dnc_line": "log(1 + (K-1) e^-α) + ((L+1)/2) Λ (K-1) α^(2/(L+1)),  Λ = (n λ_H λ_1…λ_L)^(1/(L+1))",
     "pair_line": "min_b log(1 + e^(-2b) + (K-2) e^-b) + ((L+1)/2) Λ (K/2) (2b)^(2/(L+1))  (even K)",
-    "end_state_line": "the minimum over all logits, and so over one scale per block and more, near the structure",
+    "end_state_line": "the local minimum of J(M) that descent reaches from the structure at its best scale",
     "polygon_line": "min_b (1/K) Σ_c -log softmax(b cos(2π(i-c)/K))_c + (L+1) Λ (bK/2)^(2/(L+1))",
 }

@@ -1,8 +1,7 @@
 """Losses as lines on the axis of a ReLU network's run, and of a linear one's: what ReLU leaves of the closed forms.
 
-Source: arXiv 2410.23169, Theorem 7 and its proof. ReLU only takes away: each DNC solution of a ReLU network has factors
-whose logits have the same least decay as those of a linear one, so its loss is at least `dnc_loss` (the paper's "DNC
-bound" in Figures 3, 6 and 7), and no ReLU network is known to reach it.
+Source: arXiv 2410.23169, Theorem 7 and its proof. Every DNC solution of a ReLU network has at least the loss of the
+linear network's, `dnc_loss`: the bound in Figures 3, 6 and 7. Networks that are not DNC may end below it, and do.
 """
 
 from ncbench.theory.arguments import Decay, Decays

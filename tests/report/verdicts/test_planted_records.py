@@ -52,6 +52,7 @@ FEATURES = [
     (claim("monotone", axis="layer", direction="decreasing", measure="tcv", layers="head", stage="post"), {"seed": 8}),
     (claim("monotone", axis="step", direction="increasing", **TCV, relative_to_first=True), {"seed": 8}),
     (claim("monotone", axis="weight_decay", direction="increasing"), DECAYS),
+    (claim("monotone", axis="weight_decay", direction="either"), DECAYS),
     (claim("slope", axis="weight_decay", scale="semilogx", slope=2, absolute=0.5), DECAYS),
     (
         claim("slope", axis="layer", scale="linear", slope=1, absolute=0.5, measure="rank", layers="head", stage="pre"),
