@@ -213,6 +213,26 @@ def test_one_line_per_mistake(claim, message):
     assert "\n" not in str(caught.value)
 
 
+LEVELS = without(SHARE, "reference") | {"check": "share_at_levels", "absolute": 1e-4, "stationary": 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"levels": []}, "claims.only.levels=[]: must name at least one"),
+        ({"levels": ["dnc", "diverged"]}, "claims.only.levels=diverged: must not have the name of a state"),
+        (
+            {"levels": ["dnc"], "measure": "rank"},
+            "claims.only.measure=rank: levels are of the loss itself",
+        ),
+        ({"levels": ["dnc"], "relative_to": "dnc"}, "claims.only.relative_to=dnc: levels are of the loss itself"),
+    ],
+)
+def test_levels_are_those_of_the_loss(keys, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        parsed(**LEVELS, **keys)
+
+
 def test_a_planted_bug_is_seen(mutant):
     careless = mutant(rules, "!= 1:", "> 1:")
     neither = SimpleNamespace(below=None, reference=None)

@@ -109,6 +109,11 @@ WRONG = [
     ("dufm", {**LINEAR_CE, "model.start": "[3, 0]"}, r"model.start=\[3, 0\]: the solutions are those of loss=mse"),
     ("dufm", {**LINEAR_CE, "replicate": {"start": ["dnc", [6, 4]]}}, r"replicate.start=\[6, 4\]: the solutions are"),
     ("dufm", {**LINEAR_CE, "replicate": {"start": ["dnc", None]}}, "replicate.start=None: the solutions are those"),
+    (
+        "dufm",
+        {**LINEAR_CE, "replicate": {"start": ["[8, 2]", "[8,2]"]}},
+        r"replicate.start=\['\[8, 2\]', '\[8,2\]'\]: must not hold the same start twice",
+    ),
     ("dufm", {"replicate": {"start": "dnc"}}, "replicate.start=dnc: must be a list"),
     ("dufm", {"replicate": {"start": []}}, r"replicate.start=\[\]: must be a list"),
     (

@@ -5,15 +5,16 @@ import math
 import pytest
 import torch
 
+from ncbench.config.consistency import STRUCTURES
 from ncbench.core import frames
 from ncbench.models.replica import DUFM, start, start_at
-from ncbench.models.replica.start import logit_structure
 from ncbench.report import load_means, load_measures, load_replicas
 from ncbench.report.__main__ import make_report
 from ncbench.report.settings import find_settings
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
 from ncbench.theory import dufm_ce, dufm_mse
+from ncbench.theory.dufm_ce.named import NAMES
 
 
 def ensemble(seeds=(0, 1), **given):
@@ -102,9 +103,17 @@ def test_every_name_is_its_frame():
         ("polygon", 4, torch.tensor([[1, 0, -1, 0], [0, 1, 0, -1], [-1, 0, 1, 0], [0, -1, 0, 1]])),
         ("triangular", 10, frames.centred_triangular_gram(5)),
         ("[3, 2]", 5, torch.block_diag(1.5 * torch.eye(3) - 0.5, torch.tensor([[1.0, -1], [-1, 1]]))),
+        ("antiprism", 10, frames.antiprism_blocks(10)),
+        ("triangular", 6, frames.centred_triangular_gram(4)),
         ("[2,1]", 3, torch.block_diag(torch.tensor([[1.0, -1], [-1, 1]]), torch.eye(1))),
     ):
-        torch.testing.assert_close(logit_structure(name, K), expected.double(), rtol=0, atol=1e-7)
+        torch.testing.assert_close(dufm_ce.named_structure(name, K), expected.double(), rtol=0, atol=1e-7)
+
+
+def test_a_configuration_knows_the_same_names_as_the_theory():
+    """A configuration is checked without torch, so it has a list of its own."""
+    assert STRUCTURES == NAMES
+    assert dufm_ce.check_structure([3, 2]) == "[3, 2]"  # as yaml has it
 
 
 @pytest.mark.parametrize("width", [10, 13])
@@ -164,10 +173,13 @@ def _check(kind):
     ("given", "message"),
     [
         (dict(starts=["dnc"], decay=0.1), "start=dnc is at no scale better than zero at the effective decay 0.17"),
-        (dict(starts=["[3, 2]"]), r"start=\[3, 2\] must be blocks of all 10 classes, these have 5"),
-        (dict(starts=["triangular"], num_classes=4, num_samples=4), r"start=triangular needs r\(r-1\)/2 classes"),
-        (dict(starts=["polygon"], num_classes=2, num_samples=2), "num_classes must be at least 3, got 2"),
-        (dict(starts=["ring"]), "start=ring must be dnc, pairs, polygon, triangular, or simplex blocks such as"),
+        (dict(starts=["[3, 2]"]), r"start=\[3, 2\]: the sizes of its blocks must add up to 10 classes"),
+        (dict(starts=["triangular"], num_classes=4, num_samples=4), r"start=triangular needs s\(s - 1\)/2 classes"),
+        (dict(starts=["polygon"], num_classes=2, num_samples=2), "start=polygon needs at least 3 classes, got 2"),
+        (
+            dict(starts=["ring"]),
+            "start=ring: must be dnc, pairs, polygon, triangular, antiprism, or sizes of simplex blocks",
+        ),
         (dict(starts=["dnc"], decay=0.0), "weight_decays must be positive and finite, got 0.0"),
     ],
 )

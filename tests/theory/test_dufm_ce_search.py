@@ -178,8 +178,10 @@ def test_eight_classes_and_three_layers_are_best_on_a_square_antiprism():
         (lambda: end_state(10, 2, PAPER, "[5, 3, 2]"), "decay 0.00167 it is a strict saddle .11 negative eigenvalues"),
         (lambda: end_state(10, 2, 5.0, "dnc"), "decay 5 it is no better than zero"),
         (lambda: named_structure("star", 10), "structure=star: must be dnc, pairs, polygon, triangular, antiprism, or"),
-        (lambda: named_structure("[3, 2]", 10), "must be positive and add up to 10 classes"),
-        (lambda: named_structure("triangular", 8), "s.s - 1./2 classes with s >= 5, got 8"),
+        (lambda: named_structure("[3, 2]", 10), "must add up to 10 classes"),
+        (lambda: named_structure("[0, 10]", 10), "structure=.0, 10.: must be dnc"),
+        (lambda: named_structure(None, 10), "structure=None: must be dnc"),
+        (lambda: named_structure("triangular", 8), "s.s - 1./2 classes, such as 6, 10 or 15, got 8"),
         (lambda: named_structure("polygon", 2), "needs at least 3 classes, got 2"),
     ],
 )

@@ -127,7 +127,7 @@ def write_ranks(run, logits, inner, gradients, **swept):
 @pytest.fixture
 def ranks(tmp_path):
     """At width 10: 5, 6, 7 converged and a transient 9; at width 100: 9, 9 converged."""
-    write_ranks(tmp_path / "a", [5.0, 6.0, 7.0, 9.0], [3.0] * 4, [STILL, STILL, 1e-5, MOVING], width=10)
+    write_ranks(tmp_path / "a", [5.0, 6.0, 7.0, 9.0], [3.0] * 4, [STILL, STILL, 1e-6, MOVING], width=10)
     write_ranks(tmp_path / "b", [9.0, 9.0, 4.0], [4.0] * 3, [STILL, STILL, NAN], width=100)
     return tmp_path
 

@@ -11,7 +11,7 @@ from tests.helpers.stated_claims import claim, named, verdict
 
 NAN = math.nan
 AT_LEVELS = claim(
-    "share_at_levels", levels=["dnc", "pairs", "lost"], absolute=1e-4, stationary=1e-6, at_least=0.6, by="estimate"
+    "share_at_levels", levels=["dnc", "pairs"], absolute=1e-4, stationary=1e-6, at_least=0.6, by="estimate"
 )
 CROSSING = claim("crossing", axis="weight_decay", threshold=1.0, value=10.0, tolerance=0.02)
 
@@ -33,7 +33,7 @@ def test_a_replica_is_at_a_level_only_after_it_has_converged(tmp_path):
 
 def test_a_planted_bug_is_seen(tmp_path, mutant):
     values = {"loss": [0.09] * 8, "grad_max": [1e-3] * 8}
-    write_values(tmp_path / "run", values, named(AT_LEVELS), lines={"dnc": 0.09})
+    write_values(tmp_path / "run", values, named(AT_LEVELS), lines={"dnc": 0.09, "pairs": 0.08})
     sample, parsed = selection.Sample([tmp_path / "run"]), parse_claims({"only": AT_LEVELS})["only"]
     assert levels.share_at_levels(parsed, sample).evidence["hits"] == 0
     hasty = mutant(levels, '"stationary": claim.stationary', '"stationary": 1.0')
@@ -69,3 +69,14 @@ def test_a_share_by_ones_and_zeros(tmp_path):
     share = claim("value", statistic="mean", relative_to="dnc", inside=[0.99, 1.01], at_least=0.75, by="estimate")
     found = verdict(tmp_path, share, {"loss": [0.1, 0.1005, 0.2, 0.3]}, lines={"dnc": [0.1, 0.1, 0.2, 0.2]})
     assert (found.outcome, found.evidence["estimate"]) == ("holds", 0.75)
+
+
+def test_a_level_that_no_run_knows_decides_nothing(tmp_path):
+    misspelt = AT_LEVELS | {"levels": ["dnc", "pars"]}
+    found = verdict(tmp_path, misspelt, {"loss": [0.09], "grad_max": [1e-7]}, lines={"dnc": 0.09})
+    assert (found.outcome, found.evidence["reason"]) == ("undecided", "no theory line pars is recorded")
+
+
+def test_a_level_that_does_not_exist_for_a_replica_is_none_of_it(tmp_path):
+    found = verdict(tmp_path, AT_LEVELS, {"loss": [0.09], "grad_max": [1e-7]}, lines={"dnc": 0.09, "pairs": None})
+    assert found.evidence["states"] == {"dnc": 1}
