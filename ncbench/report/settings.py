@@ -190,7 +190,8 @@ def end_points(dir: Dir) -> pd.DataFrame:
     The loss is the last recorded one of the training data, at `step`; the gradient is the largest entry of |gradient|
     at the end (`grad_max`), NaN where it is not recorded.
     """
-    frame = load_final(dir, measures=["loss", "grad_max"], layers=[WHOLE_NETWORK])
+    frame = load_final(dir)  # unfiltered, as by every figure, so that a report reads it once
+    frame = frame[frame["measure"].isin(["loss", "grad_max"]) & (frame["layer"] == WHOLE_NETWORK)]
     frame = with_setting(frame[frame["split"].isin(rows_of_split())], find_settings(dir)).astype({"run": str})
     keys = ["run", "replica", "setting"]
     losses = frame[frame["measure"] == "loss"][[*keys, "step", "value"]].rename(columns={"value": "loss"})

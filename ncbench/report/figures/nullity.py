@@ -30,7 +30,8 @@ def nullity(dir: Dir) -> Plot:
     lines of the measure. Raises NoRecordsError where no such count is recorded, or the width does not vary.
     """
     settings = find_settings(dir)
-    frame = with_setting(load_final(dir, measures=MEASURE), settings).dropna(subset="value")
+    frame = load_final(dir)
+    frame = with_setting(frame[frame["measure"] == MEASURE], settings).dropna(subset="value")
     codes = sorted({int(code) for code in frame["setting"].unique()})
     if not codes:
         raise NoRecordsError("no zero eigenvalues of a Hessian recorded (measure.hessian=true)")
