@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from ncbench.report.figures.style import VERMILLION, Plot, panels, styled, to_png
+from ncbench.report.figures.style import VERMILLION, Plot, panels, styled, to_light_png
 from ncbench.theory.atlas_table.entries import FOLDER, AtlasEntry, Loss, entries
 
 DPI = 110
@@ -22,7 +22,7 @@ def draw(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found: dict[Loss, list[AtlasEntry]] = {loss: list(entries(loss).values()) for loss in TITLES}
     for loss, chosen in found.items():
-        (folder / f"atlas_{loss}.png").write_bytes(to_png(atlas_map(chosen), DPI))
+        (folder / f"atlas_{loss}.png").write_bytes(to_light_png(atlas_map(chosen), DPI))
         shutil.copyfile(FOLDER / f"{loss}.csv", folder / f"atlas_{loss}.csv")
     (folder / "README.md").write_text(page(found))
 

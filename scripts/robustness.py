@@ -26,7 +26,7 @@ from ncbench.records.run_hash import config_hash
 from ncbench.records.runs import find_runs, read_json
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, Variation, Varied, write_varied
 from ncbench.report import figure
-from ncbench.report.figures.style import to_png
+from ncbench.report.figures.style import to_light_png
 from ncbench.report.pages.entries import machine_of
 from ncbench.report.pages.index import write_record_page
 from ncbench.report.verdicts.judge import judge
@@ -89,7 +89,7 @@ def vary(arguments: Any) -> int:
         variations=variations,
     )
     write_varied(varied, folder)
-    (folder / ROBUSTNESS_PICTURE).write_bytes(to_png(figure.robustness(folder), DPI))
+    (folder / ROBUSTNESS_PICTURE).write_bytes(to_light_png(figure.robustness(folder), DPI))
     print(f"{folder / ROBUSTNESS}: {len(variations) - 1} settings, {varied.wall_seconds:.0f} s")
     for claim, changes in varied.changed().items():
         print(f"  {claim} changes: {', '.join(changes)}")

@@ -28,7 +28,7 @@ from ncbench.records.runs import BadRecordsError, find_runs, read_json, read_yam
 from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
 from ncbench.report import figure
-from ncbench.report.figures.style import to_png
+from ncbench.report.figures.style import to_light_png
 from ncbench.report.pages.index import write_record_page
 from ncbench.report.pages.report import write_report
 from ncbench.report.selectors import NoRecordsError
@@ -83,7 +83,7 @@ def write_record(directory: Path, target: Path) -> Path:
         raise BadRecordsError(f"reproduces.picture={picture}: the report has no such figure")
     # What can fail comes first: the old record stays until the new one can be written whole.
     try:
-        drawn = to_png(getattr(figure, picture)(directory), DPI)
+        drawn = to_light_png(getattr(figure, picture)(directory), DPI)
     except NoRecordsError as error:
         raise BadRecordsError(f"reproduces.picture={picture}: {error}") from error
     claims = read_yaml(runs[0] / CONFIG).get("claims") or {}
@@ -189,6 +189,8 @@ def _lines(directory: Path) -> pd.DataFrame:
 def _copy(source: Path, target: Path) -> None:
     """Copies a text without the folders of this machine in which data and runs lay."""
     text = source.read_text(encoding="utf-8")
-    if source.suffix == ".json":
+    if source.name == RUN_INFO:  # one for each run: without the blanks
+        text = json.dumps(json.loads(text), separators=(",", ":")) + "\n"
+    elif source.suffix == ".json":
         json.loads(text)
     target.write_text(re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text), encoding="utf-8")
