@@ -4,7 +4,6 @@ Every job is composed and validated before the first one starts and before torch
 2 the input was wrong (one line, nothing touched), 1 anything else (the traceback is in the run's log).
 """
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from ncbench._cli import Parser
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
 
-__all__ = ["main"]
+__all__ = ["main", "with_default_experiment"]
 
 USAGE = """usage: python -m ncbench.train [+experiment=NAME] [key=value ...]        one run
        python -m ncbench.train -m [+experiment=NAME] [key=v1,v2 ...]     one job per point of the grid
@@ -103,10 +102,7 @@ def _directories(options: Any) -> list[str]:
 
 
 def _run(options: Any, for_hydra: list[str]) -> int:
-    # What is asked for: without an experiment the embedded one, with the user's own yaml files if there are any.
-    overrides: list[str] = list(options.overrides)
-    if not any(_sets(override, "experiment") for override in overrides):
-        overrides.insert(0, f"+experiment={DEFAULT_EXPERIMENT}")
+    overrides = with_default_experiment(options.overrides)
     directories = _directories(options)
     flags = ["--config-dir", *directories] if directories else []
 
@@ -116,12 +112,24 @@ def _run(options: Any, for_hydra: list[str]) -> int:
         return _by_hydra([*overrides, *flags, *for_hydra], [])
 
     from ncbench.run.compose import compose_command
+    from ncbench.sweep.composing import counting_jobs
 
     # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
-    command = compose_command(overrides, multirun=options.multirun, config_dirs=directories)
+    with counting_jobs() as progress:
+        command = compose_command(
+            overrides, multirun=options.multirun, config_dirs=directories, progress=progress
+        )
     if command.multirun:
-        return _grid(command, flags)
+        text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
+        return _grid(command, text, directories)
     return _single(command.jobs[0], _command_line([*overrides, *flags]))
+
+
+def with_default_experiment(overrides: Sequence[str]) -> list[str]:
+    """What is asked for: without an experiment the embedded one."""
+    if any(_sets(override, "experiment") for override in overrides):
+        return list(overrides)
+    return [f"+experiment={DEFAULT_EXPERIMENT}", *overrides]
 
 
 def _single(job: "Job", command: str) -> int:
@@ -146,15 +154,25 @@ def _single(job: "Job", command: str) -> int:
         return 1
 
 
-def _grid(command: "Command", flags: list[str]) -> int:
-    """A grid of jobs, by Hydra's launcher."""
+def _grid(command: "Command", text: str, directories: list[str]) -> int:
+    """A grid of jobs: by the pool, or by another launcher or sweeper of Hydra's."""
+    if command.choices == {"launcher": "pool", "sweeper": "basic"} and not command.callbacks:
+        from ncbench.sweep.launch import carry_out
+        from ncbench.sweep.options import SweepOptions
+        from ncbench.sweep.plan import make_plan
+
+        return carry_out(make_plan(command, text, directories, SweepOptions.of(command.launcher)))
+    flags = ["--config-dir", *directories] if directories else []
     arguments = [*command.overrides, *flags, "--multirun"]
     # One folder for the same grid, so that the same command finds its jobs again.
     if not any(_sets(override, "hydra.sweep.dir") for override in command.overrides):
-        sweep = hashlib.sha256("\n".join(sorted(command.overrides)).encode()).hexdigest()[:10]
-        arguments.insert(0, f"hydra.sweep.dir={command.jobs[0].folder.parent.parent}/sweep-{sweep}")
+        from ncbench.run.composer import quoted
+
+        arguments.insert(0, f"hydra.sweep.dir={quoted(str(command.folder))}")
     outcomes: list[tuple[str, int]] = []
     hydra_status = _by_hydra(arguments, outcomes)
+    if command.choices["launcher"] == "pool":
+        return hydra_status  # it has said what became of the jobs
     # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
     failed = [(folder, status) for folder, status in outcomes if status]
     print(f"{len(outcomes) - len(failed)} of {len(command.jobs)} jobs done", file=sys.stderr)
@@ -171,7 +189,7 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     from hydra.core.hydra_config import HydraConfig
 
     from ncbench.claims.conf_dir import CONF_DIR
-    from ncbench.run.compose import register_resolvers
+    from ncbench.run.values import register_resolvers
 
     register_resolvers()
     command = _command_line(arguments)
@@ -179,7 +197,7 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def task(composed: Any) -> None:
         from ncbench.records.folder import RunFolder
-        from ncbench.run.compose import plain_values, validated, with_paper
+        from ncbench.run.values import plain_values, validated, with_paper
         from ncbench.run.execute import execute
 
         job = HydraConfig.get()

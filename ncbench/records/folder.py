@@ -55,7 +55,7 @@ class RunFolder:
         config.yaml. Raises ValueError, naming the folder, where another process is running in it or where it holds a
         run of another configuration.
         """
-        if not self._lock.is_locked and self._held_elsewhere():
+        if not self._lock.is_locked and self.is_held():
             raise ValueError(self._occupied())
         info = self.info()
         if not info:
@@ -87,7 +87,8 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def _held_elsewhere(self) -> bool:
+    def is_held(self) -> bool:
+        """Whether another process is running in the folder."""
         if not (self.path / LOCK).is_file():
             return False
         try:

@@ -4,56 +4,33 @@ Composing every job of a command first means that a misspelt key in the last of 
 A single run is composed once and validated once.
 """
 
-import difflib
 import itertools
 import json
 import netrc
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from ncbench.claims.conf_dir import CONF_DIR
-from ncbench.claims.paper_claims import with_standards
-from ncbench.claims.papers import carry_paper, check_reproduces, paper_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
-from ncbench.config.validate import unknown_key, validate
-from ncbench.records.run_hash import run_id
+from ncbench.records.run_hash import config_hash
+from ncbench.run.composer import composer, experiments
+from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
 
-__all__ = [
-    "Command",
-    "Job",
-    "check_logger",
-    "compose_command",
-    "compose_jobs",
-    "experiments",
-    "plain_values",
-    "register_resolvers",
-    "validated",
-    "with_paper",
-]
+__all__ = ["Command", "Job", "check_logger", "compose_command", "compose_jobs", "compose_points", "experiments"]
 
 
 @dataclass(frozen=True)
 class Job:
     """One run of a command: its overrides, its plain resolved values, the same as dataclasses, its folder.
 
-    `composed` is what Hydra made of the overrides, its own part included; None for a job of a grid, which Hydra
-    composes again when it starts it.
+    `composed` is what Hydra made of the overrides, its own part included; None for a job of a grid, which is composed
+    again when it starts.
     """
 
     overrides: list[str]
@@ -65,55 +42,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Command:
-    """The jobs of a command line, with the overrides that make them: an experiment's own grid is among them."""
+    """The jobs of a command line, with the overrides that make them: an experiment's own grid is among them.
+
+    Of a grid, `folder` holds the runs and no job is there twice; `axes` are the keys with several values, `launcher` are
+    the keys of the launcher, `choices` the names of launcher and sweeper, `callbacks` the names of Hydra's own.
+    """
 
     jobs: list[Job]
     overrides: list[str]
     multirun: bool
-
-
-def register_resolvers() -> None:
-    """`${run_id:}`: the hash that names a run's folder, in hydra.run.dir and hydra.sweep.subdir."""
-    OmegaConf.register_new_resolver("run_id", _resolve_run_id, replace=True)
-
-
-def _resolve_run_id(*, _root_: Any) -> str:
-    return run_id(differences(validated(plain_values(_root_))))
-
-
-def validated(values: dict[str, Any]) -> Config:
-    """The dataclasses of plain values; every configuration of a process is validated once."""
-    return _validate_once(_Values(json.dumps(values, default=str), values))
-
-
-@dataclass(frozen=True)
-class _Values:
-    text: str
-    values: Mapping[str, Any] = field(compare=False)
-
-
-@lru_cache(maxsize=1024)
-def _validate_once(of: _Values) -> Config:
-    return validate(of.values)
-
-
-def plain_values(composed: Any) -> dict[str, Any]:
-    """A composed configuration as plain, resolved values, without Hydra's own part; see `with_paper`."""
-    keys = [key for key in composed if key != "hydra"]
-    values = OmegaConf.to_container(OmegaConf.masked_copy(composed, keys), resolve=True)
-    assert isinstance(values, dict)
-    plain = {str(key): value for key, value in values.items()}
-    return with_paper(plain, composed.hydra) if "hydra" in composed else plain
-
-
-def with_paper(values: dict[str, Any], hydra: Any) -> dict[str, Any]:
-    """The values with what they refer to written out: a paper of another folder, and the standards of its claims."""
-    folders = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
-    reproduces = carry_paper(values.get("reproduces"), folders)
-    check_reproduces(reproduces)  # a paper that is not known is said so, before its claims are looked for
-    paper = paper_of(reproduces)
-    claims = with_standards(values.get("claims"), paper.claims if paper else {}, paper.key if paper else "")
-    return {**values, "reproduces": reproduces, "claims": claims}
+    folder: Path | None = None
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    launcher: Any = None
+    choices: dict[str, str] = field(default_factory=dict)
+    callbacks: list[str] = field(default_factory=list)
 
 
 def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> list[Job]:
@@ -122,57 +64,102 @@ def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Seque
     With `multirun`, comma-separated values and Hydra's sweep functions make the product grid. The grid that an
     experiment carries is left alone; `compose_command` takes it in.
     """
-    with _hydra(config_dirs) as search:
-        return [_job(point, _compose(point, search), multirun) for point in _grid(_parse(overrides), multirun)]
+    register_resolvers()
+    with composer(config_dirs) as hydra:
+        return [
+            _job(point, hydra.compose(point, number if multirun else None), multirun)
+            for number, point in enumerate(_grid(hydra.parse(overrides), multirun))
+        ]
 
 
-def compose_command(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> Command:
+def compose_points(points: Sequence[Sequence[str]], first: int, config_dirs: Sequence[str] = ()) -> list[Job]:
+    """The jobs of a grid whose points somebody else has chosen; the first of them has the number `first`."""
+    register_resolvers()
+    with composer(config_dirs) as hydra:
+        return [_job(list(p), hydra.compose(list(p), first + place), True) for place, p in enumerate(points)]
+
+
+def compose_command(
+    overrides: Sequence[str],
+    *,
+    multirun: bool,
+    config_dirs: Sequence[str] = (),
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Command:
     """The jobs of a command line, with the grid that an experiment file carries as `grid: {key: [value, ...]}`.
 
-    A key that the command line sets is left to it. ValueError of one line where a job cannot be composed, or where
-    several experiments are swept and one has a grid.
+    A key that the command line sets is left to it. `progress(done, of)` is called after every job. ValueError of one
+    line where a job cannot be composed, where several experiments are swept and one has a grid, where two jobs would
+    share a folder.
     """
-    with _hydra(config_dirs) as search:
-        parsed = _parse(overrides)
+    register_resolvers()
+    with composer(config_dirs) as hydra:
+        parsed = hydra.parse(overrides)
+        first = hydra.compose(_grid(parsed, multirun)[0], 0 if multirun else None)
         given = {override.get_key_element().lstrip("+~") for override in parsed}
-        swept = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment" and o.is_sweep_override()]
-        jobs: list[Job] = []
-        for point in _grid(parsed, multirun):
-            composed = _compose(point, search)
-            grid = plain_values(composed).get("grid") or {}
-            if grid and swept:
-                raise ValueError(f"{swept[0].input_line}: one of them has a grid of its own; run it by itself")
-            axes = [_axis(key, values) for key, values in grid.items() if key not in given]
-            if axes:
-                break
-            jobs.append(_job(point, composed, multirun))
-        else:
-            return Command(jobs, list(overrides), multirun)
-    expanded = [*overrides, *axes]
-    return Command(compose_jobs(expanded, multirun=True, config_dirs=config_dirs), expanded, True)
+        added = [_axis(key, values) for key, values in (plain_values(first).get("grid") or {}).items()]
+        added = [axis for axis in added if axis.partition("=")[0] not in given]
+        several = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment" and o.is_sweep_override()]
+        if not (multirun or added):
+            return Command([_job(list(overrides), first, False)], list(overrides), False)
+        expanded = [*overrides] if several else [*overrides, *added]
+        parsed = hydra.parse(expanded)
+        points = _grid(parsed, True)
+        jobs, roots = [], []
+        for number, point in enumerate(points):
+            composed = hydra.compose(point, number)
+            jobs.append(_job(point, composed, True))
+            roots.append(Path(composed.hydra.sweep.dir))
+            if several and jobs[-1].config.grid:
+                raise ValueError(f"{several[0].input_line}: one of them has a grid of its own; run it by itself")
+            progress(number + 1, len(points))
+        axes = {
+            override.get_key_element().lstrip("+"): [point.partition("=")[2] for point in _points(override)]
+            for override in parsed
+            if override.is_sweep_override()
+        }
+        launching = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
+        choices = {key: composed.hydra.runtime.choices[f"hydra/{key}"] for key in ("launcher", "sweeper")}
+        callbacks = [str(name) for name in composed.hydra.callbacks]
+    command = Command(jobs, expanded, True, axes=axes, launcher=launching, choices=choices, callbacks=callbacks)
+    return _in_one_folder(command, roots, placed="hydra.sweep.dir" in given)
+
+
+def _in_one_folder(command: Command, roots: list[Path], placed: bool) -> Command:
+    """The same command with one folder for its runs, the same for another spelling or one value more of an axis."""
+    folder, jobs = Path(os.path.commonpath(roots)), command.jobs
+    if not placed and roots[0].name == "sweep":
+        shared = _shared([differences(job.config) for job in jobs])
+        identity = config_hash({"shared": shared, "axes": sorted(command.axes)})
+        folder = roots[0].with_name(f"sweep-{identity[:10]}")
+        jobs = [
+            replace(job, folder=folder / job.folder.relative_to(root)) for job, root in zip(jobs, roots, strict=True)
+        ]
+    kept: dict[Path, Job] = {}
+    for job in jobs:
+        there = kept.setdefault(job.folder, job)
+        if differences(there.config) != differences(job.config):
+            both = f"{' '.join(there.overrides)} and {' '.join(job.overrides)}"
+            raise ValueError(f"hydra.sweep.subdir={job.folder.name}: must differ from job to job, unlike for {both}")
+    return replace(command, jobs=list(kept.values()), folder=folder)
+
+
+def _shared(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of these nested values have in common."""
+    shared: dict[str, Any] = {}
+    for key, value in values[0].items():
+        others = [other.get(key) for other in values[1:]]
+        if isinstance(value, Mapping) and all(isinstance(other, Mapping) for other in others):
+            shared[key] = _shared([value, *others])  # type: ignore[list-item]
+        elif all(key in other for other in values) and all(other == value for other in others):
+            shared[key] = value
+    return shared
 
 
 def _axis(key: str, values: Any) -> str:
     if not isinstance(values, list) or not values:
         raise ValueError(f"grid.{key}={values}: must be a list of values")
     return f"{key}={','.join(map(_written, values))}"
-
-
-@contextmanager
-def _hydra(config_dirs: Sequence[str]) -> Iterator[list[str]]:
-    """Hydra ready to compose, with its errors in one line; yields the override that adds the search path."""
-    register_resolvers()
-    GlobalHydra.instance().clear()
-    folders = ",".join(f"file://{Path(folder).resolve()}" for folder in config_dirs)
-    try:
-        with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
-            yield [f"hydra.searchpath=[{folders}]"] if config_dirs else []
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ValueError(_one_line(error)) from error
-
-
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def _points(override: Override) -> list[str]:
@@ -184,18 +171,22 @@ def _points(override: Override) -> list[str]:
 
 def _written(value: Any) -> str:
     """A value in the grammar of overrides."""
-    return json.dumps(value, separators=(",", ":")) if isinstance(value, list) else str(value)
+    if value is None or isinstance(value, bool | list):
+        return json.dumps(value, separators=(",", ":"))
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(part)}" for key, part in value.items()) + "}"
+    return str(value)
 
 
 def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
     for override in parsed:
         if override.is_sweep_override() and not multirun:
             raise ValueError(f"{override.input_line}: several values make several jobs; add -m")
-    return [list(point) for point in itertools.product(*map(_points, parsed))]
-
-
-def _compose(overrides: list[str], search: list[str]) -> Any:
-    return compose("config", overrides=[*overrides, *search], return_hydra_config=True)
+    points = [list(point) for point in itertools.product(*map(_points, parsed))]
+    if not points:
+        empty = next(override.input_line for override in parsed if not _points(override))
+        raise ValueError(f"{empty}: makes no job, as it has no value")
+    return points
 
 
 def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
@@ -203,7 +194,8 @@ def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
     config = validated(values)
     check_logger(config)
     where = composed.hydra
-    folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
+    with naming_folders(composed, config):
+        folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
     return Job(overrides, values, config, folder, None if multirun else composed)
 
 
@@ -219,24 +211,3 @@ def check_logger(config: Config) -> None:
         known = False
     if not known:
         raise ValueError("logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`, or use logger=wandb_offline")
-
-
-def experiments(folder: Path = CONF_DIR / "experiment") -> dict[str, Path]:
-    """Name (as after `+experiment=`) -> file of every experiment."""
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-
-
-def _one_line(error: BaseException) -> str:
-    """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
-    text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
-    refused = re.match(r"Could not override '([^']+)'", text)
-    if refused and refused[1] != "experiment":
-        return f"{refused[1]}: {unknown_key(refused[1])}"
-    missing = re.search(r"Could not find 'experiment/([^']+)'", text)
-    if missing:
-        known = experiments()
-        near = difflib.get_close_matches(missing[1], [*known, *(name.rsplit("/", 1)[-1] for name in known)], n=1)
-        meant = next((name for name in known if near and name.endswith(near[0])), None)
-        hint = f" (did you mean {meant}?)" if meant else ""
-        return f"unknown experiment '{missing[1]}'{hint}; --list names them, --config-dir adds your own"
-    return text

@@ -5,7 +5,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from ncbench import train
 from ncbench.report import load_replicas
-from ncbench.run import compose
+from ncbench.run import values
 from ncbench.run.compose import compose_command, compose_jobs
 
 MINE = """# @package _global_
@@ -70,8 +70,8 @@ def calls(monkeypatch):
 
     load = ConfigLoaderImpl.load_configuration
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counting("composed", load))
-    monkeypatch.setattr(compose, "validate", counting("validated", compose.validate))
-    compose._validate_once.cache_clear()
+    monkeypatch.setattr(values, "validate", counting("validated", values.validate))
+    values._validate_once.cache_clear()
     return counted
 
 

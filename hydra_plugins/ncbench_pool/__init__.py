@@ -1,0 +1,1 @@
+"""Hydra's launcher `pool`: see ncbench.sweep."""

@@ -1,0 +1,138 @@
+"""`python -m ncbench.sweep plan OVERRIDES | status DIR | resume DIR | rerun RUN | verify RECORD`.
+
+Exit status: 0 done (of status: every job is done; of rerun and verify: identical), 1 anything that failed or differs,
+2 the input was wrong (one line).
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ncbench._cli import Parser
+
+__all__ = ["main"]
+
+USAGE = """usage: python -m ncbench.sweep plan [+experiment=NAME] [key=v1,v2 ...] [--config-dir DIR]
+              compose and validate every job and say what they need; nothing is started or written
+       python -m ncbench.sweep status DIR [--all]
+              in what state the jobs of a sweep are; --all lists those that are done, too
+       python -m ncbench.sweep resume DIR [hydra.launcher.KEY=VALUE ...]
+              run what is not done, as the sweep's own command does, also with another executor
+       python -m ncbench.sweep rerun RUN [--out DIR]
+              train a run's configuration again in a new folder: identical, or the first value that differs
+       python -m ncbench.sweep verify RECORD [--out DIR]
+              the same for a committed record, by the digests of its weights
+
+A sweep is started by `python -m ncbench.train -m ...`; the same command again continues it.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (default: the process's own arguments) and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands = {"plan": _plan, "status": _status, "resume": _resume, "rerun": _rerun, "verify": _verify}
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    try:
+        if words[0] not in commands:
+            raise ValueError(f"{words[0]}: unknown command; one of {', '.join(commands)} is needed")
+        return commands[words[0]](words[1:])
+    except (ValueError, FileNotFoundError) as error:
+        print(f"ncbench: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # its reader has seen enough
+        sys.stderr.close()
+        return 1
+
+
+def _plan(words: list[str]) -> int:
+    from ncbench.run.compose import compose_command
+    from ncbench.sweep.composing import counting_jobs
+    from ncbench.sweep.options import SweepOptions
+    from ncbench.sweep.plan import make_plan
+    from ncbench.sweep.show import plan_text
+    from ncbench.train import with_default_experiment
+
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
+    options = parser.parse_intermixed_args(words)
+    directories = [options.config_dir] if options.config_dir else []
+    overrides = with_default_experiment(options.overrides)
+    with counting_jobs() as progress:
+        command = compose_command(overrides, multirun=True, config_dirs=directories, progress=progress)
+    text = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
+    plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
+    print(plan_text(plan), end="")
+    return 0
+
+
+def _status(words: list[str]) -> int:
+    from ncbench.sweep.plan import read_plan
+    from ncbench.sweep.show import status_text
+    from ncbench.sweep.states import states_of
+
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("dir")
+    parser.add_argument("--all", action="store_true")
+    options = parser.parse_args(words)
+    plan = read_plan(options.dir)
+    states = states_of(plan)
+    print(status_text(plan, states, every=options.all), end="")
+    return 0 if all(state.status == "done" for state in states) else 1
+
+
+def _resume(words: list[str]) -> int:
+    from omegaconf import OmegaConf
+
+    from ncbench.sweep.launch import carry_out
+    from ncbench.sweep.options import SweepOptions
+    from ncbench.sweep.plan import read_plan
+
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("dir")
+    parser.add_argument("options", nargs="*")
+    given = parser.parse_intermixed_args(words)
+    plan = read_plan(given.dir)
+    changed: dict[str, Any] = {}
+    for option in given.options:
+        key, equals, value = option.lstrip("+").partition("=")
+        if not equals or not key.startswith("hydra.launcher."):
+            raise ValueError(f"{option}: must be hydra.launcher.KEY=VALUE; a sweep's jobs are what its command made")
+        changed[key.removeprefix("hydra.launcher.")] = value
+    if changed:
+        merged = OmegaConf.create(asdict(plan.options))
+        for key, value in changed.items():
+            OmegaConf.update(merged, key, OmegaConf.create(f"value: {value}")["value"], force_add=True)
+        plain: Any = OmegaConf.to_container(merged)
+        plan = replace(plan, options=SweepOptions.of(plain))
+    return carry_out(plan)
+
+
+def _rerun(words: list[str]) -> int:
+    from ncbench.sweep.again import rerun
+
+    return rerun(*_folder_and_out(words))
+
+
+def _verify(words: list[str]) -> int:
+    from ncbench.sweep.again import verify
+
+    return verify(*_folder_and_out(words))
+
+
+def _folder_and_out(words: list[str]) -> tuple[Path, Path | None]:
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(words)
+    return options.run, options.out
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Carries out a sweep: writes its plan, hands the jobs that are not done to the executor, says how it went."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ncbench.sweep.options import SweepOptions, visible_gpus
+from ncbench.sweep.plan import Plan, PlannedJob, planned_job, read_plan, write_plan
+from ncbench.sweep.pool import Pool
+from ncbench.sweep.progress import Progress
+from ncbench.sweep.states import JobState, log_of, states_of
+
+__all__ = ["carry_out", "launch_batch"]
+
+
+def carry_out(plan: Plan) -> int:
+    """Run every job of the plan that is not done. Exit status 0 if all are, 1 if one is not, 2 if all that failed
+    had wrong input. ValueError of one line where a job cannot be run here at all."""
+    _check(plan)
+    write_plan(plan)
+    states = states_of(plan)
+    jobs = [job for job, state in zip(plan.jobs, states, strict=True) if state.status != "done"]
+    console = Console(stderr=True)
+    progress = Progress(plan, jobs, len(plan.jobs) - len(jobs), console)
+    if len(jobs) < len(plan.jobs):
+        progress.says(f"{len(plan.jobs) - len(jobs)} of {len(plan.jobs)} jobs are done already")
+    with progress.shown():
+        _execute(plan, jobs, progress)
+    return _summary(plan, console)
+
+
+def _execute(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> None:
+    if not jobs:
+        return
+    if plan.options.executor == "local":
+        Pool(plan, jobs, progress).run()
+    elif plan.options.executor == "slurm":
+        from ncbench.sweep.slurm import run_with_submitit
+
+        run_with_submitit(plan, jobs, progress)
+    else:
+        from ncbench.sweep.ray_tasks import run_with_ray
+
+        run_with_ray(plan, jobs, progress)
+
+
+def _check(plan: Plan) -> None:
+    if plan.options.executor != "local":
+        return
+    gpus = plan.options.gpus or visible_gpus()
+    for job in plan.jobs:
+        if gpus and job.accelerator not in ("cpu", "mps") and job.devices > len(gpus):
+            raise ValueError(f"trainer.devices={job.devices}: must be at most {len(gpus)}, the GPUs of this machine")
+
+
+def _summary(plan: Plan, console: Console) -> int:
+    states = states_of(plan)
+    count = {status: sum(state.status == status for state in states) for status in ("done", "failed")}
+    left = len(states) - count["done"] - count["failed"]
+    said = [f"{count['done']} of {len(states)} jobs done"]
+    said += [f"{count['failed']} failed"] if count["failed"] else []
+    said += [f"{left} left"] if left else []
+    for job, state in zip(plan.jobs, states, strict=True):
+        if state.status in ("failed", "interrupted"):
+            _say_why(plan, job, state, console)
+    if count["done"]:
+        print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
+    continues = f"; the same command continues: {plan.command}" if count["done"] < len(states) else ""
+    console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
+    return 0 if count["done"] == len(states) else 1
+
+
+def _say_why(plan: Plan, job: PlannedJob, state: JobState, console: Console) -> None:
+    what = f"ncbench: job {job.number} ({job.label}) {state.status}: {state.reason or 'it did not get to its end'}"
+    where = f"{_shown(job.path)}; printed: {_shown(log_of(plan, job))}"
+    console.print(f"{what}\n  run: {where}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be given from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def launch_batch(
+    config: Any, job_overrides: Sequence[Sequence[str]], first: int, options: Mapping[str, Any]
+) -> list[float | None]:
+    """A batch of jobs of one of Hydra's own sweepers; the final loss of each (None where it has none)."""
+    from ncbench.run.compose import compose_points
+
+    searched = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
+    of_command = [*config.hydra.overrides.hydra, f"hydra.sweep.dir={config.hydra.sweep.dir}"]
+    jobs = compose_points([[*overrides, *of_command] for overrides in job_overrides], first, searched)
+    planned = [planned_job(first + number, job, ()) for number, job in enumerate(jobs)]
+    folder = Path(config.hydra.sweep.dir).absolute()
+    command = shlex.join(["python", "-m", "ncbench.train", "-m", *config.hydra.overrides.task])
+    plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), planned)
+    carry_out(plan)
+    return [state.loss for state in states_of(plan)]

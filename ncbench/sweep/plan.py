@@ -1,0 +1,135 @@
+"""What a sweep is: its command, its axes, its jobs. Kept as `sweep.json` in the sweep's folder.
+
+A job is known by its folder, which the hash of its configuration names; so the plan can be made again from the same
+command, with one value more or in another spelling, and finds what was done before.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ncbench.config.identity import differences
+from ncbench.records.folder import write_json
+from ncbench.records.run_hash import config_hash
+from ncbench.run.compose import Command, Job
+from ncbench.sweep.options import SweepOptions
+from ncbench.sweep.workload import cores_of_job, replicas_of, work_of
+
+__all__ = ["SWEEP", "Plan", "PlannedJob", "make_plan", "planned_job", "read_plan", "write_plan"]
+
+SWEEP = "sweep.json"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job: its overrides, the folder of its run (absolute) and what it needs.
+
+    `label` says what tells it from the others; `work` is in units that are comparable within an experiment: replicas
+    times gradient steps, or times epochs. `cores` are those that its network can use, `most_cores` those that all its
+    replicas together can use; `devices` is the number of processes that train it.
+    """
+
+    number: int
+    label: str
+    overrides: list[str]
+    folder: str
+    config_hash: str
+    experiment: str
+    accelerator: str
+    replicas: int
+    work: float
+    cores: int
+    most_cores: int
+    devices: int = 1
+
+    @property
+    def path(self) -> Path:
+        """The folder of its run."""
+        return Path(self.folder)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep: the command line that made it, the folder it was given in, its axes, options and jobs."""
+
+    folder: Path
+    command: str
+    cwd: str
+    config_dirs: list[str]
+    axes: dict[str, list[str]]
+    options: SweepOptions
+    jobs: list[PlannedJob] = field(repr=False)
+
+
+def make_plan(command: Command, text: str, config_dirs: Sequence[str], options: SweepOptions) -> Plan:
+    """The plan of a composed command; `text` is the command line as a person would give it again."""
+    assert command.folder is not None
+    jobs = [planned_job(number, job, list(command.axes)) for number, job in enumerate(command.jobs)]
+    folders = [os.path.abspath(folder) for folder in config_dirs]
+    return Plan(command.folder.absolute(), text, os.getcwd(), folders, command.axes, options, jobs)
+
+
+def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
+    """A composed job as the plan has it: without what is Hydra's and the launcher's alone."""
+    of_launching = ("hydra.sweep.", "hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.run.")
+    overrides = [o for o in job.overrides if not o.lstrip("+~").startswith(of_launching)]
+    network, every = cores_of_job(job.config)
+    return PlannedJob(
+        number=number,
+        label=_label(overrides, axes) or job.config.name,
+        overrides=overrides,
+        folder=str(job.folder.absolute()),
+        config_hash=config_hash(differences(job.config)),
+        experiment=job.config.name,
+        accelerator=job.config.trainer.accelerator,
+        replicas=replicas_of(job.config),
+        work=work_of(job.config),
+        cores=network,
+        most_cores=every,
+        devices=getattr(job.config.trainer, "devices", 1),
+    )
+
+
+def _label(overrides: Sequence[str], axes: Sequence[str]) -> str:
+    """The swept values, by the last parts of their keys where these are clear."""
+    short = [key.rsplit(".", 1)[-1] for key in axes]
+    names = {key: last if short.count(last) == 1 else key for key, last in zip(axes, short, strict=True)}
+    given = [override.lstrip("+").partition("=") for override in overrides]
+    return " ".join(f"{names[key]}={value}" for key, _, value in given if key in names)
+
+
+def write_plan(plan: Plan) -> None:
+    """Keep the plan in the sweep's folder, which is made where it is not there."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    written = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(plan.folder / SWEEP, {"schema_version": _SCHEMA, "written": written, **asdict(plan)})
+
+
+def read_plan(folder: str | os.PathLike[str]) -> Plan:
+    """The plan of a sweep's folder; ValueError of one line where there is none or it cannot be read."""
+    path = Path(folder).absolute()
+    try:
+        content = json.loads((path / SWEEP).read_text())
+        jobs = [PlannedJob(**job) for job in content["jobs"]]
+        moved = Path(content["folder"])
+        options = SweepOptions.of(content["options"])
+        kept = {key: content[key] for key in ("command", "cwd", "config_dirs", "axes")}
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path / SWEEP}: is no plan of a sweep ({type(error).__name__}: {error})") from None
+    if moved != path:  # the folder lies elsewhere now, with its runs
+        jobs = [_moved(job, moved, path) for job in jobs]
+    return Plan(folder=path, options=options, jobs=jobs, **kept)
+
+
+def _moved(job: PlannedJob, before: Path, now: Path) -> PlannedJob:
+    values: dict[str, Any] = asdict(job)
+    if job.path.is_relative_to(before):
+        values["folder"] = str(now / job.path.relative_to(before))
+    return PlannedJob(**values)

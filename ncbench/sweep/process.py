@@ -1,0 +1,144 @@
+"""One attempt at a job: the real command line in a process of its own, whoever starts it (here, submitit, Ray)."""
+
+import ctypes
+import json
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ncbench.run.composer import quoted
+from ncbench.sweep.plan import Plan, PlannedJob
+from ncbench.sweep.states import ATTEMPTS, how_it_ended, log_of
+
+__all__ = ["Attempt", "command_of", "environment_of", "run_to_its_end"]
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_PR_SET_PDEATHSIG = 1
+
+
+def command_of(plan: Plan, job: PlannedJob) -> list[str]:
+    """The command line of a job: that of a single run in the job's folder."""
+    directories = [word for folder in plan.config_dirs for word in ("--config-dir", folder)]
+    where = f"hydra.run.dir={quoted(job.folder)}"
+    return [sys.executable, "-m", "ncbench.train", *job.overrides, where, *directories]
+
+
+def environment_of(gpus: Sequence[str] | None, threads: int, before: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a job: the GPUs it sees (None: as it is) and how many threads it may use, set from outside.
+
+    Libraries read both when they are imported, so a process that runs already could not change them any more.
+    """
+    values = {**before, "PYTHONUNBUFFERED": "1"}
+    for name in _THREAD_VARIABLES:
+        values[name] = str(threads)
+    if gpus is not None:
+        values["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    return values
+
+
+class Attempt:
+    """A started job. Its output goes to the job's log; its end is noted in the sweep's attempts."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        job: PlannedJob,
+        *,
+        environment: Mapping[str, str],
+        place: str,
+        handles: Sequence[int] = (),
+        ends_with_parent: bool = False,
+    ) -> None:
+        self.plan, self.job, self.place = plan, job, place
+        self.started = time.time()
+        self._log = log_of(plan, job)
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        command = command_of(plan, job)
+        with open(self._log, "a") as log:
+            log.write(f"{time.strftime('%F %T')} on {place}: {shlex.join(command)}\n")
+            log.flush()
+            self._from = log.tell()
+            self.process = subprocess.Popen(
+                command,
+                cwd=plan.cwd if Path(plan.cwd).is_dir() else None,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[handle for handle in handles if handle >= 0],
+                start_new_session=True,  # a Ctrl-C of the terminal is the launcher's to answer
+                preexec_fn=_end_with_parent if ends_with_parent else None,
+            )
+        if plan.options.memory_gb is not None:
+            limit = int(plan.options.memory_gb * 2**30)
+            with suppress(ProcessLookupError):
+                resource.prlimit(self.process.pid, resource.RLIMIT_AS, (limit, limit))
+
+    def poll(self) -> int | None:
+        """The exit status if the process has ended, negative for a signal; its end is noted once."""
+        return self.process.poll()
+
+    def ask_to_stop(self) -> None:
+        """Ask the run to save its state and end."""
+        with suppress(ProcessLookupError):
+            self.process.terminate()
+
+    def stop(self, patience: float = 60.0) -> None:
+        """The same, and wait; after so many seconds the run is killed."""
+        self.ask_to_stop()
+        try:
+            self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process and those that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def note(self) -> dict[str, Any]:
+        """Append how the attempt ended to the sweep's attempts, and return it."""
+        exit_status = self.process.wait()
+        with open(self._log, errors="replace") as log:
+            log.seek(self._from)
+            reason = how_it_ended(exit_status, log.read().splitlines())
+        entry = {
+            "job": self.job.number,
+            "folder": self.job.folder,
+            "place": self.place,
+            "pid": self.process.pid,
+            "started": self.started,
+            "ended": time.time(),
+            "exit_status": exit_status,
+            "reason": reason,
+        }
+        with open(self.plan.folder / ATTEMPTS, "a") as attempts:
+            attempts.write(json.dumps(entry) + "\n")
+        return entry
+
+
+def run_to_its_end(
+    plan: Plan, job: PlannedJob, environment: Mapping[str, str], place: str, started: Callable[[Attempt], None]
+) -> int:
+    """One attempt from start to end, for an engine that gives every job a process of its own; the exit status.
+
+    The job's process ends with the engine's, so that an engine which loses a worker can start the job again elsewhere.
+    """
+    attempt = Attempt(plan, job, environment=environment, place=place, ends_with_parent=True)
+    started(attempt)
+    return int(attempt.note()["exit_status"])
+
+
+def _end_with_parent() -> None:
+    """In the new process: be sent SIGTERM when the process that started this one dies (Linux)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,124 @@
+"""What a person sees of a sweep while it goes on: a live table on a terminal, elsewhere a line per event."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ncbench.sweep.plan import Plan, PlannedJob
+from ncbench.sweep.workload import recorded_rate
+
+__all__ = ["Progress", "duration"]
+
+_REFRESH_SECONDS = 0.5
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(42), duration(90), duration(7260), duration(200000)
+    ('42 s', '1 min 30 s', '2 h 1 min', '2 d 7 h')
+    """
+    seconds = round(seconds)
+    for size, unit, less, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // less
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds} s"
+
+
+class Progress:
+    """Counts and times the jobs of one launch; a `Watcher` of the executors.
+
+    The time left is the work that is left over that of the jobs that ended, at as many at once as run now; before the
+    first has ended, from the committed records of the experiment, if there are any.
+    """
+
+    def __init__(self, plan: Plan, jobs: list[PlannedJob], done_before: int, console: Console) -> None:
+        self.plan, self.console = plan, console
+        self._left = {job.number: job for job in jobs}
+        self._of = done_before + len(jobs)
+        self._done = done_before
+        self._failed: dict[int, str] = {}
+        self._running: dict[int, tuple[PlannedJob, str, float]] = {}
+        self._timed: list[tuple[float, float]] = []  # work and seconds of the attempts that succeeded
+        self._most_at_once = 1
+        self._live: Live | None = None
+        self._refreshed = 0.0
+        self._recorded: dict[str, float | None] = {}
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """The live table, where there is a terminal."""
+        if not self.console.is_terminal:
+            yield
+            return
+        with Live(console=self.console, auto_refresh=False, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def started(self, job: PlannedJob, place: str) -> None:
+        """A job runs, there."""
+        self._running[job.number] = (job, place, time.time())
+        self._failed.pop(job.number, None)
+        self._most_at_once = max(self._most_at_once, len(self._running))
+
+    def ended(self, job: PlannedJob, reason: str, seconds: float) -> None:
+        """An attempt ended, and why it failed ("" where it is done)."""
+        self._running.pop(job.number, None)
+        if reason:
+            self._failed[job.number] = reason
+            self.says(f"job {job.number} ({job.label}) failed after {duration(seconds)}: {reason}")
+            return
+        self._left.pop(job.number, None)
+        self._done += 1
+        self._timed.append((job.work, seconds))
+        left = self.seconds_left()
+        about = f"; about {duration(left)} left" if left else ""
+        self.says(f"{self._done} of {self._of} jobs done: job {job.number} ({job.label}) in {duration(seconds)}{about}")
+
+    def says(self, text: str) -> None:
+        """Something the person should know."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    def tick(self, running: int, waiting: int, elsewhere: int) -> None:
+        """Draw the table again, a few times a second."""
+        if self._live is None or time.monotonic() - self._refreshed < _REFRESH_SECONDS:
+            return
+        self._refreshed = time.monotonic()
+        self._live.update(self._table(waiting, elsewhere), refresh=True)
+
+    def seconds_left(self) -> float | None:
+        """An estimate, or None where nothing is known yet."""
+        jobs = [job for job in self._left.values() if job.number not in self._failed]
+        if self._timed:
+            rate = sum(seconds for _, seconds in self._timed) / max(sum(work for work, _ in self._timed), 1e-9)
+            each = {job.number: rate * job.work for job in jobs}
+        else:
+            for job in jobs:
+                if job.experiment not in self._recorded:
+                    self._recorded[job.experiment] = recorded_rate(job.experiment)
+            rates = {job.number: self._recorded[job.experiment] for job in jobs}
+            each = {job.number: rate * job.work for job in jobs if (rate := rates[job.number]) is not None}
+            if len(each) < len(jobs):
+                return None
+        gone = {number: time.time() - began for number, (_, _, began) in self._running.items()}
+        total = sum(max(seconds - gone.get(number, 0.0), 0.0) for number, seconds in each.items())
+        return total / self._most_at_once
+
+    def _table(self, waiting: int, elsewhere: int) -> Group:
+        parts = [f"{self._done} of {self._of} done", f"{len(self._running)} running", f"{waiting} waiting"]
+        parts += [f"{len(self._failed)} failed"] if self._failed else []
+        parts += [f"{elsewhere} carried out by another command"] if elsewhere else []
+        left = self.seconds_left()
+        parts += [f"about {duration(left)} left"] if left else []
+        table = Table(box=None, pad_edge=False)
+        for column in ("job", "what", "where", "for"):
+            table.add_column(column)
+        for number, (job, place, began) in self._running.items():
+            table.add_row(str(number), job.label, place, duration(time.time() - began))
+        return Group(Text(", ".join(parts)), table)

@@ -1,0 +1,134 @@
+"""In what state the jobs of a sweep are. The truth lies in their run folders, whoever carried them out.
+
+A job that somebody is carrying out is claimed: an advisory lock on a file in the sweep's folder, which the job's own
+process has too. So the claim ends with the job even if the launcher was killed, and two sweeps never start a job twice.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncbench.records.folder import RunFolder
+from ncbench.records.schema import RUN_INFO
+from ncbench.sweep.plan import Plan, PlannedJob
+
+__all__ = ["ATTEMPTS", "FINISHED", "JobState", "claim", "how_it_ended", "is_held", "log_of", "state_of_job", "states_of"]
+
+ATTEMPTS = "attempts.jsonl"
+FINISHED = ("done", "failed")
+
+
+@dataclass(frozen=True)
+class JobState:
+    """`status` is planned, running, done, failed or interrupted; `reason` says why it did not get to its end."""
+
+    status: str
+    reason: str = ""
+    wall_seconds: float | None = None
+    loss: float | None = None
+
+
+def claim(plan: Plan, job: PlannedJob) -> int | None:
+    """A file descriptor that holds the claim to a job until it is closed in every process; None if another has it.
+
+    On a file system without advisory locks there are no claims (-1): the lock of the run folder decides alone.
+    """
+    path = _claim_file(plan, job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        return None if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else -1
+    return handle
+
+
+def _claim_file(plan: Plan, job: PlannedJob) -> Path:
+    return plan.folder / ".claims" / hashlib.sha256(job.folder.encode()).hexdigest()[:16]
+
+
+def is_held(plan: Plan, job: PlannedJob) -> bool:
+    """Whether a process is carrying the job out, for this sweep or for another command."""
+    if _claim_file(plan, job).is_file():
+        handle = claim(plan, job)
+        if handle is None:
+            return True
+        if handle >= 0:
+            os.close(handle)
+    return RunFolder(job.path).is_held()
+
+
+def states_of(plan: Plan) -> list[JobState]:
+    """The state of every job, in their order."""
+    last = _last_attempts(plan)
+    return [state_of_job(plan, job, last.get(job.folder)) for job in plan.jobs]
+
+
+def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = None) -> JobState:
+    """What the job's folder says, and, where the run did not get as far as that, the last attempt to carry it out."""
+    path = job.path / RUN_INFO
+    try:
+        info: Any = json.loads(path.read_text())
+        status, recorded = info["status"], info["config_hash"]
+    except FileNotFoundError:
+        if is_held(plan, job):
+            return JobState("running")
+        return JobState("failed", str(attempt["reason"])) if attempt and attempt["reason"] else JobState("planned")
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        return JobState("failed", f"{path} cannot be read ({type(error).__name__}: {error})")
+    if recorded != job.config_hash and info.get("schema_version") != 1:
+        return JobState("failed", f"{job.folder} holds a run of another configuration")
+    loss = ((info.get("final") or {}).get("loss") or {}).get("median")
+    state = JobState(status, str(info.get("error") or ""), info.get("wall_seconds"), loss)
+    if status == "done":
+        return state
+    if is_held(plan, job):
+        return JobState("running", wall_seconds=state.wall_seconds)
+    if status == "running":  # and nobody runs it: it was killed
+        reason = str(attempt["reason"]) if attempt and attempt["reason"] else "its process was killed"
+        return JobState("interrupted", reason, state.wall_seconds)
+    if attempt and attempt["exit_status"] == 2 and attempt["reason"]:  # the resumed run was refused
+        return JobState("failed", str(attempt["reason"]), state.wall_seconds)
+    return state
+
+
+def _last_attempts(plan: Plan) -> dict[str, dict[str, Any]]:
+    """By the folder of each job: the last attempt to carry it out."""
+    last: dict[str, dict[str, Any]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in (plan.folder / ATTEMPTS).read_text().splitlines():
+            with contextlib.suppress(ValueError, KeyError):  # the last line of a killed launcher
+                attempt = json.loads(line)
+                last[attempt["folder"]] = attempt
+    return last
+
+
+def log_of(plan: Plan, job: PlannedJob) -> Path:
+    """What the job's processes printed, one attempt after the other."""
+    return plan.folder / "logs" / f"{job.path.name}.log"
+
+
+def how_it_ended(exit_status: int, printed: Iterable[str]) -> str:
+    """Why an attempt did not get to its end, in one line; "" for exit status 0.
+
+    >>> how_it_ended(-9, [])
+    'killed by SIGKILL (by hand, or because memory ran out)'
+    """
+    if exit_status == 0:
+        return ""
+    if exit_status < 0:
+        name = signal.Signals(-exit_status).name
+        return f"killed by {name}" + (" (by hand, or because memory ran out)" if name == "SIGKILL" else "")
+    lines = [line.strip() for line in printed if line.strip()]
+    ours = [line.removeprefix("ncbench: ") for line in lines if line.startswith("ncbench: ")]
+    last = ours[-1] if ours else (lines[-1] if lines else "it printed nothing")
+    return last.partition("; log in ")[0]

@@ -1,0 +1,59 @@
+"""What a job will need, from its configuration alone: replicas, work, cores; and its cost, from earlier runs."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+from ncbench.claims.conf_dir import CONF_DIR
+from ncbench.config.cores import cores_of_network, threads_of
+from ncbench.config.root import Config
+from ncbench.records.schema import CONFIG, RUN_INFO
+
+__all__ = ["cores_of_job", "recorded_rate", "replicas_of", "work_of"]
+
+
+def replicas_of(config: Config) -> int:
+    """The networks that one job trains: the product of the axes of `replicate`."""
+    lengths = [len(axis) if isinstance(axis, list) else int(axis) for axis in config.replicate.values() if axis]
+    return math.prod(lengths)
+
+
+def work_of(config: Config) -> float:
+    """Replicas times gradient steps of a full-batch problem, else times epochs."""
+    return _work(config.plain(), replicas_of(config))
+
+
+def _work(values: dict[str, Any], replicas: int) -> float:
+    steps = (values.get("schedule") or {}).get("steps")
+    epochs = (values.get("trainer") or {}).get("max_epochs")
+    return float(replicas * (steps or epochs or 1))
+
+
+def cores_of_job(config: Config) -> tuple[int, int]:
+    """The cores that the job's network can use, and those that all its replicas can."""
+    network = cores_of_network(config)
+    return network, max(network, threads_of(config))
+
+
+def recorded_rate(experiment: str) -> float | None:
+    """Seconds per unit of work of this experiment: the median over the committed records of its name, or None.
+
+    They were made on another machine: an order of magnitude, not a promise.
+    """
+    rates = [rate for name, rate in _recorded() if name == experiment]
+    return median(rates) if rates else None
+
+
+def _recorded() -> Iterator[tuple[str, float]]:
+    for path in sorted((CONF_DIR.parent / "docs" / "results").rglob(RUN_INFO)):
+        info = json.loads(path.read_text())
+        wall, name = info.get("wall_seconds"), info.get("name")
+        config = next((folder / CONFIG for folder in list(path.parents)[:3] if (folder / CONFIG).is_file()), None)
+        if wall and name and config is not None:
+            values = yaml.load(config.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            yield name, wall / _work(values, info.get("replicas") or 1)
