@@ -116,9 +116,7 @@ def _run(options: Any, for_hydra: list[str]) -> int:
 
     # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
     with counting_jobs() as progress:
-        command = compose_command(
-            overrides, multirun=options.multirun, config_dirs=directories, progress=progress
-        )
+        command = compose_command(overrides, multirun=options.multirun, config_dirs=directories, progress=progress)
     if command.multirun:
         text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
         return _grid(command, text, directories)
@@ -197,8 +195,8 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def task(composed: Any) -> None:
         from ncbench.records.folder import RunFolder
-        from ncbench.run.values import plain_values, validated, with_paper
         from ncbench.run.execute import execute
+        from ncbench.run.values import plain_values, validated, with_paper
 
         job = HydraConfig.get()
         folder = job.runtime.output_dir

@@ -11,6 +11,7 @@ loses it at once, so `running` without a live lock means interrupted. `.holder` 
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -139,7 +140,8 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a kill leaves the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     with open(temporary, "w") as handle:
         handle.write(text)
         handle.flush()

@@ -44,8 +44,8 @@ class Job:
 class Command:
     """The jobs of a command line, with the overrides that make them: an experiment's own grid is among them.
 
-    Of a grid, `folder` holds the runs and no job is there twice; `axes` are the keys with several values, `launcher` are
-    the keys of the launcher, `choices` the names of launcher and sweeper, `callbacks` the names of Hydra's own.
+    Of a grid, `folder` holds the runs and no job is there twice; `axes` are the keys with several values, `launcher`
+    those of the launcher, `choices` the names of launcher and sweeper, `callbacks` the names of Hydra's own.
     """
 
     jobs: list[Job]

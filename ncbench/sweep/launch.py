@@ -2,14 +2,13 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ncbench.sweep.options import SweepOptions, visible_gpus
-from ncbench.sweep.plan import Plan, PlannedJob, planned_job, read_plan, write_plan
+from ncbench.sweep.plan import Plan, PlannedJob, planned_job, write_plan
 from ncbench.sweep.pool import Pool
 from ncbench.sweep.progress import Progress
 from ncbench.sweep.states import JobState, log_of, states_of
@@ -71,7 +70,8 @@ def _summary(plan: Plan, console: Console) -> int:
         print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
     continues = f"; the same command continues: {plan.command}" if count["done"] < len(states) else ""
     console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
-    return 0 if count["done"] == len(states) else 1
+    wrong = [state.refused for state in states if state.status != "done"]
+    return 0 if not wrong else 2 if all(wrong) else 1
 
 
 def _say_why(plan: Plan, job: PlannedJob, state: JobState, console: Console) -> None:

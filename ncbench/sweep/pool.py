@@ -6,6 +6,7 @@ and stops no other. Ctrl-C once lets the running jobs end and starts no more, tw
 
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -151,7 +152,7 @@ class Pool:
         return job.devices if self.machine.gpus and job.accelerator not in ("cpu", "mps") else 0
 
     def _cores_of(self, job: PlannedJob) -> int:
-        """The cores of one process of a job: those asked for, or what its network can use, or more where few jobs are."""
+        """The cores of one process of a job: those asked for, what its network can use, or more where jobs are few."""
         if self.plan.options.cores_per_job is not None:
             return self.plan.options.cores_per_job
         if self._gpus_of(job):
@@ -169,6 +170,10 @@ class Pool:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # Python tells no other thread of signals
+            yield
+            return
+
         def interrupted(number: int, frame: FrameType | None) -> None:
             self._interrupts = 2 if number == signal.SIGTERM else self._interrupts + 1
             if self._interrupts == 1:

@@ -60,7 +60,8 @@ def _cost(jobs: Sequence[PlannedJob], states: Sequence[JobState]) -> str:
         return f"cost: not known, as {', '.join(unknown)} has no record"
     left = [job for job, state in zip(jobs, states, strict=True) if state.status != "done"]
     seconds = sum((known[job.experiment] or 0.0) * job.work for job in left)
-    return f"cost: about {duration(seconds)} one after the other, by the records of {', '.join(known)} (of another machine)"
+    of = ", ".join(known)
+    return f"cost: about {duration(seconds)} one after the other, by the records of {of} (of another machine)"
 
 
 def status_text(plan: Plan, states: Sequence[JobState], *, every: bool) -> str:

@@ -20,20 +20,23 @@ from ncbench.records.folder import RunFolder
 from ncbench.records.schema import RUN_INFO
 from ncbench.sweep.plan import Plan, PlannedJob
 
-__all__ = ["ATTEMPTS", "FINISHED", "JobState", "claim", "how_it_ended", "is_held", "log_of", "state_of_job", "states_of"]
+__all__ = ["ATTEMPTS", "JobState", "claim", "how_it_ended", "is_held", "log_of", "state_of_job", "states_of"]
 
 ATTEMPTS = "attempts.jsonl"
-FINISHED = ("done", "failed")
 
 
 @dataclass(frozen=True)
 class JobState:
-    """`status` is planned, running, done, failed or interrupted; `reason` says why it did not get to its end."""
+    """`status` is planned, running, done, failed or interrupted; `reason` says why it did not get to its end.
+
+    `refused`: its input was wrong, so that nothing was trained.
+    """
 
     status: str
     reason: str = ""
     wall_seconds: float | None = None
     loss: float | None = None
+    refused: bool = False
 
 
 def claim(plan: Plan, job: PlannedJob) -> int | None:
@@ -76,29 +79,32 @@ def states_of(plan: Plan) -> list[JobState]:
 def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = None) -> JobState:
     """What the job's folder says, and, where the run did not get as far as that, the last attempt to carry it out."""
     path = job.path / RUN_INFO
+    why = str(attempt["reason"]) if attempt else ""
+    refused = bool(attempt) and attempt["exit_status"] == 2 and bool(why)
     try:
         info: Any = json.loads(path.read_text())
         status, recorded = info["status"], info["config_hash"]
     except FileNotFoundError:
         if is_held(plan, job):
             return JobState("running")
-        return JobState("failed", str(attempt["reason"])) if attempt and attempt["reason"] else JobState("planned")
+        if not why:
+            return JobState("planned")
+        killed = bool(attempt) and attempt["exit_status"] < 0
+        return JobState("interrupted" if killed else "failed", why, refused=refused)
     except (ValueError, KeyError, TypeError, OSError) as error:
         return JobState("failed", f"{path} cannot be read ({type(error).__name__}: {error})")
     if recorded != job.config_hash and info.get("schema_version") != 1:
         return JobState("failed", f"{job.folder} holds a run of another configuration")
-    loss = ((info.get("final") or {}).get("loss") or {}).get("median")
-    state = JobState(status, str(info.get("error") or ""), info.get("wall_seconds"), loss)
+    wall, loss = info.get("wall_seconds"), ((info.get("final") or {}).get("loss") or {}).get("median")
     if status == "done":
-        return state
+        return JobState(status, wall_seconds=wall, loss=loss)
     if is_held(plan, job):
-        return JobState("running", wall_seconds=state.wall_seconds)
-    if status == "running":  # and nobody runs it: it was killed
-        reason = str(attempt["reason"]) if attempt and attempt["reason"] else "its process was killed"
-        return JobState("interrupted", reason, state.wall_seconds)
-    if attempt and attempt["exit_status"] == 2 and attempt["reason"]:  # the resumed run was refused
-        return JobState("failed", str(attempt["reason"]), state.wall_seconds)
-    return state
+        return JobState("running", wall_seconds=wall)
+    if refused:  # it was to be resumed
+        return JobState("failed", why, wall, loss, refused=True)
+    if status == "running":  # and nobody runs it
+        return JobState("interrupted", why or "its process was killed", wall, loss)
+    return JobState(status, str(info.get("error") or why), wall, loss)
 
 
 def _last_attempts(plan: Plan) -> dict[str, dict[str, Any]]:
