@@ -46,7 +46,7 @@ class Trainer(Group):
 
     max_epochs: int | None = None
     accelerator: str = "auto"
-    threads: int | None = None  # null: every core
+    threads: int | None = None  # null: what the network can use, at most OMP_NUM_THREADS; see `cores`
     dtype: str = "float32"
     checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
     progress: bool = True

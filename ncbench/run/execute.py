@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, TABLES
 from ncbench.records.writer import summarise
-from ncbench.run.provenance import available_cores, provenance
+from ncbench.run.provenance import provenance
 from ncbench.run.recorded import bring_up_to_date, state_of
 from ncbench.run.session import RunSession
 from ncbench.training.checkpoints import current_step
@@ -46,7 +47,7 @@ def execute(config: Config, folder: str | Path, *, command: str, overrides: Sequ
 def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str]) -> int:
     # Lightning's start-up lines say nothing that run.json does not.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    torch.set_num_threads(config.trainer.threads or available_cores())
+    torch.set_num_threads(threads_of(config))
     trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
     previous = run.info()
     run.update(

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 import ncbench
+from ncbench.config.cores import available_cores
 
-__all__ = ["available_cores", "provenance"]
+__all__ = ["provenance"]
 
 _PACKAGES = (
     "torch",
@@ -23,12 +24,6 @@ _PACKAGES = (
     "scikit-learn",
     "wandb",
 )
-
-
-def available_cores() -> int:
-    """Cores this process may run on."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def provenance(accelerator: str) -> dict[str, Any]:
@@ -44,6 +39,7 @@ def provenance(accelerator: str) -> dict[str, Any]:
         "name": torch.cuda.get_device_name() if accelerator == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "cores": available_cores(),
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
     return {"versions": versions, "git": _revision(), "device": device}
 
