@@ -61,21 +61,22 @@ def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
     run = next((p for p in path.resolve().parents if (p / CONFIG).is_file()), path) if path.is_file() else path
     if not (run / CONFIG).is_file():
         raise ValueError(f"{path}: holds no run (no {CONFIG})")
-    if path.is_file():
-        checkpoint = path
-    elif usable := usable_checkpoint(run / CHECKPOINTS):
-        checkpoint = usable[0]
-    else:
-        raise ValueError(f"{path}: holds no usable checkpoint")
     config = validate_recorded(read_config(run))
     built = build(config)
-    try:
-        built.module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
+    if path.is_file():
+        _load(built.module, path, run)
+    elif usable_checkpoint(run / CHECKPOINTS, built.module.load_state_dict) is None:
+        raise ValueError(f"{path}: holds no usable checkpoint")
     if getattr(built.network, "replicas", None) == 1:
         built.module.network = built.network.as_linear()  # type: ignore[operator]
     return built.module, built.data, config
+
+
+def _load(module: pl.LightningModule, checkpoint: Path, run: Path) -> None:
+    try:
+        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
 
 
 def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype) -> RunObjects:

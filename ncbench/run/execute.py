@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -22,7 +23,8 @@ from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import bring_up_to_date, state_of
 from ncbench.run.session import RunSession
-from ncbench.training.checkpoints import current_step
+from ncbench.training.checkpoints import CheckpointError, current_step
+from ncbench.training.divergence import DivergedError
 
 __all__ = ["execute"]
 
@@ -42,6 +44,9 @@ def execute(config: Config, folder: str | Path, *, command: str, overrides: Sequ
         print(f"ncbench: {error}", file=sys.stderr)
         _remove_if_unused(Path(folder))
         return 2
+    except OSError as error:  # such as a full disk, before the run could begin
+        print(f"ncbench: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
 
 
 def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str]) -> int:
@@ -64,40 +69,68 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
         **provenance(trained.trainer.strategy.root_device.type),
     )
     trained.write_inputs(overrides)
-    log = logging.FileHandler(run.path / LOG)
+    log = _Log(run.path / LOG)
     logging.getLogger().addHandler(log)
     began, before = time.monotonic(), previous.get("wall_seconds") or 0.0
-    status, error, exit_code = "interrupted", None, 1
+    status, error = "interrupted", None
     try:
         trained.fit()
-        status, exit_code = "done", 0
+        status = "done"
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns both signals into an exit
         error = f"{type(stop).__name__}: stopped by a signal"
     except Exception as failure:
-        status, error = "failed", f"{type(failure).__name__}: {failure}"
-        _log.error("the run failed\n%s", traceback.format_exc())
-    finally:
-        logging.getLogger().removeHandler(log)
-        log.close()
-        wall = before + time.monotonic() - began
-        steps = current_step(trained.trainer)
-        speed = (steps - trained.resumed_at) * len(trained.built.replicas) / max(wall - before, 1e-9)
-        run.update(
-            status=status,
-            finished=_now(),
-            wall_seconds=wall,
-            steps=steps,
-            replica_steps_per_second=speed,
-            error=error,
-            final=summarise(run.path),
-            **trained.replica_states(),
+        status = "failed"
+        error = (
+            str(failure)
+            if isinstance(failure, DivergedError | CheckpointError)
+            else f"{type(failure).__name__}: {failure}"
         )
-        trained.close(exit_code)
+        _log.error("the run failed\n%s", traceback.format_exc())
+    wall = before + time.monotonic() - began
+    # From here on nothing may hide how training ended, above all no disk that is full.
+    status, error = _close(trained, log, status, error, wall, wall - before)
     if status == "done":
         _say_where(run, f"done in {wall:.0f} s")
-    else:
-        print(f"ncbench: {status}: {error}; log in {run.path / LOG}", file=sys.stderr)
-    return exit_code
+        return 0
+    print(f"ncbench: {status}: {' '.join(str(error).split())}; log in {run.path / LOG}", file=sys.stderr)
+    return 1
+
+
+class _Log(logging.FileHandler):
+    """The run's log. What cannot be written is left out: the run goes on, and its end is reported."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing, where logging's own handler prints a traceback for every line."""
+
+
+def _close(
+    trained: RunSession, log: logging.Handler, status: str, error: str | None, wall: float, seconds: float
+) -> tuple[str, str | None]:
+    """Close the log and W&B and write the end into run.json: the status and the error with what could not be done."""
+    run, problems = trained.run, list[str]()
+    steps = current_step(trained.trainer)
+    values: dict[str, Any] = {"wall_seconds": wall, "steps": steps, **trained.replica_states()}
+    speed = (steps - trained.resumed_at) * len(trained.built.replicas) / max(seconds, 1e-9)
+
+    def end() -> dict[str, Any]:
+        ended = "failed" if status == "done" and problems else status
+        return {"status": ended, "error": "; and ".join([*([error] if error else []), *problems]) or None}
+
+    for problem, step in (
+        ("the log could not be closed", log.close),
+        ("the final values could not be read", lambda: values.update(final=summarise(run.path))),
+        (
+            f"{RUN_INFO} could not be written",
+            lambda: run.update(**end(), finished=_now(), replica_steps_per_second=speed, **values),
+        ),
+        ("W&B could not be closed", lambda: trained.close(0 if status == "done" else 1)),
+    ):
+        try:
+            step()
+        except Exception as failure:
+            problems.append(f"{problem} ({failure})")
+    logging.getLogger().removeHandler(log)
+    return end()["status"], end()["error"]
 
 
 def _say_where(run: RunFolder, what: str) -> None:

@@ -25,6 +25,8 @@ from ncbench.run.ensembles import reference_arguments
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
+from ncbench.training.digest import weights_digest
+from ncbench.training.divergence import StopDiverged
 from ncbench.training.progress import ProgressLine, decay_table
 from ncbench.training.wandb_logger import WandbRun
 
@@ -42,6 +44,7 @@ class RunSession:
         self.built = build(config)
         self.wandb_run: WandbRun | None = None
         self.resumed_at = 0
+        self.digests: dict[str, str] = {}
         module: Any = self.built.module
         data = self.built.data
         with one_line_errors(config, "measure"):
@@ -71,6 +74,7 @@ class RunSession:
                 **extra,
             )
             callbacks: list[pl.Callback] = [
+                StopDiverged(),
                 self.collapse,
                 SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
             ]
@@ -111,6 +115,9 @@ class RunSession:
         if further is not None:
             measured.update(further(measured))
         self.records.write(step, epoch, measured)
+        # Written at once, so that a killed run has the digests of its rows.
+        self.digests[str(step)] = weights_digest(self.built.network)
+        self.run.update(digests=self.digests)
         if self.wandb_run is not None:
             self.wandb_run.send(step)
 
@@ -135,8 +142,11 @@ class RunSession:
 
     def fit(self) -> None:
         """Train from the last usable checkpoint, or from the start."""
-        path, self.resumed_at = usable_checkpoint(self.run.path / CHECKPOINTS) or (None, 0)
+        found = usable_checkpoint(self.run.path / CHECKPOINTS, self.built.module.load_state_dict)
+        path, self.resumed_at = found or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)
+        recorded = self.run.info().get("digests") or {}
+        self.digests = {step: x for step, x in recorded.items() if path and int(step) <= self.resumed_at}
         logger = self.config.logger
         if logger.kind != "local":
             self.wandb_run = WandbRun(

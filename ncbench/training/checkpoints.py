@@ -10,8 +10,11 @@ previous checkpoint is kept, and the SHA-256 of both stands in `checksums.json` 
 
 import hashlib
 import json
+import logging
 import os
+import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +24,18 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
+from ncbench.records.folder import write_text
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 
-__all__ = ["AtomicCheckpointIO", "SaveLast", "usable_checkpoint"]
+__all__ = ["AtomicCheckpointIO", "CheckpointError", "SaveLast", "current_step", "usable_checkpoint"]
+
+_log = logging.getLogger(__name__)
+
+Fits = Callable[[dict[str, torch.Tensor]], object]
+
+
+class CheckpointError(ValueError):
+    """There are checkpoints, and none can be trusted."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -40,9 +52,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(handle.fileno())
         # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
         digests = [_digest(file) for file in (temporary, target) if file.exists()]
-        checksums = target.parent / f".{CHECKSUMS}.tmp"
-        checksums.write_text(json.dumps({"sha256": digests}))
-        os.replace(checksums, target.parent / CHECKSUMS)
+        write_text(target.parent / CHECKSUMS, json.dumps({"sha256": digests}))
         if target.exists():
             link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
             link.unlink(missing_ok=True)
@@ -82,23 +92,59 @@ def current_step(trainer: pl.Trainer) -> int:
     return trainer.global_step if counted_by_module is None else int(counted_by_module)
 
 
-def usable_checkpoint(folder: str | os.PathLike[str]) -> tuple[Path, int] | None:
-    """The newest checkpoint in `folder` whose checksum is right and its step; None where there is none.
+def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) -> tuple[Path, int] | None:
+    """The newest checkpoint in `folder` that can be trusted, and its step; None where there is no checkpoint at all.
 
-    Temporary files that a kill left behind are removed.
+    A checkpoint is trusted if its SHA-256 is listed, torch can load it, and `fits` (such as a module's
+    load_state_dict) takes its weights. Where the newest is passed over the log says so. Raises CheckpointError (one
+    line) where there are checkpoints and none can be trusted. Temporary files that a kill left behind are removed.
     """
     directory = Path(folder)
     for left in directory.glob(".*.tmp"):
         left.unlink()
-    try:
-        digests = json.loads((directory / CHECKSUMS).read_text())["sha256"]
-    except FileNotFoundError:
+    paths = [path for path in (directory / LAST_CHECKPOINT, directory / PREVIOUS_CHECKPOINT) if path.exists()]
+    if not paths:
         return None
-    for name in (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT):
-        path = directory / name
-        if path.exists() and _digest(path) in digests:
-            return path, int(torch.load(path, map_location="cpu", weights_only=True)["ncbench_step"])
-    return None
+    try:
+        listed = _listed(directory / CHECKSUMS)
+        refused: list[str] = []
+        for path in paths:
+            try:
+                step = _step_of(path, listed, fits)
+            except CheckpointError as error:
+                refused.append(str(error))
+                continue
+            if refused:
+                _log.warning("%s; training goes on from %s, step %d", refused[0], path.name, step)
+            return path, step
+        raise CheckpointError("; ".join(refused))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; delete {directory} to train from the start") from error
+
+
+def _listed(checksums: Path) -> list[str]:
+    """The digests in checksums.json."""
+    try:
+        listed = json.loads(checksums.read_text())["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{checksums}: is missing or damaged") from error
+    if not (isinstance(listed, list) and all(isinstance(digest, str) for digest in listed)):
+        raise CheckpointError(f"{checksums}: is missing or damaged")
+    return listed
+
+
+def _step_of(path: Path, listed: list[str], fits: Fits | None) -> int:
+    """The step of a checkpoint that can be trusted."""
+    if _digest(path) not in listed:
+        raise CheckpointError(f"{path}: is damaged (its checksum is another)")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        step = int(loaded["ncbench_step"])
+        if fits is not None:
+            fits(loaded["state_dict"])
+    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
+        raise CheckpointError(f"{path}: is no checkpoint of this run's network") from error
+    return step
 
 
 def _digest(path: Path) -> str:

@@ -183,10 +183,13 @@ def test_load_run_gives_ordinary_modules(tmp_path):
 
 
 def test_diverged_replicas_are_recorded_as_such(tmp_path):
-    assert execute([*DUFM, "optimizer.lr=500", "schedule.steps=60"], tmp_path / "run") == 0
+    rates = ["+replicate.lr=[0.5,500]", "replicate.seed=1"]
+    assert execute([*DUFM, *rates, "schedule.steps=60"], tmp_path / "run") == 0
     loss = load_measures(tmp_path / "run", measures=["loss"], steps=[60]).value
-    assert loss.isna().all() or (loss > 1e3).any()
-    assert RunFolder(tmp_path / "run").info()["status"] == "done"
+    assert list(loss < 1) == [True, False]
+    info = RunFolder(tmp_path / "run").info()
+    assert info["status"] == "done"
+    assert [entry["replica"] for entry in info["replica_states"]["diverged"]] == [1]
 
 
 def test_checkpoint_writes_survive_a_temporary_folder_on_another_file_system(tmp_path, monkeypatch):

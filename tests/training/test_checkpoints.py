@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ncbench.training.checkpoints import AtomicCheckpointIO, usable_checkpoint
+from ncbench.training.checkpoints import AtomicCheckpointIO, CheckpointError, usable_checkpoint
 
 
 def save(folder, step):
@@ -28,6 +28,50 @@ def test_damage_is_seen(tmp_path, damage):
     path = tmp_path / "last.ckpt"
     path.write_bytes(damage(path.read_bytes()))
     assert usable_checkpoint(tmp_path) == (tmp_path / "previous.ckpt", 1)
+
+
+def shorten_both(folder):
+    for path in (folder / "last.ckpt", folder / "previous.ckpt"):
+        path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (shorten_both, "last.ckpt: is damaged (its checksum is another); "),
+        (lambda f: (f / "checksums.json").write_text(""), "checksums.json: is missing or damaged"),
+        (lambda f: (f / "checksums.json").write_text("{"), "checksums.json: is missing or damaged"),
+        (lambda f: (f / "checksums.json").write_text("[]"), "checksums.json: is missing or damaged"),
+        (lambda f: (f / "checksums.json").write_text('{"sha256": [1]}'), "checksums.json: is missing or damaged"),
+        (lambda f: (f / "checksums.json").write_bytes(b"\xff\xfe"), "checksums.json: is missing or damaged"),
+        (lambda f: (f / "checksums.json").unlink(), "checksums.json: is missing or damaged"),
+    ],
+)
+def test_checkpoints_of_which_none_can_be_trusted(tmp_path, damage, named):
+    for step in (1, 2):
+        save(tmp_path, step)
+    damage(tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        usable_checkpoint(tmp_path)
+    assert named in str(error.value)
+    assert str(error.value).endswith(f"; delete {tmp_path} to train from the start")
+    for name in ("last.ckpt", "previous.ckpt"):
+        (tmp_path / name).unlink()
+    assert usable_checkpoint(tmp_path) is None  # nothing that could be lost: from the start
+
+
+def test_weights_of_another_network_are_passed_over(tmp_path, caplog):
+    AtomicCheckpointIO().save_checkpoint(
+        {"ncbench_step": 1, "state_dict": {"a": torch.ones(1)}}, tmp_path / "last.ckpt"
+    )
+    AtomicCheckpointIO().save_checkpoint(
+        {"ncbench_step": 2, "state_dict": {"b": torch.ones(1)}}, tmp_path / "last.ckpt"
+    )
+    assert usable_checkpoint(tmp_path, lambda state: state["a"]) == (tmp_path / "previous.ckpt", 1)
+    passed = "last.ckpt: is no checkpoint of this run's network; training goes on from previous.ckpt, step 1"
+    assert passed in caplog.text
+    with pytest.raises(CheckpointError, match="last.ckpt: is no checkpoint of this run's network; .*previous.ckpt"):
+        usable_checkpoint(tmp_path, lambda state: state["c"])
 
 
 class Killed(Exception):

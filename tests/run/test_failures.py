@@ -1,0 +1,189 @@
+"""Runs that go wrong: divergence, checkpoints that cannot be trusted, a full disk; and the digests of the weights."""
+
+import errno
+import hashlib
+import json
+
+import pytest
+import torch
+
+from ncbench.measure.__main__ import main as measure_command
+from ncbench.records.folder import RunFolder, write_json
+from ncbench.report import load_measures
+from ncbench.run import execute as run_execute
+from ncbench.run import session
+from ncbench.run.compose import compose_jobs
+from ncbench.training.checkpoints import AtomicCheckpointIO
+from ncbench.training.classifier import ClassifierModule
+from ncbench.training.digest import weights_digest
+
+DIGITS = ["+experiment=digits_mlp", "dataset.per_class=12", "dataset.batch_size=40", "trainer.max_epochs=4"]
+DIGITS += ["measure.points=5", "trainer.progress=false", "trainer.checkpoint_seconds=0"]
+DUFM = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=40", "measure.points=6"]
+DUFM += ["trainer.progress=false", "trainer.checkpoint_seconds=0"]
+
+
+def execute(overrides, folder):
+    (composed,) = compose_jobs(overrides, multirun=False)
+    return run_execute.execute(composed.config, folder, command="test", overrides=overrides)
+
+
+def steps_recorded(folder):
+    return sorted(set(load_measures(folder).step))
+
+
+@pytest.fixture
+def diverges(monkeypatch):
+    """From a global step on the loss of ClassifierModule is this number."""
+    real = ClassifierModule.training_step
+
+    def plant(at, value):
+        def training_step(self, batch, batch_idx):
+            loss = real(self, batch, batch_idx)
+            return loss * value if self.trainer.global_step >= at else loss
+
+        monkeypatch.setattr(ClassifierModule, "training_step", training_step)
+
+    return plant
+
+
+def test_a_network_that_diverges_fails_and_keeps_its_last_finite_checkpoint(tmp_path, diverges, monkeypatch, capsys):
+    assert execute(DIGITS, tmp_path / "whole") == 0
+    with monkeypatch.context():
+        diverges(7, float("nan"))  # 3 steps an epoch: the second one of the third epoch, the eighth of all
+        assert execute(DIGITS, tmp_path / "run") == 1
+    info = RunFolder(tmp_path / "run").info()
+    assert (info["status"], info["error"]) == ("failed", "diverged: the loss is nan at step 8 (epoch 3)")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("ncbench: failed: diverged: the loss is nan at step 8")
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["ncbench_step"] == 6
+    assert all(torch.isfinite(x).all() for x in saved["state_dict"].values())
+    assert steps_recorded(tmp_path / "run") == [0, 3, 6]
+    monkeypatch.undo()
+    assert execute(DIGITS, tmp_path / "run") == 0
+    assert RunFolder(tmp_path / "run").info()["digests"] == RunFolder(tmp_path / "whole").info()["digests"]
+
+
+def test_a_weight_that_is_not_finite_is_found_though_the_loss_is(tmp_path, monkeypatch):
+    real = ClassifierModule.on_train_batch_end
+
+    def breaks(self, *args):
+        real(self, *args)
+        if self.trainer.global_step == 6:  # the last step of an epoch, whose loss was finite
+            with torch.no_grad():
+                self.network.head[1].linear.weight[0, 0] = float("inf")
+
+    monkeypatch.setattr(ClassifierModule, "on_train_batch_end", breaks)
+    assert execute(DIGITS, tmp_path / "run") == 1
+    said = RunFolder(tmp_path / "run").info()["error"]
+    assert said == "diverged: network.head.2.linear.weight is not finite after step 6 (epoch 2)"
+    assert steps_recorded(tmp_path / "run") == [0, 3]
+
+
+def test_an_ensemble_that_diverged_as_a_whole_fails(tmp_path):
+    assert execute([*DUFM, "optimizer.lr=500"], tmp_path / "run") == 1
+    info = RunFolder(tmp_path / "run").info()
+    assert info["status"] == "failed"
+    assert info["error"].startswith("diverged: every replica (2 of 2), the last one in the block up to step ")
+    assert [entry["replica"] for entry in info["replica_states"]["diverged"]] == [0, 1]
+
+
+def interrupted(folder):
+    assert execute(DUFM, folder) == 0
+    RunFolder(folder).update(status="running")  # as a kill leaves it
+    return folder / "checkpoints"
+
+
+def test_where_no_checkpoint_can_be_trusted_nothing_is_dropped(tmp_path, capsys):
+    folder = interrupted(tmp_path / "run")
+    for name in ("last.ckpt", "previous.ckpt"):
+        saved = torch.load(folder / name, weights_only=True)
+        saved["state_dict"] = {"network.other": torch.ones(2)}
+        AtomicCheckpointIO().save_checkpoint(saved, folder / "last.ckpt")
+    rows = steps_recorded(tmp_path / "run")
+    named = f"{folder}/last.ckpt: is no checkpoint of this run's network; {folder}/previous.ckpt: is no checkpoint"
+    capsys.readouterr()
+    assert execute(DUFM, tmp_path / "run") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert named in line
+    assert f"delete {folder} to train from the start" in line
+    assert steps_recorded(tmp_path / "run") == rows
+    info = RunFolder(tmp_path / "run").info()
+    assert (info["status"], info["error"] in line) == ("failed", True)
+    assert measure_command([str(tmp_path / "run")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert named in line
+
+
+def test_the_whole_one_of_two_is_taken_and_the_log_says_so(tmp_path):
+    path = interrupted(tmp_path / "run") / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-50])
+    assert execute(DUFM, tmp_path / "run") == 0
+    said = (tmp_path / "run" / "ncbench.log").read_text()
+    assert "last.ckpt: is damaged (its checksum is another); training goes on from previous.ckpt, step 16" in said
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("first", ["RuntimeError: planted", None])
+def test_a_full_disk_hides_nothing(first, tmp_path, monkeypatch, capsys):
+    real = session.RunSession.fit
+
+    def fit(self):
+        real(self)
+        monkeypatch.setattr(RunFolder, "update", full)
+        monkeypatch.setattr(run_execute._Log, "flush", full)
+        if first:
+            raise RuntimeError("planted")
+
+    monkeypatch.setattr(session.RunSession, "fit", fit)
+    assert execute(DUFM, tmp_path / "run") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"ncbench: failed: {first}; and " if first else "ncbench: failed: ")
+    assert "run.json could not be written ([Errno 28] No space left on device)" in line
+    monkeypatch.undo()
+    assert execute(DUFM, tmp_path / "run") == 0
+
+
+def test_a_disk_that_is_full_at_the_start_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(RunFolder, "update", full)
+    assert execute(DUFM, tmp_path / "run") == 1
+    assert capsys.readouterr().err == "ncbench: failed: OSError: [Errno 28] No space left on device\n"
+
+
+def test_the_digest_by_hand():
+    network = torch.nn.Module()
+    network.register_buffer("b", torch.tensor([[1, 2], [3, 4]]).mT)  # int64, not contiguous: 1, 3, 2, 4 by rows
+    network.a = torch.nn.Parameter(torch.tensor(1.0))  # 0x3f800000
+    numbers = bytes.fromhex("0000803f") + b"".join(n.to_bytes(8, "little") for n in (1, 3, 2, 4))
+    assert weights_digest(network) == hashlib.sha256(numbers).hexdigest()
+    assert weights_digest(network) == "3e2f342ecdff5bd90d1d3f5b14699bcefe2474d90ce8e14ccd9a9f15317cd2c6"
+    assert weights_digest(network.to(torch.bfloat16)) != weights_digest(network.to(torch.float64))
+
+
+@pytest.mark.parametrize("overrides", [DUFM, DIGITS], ids=["dufm", "digits"])
+def test_a_resumed_run_has_the_digests_of_an_undisturbed_one(overrides, tmp_path, monkeypatch):
+    assert execute(overrides, tmp_path / "whole") == 0
+    digests = RunFolder(tmp_path / "whole").info()["digests"]
+    assert [int(step) for step in digests] == steps_recorded(tmp_path / "whole")
+    saved = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    numbers = [x.numpy().tobytes() for name, x in sorted(saved.items()) if name.startswith("network.")]
+    assert hashlib.sha256(b"".join(numbers)).hexdigest() == list(digests.values())[-1]
+    real = session.RunSession._record
+
+    def stops(self, step, epoch, found):
+        real(self, step, epoch, found)
+        if step == int(list(digests)[3]):  # recorded, and no checkpoint follows
+            raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.RunSession, "_record", stops)
+        assert execute(overrides, tmp_path / "stopped") == 1
+    path = tmp_path / "stopped" / "run.json"
+    info = json.loads(path.read_text())
+    assert info["digests"] == dict(list(digests.items())[:4])
+    write_json(path, {**info, "digests": {**info["digests"], "999": "after the checkpoint"}})
+    assert execute(overrides, tmp_path / "stopped") == 0
+    assert RunFolder(tmp_path / "stopped").info()["digests"] == digests
