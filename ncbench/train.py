@@ -133,11 +133,13 @@ def with_default_experiment(overrides: Sequence[str]) -> list[str]:
 def _single(job: "Job", command: str) -> int:
     """The one run of a command line, composed and validated already."""
     from ncbench.records.folder import RunFolder, RunState
+    from ncbench.run.ranks import is_first_process
     from ncbench.run.recorded import bring_up_to_date, state_of
 
     # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
+    # The further processes of a run find it held by the first, and train along.
     run = RunFolder(job.folder)
-    if state_of(run, job.config) is RunState.DONE:
+    if is_first_process() and state_of(run, job.config) is RunState.DONE:
         bring_up_to_date(run, job.config)
         print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
         return 0
@@ -155,11 +157,18 @@ def _single(job: "Job", command: str) -> int:
 def _grid(command: "Command", text: str, directories: list[str]) -> int:
     """A grid of jobs: by the pool, or by another launcher or sweeper of Hydra's."""
     if command.choices == {"launcher": "pool", "sweeper": "basic"} and not command.callbacks:
+        from ncbench.records.folder import RunFolder, RunState
+        from ncbench.run.recorded import bring_up_to_date, state_of
         from ncbench.sweep.launch import carry_out
         from ncbench.sweep.options import SweepOptions
         from ncbench.sweep.plan import make_plan
 
-        return carry_out(make_plan(command, text, directories, SweepOptions.of(command.launcher)))
+        plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
+        for job in command.jobs:
+            run = RunFolder(job.folder)
+            if run.info().get("status") == "done" and state_of(run, job.config) is RunState.DONE:
+                bring_up_to_date(run, job.config)
+        return carry_out(plan)
     flags = ["--config-dir", *directories] if directories else []
     arguments = [*command.overrides, *flags, "--multirun"]
     # One folder for the same grid, so that the same command finds its jobs again.

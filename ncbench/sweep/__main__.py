@@ -108,7 +108,7 @@ def _resume(words: list[str]) -> int:
     if changed:
         merged = OmegaConf.create(asdict(plan.options))
         for key, value in changed.items():
-            OmegaConf.update(merged, key, OmegaConf.create(f"value: {value}")["value"], force_add=True)
+            OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
         plain: Any = OmegaConf.to_container(merged)
         plan = replace(plan, options=SweepOptions.of(plain))
     return carry_out(plan)

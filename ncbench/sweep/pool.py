@@ -9,13 +9,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
-from ncbench.config.cores import usable_cores
+from ncbench.config.cores import available_cores, usable_cores
 from ncbench.records.folder import RunFolder
 from ncbench.sweep.leases import Lease, Machine
 from ncbench.sweep.options import visible_gpus
@@ -59,8 +59,7 @@ class Pool:
         self.plan, self.watcher = plan, watcher
         options = plan.options
         # OMP_NUM_THREADS bounds the threads of one job, not the number of jobs.
-        cores = usable_cores({})
-        self.machine = Machine(options.gpus or visible_gpus(), options.jobs_per_gpu, cores)
+        self.machine = Machine(options.gpus or visible_gpus(), options.jobs_per_gpu, available_cores())
         self._threads_of_user = usable_cores()
         self._on_cpu = sum(self._gpus_of(job) == 0 for job in jobs)
         self._queue = deque(jobs)
@@ -179,14 +178,12 @@ class Pool:
             if self._interrupts == 1:
                 self.watcher.says("no more jobs are started; Ctrl-C again stops those that run, and they can resume")
 
-        before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, interrupted)
+        before = [(of, signal.signal(of, interrupted)) for of in (signal.SIGINT, signal.SIGTERM)]
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for of, handler in before:
+                signal.signal(of, handler)
 
 
 def _close(claimed: int | None) -> None:

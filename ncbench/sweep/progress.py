@@ -95,20 +95,23 @@ class Progress:
     def seconds_left(self) -> float | None:
         """An estimate, or None where nothing is known yet."""
         jobs = [job for job in self._left.values() if job.number not in self._failed]
-        if self._timed:
-            rate = sum(seconds for _, seconds in self._timed) / max(sum(work for work, _ in self._timed), 1e-9)
-            each = {job.number: rate * job.work for job in jobs}
-        else:
-            for job in jobs:
-                if job.experiment not in self._recorded:
-                    self._recorded[job.experiment] = recorded_rate(job.experiment)
-            rates = {job.number: self._recorded[job.experiment] for job in jobs}
-            each = {job.number: rate * job.work for job in jobs if (rate := rates[job.number]) is not None}
-            if len(each) < len(jobs):
+        each: dict[int, float] = {}
+        for job in jobs:
+            rate = self._rate(job.experiment)
+            if rate is None:
                 return None
+            each[job.number] = rate * job.work
         gone = {number: time.time() - began for number, (_, _, began) in self._running.items()}
         total = sum(max(seconds - gone.get(number, 0.0), 0.0) for number, seconds in each.items())
         return total / self._most_at_once
+
+    def _rate(self, experiment: str) -> float | None:
+        """Seconds per unit of work."""
+        if self._timed:
+            return sum(seconds for _, seconds in self._timed) / max(sum(work for work, _ in self._timed), 1e-9)
+        if experiment not in self._recorded:
+            self._recorded[experiment] = recorded_rate(experiment)
+        return self._recorded[experiment]
 
     def _table(self, waiting: int, elsewhere: int) -> Group:
         parts = [f"{self._done} of {self._of} done", f"{len(self._running)} running", f"{waiting} waiting"]

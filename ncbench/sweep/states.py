@@ -79,8 +79,8 @@ def states_of(plan: Plan) -> list[JobState]:
 def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = None) -> JobState:
     """What the job's folder says, and, where the run did not get as far as that, the last attempt to carry it out."""
     path = job.path / RUN_INFO
-    why = str(attempt["reason"]) if attempt else ""
-    refused = bool(attempt) and attempt["exit_status"] == 2 and bool(why)
+    why, exit_status = (str(attempt["reason"]), int(attempt["exit_status"])) if attempt else ("", 0)
+    refused = exit_status == 2
     try:
         info: Any = json.loads(path.read_text())
         status, recorded = info["status"], info["config_hash"]
@@ -89,8 +89,7 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
             return JobState("running")
         if not why:
             return JobState("planned")
-        killed = bool(attempt) and attempt["exit_status"] < 0
-        return JobState("interrupted" if killed else "failed", why, refused=refused)
+        return JobState("interrupted" if exit_status < 0 else "failed", why, refused=refused)
     except (ValueError, KeyError, TypeError, OSError) as error:
         return JobState("failed", f"{path} cannot be read ({type(error).__name__}: {error})")
     if recorded != job.config_hash and info.get("schema_version") != 1:

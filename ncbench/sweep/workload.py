@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from ncbench.claims.conf_dir import CONF_DIR
-from ncbench.config.cores import cores_of_network, threads_of
+from ncbench.config.cores import cores_of_network
 from ncbench.config.root import Config
 from ncbench.records.schema import CONFIG, RUN_INFO
 
@@ -34,9 +34,13 @@ def _work(values: dict[str, Any], replicas: int) -> float:
 
 
 def cores_of_job(config: Config) -> tuple[int, int]:
-    """The cores that the job's network can use, and those that all its replicas can."""
-    network = cores_of_network(config)
-    return network, max(network, threads_of(config))
+    """The cores that one network of the job can use, and those that all its replicas together can.
+
+    The replicas of an ensemble are small networks: side by side, jobs of one core each do more than one job on all.
+    """
+    every = cores_of_network(config)
+    alone = config.model.full_batch and config.trainer.threads is None
+    return (1 if alone else every), every
 
 
 def recorded_rate(experiment: str) -> float | None:

@@ -133,6 +133,7 @@ def test_a_done_run_takes_over_the_present_claims(tmp_path, capsys):
     assert "already done" in capsys.readouterr().out
     assert "statement:" not in (folder / "config.yaml").read_text()
     assert run("-m", *TINY, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=run") == 0
+    assert "1 of 1 jobs are done already" in capsys.readouterr().err
     assert "statement:" in (folder / "config.yaml").read_text()
 
 
@@ -148,7 +149,7 @@ def test_a_grid_reports_every_failure_and_goes_on(tmp_path, capsys, monkeypatch)
 
     monkeypatch.setattr(session.RunSession, "fit", fails_at_depth_2)
     where = f"hydra.sweep.dir={tmp_path}"
-    assert run("-m", *TINY, "model.depth=2,3", "seed=0,1", where) == 1
+    assert run("-m", *TINY, "model.depth=2,3", "seed=0,1", "hydra/launcher=basic", where) == 1
     error = capsys.readouterr().err
     assert "2 of 4 jobs done" in error
     assert error.count("exit status 1") == 2
@@ -166,11 +167,11 @@ def test_nothing_is_offered_for_drawing_where_every_job_failed(tmp_path, capsys,
 
     with monkeypatch.context() as patch:
         patch.setattr(session.RunSession, "fit", fails)
-        assert run("-m", *TINY, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 1
+        assert run("-m", *TINY, "seed=0,1", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}") == 1
     said = capsys.readouterr()
     assert "0 of 2 jobs done" in said.err
     assert "draw all" not in said.out
-    assert run("-m", *TINY, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
+    assert run("-m", *TINY, "seed=0,1", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}") == 0
     assert f"draw all: python -m ncbench.report {tmp_path}" in capsys.readouterr().out
 
 

@@ -83,13 +83,14 @@ def test_a_single_run_is_composed_and_validated_once(calls, tmp_path):
 
 def test_the_jobs_of_a_grid_are_validated_once_each(calls, tmp_path):
     tiny = ["+experiment=dufm_k10", "replicate.seed=1", "schedule.steps=2", "trainer.progress=false"]
-    assert train.main(["-m", *tiny, "model.depth=2,3", f"hydra.sweep.dir={tmp_path}"]) == 0
+    assert train.main(["-m", *tiny, "model.depth=2,3", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}"]) == 0
     assert calls["validated"] == 2
 
 
 def test_one_command_trains_every_point_and_continues(mine, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     command = ["--config-dir", mine, "+experiment=mine", "hydra.sweep.dir=sweep", "hydra.run.dir=sweep"]
+    command += ["hydra/launcher=basic"]
     assert train.main(command) == 0
     table = load_replicas(tmp_path / "sweep")
     assert sorted(set(zip(table.width, table.depth, strict=True))) == [(12, 3), (12, 4), (16, 3), (16, 4)]
@@ -120,7 +121,7 @@ def test_a_grid_has_to_list_values():
 )
 def test_options_and_overrides_in_any_order_and_the_default_folder(mine, tmp_path, monkeypatch, capsys, arranged):
     monkeypatch.chdir(tmp_path)
-    assert train.main([*arranged(mine), "model.depth=3"]) == 0
+    assert train.main([*arranged(mine), "model.depth=3", "hydra/launcher=basic"]) == 0
     (sweep,) = (tmp_path / "outputs" / "mine").iterdir()
     assert sweep.name.startswith("sweep-")
     assert len(load_replicas(sweep)) == 4

@@ -105,12 +105,20 @@ def test_more_devices_than_gpus_are_refused(jobs):
 
 
 def test_cores_are_shared_out(jobs, monkeypatch):
-    monkeypatch.setattr(pool_module, "usable_cores", lambda environment=None: 4)
+    monkeypatch.setattr(pool_module, "available_cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
     plan = jobs.plan([(0.3, "done")] * 4, accelerator="cpu", cores_per_job=2)
     assert carry_out(plan) == 0
     entries = attempts(plan)
     assert max(sum(e["started"] < t["started"] + 0.01 < e["ended"] for e in entries) for t in entries) == 2
     assert [wrote["threads"] for wrote in jobs.wrote()] == ["2"] * 4
+
+
+def test_the_persons_bound_on_threads_holds_in_every_job(jobs, monkeypatch):
+    monkeypatch.setattr(pool_module, "available_cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert carry_out(jobs.plan([(0.1, "done")] * 2, accelerator="cpu", cores_per_job=2)) == 0
+    assert [wrote["threads"] for wrote in jobs.wrote()] == ["1"] * 2
 
 
 def test_failures_are_named_with_reasons_and_stop_no_other(jobs, capsys):
@@ -171,7 +179,7 @@ def test_two_sweeps_at_once_run_every_job_once(jobs):
 
 @pytest.mark.parametrize(("interrupts", "done", "status"), [(1, 2, "planned"), (2, 0, "interrupted")])
 def test_interrupts_drain_or_stop(jobs, interrupts, done, status, capsys, monkeypatch):
-    monkeypatch.setattr(pool_module, "usable_cores", lambda environment=None: 2)
+    monkeypatch.setattr(pool_module, "available_cores", lambda: 2)
     plan = jobs.plan([(1.0, "done")] * 5, accelerator="cpu")
 
     def interrupt():
