@@ -1,4 +1,4 @@
-"""`ncbench train ...`, `ncbench report ...`, `ncbench measure ...`: the modules' command lines under one name."""
+"""`ncbench train`, `ncbench sweep`, `ncbench report`, `ncbench measure`: the modules' command lines under one name."""
 
 import sys
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 __all__ = ["main"]
 
 USAGE = """usage: ncbench train  [+experiment=NAME] [key=value ...]
+       ncbench sweep  plan OVERRIDES | status DIR | resume DIR | rerun RUN | verify RECORD
        ncbench report DIR [DIR ...]
        ncbench measure RUN_OR_CHECKPOINT [--split test]
 Each has its own --help.
@@ -19,6 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ncbench.train import main as run
 
         return run(rest)
+    if command == "sweep":
+        from ncbench.sweep.__main__ import main as run_sweep
+
+        return run_sweep(rest)
     if command == "report":
         from ncbench.report.__main__ import main as run_report
 

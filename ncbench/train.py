@@ -15,7 +15,7 @@ from ncbench._cli import Parser
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
 
-__all__ = ["main", "with_default_experiment"]
+__all__ = ["main"]
 
 USAGE = """usage: python -m ncbench.train [+experiment=NAME] [key=value ...]        one run
        python -m ncbench.train -m [+experiment=NAME] [key=v1,v2 ...]     one job per point of the grid
@@ -28,8 +28,6 @@ finds the same folder again, leaves a finished run as it is and continues an int
   trainer.max_epochs=20   schedule.steps=5000   replicate.seed=8   logger=wandb_offline   hydra.run.dir=DIR
 Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 """
-
-DEFAULT_EXPERIMENT = "digits_mlp"
 
 # Options that are Hydra's alone: a line with one of them goes to Hydra's own main. The number of values that follow.
 _OF_HYDRA: tuple[tuple[tuple[str, ...], str | int], ...] = (
@@ -102,6 +100,8 @@ def _directories(options: Any) -> list[str]:
 
 
 def _run(options: Any, for_hydra: list[str]) -> int:
+    from ncbench.run.compose import compose_command, with_default_experiment
+
     overrides = with_default_experiment(options.overrides)
     directories = _directories(options)
     flags = ["--config-dir", *directories] if directories else []
@@ -111,7 +111,6 @@ def _run(options: Any, for_hydra: list[str]) -> int:
         flags += ["--multirun"] if options.multirun else []
         return _by_hydra([*overrides, *flags, *for_hydra], [])
 
-    from ncbench.run.compose import compose_command
     from ncbench.sweep.composing import counting_jobs
 
     # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
@@ -121,13 +120,6 @@ def _run(options: Any, for_hydra: list[str]) -> int:
         text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
         return _grid(command, text, directories)
     return _single(command.jobs[0], _command_line([*overrides, *flags]))
-
-
-def with_default_experiment(overrides: Sequence[str]) -> list[str]:
-    """What is asked for: without an experiment the embedded one."""
-    if any(_sets(override, "experiment") for override in overrides):
-        return list(overrides)
-    return [f"+experiment={DEFAULT_EXPERIMENT}", *overrides]
 
 
 def _single(job: "Job", command: str) -> int:

@@ -17,9 +17,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from omegaconf import OmegaConf
 
+from ncbench.records.lock import SOFT_LOCK, take_lock
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
 
@@ -39,7 +40,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._lock = FileLock(self.path / LOCK, blocking=False)
+        self._lock: BaseFileLock | None = None
 
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none."""
@@ -56,7 +57,7 @@ class RunFolder:
         config.yaml. Raises ValueError, naming the folder, where another process is running in it or where it holds a
         run of another configuration.
         """
-        if not self._lock.is_locked and self.is_held():
+        if self._lock is None and self.is_held():
             raise ValueError(self._occupied())
         info = self.info()
         if not info:
@@ -79,24 +80,26 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire()
+            self._lock = take_lock(self.path)
         except Timeout as error:
             raise ValueError(self._occupied()) from error
         write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self._lock is not None
         self._lock.release()
+        self._lock = None
 
     def is_held(self) -> bool:
         """Whether another process is running in the folder."""
-        if not (self.path / LOCK).is_file():
+        if not any((self.path / name).is_file() for name in (LOCK, SOFT_LOCK)):
             return False
         try:
-            with FileLock(self.path / LOCK, blocking=False):
-                return False
+            take_lock(self.path, quietly=True).release()
         except Timeout:
             return True
+        return False
 
     def _occupied(self) -> str:
         try:

@@ -22,7 +22,18 @@ from ncbench.records.run_hash import config_hash
 from ncbench.run.composer import composer, experiments
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
 
-__all__ = ["Command", "Job", "check_logger", "compose_command", "compose_jobs", "compose_points", "experiments"]
+__all__ = [
+    "Command",
+    "Job",
+    "check_logger",
+    "compose_command",
+    "compose_jobs",
+    "compose_points",
+    "experiments",
+    "with_default_experiment",
+]
+
+DEFAULT_EXPERIMENT = "digits_mlp"
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,13 @@ class Command:
     launcher: Any = None
     choices: dict[str, str] = field(default_factory=dict)
     callbacks: list[str] = field(default_factory=list)
+
+
+def with_default_experiment(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a command line with the experiment it means: without one, the embedded one."""
+    if any(override.lstrip("+~").startswith("experiment=") for override in overrides):
+        return list(overrides)
+    return [f"+experiment={DEFAULT_EXPERIMENT}", *overrides]
 
 
 def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> list[Job]:
@@ -139,8 +157,10 @@ def _in_one_folder(command: Command, roots: list[Path], placed: bool) -> Command
     for job in jobs:
         there = kept.setdefault(job.folder, job)
         if differences(there.config) != differences(job.config):
-            both = f"{' '.join(there.overrides)} and {' '.join(job.overrides)}"
-            raise ValueError(f"hydra.sweep.subdir={job.folder.name}: must differ from job to job, unlike for {both}")
+            one, other = (
+                " ".join(o for o in a.overrides if o not in b.overrides) for a, b in ((there, job), (job, there))
+            )
+            raise ValueError(f"hydra.sweep.subdir={job.folder.name}: must differ between {one} and {other}")
     return replace(command, jobs=list(kept.values()), folder=folder)
 
 

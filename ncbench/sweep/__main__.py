@@ -50,12 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plan(words: list[str]) -> int:
-    from ncbench.run.compose import compose_command
+    from ncbench.run.compose import compose_command, with_default_experiment
     from ncbench.sweep.composing import counting_jobs
     from ncbench.sweep.options import SweepOptions
     from ncbench.sweep.plan import make_plan
     from ncbench.sweep.show import plan_text
-    from ncbench.train import with_default_experiment
 
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,17 @@ def launch_batch(
     from ncbench.run.compose import compose_points
 
     searched = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
-    of_command = [*config.hydra.overrides.hydra, f"hydra.sweep.dir={config.hydra.sweep.dir}"]
-    jobs = compose_points([[*overrides, *of_command] for overrides in job_overrides], first, searched)
-    planned = [planned_job(first + number, job, ()) for number, job in enumerate(jobs)]
+    jobs = compose_points([[*config.hydra.overrides.hydra, *of_job] for of_job in job_overrides], first, searched)
+    planned = [
+        planned_job(first + place, job, [o.partition("=")[0] for o in job_overrides[place]])
+        for place, job in enumerate(jobs)
+    ]
     folder = Path(config.hydra.sweep.dir).absolute()
-    command = shlex.join(["python", "-m", "ncbench.train", "-m", *config.hydra.overrides.task])
-    plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), planned)
+    # A sweeper that chooses its points by what came out hands over one batch after the other: the plan has them all.
+    earlier = read_plan(folder).jobs if first and (folder / SWEEP).is_file() else []
+    command = shlex.join(
+        ["python", "-m", "ncbench.train", "-m", *config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    )
+    plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), [*earlier, *planned])
     carry_out(plan)
-    return [state.loss for state in states_of(plan)]
+    return [state.loss for state in states_of(replace(plan, jobs=planned))]

@@ -23,6 +23,10 @@ __all__ = ["SWEEP", "Plan", "PlannedJob", "make_plan", "planned_job", "read_plan
 
 SWEEP = "sweep.json"
 _SCHEMA = 1
+_OF_LAUNCHING = (
+    *("hydra.sweep.", "hydra.run.", "hydra.mode", "hydra.callbacks"),
+    *("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper"),
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,7 @@ def make_plan(command: Command, text: str, config_dirs: Sequence[str], options: 
 
 def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
     """A composed job as the plan has it: without what is Hydra's and the launcher's alone."""
-    of_launching = ("hydra.sweep.", "hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper", "hydra.run.")
-    overrides = [o for o in job.overrides if not o.lstrip("+~").startswith(of_launching)]
+    overrides = [override for override in job.overrides if not override.lstrip("+~").startswith(_OF_LAUNCHING)]
     network, every = cores_of_job(job.config)
     return PlannedJob(
         number=number,

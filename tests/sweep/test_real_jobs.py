@@ -69,6 +69,17 @@ def test_a_real_sweep_is_planned_run_and_found_done(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_jobs_that_a_sweeper_of_hydras_hands_over(tmp_path, capfd):
+    """Callbacks are called by Hydra's own main, which gives the jobs to the launcher's class."""
+    callback = "+hydra.callbacks.log={_target_: hydra.experimental.callback.Callback}"
+    assert train.main(["-m", *TINY, "model.depth=2,3", f"hydra.sweep.dir={tmp_path}/sweep", callback]) == 0
+    assert "2 of 2 jobs done" in capfd.readouterr().err
+    plan = read_plan(tmp_path / "sweep")
+    assert [job.label for job in plan.jobs] == ["depth=2", "depth=3"]
+    assert [state.status for state in states_of(plan)] == ["done"] * 2
+
+
+@pytest.mark.slow
 def test_three_jobs_fail_each_in_its_way_and_are_mended(tmp_path, monkeypatch, capsys):
     own_network(tmp_path, True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

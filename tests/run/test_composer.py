@@ -1,0 +1,141 @@
+"""A point of a grid is composed fast and exactly as by Hydra alone."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from ncbench.claims.conf_dir import CONF_DIR
+from ncbench.run.compose import compose_command
+from ncbench.run.composer import composer, quoted
+from ncbench.run.values import register_resolvers
+
+TINY = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20"]
+
+
+@pytest.fixture(autouse=True)
+def resolvers():
+    register_resolvers()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["+experiment=dufm_k10", "model.width=12", "seed=3"],
+        ["+experiment=digits_mlp", "~claims", "optimizer=adam", "optimizer.lr=1e-3", "hydra.sweep.dir=x"],
+        ["model=convnet", "dataset=mnist", "hydra.job.name=z", "+replicate.seed=3"],
+        ["+experiment=dufm_k10", "measure.layers=['*']", "++model.start=srg", "~references"],
+        ["model.backbone.hidden=[3]", "model.backbone={hidden: [4]}"],
+        ["model.backbone={hidden: [4]}", "model.backbone.hidden=[3]"],
+        ["hydra/launcher=basic", "dataset.batch_size=7"],
+    ],
+)
+def test_a_point_is_what_hydra_composes(overrides):
+    with composer([]) as hydra:
+        first = hydra.compose(["+experiment=dufm_k10", "seed=1"])
+        fast = hydra.compose(list(overrides))
+        exact = compose("config", overrides=overrides, return_hydra_config=True)
+        assert OmegaConf.to_container(fast) == OmegaConf.to_container(exact)
+        assert hydra.compose(["+experiment=dufm_k10", "seed=1"]) == first  # what is kept has not been written into
+
+
+def test_the_check_sees_values_in_another_order():
+    with composer([]) as hydra:
+        a = hydra.compose(["model.backbone.hidden=[3]", "model.backbone={hidden: [4]}"])
+        b = hydra.compose(["model.backbone={hidden: [4]}", "model.backbone.hidden=[3]"])
+    assert a.model != b.model
+
+
+def test_groups_of_the_users_own_folder(tmp_path):
+    folder = tmp_path / "José (a, b)=c"
+    (folder / "mine").mkdir(parents=True)
+    (folder / "mine" / "wide.yaml").write_text("# @package _global_\nmodel: {width: 33}\n")
+    with composer([str(folder)]) as hydra:
+        assert hydra.compose(["+experiment=dufm_k10", "+mine=wide"]).model.width == 33
+
+
+def test_the_users_own_hydra_is_left_as_it_was():
+    with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
+        before = GlobalHydra.instance().hydra
+        compose_command(TINY, multirun=False)
+        assert GlobalHydra.instance().hydra is before
+        assert compose("config", overrides=["seed=4"]).seed == 4
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1))
+def test_a_quoted_text_is_read_as_it_was(text):
+    if "${" not in text:
+        assert OverridesParser.create().parse_override(f"key={quoted(text)}").value() == text
+
+
+def folder_of(*overrides):
+    return compose_command([*TINY, *overrides], multirun=True).folder
+
+
+def test_the_folder_of_a_sweep_is_that_of_its_axes():
+    """Another spelling, one value more, or a key that changes no number: the finished jobs are found."""
+    sweep = folder_of("objective.weight_decay=1e-3,2e-3")
+    assert sweep.parent == folder_of("seed=1,2").parent
+    assert sweep == folder_of("objective.weight_decay=0.001,0.002")
+    assert sweep == folder_of("objective.weight_decay=1e-3,2e-3,4e-3")
+    assert sweep == folder_of("objective.weight_decay=2e-3,1e-3", "trainer.checkpoint_seconds=5", "claims=null")
+    assert sweep != folder_of("objective.weight_decay=1e-3,2e-3", "seed=1")
+    assert sweep != folder_of("objective.weight_decay=1e-3,2e-3", "seed=0,1")
+    assert str(folder_of("seed=1,2", "hydra.sweep.dir=here")) == "here"
+
+
+def test_a_value_that_is_there_twice_makes_one_job():
+    command = compose_command([*TINY, "seed=1,1,2"], multirun=True)
+    assert [job.config.seed for job in command.jobs] == [1, 2]
+
+
+def test_hydras_own_layout():
+    jobs = compose_command(
+        [*TINY, "seed=1,2", "hydra.sweep.dir=out", "hydra.sweep.subdir=${hydra.job.num}"], multirun=True
+    )
+    assert [str(job.folder) for job in jobs.jobs] == ["out/0", "out/1"]
+
+
+def test_jobs_that_would_share_a_folder_are_refused():
+    same = ["hydra.sweep.dir=out", "hydra.sweep.subdir=same"]
+    with pytest.raises(ValueError, match=r"^hydra.sweep.subdir=same: must differ between seed=1 and seed=2$"):
+        compose_command([*TINY, "seed=1,2", *same], multirun=True)
+
+
+def test_an_axis_without_values_is_refused():
+    with pytest.raises(ValueError, match=r"seed=range\(1,0\): makes no job, as it has no value"):
+        compose_command([*TINY, "seed=range(1,0)"], multirun=True)
+
+
+def test_glob_over_experiments():
+    command = compose_command(["+experiment=glob(dufm*)"], multirun=True)
+    assert [job.config.name for job in command.jobs] == ["dufm_k10"]
+
+
+def test_a_grid_of_nulls_and_mappings(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults: [dufm_k10, _self_]\nname: mine\ngrid: {measure.per_class: [null, 3]}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    jobs = compose_command(["+experiment=mine"], multirun=False, config_dirs=[str(tmp_path)]).jobs
+    assert [job.config.measure.per_class for job in jobs] == [None, 3]
+    text = text.replace("measure.per_class: [null, 3]", "replicate: [{seed: 1}, {seed: 2}]")
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    jobs = compose_command(["+experiment=mine"], multirun=False, config_dirs=[str(tmp_path)]).jobs
+    assert [job.config.replicate["seed"] for job in jobs] == [1, 2]
+
+
+def test_planning_needs_no_torch(tmp_path):
+    code = (
+        "import sys; from ncbench.sweep.__main__ import main; "
+        f"s = main(['plan', '+experiment=dufm_k10', 'seed=1,2', 'hydra.sweep.dir={tmp_path}/s']); "
+        "sys.exit(s or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 jobs in ")
