@@ -31,15 +31,20 @@ __all__ = ["execute"]
 _log = logging.getLogger(__name__)
 
 
-def execute(config: Config, folder: str | Path, *, command: str, overrides: Sequence[str] = ()) -> int:
-    """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input."""
+def execute(
+    config: Config, folder: str | Path, *, command: str, overrides: Sequence[str] = (), threads: int | None = None
+) -> int:
+    """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input.
+
+    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had.
+    """
     try:
         with RunFolder(folder) as run:
             if state_of(run, config) is RunState.DONE:
                 bring_up_to_date(run, config)
                 _say_where(run, "already done")
                 return 0
-            return _train(config, run, command, overrides)
+            return _train(config, run, command, overrides, threads)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         _remove_if_unused(Path(folder))
@@ -49,10 +54,10 @@ def execute(config: Config, folder: str | Path, *, command: str, overrides: Sequ
         return 1
 
 
-def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str]) -> int:
+def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str], threads: int | None) -> int:
     # Lightning's start-up lines say nothing that run.json does not.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    torch.set_num_threads(threads_of(config))
+    torch.set_num_threads(threads or threads_of(config))
     trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
     previous = run.info()
     run.update(
