@@ -1,6 +1,6 @@
-"""The pool against Hydra's basic launcher, and against list scheduling: seconds of a whole sweep, same jobs, same machine.
+"""Seconds of a whole sweep: the pool against Hydra's basic launcher, and against list scheduling.
 
-    python scripts/bench_sweep.py --work DIR                        8 jobs of at least 30 s, the pool and the basic launcher
+    python scripts/bench_sweep.py --work DIR                        8 jobs, the pool and the basic launcher
     python scripts/bench_sweep.py --work DIR --gpus 2 --jobs 12     the pool on two GPUs that need not exist
 
 Every job is `dufm_k10` with one thread, alike but for the seed. The first form prints the ratio of the two launchers'
