@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ncbench.run.composer import quoted
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.states import ATTEMPTS, how_it_ended, log_of
 
-__all__ = ["Attempt", "command_of", "environment_of", "run_to_its_end"]
+__all__ = ["Attempt", "command_of", "environment_of"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
@@ -127,19 +127,11 @@ class Attempt:
         return entry
 
 
-def run_to_its_end(
-    plan: Plan, job: PlannedJob, environment: Mapping[str, str], place: str, started: Callable[[Attempt], None]
-) -> int:
-    """One attempt from start to end, for an engine that gives every job a process of its own; the exit status.
-
-    The job's process ends with the engine's, so that an engine which loses a worker can start the job again elsewhere.
-    """
-    attempt = Attempt(plan, job, environment=environment, place=place, ends_with_parent=True)
-    started(attempt)
-    return int(attempt.note()["exit_status"])
-
-
 def _end_with_parent() -> None:
-    """In the new process: be sent SIGTERM when the process that started this one dies (Linux)."""
+    """In the new process: be sent SIGTERM when the process that started this one dies (Linux).
+
+    SIGUSR2, by which SLURM asks a job to make room, is for that process: it asks the run to save its state.
+    """
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
