@@ -32,6 +32,7 @@ def check_consistency(config: "Config") -> None:
     """ValueError of one line where two groups do not go together."""
     _check_replicate(config)
     _check_length(config)
+    _check_precision(config)
     if config.references and config.optimizer.decoupled:
         raise ValueError(
             "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
@@ -80,6 +81,12 @@ def _check_length(config: "Config") -> None:
     require(not full_batch or epochs is None, "trainer.max_epochs", epochs, rule)
     rule = "must be >= 1 where there is no schedule.steps"
     require(full_batch or epochs is not None, "trainer.max_epochs", epochs, rule)
+
+
+def _check_precision(config: "Config") -> None:
+    precision = config.trainer.precision
+    rule = "only networks in mini-batches have mixed precision; full-batch problems take 32 or 64"
+    require(precision != "bf16-mixed" or not config.schedule.full_batch, "trainer.precision", precision, rule)
 
 
 def _check_width(config: "Config") -> None:

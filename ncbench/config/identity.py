@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ncbench.config.measuring import SHOWN_BY_REPORT, Measure
+from ncbench.config.measuring import SHOWN_BY_REPORT, Measure, Trainer
 from ncbench.config.root import CLAIMED, Config
 from ncbench.config.variants import Group, Target, default_of, keys_of, public_name
 
@@ -56,6 +56,9 @@ def _of_group(group: Group, left_out: tuple[str, ...]) -> dict[str, Any]:
     values = {key: getattr(group, key) for key in keys if getattr(group, key) != defaults[key]}
     if isinstance(group, Measure):
         values = _without_captions(values)
+    if isinstance(group, Trainer) and group.precision == "64":
+        # As this key was called when the first runs got their names.
+        values = {key: value for key, value in values.items() if key != "precision"} | {"dtype": "float64"}
     further = group.further if isinstance(group, Target) else {}
     return named | {key: _with_public_names(value) for key, value in (values | further).items()}
 

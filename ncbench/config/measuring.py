@@ -6,9 +6,10 @@ from typing import Any
 from ncbench.config.rules import require
 from ncbench.config.variants import Group
 
-__all__ = ["LARGEST_HESSIAN", "SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
+__all__ = ["LARGEST_HESSIAN", "PRECISIONS", "SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
 
 SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
+PRECISIONS = ("32", "64", "bf16-mixed")  # bf16-mixed: weights and measures in 32, products of training in bfloat16
 SCALES = ("linear", "log", "symlog")
 LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which cannot be imported without torch
 
@@ -47,7 +48,7 @@ class Trainer(Group):
     max_epochs: int | None = None
     accelerator: str = "auto"
     threads: int | None = None  # null: what the network can use, at most OMP_NUM_THREADS; see `cores`
-    dtype: str = "float32"
+    precision: str = "32"
     checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
     progress: bool = True
 
@@ -66,7 +67,8 @@ class Trainer(Group):
             self.accelerator,
             f"must be one of {', '.join(known)}",
         )
-        require(self.dtype in ("float32", "float64"), "trainer.dtype", self.dtype, "must be float32 or float64")
+        rule = f"must be one of {', '.join(PRECISIONS)}"
+        require(self.precision in PRECISIONS, "trainer.precision", self.precision, rule)
         require(
             self.checkpoint_seconds >= 0,
             "trainer.checkpoint_seconds",

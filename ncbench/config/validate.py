@@ -14,6 +14,10 @@ from ncbench.config.variants import Group, Target, choose_variant, keys_of
 __all__ = ["unknown_key", "validate", "validate_recorded"]
 
 
+_RENAMED = {"trainer.dtype": "trainer.precision (32, 64 or bf16-mixed)"}
+_PRECISIONS = {"float32": "32", "float64": "64"}  # what `trainer.dtype` said
+
+
 def validate(values: Mapping[str, Any]) -> Config:
     """The configuration as dataclasses; ValueError of one line (key, value, rule) where it breaks a rule.
 
@@ -37,7 +41,12 @@ def validate(values: Mapping[str, Any]) -> Config:
 
 def validate_recorded(values: Mapping[str, Any]) -> Config:
     """The configuration of a run folder, also of an earlier form: what it claims needs no reading and is left out."""
-    return validate({key: value for key, value in values.items() if key not in CLAIMED})
+    kept = {key: value for key, value in values.items() if key not in CLAIMED}
+    trainer = kept.get("trainer")
+    if isinstance(trainer, Mapping) and "dtype" in trainer:
+        renamed = {key: value for key, value in trainer.items() if key != "dtype"}
+        kept["trainer"] = {"precision": _PRECISIONS.get(trainer["dtype"], trainer["dtype"]), **renamed}
+    return validate(kept)
 
 
 def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:
@@ -106,5 +115,7 @@ def _take(kinds: list[str]) -> str:
 
 
 def _unknown(key: str, known: list[str], prefix: str) -> str:
+    if renamed := _RENAMED.get(f"{prefix}{key}"):
+        return f"is now {renamed}"
     near = difflib.get_close_matches(key, known, n=1)
     return f"unknown key (did you mean {prefix}{near[0]}?)" if near else f"unknown key (known: {', '.join(known)})"

@@ -30,7 +30,7 @@ warnings.filterwarnings("ignore", message=r".*configure_optimizers. returned .No
 
 def build(config: Config) -> RunObjects:
     """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
-    dtype = torch.float64 if config.trainer.dtype == "float64" else torch.float32
+    dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     with one_line_errors(config, "dataset"):
         data = instantiate(config.dataset.arguments())
         data.prepare_data()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -32,6 +32,11 @@ from ncbench.training.wandb_logger import WandbRun
 
 __all__ = ["RunSession", "swept_values"]
 
+_LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
+    "32": "32-true",
+    "64": "64-true",
+    "bf16-mixed": "bf16-mixed",
+}
 _RESERVED = ("run", "replica", "seed")  # columns of every replica table
 
 
@@ -91,7 +96,7 @@ class RunSession:
             return pl.Trainer(
                 accelerator=config.trainer.accelerator,
                 devices=1,
-                precision="64-true" if config.trainer.dtype == "float64" else "32-true",
+                precision=_LIGHTNING[config.trainer.precision],
                 max_epochs=self.built.max_epochs,
                 logger=False,
                 callbacks=callbacks,

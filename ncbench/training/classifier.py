@@ -70,4 +70,10 @@ class ClassifierModule(pl.LightningModule):
         inputs, labels = batch
         network: Any = self.network
         features = network.features(inputs)
-        return self.objective.batch_estimate(network.head(features), features, labels)
+        outputs = network.head(features)
+        # Under mixed precision the network is in bfloat16; sums over samples and widths are not.
+        return self.objective.batch_estimate(_single_at_least(outputs), _single_at_least(features), labels)
+
+
+def _single_at_least(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

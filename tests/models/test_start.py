@@ -191,7 +191,7 @@ def test_one_line_where_there_is_no_such_start(given, message):
 
 def test_a_run_that_starts_at_a_solution_and_one_axis_for_all_decays(tmp_path):
     given = ["+experiment=dufm_k10", "+model.start=srg", "+replicate.decay=[1e-3,2e-3]", "schedule.steps=10"]
-    given += ["replicate.seed=1", "measure.points=2", "trainer.progress=false", "trainer.dtype=float64"]
+    given += ["replicate.seed=1", "measure.points=2", "trainer.progress=false", "trainer.precision=64"]
     (composed,) = compose_jobs(given, multirun=False)
     assert run_execute.execute(composed.config, tmp_path / "run", command="test") == 0
     table = load_replicas(tmp_path / "run")
@@ -211,7 +211,7 @@ def test_an_axis_of_structures_goes_through_record_report_and_claims(tmp_path):
     given += ["model.width=6", "model.activation=linear", "objective=dufm", "objective.loss=ce", "optimizer=gd"]
     given += ["objective.weight_decay=1e-3", "objective.feature_decay=1e-3", "schedule=full_batch", "schedule.steps=4"]
     given += ["+replicate={start: [dnc, '[3, 2]'], start_noise: [0, 0.5], seed: 2}", "measure.points=2"]
-    given += ["references=[{name: dnc, _target_: ncbench.theory.dufm_ce.dnc_line}]", "trainer.dtype=float64"]
+    given += ["references=[{name: dnc, _target_: ncbench.theory.dufm_ce.dnc_line}]", "trainer.precision=64"]
     shared = (
         "statement: a start, source: ours, check: value, step: first, relative_to: dnc, min_replicas: 2, by: estimate"
     )

@@ -122,7 +122,7 @@ def test_how_a_measure_is_shown_is_no_part_of_the_run():
         ("optimizer.nesterov", True),
         ("schedule.steps", 10),
         ("trainer.threads", None),
-        ("trainer.dtype", "float64"),
+        ("trainer.precision", 64),
         ("measure.points", 7),
         ("replicate.seed", 1),
         ("references", []),

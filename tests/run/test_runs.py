@@ -45,7 +45,7 @@ def assert_same_run(a, b):
 
 @pytest.mark.parametrize("loss", ["mse", "ce"])
 def test_a_run_equals_autograd_and_torch_optim(loss, tmp_path):
-    overrides = [*DUFM, "trainer.dtype=float64", "schedule.steps=200", f"objective.loss={loss}", "optimizer.lr=0.1"]
+    overrides = [*DUFM, "trainer.precision=64", "schedule.steps=200", f"objective.loss={loss}", "optimizer.lr=0.1"]
     assert execute(overrides, tmp_path / "run") == 0
     state = final_state(tmp_path / "run")["state_dict"]
     labels = torch.arange(50) // 5

@@ -16,7 +16,7 @@ from tests.helpers.ensemble_runs import checkpoint, column, states, weights
 BASE = ["dataset=labels", "dataset.classes=6", "dataset.per_class=1", "model=dufm", "model.depth=2", "model.width=12"]
 BASE += ["model.activation=linear", "objective=dufm", "objective.loss=ce", "objective.weight_decay=0.01"]
 BASE += ["objective.feature_decay=0.01", "optimizer=lbfgs", "schedule=stationary", "schedule.stationary=1e-9"]
-BASE += ["measure.points=3", "trainer.dtype=float64", "trainer.threads=1", "trainer.progress=false"]
+BASE += ["measure.points=3", "trainer.precision=64", "trainer.threads=1", "trainer.progress=false"]
 BASE += ["trainer.checkpoint_seconds=0"]
 UNIT = f"model.init_scale={12**0.5}"
 
@@ -59,17 +59,18 @@ def test_dnc_stays_and_noise_is_forgotten(tmp_path):
 
 @pytest.mark.parametrize("loss", ["mse", "ce"])
 @pytest.mark.parametrize("activation", ["relu", "linear"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_it_comes_to_rest_at_the_decays_of_each_replica(loss, activation, dtype, tmp_path):
-    given = [f"objective.loss={loss}", f"model.activation={activation}", f"trainer.dtype={dtype}", "dataset.classes=3"]
-    given += ["model.width=5", "dataset.per_class=2", "+replicate={weight_decay: [2e-3, 1e-2], seed: 2}"]
-    given += ["objective.feature_decay=5e-3", f"schedule.stationary={1e-8 if dtype == 'float64' else 1e-5}"]
+@pytest.mark.parametrize("precision", [64, 32])
+def test_it_comes_to_rest_at_the_decays_of_each_replica(loss, activation, precision, tmp_path):
+    given = [f"objective.loss={loss}", f"model.activation={activation}", f"trainer.precision={precision}"]
+    given += ["dataset.classes=3", "dataset.per_class=2", "model.width=5"]
+    given += ["+replicate={weight_decay: [2e-3, 1e-2], seed: 2}"]
+    given += ["objective.feature_decay=5e-3", f"schedule.stationary={1e-8 if precision == 64 else 1e-5}"]
     folder = execute([*given, "schedule.steps=3000", "model.init_scale=1.0"], tmp_path / "run")
     ended = states(folder)
     assert len(ended["converged"]) + len(ended["dead"]) >= 3
     gradients = column(folder, "grad_max", 3000)
     stopped = [entry["replica"] for name in ("converged", "dead") for entry in ended[name]]
-    assert max(gradients[replica] for replica in stopped) <= (1.001e-8 if dtype == "float64" else 1.2e-5)
+    assert max(gradients[replica] for replica in stopped) <= (1.001e-8 if precision == 64 else 1.2e-5)
     assert all(a < b for a, b in zip(column(folder, "loss", 3000), column(folder, "loss", 0), strict=True))
 
 
@@ -133,11 +134,11 @@ def same_tables(one, two):
 
 
 @pytest.mark.parametrize("at", [26, 59, 133, 300])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_after_a_stop_as_if_nothing_had_happened(at, dtype, tmp_path, monkeypatch):
+@pytest.mark.parametrize("precision", [64, 32])
+def test_after_a_stop_as_if_nothing_had_happened(at, precision, tmp_path, monkeypatch):
     """Measured at 0, 1, 2, 5, 12, 26, 59, 133, 300, with blocks of 20 steps: it goes on from the block before."""
     monkeypatch.setattr(blocks, "BLOCK", 20)
-    given = [*RESUMED, f"trainer.dtype={dtype}"]
+    given = [*RESUMED, f"trainer.precision={precision}"]
     whole = execute(given, tmp_path / "whole")
     again = stopped(given, tmp_path / "stopped", monkeypatch, at)
     one, two = (checkpoint(folder)["state_dict"] for folder in (whole, again))

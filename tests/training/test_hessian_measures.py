@@ -16,7 +16,7 @@ from tests.helpers.ensemble_runs import column
 BASE = ["dataset=labels", "dataset.classes=6", "dataset.per_class=1", "model=dufm", "model.depth=2", "model.width=8"]
 BASE += ["model.activation=linear", "objective=dufm", "objective.loss=ce", "objective.weight_decay=4e-3"]
 BASE += ["objective.feature_decay=4e-3", "optimizer=lbfgs", "schedule=stationary", "schedule.stationary=1e-9"]
-BASE += ["measure.points=3", "trainer.dtype=float64", "trainer.threads=1", "trainer.progress=false"]
+BASE += ["measure.points=3", "trainer.precision=64", "trainer.threads=1", "trainer.progress=false"]
 BASE += ["measure.hessian=true", "schedule.steps=2000"]
 NAMES = [f"hessian_{name}" for name in ("nullity", "negative", "logdet", "smallest")]
 

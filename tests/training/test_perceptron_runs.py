@@ -20,7 +20,7 @@ from tests.helpers.ensemble_runs import checkpoint, column, states, weights
 BASE = ["dataset=mixture", "dataset.num_samples=15", "dataset.dimension=3", "dataset.noise=0.3", "model=perceptron"]
 BASE += ["model.depth=2", "model.width=4", "objective=squared", "objective.weight_decay=0.02", "objective.delta=0.1"]
 BASE += [
-    "trainer.dtype=float64",
+    "trainer.precision=64",
     "trainer.threads=1",
     "trainer.progress=false",
     "trainer.checkpoint_seconds=0",

@@ -144,9 +144,9 @@ def test_frozen_replicas_and_momentum_survive_a_stop(tmp_path, monkeypatch):
 
 def test_the_momentum_is_the_one_torch_would_keep(tmp_path):
     # After one step from rest the momentum is the gradient, so a step of gd at rate 1 goes exactly that far.
-    assert execute(["replicate.seed=1", "schedule.steps=1", "trainer.dtype=float64"], tmp_path / "ball") == 0
+    assert execute(["replicate.seed=1", "schedule.steps=1", "trainer.precision=64"], tmp_path / "ball") == 0
     state = torch.load(tmp_path / "ball" / "checkpoints" / "last.ckpt", weights_only=True)
-    gd = ["replicate.seed=1", "schedule.steps=1", "trainer.dtype=float64", "optimizer=gd", "optimizer.lr=1.5"]
+    gd = ["replicate.seed=1", "schedule.steps=1", "trainer.precision=64", "optimizer=gd", "optimizer.lr=1.5"]
     assert execute(gd, tmp_path / "gd") == 0
     (H, H_gd) = (network(tmp_path / n)["network.features.value"] for n in ("ball", "gd"))
     momentum = state["optimizer_states"][0]["state"][0]["momentum_buffer"]
