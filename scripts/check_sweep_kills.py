@@ -43,11 +43,11 @@ def training(folder: Path) -> list[int]:
 
 
 def kill_something(launcher: subprocess.Popen[bytes], folder: Path, moments: random.Random) -> str | None:
-    """Kill the launcher or a job that is training; what was killed, or None where nothing is left to kill."""
-    if launcher.poll() is not None:
-        return None
+    """Kill the launcher or a job that is training; what was killed, or None where no job is training now."""
     jobs = training(folder)
-    if not jobs or moments.random() < 1 / 3:
+    if launcher.poll() is not None or not jobs:
+        return None
+    if moments.random() < 1 / 3:
         launcher.kill()
         launcher.wait()
         return f"the launcher, with {len(jobs)} jobs training"
@@ -90,14 +90,13 @@ def main() -> int:
     while done < arguments.kills:
         time.sleep(moments.uniform(0, 1.5 * wall / arguments.kills))
         what = kill_something(launcher, killed, moments)
-        if what is None:
-            if all(state.status == "done" for state in states_of(read_plan(killed))):
-                break
-        else:
+        if what is not None:
             done += 1
             print(f"kill {done}: {what}", flush=True)
         if launcher.poll() is not None:
             started = (killed / "sweep.json").is_file()
+            if started and all(state.status == "done" for state in states_of(read_plan(killed))):
+                break
             launcher = launch(["ncbench.sweep", "resume", str(killed)] if started else command)
     status, resumes = launcher.wait(), 0
     while status and resumes < _PATIENCE:
