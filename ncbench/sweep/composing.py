@@ -8,18 +8,23 @@ from contextlib import contextmanager
 __all__ = ["counting_jobs"]
 
 _SILENT_SECONDS, _LINE_SECONDS = 1.0, 10.0
+_FEW = 20  # jobs, of which nothing is said
 
 
 @contextmanager
 def counting_jobs() -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, of) after every job; nothing is said of what takes a second."""
+    """A function to call with (done, of) after every job; nothing is said of few jobs, or of what takes a second."""
     began = said = time.monotonic()
     on_terminal = sys.stderr.isatty()
 
     def progress(done: int, of: int) -> None:
         nonlocal said
         now = time.monotonic()
-        if now - began < _SILENT_SECONDS or (now - said < (0.2 if on_terminal else _LINE_SECONDS) and done < of):
+        if (
+            of <= _FEW
+            or now - began < _SILENT_SECONDS
+            or (now - said < (0.2 if on_terminal else _LINE_SECONDS) and done < of)
+        ):
             return
         said = now
         end = "\r" if on_terminal and done < of else "\n"

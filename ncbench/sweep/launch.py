@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ncbench.sweep.options import SweepOptions, visible_gpus
-from ncbench.sweep.plan import Plan, PlannedJob, planned_job, write_plan
+from ncbench.sweep.plan import SWEEP, Plan, PlannedJob, planned_job, read_plan, write_plan
 from ncbench.sweep.pool import Pool
 from ncbench.sweep.progress import Progress
 from ncbench.sweep.states import JobState, log_of, states_of
@@ -97,16 +97,16 @@ def launch_batch(
 
     searched = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
     jobs = compose_points([[*config.hydra.overrides.hydra, *of_job] for of_job in job_overrides], first, searched)
-    planned = [
-        planned_job(first + place, job, [o.partition("=")[0] for o in job_overrides[place]])
-        for place, job in enumerate(jobs)
-    ]
+    shared = set.intersection(*(set(of_job) for of_job in job_overrides)) if len(jobs) > 1 else set()
+    planned = []
+    for place, (job, of_job) in enumerate(zip(jobs, job_overrides, strict=True)):
+        own = [override.partition("=")[0].lstrip("+") for override in of_job if override not in shared]
+        planned.append(planned_job(first + place, job, own))
     folder = Path(config.hydra.sweep.dir).absolute()
     # A sweeper that chooses its points by what came out hands over one batch after the other: the plan has them all.
     earlier = read_plan(folder).jobs if first and (folder / SWEEP).is_file() else []
-    command = shlex.join(
-        ["python", "-m", "ncbench.train", "-m", *config.hydra.overrides.hydra, *config.hydra.overrides.task]
-    )
+    words = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    command = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
     plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), [*earlier, *planned])
     carry_out(plan)
     return [state.loss for state in states_of(replace(plan, jobs=planned))]

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import threading
 import time
 
@@ -184,9 +185,8 @@ def test_one_array_with_the_parameters_asked_for(made, tmp_path, monkeypatch):
     ):
         assert f"#SBATCH {asked}" in lines
     assert lines.count("#!/bin/bash") == 1
-    assert told.said == [
-        f"4 jobs are submitted; scancel 77 ends them; python -m ncbench.sweep status {plan.folder} shows how far they are"
-    ]
+    status = f"python -m ncbench.sweep status {plan.folder}"
+    assert told.said == [f"4 jobs are submitted; scancel 77 ends them; {status} shows how far they are"]
     assert [state.status for state in states_of(plan)] == ["planned"] * 4
 
 
@@ -202,10 +202,8 @@ def test_one_array_with_the_parameters_asked_for(made, tmp_path, monkeypatch):
 def test_what_cannot_be_submitted_is_refused_in_one_line(made, monkeypatch, tmp_path, options, line):
     monkeypatch.setenv("PATH", str(tmp_path))
     plan = made.plan([(0.0, "done")], executor="slurm", slurm=options)
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=rf"^[^\n]*{re.escape(line)}[^\n]*$"):
         run_with_submitit(plan, plan.jobs, Told())
-    assert line in str(refused.value)
-    assert "\n" not in str(refused.value)
 
 
 def test_a_missing_engine_is_said_with_the_command_that_installs_it():

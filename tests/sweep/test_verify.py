@@ -26,7 +26,9 @@ def recorded(tmp_path_factory):
     runs, record = find_runs(folder / "runs"), folder / "record"
     for run in runs:  # as ncbench.report.pages.record.write_record does, without pages and pictures
         (record / "runs" / run.name).mkdir(parents=True)
-        shutil.copy(run / "run.json", record / "runs" / run.name)
+        info = json.loads((run / "run.json").read_text())
+        assert len(info.pop("digests")) > 2  # as of before there were digests
+        (record / "runs" / run.name / "run.json").write_text(json.dumps(info))
     shutil.copy(runs[0] / "config.yaml", record)
     claims = yaml.safe_load((runs[0] / "config.yaml").read_text())["claims"]
     summary_table(folder / "runs", claims, "spectra").to_csv(record / "summary.csv", index=False, float_format="%.6g")
