@@ -1,8 +1,11 @@
 """Plain values become the dataclasses of `ncbench.config`: misspelt keys are refused and types checked, in one line."""
 
+import copy
 import difflib
+import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf, flag_override
@@ -65,11 +68,26 @@ def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:
 
 
 def _typed(group: type, values: Mapping[str, Any], prefix: str, known: list[str]) -> dict[str, Any]:
-    """The values of a dataclass's keys; OmegaConf checks and converts their types."""
+    """The values of a dataclass's keys; OmegaConf checks and converts their types.
+
+    The jobs of a grid differ in one group or two: of the others each is checked once.
+    """
+    of = _Values(json.dumps(values, default=repr), dict(values))
+    return copy.deepcopy(_checked(group, of, prefix, tuple(known)))
+
+
+@dataclass(frozen=True)
+class _Values:
+    text: str
+    values: Mapping[str, Any] = field(compare=False)
+
+
+@lru_cache(maxsize=256)
+def _checked(group: type, of: _Values, prefix: str, known: tuple[str, ...]) -> dict[str, Any]:
     schema = OmegaConf.structured(group)
     try:
         with flag_override(schema, "readonly", False):  # frozen dataclasses make read-only nodes
-            merged = OmegaConf.merge(schema, dict(values))
+            merged = OmegaConf.merge(schema, of.values)
         plain = OmegaConf.to_container(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "configuration"
