@@ -153,7 +153,7 @@ def _grid(command: "Command", text: str, directories: list[str]) -> int:
         from ncbench.run.recorded import bring_up_to_date, state_of
         from ncbench.sweep.launch import carry_out
         from ncbench.sweep.options import SweepOptions
-        from ncbench.sweep.plan import make_plan
+        from ncbench.sweep.planning import make_plan
 
         plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
         for job in command.jobs:

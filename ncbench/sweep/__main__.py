@@ -53,7 +53,7 @@ def _plan(words: list[str]) -> int:
     from ncbench.run.compose import compose_command, with_default_experiment
     from ncbench.sweep.composing import counting_jobs
     from ncbench.sweep.options import SweepOptions
-    from ncbench.sweep.plan import make_plan
+    from ncbench.sweep.planning import make_plan
     from ncbench.sweep.show import plan_text
 
     parser = Parser(add_help=False, allow_abbrev=False)

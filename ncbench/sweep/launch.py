@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from ncbench.sweep.options import SweepOptions, visible_gpus
-from ncbench.sweep.plan import SWEEP, Plan, PlannedJob, planned_job, read_plan, write_plan
+from ncbench.sweep.plan import SWEEP, Plan, PlannedJob, read_plan, write_plan
 from ncbench.sweep.pool import Pool
 from ncbench.sweep.progress import Progress
 from ncbench.sweep.states import JobState, log_of, states_of
@@ -94,6 +94,7 @@ def launch_batch(
 ) -> list[float | None]:
     """A batch of jobs of one of Hydra's own sweepers; the final loss of each (None where it has none)."""
     from ncbench.run.compose import compose_points
+    from ncbench.sweep.planning import planned_job
 
     searched = [source.path for source in config.hydra.runtime.config_sources if source.provider == "command-line"]
     jobs = compose_points([[*config.hydra.overrides.hydra, *of_job] for of_job in job_overrides], first, searched)

@@ -1,32 +1,23 @@
 """What a sweep is: its command, its axes, its jobs. Kept as `sweep.json` in the sweep's folder.
 
 A job is known by its folder, which the hash of its configuration names; so the plan can be made again from the same
-command, with one value more or in another spelling, and finds what was done before.
+command, with one value more or in another spelling, and finds what was done before (`ncbench.sweep.planning` makes it).
 """
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ncbench.config.identity import differences
 from ncbench.records.folder import write_json
-from ncbench.records.run_hash import config_hash
-from ncbench.run.compose import Command, Job
 from ncbench.sweep.options import SweepOptions
-from ncbench.sweep.workload import cores_of_job, replicas_of, work_of
 
-__all__ = ["SWEEP", "Plan", "PlannedJob", "make_plan", "planned_job", "read_plan", "write_plan"]
+__all__ = ["SWEEP", "Plan", "PlannedJob", "read_plan", "write_plan"]
 
 SWEEP = "sweep.json"
 _SCHEMA = 1
-_OF_LAUNCHING = (
-    *("hydra.sweep.", "hydra.run.", "hydra.mode", "hydra.callbacks"),
-    *("hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper"),
-)
 
 
 @dataclass(frozen=True)
@@ -68,42 +59,6 @@ class Plan:
     axes: dict[str, list[str]]
     options: SweepOptions
     jobs: list[PlannedJob] = field(repr=False)
-
-
-def make_plan(command: Command, text: str, config_dirs: Sequence[str], options: SweepOptions) -> Plan:
-    """The plan of a composed command; `text` is the command line as a person would give it again."""
-    assert command.folder is not None
-    jobs = [planned_job(number, job, list(command.axes)) for number, job in enumerate(command.jobs)]
-    folders = [os.path.abspath(folder) for folder in config_dirs]
-    return Plan(command.folder.absolute(), text, os.getcwd(), folders, command.axes, options, jobs)
-
-
-def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
-    """A composed job as the plan has it: without what is Hydra's and the launcher's alone."""
-    overrides = [override for override in job.overrides if not override.lstrip("+~").startswith(_OF_LAUNCHING)]
-    network, every = cores_of_job(job.config)
-    return PlannedJob(
-        number=number,
-        label=_label(overrides, axes) or job.config.name,
-        overrides=overrides,
-        folder=str(job.folder.absolute()),
-        config_hash=config_hash(differences(job.config)),
-        experiment=job.config.name,
-        accelerator=job.config.trainer.accelerator,
-        replicas=replicas_of(job.config),
-        work=work_of(job.config),
-        cores=network,
-        most_cores=every,
-        devices=getattr(job.config.trainer, "devices", 1),
-    )
-
-
-def _label(overrides: Sequence[str], axes: Sequence[str]) -> str:
-    """The swept values, by the last parts of their keys where these are clear."""
-    short = [key.rsplit(".", 1)[-1] for key in axes]
-    names = {key: last if short.count(last) == 1 else key for key, last in zip(axes, short, strict=True)}
-    given = [override.lstrip("+").partition("=") for override in overrides]
-    return " ".join(f"{names[key]}={value}" for key, _, value in given if key in names)
 
 
 def write_plan(plan: Plan) -> None:

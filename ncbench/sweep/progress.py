@@ -10,25 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ncbench.sweep.plan import Plan, PlannedJob
+from ncbench.sweep.show import duration
 from ncbench.sweep.workload import recorded_rate
 
-__all__ = ["Progress", "duration"]
+__all__ = ["Progress"]
 
 _REFRESH_SECONDS = 0.5
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it.
-
-    >>> duration(42), duration(90), duration(7260), duration(200000)
-    ('42 s', '1 min 30 s', '2 h 1 min', '2 d 7 h')
-    """
-    seconds = round(seconds)
-    for size, unit, less, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            rest = seconds % size // less
-            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds} s"
 
 
 class Progress:

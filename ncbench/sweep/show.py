@@ -5,13 +5,25 @@ from collections.abc import Sequence
 
 from ncbench.sweep.options import visible_gpus
 from ncbench.sweep.plan import SWEEP, Plan, PlannedJob
-from ncbench.sweep.progress import duration
 from ncbench.sweep.states import JobState, states_of
-from ncbench.sweep.workload import recorded_rate
 
-__all__ = ["plan_text", "status_text"]
+__all__ = ["duration", "plan_text", "status_text"]
 
 _LISTED = 20  # jobs that a plan lists before it says how many more there are
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(42), duration(90), duration(7260), duration(200000)
+    ('42 s', '1 min 30 s', '2 h 1 min', '2 d 7 h')
+    """
+    seconds = round(seconds)
+    for size, unit, less, smaller in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // less
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{seconds} s"
 
 
 def plan_text(plan: Plan) -> str:
@@ -46,6 +58,8 @@ def _range(jobs: Sequence[PlannedJob], name: str) -> str:
 
 def _cost(jobs: Sequence[PlannedJob], states: Sequence[JobState]) -> str:
     """The time of all jobs one after the other, from runs of the sweep itself or from committed records."""
+    from ncbench.sweep.workload import recorded_rate
+
     known: dict[str, float | None] = {}
     for experiment in dict.fromkeys(job.experiment for job in jobs):
         own = [

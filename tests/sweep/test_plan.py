@@ -1,0 +1,267 @@
+"""The plan of a sweep, the states of its jobs, and what a person reads of both."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from ncbench.run.compose import compose_command
+from ncbench.sweep import launch, progress
+from ncbench.sweep.__main__ import main
+from ncbench.sweep.leases import Machine
+from ncbench.sweep.options import SweepOptions, visible_gpus
+from ncbench.sweep.plan import read_plan, write_plan
+from ncbench.sweep.planning import make_plan
+from ncbench.sweep.pool import Pool
+from ncbench.sweep.process import command_of, environment_of
+from ncbench.sweep.progress import Progress
+from ncbench.sweep.show import plan_text, status_text
+from ncbench.sweep.states import ATTEMPTS, JobState, how_it_ended, states_of
+from ncbench.sweep.workload import cores_of_job, replicas_of, work_of
+from tests.helpers.sweep_jobs import small_jobs
+
+GRID = ["+experiment=dufm_k10", "replicate.seed=2", "+replicate.decay=[1e-3,2e-3,4e-3]", "schedule.steps=50"]
+
+
+@pytest.fixture
+def plan(tmp_path):
+    command = compose_command([*GRID, "model.depth=2,3", f"hydra.sweep.dir='{tmp_path}/a b,c'"], multirun=True)
+    return make_plan(command, "python -m ncbench.train -m ...", [], SweepOptions())
+
+
+def test_what_a_job_needs_by_hand(plan):
+    (first, second) = plan.jobs
+    assert (first.label, second.label) == ("depth=2", "depth=3")
+    assert first.replicas == 2 * 3
+    assert first.work == 6 * 50
+    assert (first.cores, first.devices, first.experiment) == (1, 1, "dufm_k10")
+    assert [o for o in first.overrides if o.startswith("hydra")] == []
+
+
+def test_epochs_count_as_work_where_there_are_no_steps():
+    (job,) = compose_command(["+experiment=digits_mlp", "trainer.max_epochs=7"], multirun=False).jobs
+    assert (replicas_of(job.config), work_of(job.config)) == (1, 7)
+    assert cores_of_job(job.config) == (1, 1)
+
+
+def test_a_plan_is_read_as_it_was_written_also_elsewhere(plan, tmp_path):
+    write_plan(plan)
+    assert read_plan(plan.folder) == plan
+    moved = tmp_path / "moved"
+    shutil.move(plan.folder, moved)
+    there = read_plan(moved)
+    assert [job.path for job in there.jobs] == [moved / job.path.name for job in plan.jobs]
+    assert there.folder == moved
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, r"holds no sweep \(no sweep.json\)"),
+        ("{", r"sweep.json: is no plan of a sweep \(JSONDecodeError"),
+        ("[]", r"sweep.json: is no plan of a sweep \(TypeError"),
+        ('{"jobs": [{}]}', r"sweep.json: is no plan of a sweep \(TypeError"),
+    ],
+)
+def test_a_folder_without_a_readable_plan_is_one_line(tmp_path, content, line, capsys):
+    if content is not None:
+        (tmp_path / "sweep.json").write_text(content)
+    for command in ("status", "resume"):
+        assert main([command, str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("ncbench: ")
+        assert error.count("\n") == 1
+    with pytest.raises(ValueError, match=line):
+        read_plan(tmp_path)
+
+
+def test_the_command_of_a_job_is_composed_to_the_same_run(plan):
+    command = command_of(plan, plan.jobs[1])
+    (job,) = compose_command(command[3:], multirun=False).jobs
+    assert str(job.folder) == plan.jobs[1].folder
+    assert job.config.model.depth == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"executor": "pbs"}, r"hydra.launcher.executor=pbs: must be one of local, slurm, ray"),
+        ({"jobs_per_gpu": 0}, r"hydra.launcher.jobs_per_gpu=0: must be a whole number >= 1"),
+        ({"retries": -1}, r"hydra.launcher.retries=-1: must be a whole number >= 0"),
+        ({"cores_per_job": 1.5}, r"hydra.launcher.cores_per_job=1.5: must be a whole number >= 1"),
+        ({"memory_gb": 0}, r"hydra.launcher.memory_gb=0: must be a number of gigabytes > 0, or null"),
+        ({"gpus": [0, 0]}, r"hydra.launcher.gpus=\[0, 0\]: must list different devices"),
+        ({"slurm": 3}, r"hydra.launcher.slurm=3: must be a mapping"),
+        ({"nodes": 3}, r"hydra.launcher.nodes=3: unknown key \(known: executor, "),
+    ],
+)
+def test_options_that_cannot_be(values, line):
+    with pytest.raises(ValueError, match=line):
+        SweepOptions.of(values)
+
+
+def test_options_by_the_command_line_of_train(tmp_path, capsys):
+    from ncbench import train
+
+    assert (
+        train.main(["-m", *GRID, "model.depth=2,3", "hydra.launcher.retries=-1", f"hydra.sweep.dir={tmp_path}/s"]) == 2
+    )
+    assert capsys.readouterr().err == "ncbench: hydra.launcher.retries=-1: must be a whole number >= 0\n"
+    assert not (tmp_path / "s").exists()
+
+
+def test_gpus_are_those_that_the_environment_shows(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a,-1")
+    assert visible_gpus() == ["3", "GPU-5a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+    assert SweepOptions.of({"gpus": "1,2"}).gpus == ["1", "2"]
+
+
+def test_the_environment_of_a_job():
+    values = environment_of(["1"], 3, {"PATH": "p", "OMP_NUM_THREADS": "8"})
+    assert (values["CUDA_VISIBLE_DEVICES"], values["OMP_NUM_THREADS"], values["MKL_NUM_THREADS"]) == ("1", "3", "3")
+    assert values["PATH"] == "p"
+    assert environment_of([], 1, {})["CUDA_VISIBLE_DEVICES"] == ""  # there are GPUs, and it gets none
+    assert "CUDA_VISIBLE_DEVICES" not in environment_of(None, 1, {})
+    assert environment_of(None, 1, {"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("status", "printed", "reason"),
+    [
+        (0, ["done in 3 s"], ""),
+        (2, ["composed", "ncbench: dataset.root=/x: holds no data", ""], "dataset.root=/x: holds no data"),
+        (1, ["ncbench: failed: MemoryError: ; log in /a/ncbench.log"], "failed: MemoryError: "),
+        (1, ["Traceback", "ImportError: no module"], "ImportError: no module"),
+        (1, [], "it printed nothing"),
+        (-15, ["whatever"], "killed by SIGTERM"),
+    ],
+)
+def test_how_an_attempt_ended(status, printed, reason):
+    assert how_it_ended(status, printed) == reason
+
+
+def test_states_by_hand(tmp_path, monkeypatch):
+    jobs = small_jobs(tmp_path, monkeypatch)
+    plan = jobs.plan([(0, "done")] * 8)
+    wrote = [
+        {"status": "done", "wall_seconds": 3.0, "final": {"loss": {"median": 0.5}}},
+        {"status": "failed", "error": "RuntimeError: planted"},
+        {"status": "running"},
+        {"status": "interrupted", "error": "SystemExit: stopped by a signal"},
+        {"status": "done", "config_hash": "other"},
+    ]
+    for job, info in zip(plan.jobs, wrote, strict=False):
+        job.path.mkdir(parents=True)
+        (job.path / "run.json").write_text(json.dumps({"config_hash": "h", "schema_version": 2, **info}))
+    plan.jobs[5].path.mkdir()
+    (plan.jobs[5].path / "run.json").write_text("{")
+    with open(plan.folder / ATTEMPTS, "w") as attempts:
+        for number, status, reason in ((6, 2, "seed=-1: must be"), (6, 2, "seed=-2: must be"), (0, -9, "killed")):
+            entry = {"folder": plan.jobs[number].folder, "exit_status": status, "reason": reason}
+            attempts.write(json.dumps(entry) + "\n")
+        attempts.write('{"folder": "cut o')
+    states = states_of(plan)
+    assert states[:4] == [
+        JobState("done", wall_seconds=3.0, loss=0.5),
+        JobState("failed", "RuntimeError: planted"),
+        JobState("interrupted", "its process was killed"),
+        JobState("interrupted", "SystemExit: stopped by a signal"),
+    ]
+    assert (states[4].status, states[5].status) == ("failed", "failed")
+    assert "holds a run of another configuration" in states[4].reason
+    assert "run.json cannot be read" in states[5].reason
+    assert states[6] == JobState("failed", "seed=-2: must be", refused=True)
+    assert states[7] == JobState("planned")
+    text = status_text(plan, states, every=False)
+    assert text.startswith("1 done, 2 interrupted, 4 failed, 1 planned of 8 jobs\n")
+    assert "     1  failed       seed=1: RuntimeError: planted\n" in text
+    assert "seed=7" not in text
+    assert f"continue: python -m ncbench.sweep resume {plan.folder}\n" in text
+    assert "     7  planned      seed=7\n" in status_text(plan, states, every=True)
+
+
+def test_the_text_of_a_plan(plan):
+    text = plan_text(plan)
+    assert text.startswith(f"2 jobs in {plan.folder}\n  model.depth: 2 values: 2, 3\n")
+    assert "replicas per job: 6; cores per job: 1" in text
+    assert "by the records of dufm_k10" in text
+    unknown = replace(plan, jobs=[replace(plan.jobs[0], experiment="mine")])
+    assert "cost: not known, as mine has no record" in plan_text(unknown)
+
+
+def test_the_time_left_by_hand(tmp_path, monkeypatch):
+    jobs = small_jobs(tmp_path, monkeypatch)
+    plan = jobs.plan([(0, "done")] * 4)
+    plan = replace(plan, jobs=[replace(job, work=float(1 + number)) for number, job in enumerate(plan.jobs)])
+    told = Progress(plan, plan.jobs, 0, Console(file=io.StringIO()))
+    assert told.seconds_left() is None  # no record, and none has ended
+    told.started(plan.jobs[0], "cpu")
+    told.started(plan.jobs[1], "cpu")
+    told.ended(plan.jobs[0], "", 10.0)  # 10 s for one unit; 2 + 3 + 4 units are left, two at a time
+    monkeypatch.setattr(time, "time", lambda: told._running[1][2] + 4.0)  # of which one has run for 4 s
+    assert told.seconds_left() == (20 - 4 + 30 + 40) / 2
+    told.ended(plan.jobs[1], "RuntimeError", 1.0)  # counts no more
+    assert told.seconds_left() == (30 + 40) / 2
+    monkeypatch.setattr(progress, "recorded_rate", lambda experiment: 2.0)
+    assert Progress(plan, plan.jobs, 0, Console(file=io.StringIO())).seconds_left() == 2 * (1 + 2 + 3 + 4)
+
+
+def test_cores_of_jobs(tmp_path, monkeypatch):
+    """On 8 cores: 1 for a small network, more where there are fewer jobs than cores, never more than it can use."""
+    monkeypatch.setattr("ncbench.sweep.pool.available_cores", lambda: 8)
+    made = small_jobs(tmp_path, monkeypatch)
+
+    def cores(number, **needs):
+        plan = made.plan([(0, "done")] * number, accelerator="cpu")
+        plan = replace(plan, jobs=[replace(job, **needs) for job in plan.jobs])
+        pool = Pool(plan, plan.jobs, None)
+        return pool._cores_of(plan.jobs[0])
+
+    assert cores(2, cores=1, most_cores=1) == 1
+    assert cores(2, cores=1, most_cores=100) == 4
+    assert cores(2, cores=1, most_cores=3) == 3
+    assert cores(20, cores=1, most_cores=100) == 1
+    assert cores(20, cores=6, most_cores=6) == 6
+    assert cores(2, cores=1, most_cores=100, devices=2) == 2
+
+
+def test_a_job_that_wants_more_than_the_machine_gets_all_of_it():
+    machine = Machine([], 1, 4)
+    lease = machine.lease(0, 9)
+    assert lease.cores == 4
+    assert machine.lease(0, 1) is None
+    machine.give_back(lease)
+    assert machine.lease(0, 1).cores == 1
+
+
+def test_resume_takes_keys_of_the_launcher_only(plan, monkeypatch, capsys):
+    write_plan(plan)
+    seen = []
+    monkeypatch.setattr(launch, "carry_out", lambda plan: seen.append(plan.options) or 0)
+    given = ["hydra.launcher.executor=ray", "+hydra.launcher.ray.num_cpus=2", "hydra.launcher.gpus=[0,1]"]
+    assert main(["resume", str(plan.folder), *given]) == 0
+    assert seen == [SweepOptions(executor="ray", ray={"num_cpus": 2}, gpus=["0", "1"])]
+    assert main(["resume", str(plan.folder), "seed=1"]) == 2
+    assert "seed=1: must be hydra.launcher.KEY=VALUE" in capsys.readouterr().err
+    assert main(["pause"]) == 2
+    assert "pause: unknown command; one of plan, status, resume, rerun, verify is needed" in capsys.readouterr().err
+
+
+def test_status_reads_json_and_nothing_heavy(plan):
+    write_plan(plan)
+    heavy = "{'torch', 'pandas', 'hydra', 'pydantic', 'pyarrow', 'rich'}"
+    code = (
+        "import sys; from ncbench.sweep.__main__ import main; "
+        f"main(['status', {str(plan.folder)!r}]); sys.exit(bool({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("2 planned of 2 jobs\n")
