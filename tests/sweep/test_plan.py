@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,23 @@ def test_the_time_left_by_hand(tmp_path, monkeypatch):
     assert told.seconds_left() == (30 + 40) / 2
     monkeypatch.setattr(progress, "recorded_rate", lambda experiment: 2.0)
     assert Progress(plan, plan.jobs, 0, Console(file=io.StringIO())).seconds_left() == 2 * (1 + 2 + 3 + 4)
+
+
+def test_the_live_table_of_a_terminal(tmp_path, monkeypatch):
+    plan = small_jobs(tmp_path, monkeypatch).plan([(0, "done")] * 5, accelerator="cpu")
+    written = io.StringIO()
+    told = Progress(plan, plan.jobs[1:], 1, Console(file=written, force_terminal=True, width=100))
+    with told.shown():
+        told.started(plan.jobs[1], "gpu 1")
+        told.tick(1, 3, 0)
+        told.ended(plan.jobs[1], "RuntimeError: planted", 3.0)
+        monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.0)
+        told.tick(0, 2, 1)
+    text = written.getvalue()
+    assert "1 of 5 done, 1 running, 3 waiting" in text
+    assert re.search(r"seed=1\s+gpu 1\s+0 s", re.sub(r"\x1b\[[\d;]*m", "", text))
+    assert "job 1 (seed=1) failed after 3 s: RuntimeError: planted" in text
+    assert "1 of 5 done, 0 running, 2 waiting, 1 failed, 1 carried out by another command" in text
 
 
 def test_cores_of_jobs(tmp_path, monkeypatch):
