@@ -1,17 +1,20 @@
 """The runs of a committed record (`ncbench.report.pages.record`) and their configurations, of which it keeps only one.
 
-The others are composed again from the command that each run's run.json carries, and taken only where the hash of the
-configuration is the recorded one: what trains is what was recorded, or it is not trained.
+The others are made of the command that each run's run.json carries, composed today or as values in the kept one, and
+taken only where the hash of the configuration is the recorded one: what trains is what was recorded, or nothing is.
 """
 
+import copy
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from ncbench.config.identity import differences
 from ncbench.config.root import CLAIMED
@@ -71,6 +74,7 @@ class _Composed:
     def __init__(self, kept: dict[str, Any]) -> None:
         self._known: dict[str, tuple[dict[str, Any], list[str], str]] = {}
         self._commands: set[str] = set()
+        self._kept = kept
         self._add(kept, [])
 
     def find(self, info: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], str] | None:
@@ -84,7 +88,9 @@ class _Composed:
     def _add(self, values: Mapping[str, Any], overrides: list[str]) -> None:
         values = _without_hidden_folders(values)
         present = config_hash(differences(validate_recorded(values)))
-        for name in (present, schema_1_hash(values)):
+        # What a run claims may have been written into its configuration later.
+        computed = {key: value for key, value in values.items() if key not in CLAIMED}
+        for name in (present, schema_1_hash(computed)):
             before = self._known.get(name)  # the kept configuration stays, and learns what it was made of
             self._known[name] = (dict(before[0] if before else values), overrides, present)
 
@@ -101,7 +107,24 @@ class _Composed:
             return
         for job in jobs:
             axes = [override for override in job.overrides if not override.lstrip("+").startswith("hydra")]
-            self._add({key: value for key, value in job.values.items() if key not in CLAIMED}, axes)
+            self._add(job.values, axes)
+            # Where the experiment has changed since: what the record keeps, with the values of this job.
+            with suppress(ValueError):
+                self._add(_with_values(self._kept, axes), axes)
+
+
+def _with_values(kept: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of the configuration with the values that overrides give to keys of its groups (`model.depth=3`)."""
+    values = copy.deepcopy(dict(kept))
+    for override in overrides:
+        key, _, text = override.lstrip("+").partition("=")
+        parsed: Any = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))  # yaml alone reads 1e-3 as a text
+        group, _, last = key.partition(".")
+        if isinstance(values.get(group), dict) and last in values[group]:
+            values[group][last] = parsed["value"]
+        elif key in values and not last:
+            values[key] = parsed["value"]
+    return values
 
 
 def _is_about_folders(word: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ncbench import train
+from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.runs import find_runs
 from ncbench.report.pages.record import summary_table
 from ncbench.sweep import again
@@ -84,6 +85,22 @@ def test_what_was_recorded_with_another_experiment_is_not_trained(record, capfd)
     assert len(runs) == len(refused) == 1  # config.yaml is that of the first
     assert main(["verify", str(record), "--out", str(record.parent / "out")]) == 1
     assert f"not trained: {refused[0]}" in capfd.readouterr().out
+
+
+def test_runs_of_an_experiment_that_has_changed_are_made_of_the_kept_configuration(recorded, record):
+    """Hashes of the first schema, of all values, and one value that the experiment no longer has."""
+    for path in record.glob("runs/*/run.json"):
+        values = yaml.safe_load((recorded[0] / path.parent.name / "config.yaml").read_text())
+        del values["open"]  # a key of later versions
+        values["measure"]["batch_size"] = 77
+        info = json.loads(path.read_text())
+        path.write_text(json.dumps(info | {"schema_version": 1, "config_hash": schema_1_hash(values)}))
+    kept = yaml.safe_load((record / "config.yaml").read_text())
+    kept["measure"]["batch_size"] = 77
+    (record / "config.yaml").write_text(yaml.safe_dump(kept))
+    runs, refused = runs_of_record(record)
+    assert refused == []
+    assert {(run.values["model"]["depth"], run.values["measure"]["batch_size"]) for run in runs} == {(2, 77), (3, 77)}
 
 
 def test_without_digests_the_summary_is_compared(record, capfd):
