@@ -86,6 +86,8 @@ def run_with_submitit(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) 
         raise ValueError(f"hydra.launcher.slurm.cluster={cluster}: must be one of {', '.join(CLUSTERS)}")
     if cluster == "slurm" and shutil.which("sbatch") is None:
         raise ValueError("hydra.launcher.slurm.cluster=slurm: there is no sbatch on this machine; local runs jobs here")
+    if not wait and cluster != "slurm":
+        raise ValueError(f"hydra.launcher.slurm.wait={wait}: needs cluster=slurm, whose queue starts the jobs")
     Submitted(plan, jobs, watcher, str(cluster), given).run(wait=bool(wait))
 
 
@@ -117,7 +119,7 @@ class Submitted:
         """Submit, and follow."""
         try:
             self._submit()
-            if not wait and self.cluster != "debug":
+            if not wait:
                 self._leave("submitted")
                 return
             while self._active or self._waiting:

@@ -194,6 +194,10 @@ def test_one_array_with_the_parameters_asked_for(made, tmp_path, monkeypatch):
     ("options", "line"),
     [
         ({}, "hydra.launcher.slurm.cluster=slurm: there is no sbatch on this machine; local runs jobs here"),
+        (
+            {"cluster": "local", "wait": False},
+            "hydra.launcher.slurm.wait=False: needs cluster=slurm, whose queue starts",
+        ),
         ({"cluster": "pbs"}, "hydra.launcher.slurm.cluster=pbs: must be one of slurm, local, debug"),
         ({"cluster": "local", "memory": 4}, "hydra.launcher.slurm: Unknown argument 'memory' for executor 'slurm'"),
         ({"cluster": "local", "timeout_min": "long"}, 'hydra.launcher.slurm: Parameter "timeout_min" expected type'),
