@@ -227,7 +227,7 @@ def test_the_live_table_of_a_terminal(tmp_path, monkeypatch):
         told.tick(0, 2, 1)
     text = written.getvalue()
     assert "1 of 5 done, 1 running, 3 waiting" in text
-    assert re.search(r"seed=1\s+gpu 1\s+0 s", re.sub(r"\x1b\[[\d;]*m", "", text))
+    assert re.search(r"seed=1\s+gpu 1\s+\d+ s", re.sub(r"\x1b\[[\d;]*m", "", text))
     assert "job 1 (seed=1) failed after 3 s: RuntimeError: planted" in text
     assert "1 of 5 done, 0 running, 2 waiting, 1 failed, 1 carried out by another command" in text
 
