@@ -6,7 +6,6 @@ so a job that an engine starts a second time, elsewhere, continues where the fir
 
 import importlib.util
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from ncbench.config.cores import usable_cores
 from ncbench.records.folder import RunFolder
 from ncbench.sweep.plan import Plan, PlannedJob, read_plan
 from ncbench.sweep.process import Attempt, environment_of
-from ncbench.sweep.states import ATTEMPTS, JobState, claim, state_of_job, states_of
+from ncbench.sweep.states import ATTEMPTS, JobState, claim, release, state_of_job, states_of
 
 __all__ = ["carry_out_job", "cores_of", "needs_gpu", "note_lost", "present_state", "require_engine"]
 
@@ -60,7 +59,7 @@ def carry_out_job(folder: str, run: str, place: str, cores: int, started: Callab
                 return ""
             reason, refused = _attempt(plan, job, place, cores, claimed, started)
         finally:
-            _close(claimed)
+            release(claimed)
         if not reason or refused:
             break
     return reason
@@ -87,14 +86,8 @@ def _wait_for_claim(plan: Plan, job: PlannedJob) -> int:
         claimed = claim(plan, job)
         if claimed is not None and not RunFolder(job.path).is_held():
             return claimed
-        if claimed is not None:
-            _close(claimed)
+        release(claimed)
         time.sleep(_LOOK_SECONDS)
-
-
-def _close(claimed: int) -> None:
-    if claimed >= 0:
-        os.close(claimed)
 
 
 def present_state(plan: Plan, job: PlannedJob) -> JobState:

@@ -62,10 +62,13 @@ class Plan:
 
 
 def write_plan(plan: Plan) -> None:
-    """Keep the plan in the sweep's folder, which is made where it is not there."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    """Keep the plan in the sweep's folder, which is made where it is not there; ValueError where it cannot be."""
     written = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(plan.folder / SWEEP, {"schema_version": _SCHEMA, "written": written, **asdict(plan)})
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        write_json(plan.folder / SWEEP, {"schema_version": _SCHEMA, "written": written, **asdict(plan)})
+    except OSError as error:
+        raise ValueError(f"hydra.sweep.dir={plan.folder}: cannot be written ({error.strerror})") from error
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:

@@ -4,7 +4,6 @@ Whoever is free takes the next job: a GPU, a part of one, or cores. A job that f
 and stops no other. Ctrl-C once lets the running jobs end and starts no more, twice makes them save and stop.
 """
 
-import os
 import signal
 import threading
 import time
@@ -21,7 +20,7 @@ from ncbench.sweep.leases import Lease, Machine
 from ncbench.sweep.options import visible_gpus
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.process import Attempt, environment_of
-from ncbench.sweep.states import claim, is_held, state_of_job
+from ncbench.sweep.states import claim, is_held, release, state_of_job
 
 __all__ = ["Pool", "Watcher"]
 
@@ -105,19 +104,21 @@ class Pool:
         taken = claimed is None or RunFolder(job.path).is_held()
         if claimed is None or taken or state_of_job(self.plan, job).status == "done":
             self.machine.give_back(lease)
-            _close(claimed)
+            release(claimed)
             if taken:
                 self._elsewhere.append(job)
             return
         threads = min(max(1, lease.cores // job.devices), self._threads_of_user)
         seen = lease.gpus if self.machine.gpus else None
-        attempt = Attempt(
-            self.plan,
-            job,
-            environment=environment_of(seen, threads),
-            place=lease.place,
-            handles=[claimed, *lease.handles],
-        )
+        environment = environment_of(seen, threads)
+        handles = [claimed, *lease.handles]
+        try:
+            attempt = Attempt(self.plan, job, environment=environment, place=lease.place, handles=handles)
+        except OSError as error:  # no more processes, a full disk
+            self.machine.give_back(lease)
+            release(claimed)
+            self.watcher.ended(job, f"it could not be started ({error})", 0.0)
+            return
         self._running.append(_Running(attempt, lease, claimed))
         self.watcher.started(job, lease.place)
 
@@ -126,7 +127,7 @@ class Pool:
             self._running.remove(running)
             ended = running.attempt.note()
             self.machine.give_back(running.lease)
-            _close(running.claimed)
+            release(running.claimed)
             job, reason = running.attempt.job, str(ended["reason"])
             if ended["exit_status"] == 2 and is_held(self.plan, job):  # another command was quicker
                 self._elsewhere.append(job)
@@ -184,8 +185,3 @@ class Pool:
         finally:
             for of, handler in before:
                 signal.signal(of, handler)
-
-
-def _close(claimed: int | None) -> None:
-    if claimed is not None and claimed >= 0:
-        os.close(claimed)

@@ -109,9 +109,11 @@ class Attempt:
     def note(self) -> dict[str, Any]:
         """Append how the attempt ended to the sweep's attempts, and return it."""
         exit_status = self.process.wait()
-        with open(self._log, errors="replace") as log:
+        printed: list[str] = []
+        with suppress(OSError), open(self._log, errors="replace") as log:
             log.seek(self._from)
-            reason = how_it_ended(exit_status, log.read().splitlines())
+            printed = log.read().splitlines()
+        reason = how_it_ended(exit_status, printed)
         entry = {
             "job": self.job.number,
             "folder": self.job.folder,
@@ -122,7 +124,8 @@ class Attempt:
             "exit_status": exit_status,
             "reason": reason,
         }
-        with open(self.plan.folder / ATTEMPTS, "a") as attempts:
+        # On a full disk the run's own state has to do.
+        with suppress(OSError), open(self.plan.folder / ATTEMPTS, "a") as attempts:
             attempts.write(json.dumps(entry) + "\n")
         return entry
 

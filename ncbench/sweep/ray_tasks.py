@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ncbench.config.cores import usable_cores
+from ncbench.config.cores import available_cores
 from ncbench.sweep.engines import carry_out_job, cores_of, needs_gpu, note_lost, present_state, require_engine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
@@ -33,7 +33,7 @@ def run_with_ray(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> No
 
     mine = not ray.is_initialized()
     if mine:
-        here = {"include_dashboard": False, "num_cpus": usable_cores({})}
+        here = {"include_dashboard": False, "num_cpus": available_cores()}
         quiet = {"log_to_driver": False, "logging_level": "warning"}
         arguments = {**quiet, **({} if "address" in plan.options.ray else here), **plan.options.ray}
         try:

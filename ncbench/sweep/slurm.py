@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ncbench.config.cores import usable_cores
+from ncbench.config.cores import available_cores
 from ncbench.sweep.engines import carry_out_job, cores_of, note_lost, present_state, require_engine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
@@ -104,7 +104,7 @@ class Submitted:
         self._cores = int(given.get("cpus_per_task") or max(cores_of(plan, job) for job in jobs))
         parallel = given.get("array_parallelism")
         # submitit starts whatever it gets on this machine at once.
-        here = 1 if cluster == "debug" else max(1, usable_cores({}) // self._cores)
+        here = 1 if cluster == "debug" else max(1, available_cores() // self._cores)
         self._at_once = int(parallel or here) if cluster != "slurm" else len(self._waiting)
         self._executor = _executor(plan, cluster, self._parameters(given))
         self._seconds = 10.0 if cluster == "slurm" else 0.5

@@ -20,7 +20,7 @@ from ncbench.records.folder import RunFolder
 from ncbench.records.schema import RUN_INFO
 from ncbench.sweep.plan import Plan, PlannedJob
 
-__all__ = ["ATTEMPTS", "JobState", "claim", "how_it_ended", "is_held", "log_of", "state_of_job", "states_of"]
+__all__ = ["ATTEMPTS", "JobState", "claim", "how_it_ended", "is_held", "log_of", "release", "state_of_job", "states_of"]
 
 ATTEMPTS = "attempts.jsonl"
 
@@ -55,6 +55,12 @@ def claim(plan: Plan, job: PlannedJob) -> int | None:
     return handle
 
 
+def release(claimed: int | None) -> None:
+    """End this process's part of a claim, if it has one."""
+    if claimed is not None and claimed >= 0:
+        os.close(claimed)
+
+
 def _claim_file(plan: Plan, job: PlannedJob) -> Path:
     return plan.folder / ".claims" / hashlib.sha256(job.folder.encode()).hexdigest()[:16]
 
@@ -65,8 +71,7 @@ def is_held(plan: Plan, job: PlannedJob) -> bool:
         handle = claim(plan, job)
         if handle is None:
             return True
-        if handle >= 0:
-            os.close(handle)
+        release(handle)
     return RunFolder(job.path).is_held()
 
 

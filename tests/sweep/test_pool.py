@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -198,3 +199,23 @@ def test_interrupts_drain_or_stop(jobs, interrupts, done, status, capsys, monkey
     assert states.count(status) == (3 if interrupts == 1 else 2)
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(f"{done} of 5 jobs done, {5 - done} left; the same command continues: python -m ncbench")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(jobs, tmp_path):
+    (tmp_path / "file").write_text("")
+    plan = replace(jobs.plan([(0, "done")]), folder=tmp_path / "file" / "sweep")
+    with pytest.raises(ValueError, match=r"hydra.sweep.dir=.*/file/sweep: cannot be written \(Not a directory\)"):
+        carry_out(plan)
+
+
+def test_a_job_that_cannot_be_started_stops_no_other(jobs, monkeypatch, capsys):
+    monkeypatch.setattr(pool_module, "available_cores", lambda: 1)
+    plan = jobs.plan([(0.1, "done")] * 3, accelerator="cpu")
+
+    def command(plan, job):
+        return ["/no/such/python"] if job.number == 1 else jobs.command(plan, job)
+
+    monkeypatch.setattr("ncbench.sweep.process.command_of", command)
+    assert carry_out(plan) == 1
+    assert [state.status for state in states_of(plan)] == ["done", "planned", "done"]
+    assert "job 1 (seed=1) failed after 0 s: it could not be started ([Errno 2]" in capsys.readouterr().err
