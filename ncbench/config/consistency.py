@@ -33,6 +33,7 @@ def check_consistency(config: "Config") -> None:
     _check_replicate(config)
     _check_length(config)
     _check_precision(config)
+    _check_processes(config)
     if config.references and config.optimizer.decoupled:
         raise ValueError(
             "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
@@ -81,6 +82,17 @@ def _check_length(config: "Config") -> None:
     require(not full_batch or epochs is None, "trainer.max_epochs", epochs, rule)
     rule = "must be >= 1 where there is no schedule.steps"
     require(full_batch or epochs is not None, "trainer.max_epochs", epochs, rule)
+
+
+def _check_processes(config: "Config") -> None:
+    devices, dataset = config.trainer.devices, config.dataset
+    if devices == 1:
+        return
+    rule = "full-batch problems train in one process, with threads; use -m for a grid of jobs"
+    require(not config.schedule.full_batch, "trainer.devices", devices, rule)
+    batch = getattr(dataset, "batch_size", None)
+    rule = f"a batch of dataset.batch_size={batch} cannot be shared by more processes than it has samples"
+    require(batch is None or batch >= devices, "trainer.devices", devices, rule)
 
 
 def _check_precision(config: "Config") -> None:

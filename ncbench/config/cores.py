@@ -61,18 +61,22 @@ def available_cores(root: Path = Path("/")) -> int:
 
 
 def threads_of(config: "Config", environment: Mapping[str, str] = os.environ) -> int:
-    """The intra-op threads of a run: `trainer.threads`, which wins over everything; null: what the work can use."""
-    return config.trainer.threads or min(cores_of_network(config), usable_cores(environment))
+    """The threads of each process: `trainer.threads`, which wins over everything; null: what the work can use."""
+    share = max(1, usable_cores(environment) // config.trainer.devices)
+    return config.trainer.threads or min(_threads_of_network(config), share)
 
 
 def cores_of_network(config: "Config") -> int:
-    """The cores that a run can use on a machine that has them: `trainer.threads`, or what the network is worth.
+    """The cores that a run can use on a machine that has them: its processes times their threads.
 
-    1 for small networks; of ensembles at most one for each replica.
+    The threads are `trainer.threads`, or what the network is worth: 1 for small ones; of ensembles at most one for
+    each replica.
     """
-    if config.trainer.threads is not None:
-        return config.trainer.threads
-    optimizer, work = config.optimizer, multiply_adds(config)
+    return config.trainer.devices * (config.trainer.threads or _threads_of_network(config))
+
+
+def _threads_of_network(config: "Config") -> int:
+    optimizer, work = config.optimizer, multiply_adds(config) / config.trainer.devices
     free = isinstance(config.model, FreeFeatures)
     if config.model.full_batch and (optimizer.line_search or (free and optimizer.rates_of_replicas)):
         return max(1, min(_replicas(config), int(work / OF_REPLICAS)))

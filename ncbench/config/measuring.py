@@ -49,6 +49,8 @@ class Trainer(Group):
     accelerator: str = "auto"
     threads: int | None = None  # null: what the network can use, at most OMP_NUM_THREADS; see `cores`
     precision: str = "32"
+    devices: int = 1  # processes of one run (DDP), one GPU or a share of the cores each
+    strategy: str = "auto"
     checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
     progress: bool = True
 
@@ -67,6 +69,9 @@ class Trainer(Group):
             self.accelerator,
             f"must be one of {', '.join(known)}",
         )
+        require(self.devices >= 1, "trainer.devices", self.devices, "must be >= 1")
+        rule = "must be auto or ddp (ddp_spawn, ddp_fork and the like are no processes of their own)"
+        require(self.strategy in ("auto", "ddp"), "trainer.strategy", self.strategy, rule)
         rule = f"must be one of {', '.join(PRECISIONS)}"
         require(self.precision in PRECISIONS, "trainer.precision", self.precision, rule)
         require(

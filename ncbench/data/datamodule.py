@@ -108,11 +108,7 @@ class ImageData(pl.LightningDataModule):
 
     @override
     def train_dataloader(self) -> EpochLoader:
-        if self.trainer is not None and self.trainer.world_size > 1:
-            raise ValueError(
-                f"devices={self.trainer.world_size} must be 1, as the batches are not divided over processes; "
-                "run one job per device"
-            )
+        process = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         return EpochLoader(
             self._placed("train"),
             self.batch_size,
@@ -124,6 +120,7 @@ class ImageData(pl.LightningDataModule):
             crop_padding=self.crop_padding,
             flip=self.flip,
             channels_last=self.channels_last,
+            process=process,
         )
 
     def measure_loader(

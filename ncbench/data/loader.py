@@ -31,9 +31,10 @@ class EpochLoader:
         drop_last: leave out a last batch that is smaller. The default keeps it: class means must not lose
             images.
         channels_last: memory format of x.
+        process: (r, P): of every batch this object yields the rows r, r + P, r + 2P, ... only, for process r of P.
 
     Lightning takes it as any sized iterable: it asks `iter()` once per epoch, prefetches nothing and adds no
-    sampler, so under several processes each of them would see all the images.
+    sampler.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class EpochLoader:
         flip: bool = True,
         drop_last: bool = False,
         channels_last: bool = False,
+        process: tuple[int, int] = (0, 1),
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
@@ -65,6 +67,14 @@ class EpochLoader:
         self.flip = flip
         self.drop_last = drop_last
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.process = process
+        left = len(data) % self.batch_size
+        smallest = left if left and not drop_last else min(self.batch_size, len(data))
+        if smallest < process[1]:
+            raise ValueError(
+                f"devices={process[1]}: each process needs a sample of every batch, and the smallest one has "
+                f"{smallest} ({len(data)} samples in batches of {self.batch_size}); choose another dataset.batch_size"
+            )
         self._epoch = epoch
         self._passes = 0
         # One multiply-add per pixel, its constants rounded once from float64.
@@ -83,18 +93,26 @@ class EpochLoader:
         self._passes += 1
         return self._batches(epoch)
 
+    def share(self, batch: int) -> float:
+        """b_r P / b: this process's rows of a batch over the mean of all processes.
+
+        Averaged over the processes, losses with this factor are the mean over the b rows of the whole batch.
+        """
+        rank, processes = self.process
+        rows = range(min(self.batch_size, len(self.data) - batch * self.batch_size))
+        return len(rows[rank::processes]) * processes / len(rows)
+
     def _batches(self, epoch: int) -> Iterator[Batch]:
         images, labels = self.data.images, self.data.labels
         n, size = len(labels), self.batch_size
         order = epoch_order(self.seed, epoch, n, images.device) if self.shuffle else None
+        rank, processes = self.process
         for start in range(0, len(self) * size, size):
-            stop = min(start + size, n)
-            if order is None:
-                x, y = images[start:stop], labels[start:stop]
-            else:
-                x, y = images[order[start:stop]], labels[order[start:stop]]
+            rows = slice(start + rank, min(start + size, n), processes)
+            chosen = rows if order is None else order[rows]
+            x, y = images[chosen], labels[chosen]
             if self.augment:
-                where = torch.arange(start, stop, device=images.device) if order is None else order[start:stop]
+                where = torch.arange(n, device=images.device)[rows] if order is None else order[rows]
                 x = augment(x, where, seed=self.seed, epoch=epoch, crop_padding=self.crop_padding, flip=self.flip)
             yield self._normalised(x), y
 

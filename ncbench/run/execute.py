@@ -56,7 +56,8 @@ def execute(
 
 def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str], threads: int | None) -> int:
     # Lightning's start-up lines say nothing that run.json does not.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
     torch.set_num_threads(threads or threads_of(config))
     trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
     previous = run.info()

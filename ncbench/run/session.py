@@ -1,19 +1,25 @@
 """The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from hydra.utils import instantiate
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from rich.console import Console
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncbench.config.identity import differences
 from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.root import Config
+from ncbench.data import EpochLoader, ImageData
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder, write_config, write_json
 from ncbench.records.layers import last_hidden_layer
@@ -23,6 +29,7 @@ from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
 from ncbench.run.ensembles import reference_arguments
 from ncbench.run.one_line_errors import one_line_errors
+from ncbench.run.processes import LeaveOnSignal, other_processes
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
 from ncbench.training.digest import weights_digest
@@ -31,6 +38,8 @@ from ncbench.training.progress import ProgressLine, decay_table
 from ncbench.training.wandb_logger import WandbRun
 
 __all__ = ["RunSession", "swept_values"]
+
+_log = logging.getLogger(__name__)
 
 _LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
     "32": "32-true",
@@ -80,6 +89,7 @@ class RunSession:
             )
             callbacks: list[pl.Callback] = [
                 StopDiverged(),
+                LeaveOnSignal(),
                 self.collapse,
                 SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
             ]
@@ -87,20 +97,34 @@ class RunSession:
                 headline = (last_hidden_layer(config.model.depth), "post")
                 callbacks.append(ProgressLine(console, lambda: self.collapse.latest, headline))
             self.trainer = self._trainer(callbacks)
+        self._check_processes()
         if config.trainer.progress:
             console.print(decay_table(module.objective, getattr(module, "free", ())))
 
+    def _check_processes(self) -> None:
+        """ValueError of one line where the data cannot be shared by the processes; a word on batch normalisation."""
+        data, devices = self.built.data, self.config.trainer.devices
+        if devices == 1:
+            return
+        if not isinstance(data, ImageData):
+            raise ValueError(f"trainer.devices={devices}: only image sets in memory share their batches; leave it 1")
+        with one_line_errors(self.config, "trainer"):
+            EpochLoader(data.train, data.batch_size, mean=data.mean, std=data.std, process=(0, devices))
+        if any(isinstance(module, _BatchNorm) for module in self.built.network.modules()):
+            _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
+
     def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
-        config = self.config
+        config, devices = self.config, self.config.trainer.devices
         try:
             return pl.Trainer(
                 accelerator=config.trainer.accelerator,
-                devices=1,
+                devices=devices,
+                strategy="ddp" if devices > 1 else "auto",
                 precision=_LIGHTNING[config.trainer.precision],
                 max_epochs=self.built.max_epochs,
                 logger=False,
                 callbacks=callbacks,
-                plugins=[AtomicCheckpointIO()],
+                plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if devices > 1 else [])],
                 enable_checkpointing=True,
                 enable_progress_bar=False,
                 enable_model_summary=False,
@@ -165,8 +189,17 @@ class RunSession:
                 tags=logger.tags,
             )
             self.trainer.loggers = [self.wandb_run.logger]
+        with other_processes(self.run.path, path, self.config.trainer.devices):
+            self.train(path)
+
+    def train(self, checkpoint: Path | None) -> None:
+        """Train from this checkpoint (None: from the start), each process of a run its part."""
         data = None if self.config.schedule.full_batch else self.built.data
-        self.trainer.fit(self.built.module, datamodule=data, ckpt_path=path, weights_only=True)
+        try:
+            self.trainer.fit(self.built.module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        finally:
+            if dist.is_available() and dist.is_initialized():
+                dist.destroy_process_group()
 
     def replica_states(self) -> dict[str, Any]:
         """For run.json: the replicas of an ensemble that stood still at the end, by why; nothing for one network."""

@@ -75,7 +75,10 @@ class SaveLast(Checkpoint):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.monotonic() - self._saved >= self.seconds:
+        due = last or time.monotonic() - self._saved >= self.seconds
+        if trainer.world_size > 1:  # all save or none, by the clock of the first
+            due = trainer.strategy.broadcast(due)
+        if due:
             trainer.save_checkpoint(self.path)
             self._saved = time.monotonic()
 

@@ -72,7 +72,12 @@ class ClassifierModule(pl.LightningModule):
         features = network.features(inputs)
         outputs = network.head(features)
         # Under mixed precision the network is in bfloat16; sums over samples and widths are not.
-        return self.objective.batch_estimate(_single_at_least(outputs), _single_at_least(features), labels)
+        loss = self.objective.batch_estimate(_single_at_least(outputs), _single_at_least(features), labels)
+        if self._trainer is not None and self._trainer.world_size > 1:
+            # The processes' gradients are averaged; their shares of the batch may differ by a sample.
+            loader: Any = self._trainer.train_dataloader
+            loss = loss * loader.share(batch_idx)
+        return loss
 
 
 def _single_at_least(x: Tensor) -> Tensor:

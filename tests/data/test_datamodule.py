@@ -103,7 +103,7 @@ def test_images_go_to_the_device_of_setup_or_of_the_trainer(monkeypatch):
     data.train_dataloader()
     assert asked == []
     strategy = type("Strategy", (), {"root_device": torch.device("cuda", 1)})
-    data.trainer = type("Trainer", (), {"world_size": 1, "strategy": strategy})()
+    data.trainer = type("Trainer", (), {"world_size": 1, "global_rank": 0, "strategy": strategy})()
     data.train_dataloader()
     data.measure_loader("test")
     assert asked == [torch.device("cuda", 1)] * 2
@@ -174,11 +174,14 @@ def test_lightning_gives_the_epoch_and_a_resume_goes_on(tmp_path):
     assert torch.equal(straight.map.weight, resumed.map.weight)
 
 
-def test_several_processes_are_refused():
-    data = ready()
-    data.trainer = type("Trainer", (), {"world_size": 2})()
-    with pytest.raises(ValueError, match=r"^devices=2 must be 1, as the batches are not divided"):
-        data.train_dataloader()
+def test_several_processes_share_every_batch():
+    data, strategy = ready(), type("Strategy", (), {"root_device": None})
+    whole = [labels for _, labels in data.train_dataloader()]
+    for rank in (0, 1):
+        data.trainer = type("Trainer", (), {"world_size": 2, "global_rank": rank, "strategy": strategy})()
+        data._trainer_epoch = lambda: 0
+        for labels, (_, mine) in zip(whole, data.train_dataloader(), strict=True):
+            assert torch.equal(mine, labels[rank::2])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""Entry point of the processes 1, 2, ... of a run: `python -m ncbench.run.other_process FOLDER CHECKPOINT`.
+
+Started by `ncbench.run.processes` with LOCAL_RANK and the address of process 0. They train and measure along, and write
+nothing. Ctrl-C and SIGTERM, which may be sent to all processes of a command, are process 0's business.
+"""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from ncbench.config.cores import threads_of
+from ncbench.config.validate import validate_recorded
+from ncbench.records.folder import RunFolder, read_config
+from ncbench.run.processes import end_with_parent
+from ncbench.run.session import RunSession
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train along from the checkpoint (an empty text: from the start)."""
+    folder, checkpoint = sys.argv[1:] if argv is None else argv
+    end_with_parent()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+    recorded = validate_recorded(read_config(Path(folder)))
+    config = replace(recorded, trainer=replace(recorded.trainer, progress=False))
+    torch.set_num_threads(threads_of(config))
+    RunSession(config, RunFolder(folder), Console(quiet=True)).train(Path(checkpoint) if checkpoint else None)
+    return 0
+
+
+def _run() -> None:
+    """`main`, and the end of the process at once: nothing is left to write, and process 0 waits for it."""
+    status = 1
+    try:
+        status = main()
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    _run()
