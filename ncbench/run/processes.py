@@ -64,6 +64,7 @@ def other_processes(folder: Path, checkpoint: Path | None, processes: int) -> It
     command = [sys.executable, "-m", "ncbench.run.other_process", str(folder), str(checkpoint or "")]
     others: list[tuple[Path, subprocess.Popen[bytes]]] = []
     patience, failed = 2.0, False
+    excepthook = sys.excepthook  # which torch replaces for good where processes are joined
     with _environment({**common, "LOCAL_RANK": "0"}):
         try:
             for rank in range(1, processes):
@@ -79,6 +80,7 @@ def other_processes(folder: Path, checkpoint: Path | None, processes: int) -> It
             raise
         finally:
             _end(others, patience, failed)
+            sys.excepthook = excepthook
 
 
 def _end(others: list[tuple[Path, "subprocess.Popen[bytes]"]], patience: float, failed: bool) -> None:

@@ -102,7 +102,7 @@ class RunSession:
             console.print(decay_table(module.objective, getattr(module, "free", ())))
 
     def _check_processes(self) -> None:
-        """ValueError of one line where the data cannot be shared by the processes; a word on batch normalisation."""
+        """ValueError of one line where the data cannot be shared by the processes."""
         data, devices = self.built.data, self.config.trainer.devices
         if devices == 1:
             return
@@ -110,8 +110,6 @@ class RunSession:
             raise ValueError(f"trainer.devices={devices}: only image sets in memory share their batches; leave it 1")
         with one_line_errors(self.config, "trainer"):
             EpochLoader(data.train, data.batch_size, mean=data.mean, std=data.std, process=(0, devices))
-        if any(isinstance(module, _BatchNorm) for module in self.built.network.modules()):
-            _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
 
     def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
         config, devices = self.config, self.config.trainer.devices
@@ -189,7 +187,10 @@ class RunSession:
                 tags=logger.tags,
             )
             self.trainer.loggers = [self.wandb_run.logger]
-        with other_processes(self.run.path, path, self.config.trainer.devices):
+        devices, modules = self.config.trainer.devices, self.built.network.modules()
+        if devices > 1 and any(isinstance(module, _BatchNorm) for module in modules):
+            _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
+        with other_processes(self.run.path, path, devices):
             self.train(path)
 
     def train(self, checkpoint: Path | None) -> None:

@@ -1,10 +1,12 @@
 """trainer.devices > 1: processes that share every batch, measure together, and end together (gloo, on CPUs)."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,33 +69,48 @@ def test_two_processes_train_and_measure_as_one(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_batch_normalisation_is_measured_as_the_checkpoint_has_it(tmp_path, caplog):
+def test_batch_normalisation_is_measured_as_the_checkpoint_has_it(tmp_path):
     run(tmp_path / "two", *RESNET, *DDP)
-    assert "batch normalisation sees each process's share of a batch only" in caplog.text
+    said = (tmp_path / "two" / "ncbench.log").read_text()
+    assert "trainer.devices=2: batch normalisation sees each process's share of a batch only" in said
     assert_measures_are_those_of_one_process(tmp_path / "two")
 
 
-def start(folder, *overrides):
-    """The command in a process of its own, once it has saved a checkpoint."""
-    command = [sys.executable, "-m", "ncbench.train", *MLP, *DDP, *overrides, f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 120
-    while not (folder / "checkpoints" / "previous.ckpt").exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return process
+@pytest.fixture
+def start():
+    """Starts the command in a process of its own, and returns it once it has saved two checkpoints."""
+    started = []
+
+    def begin(folder, *overrides):
+        command = [sys.executable, "-m", "ncbench.train", *MLP, *DDP, *overrides, f"hydra.run.dir={folder}"]
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        until = time.monotonic() + 200
+        while not (folder / "checkpoints" / "previous.ckpt").exists():
+            assert started[-1].poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def others(folder):
     """The process ids of the other processes of a run."""
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if f"other_process {folder}" in line]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if "ncbench.run.other_process" in words and str(folder) in words:
+                found.append(int(path.parent.name))
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_orphan_is_left_and_the_run_goes_on(number, tmp_path):
+def test_no_orphan_is_left_and_the_run_goes_on(number, start, tmp_path):
     long = "trainer.max_epochs=60"
     whole = run(tmp_path / "whole", *MLP, *DDP, long)
     process = start(tmp_path / "run", long)
@@ -111,7 +128,7 @@ def test_no_orphan_is_left_and_the_run_goes_on(number, tmp_path):
 
 
 @pytest.mark.slow
-def test_where_another_process_dies_the_run_fails(tmp_path):
+def test_where_another_process_dies_the_run_fails(start, tmp_path):
     process = start(tmp_path / "run", "trainer.max_epochs=5000")
     (other,) = others(tmp_path / "run")
     os.kill(other, signal.SIGKILL)
