@@ -131,8 +131,10 @@ class Submitted:
             if self.cluster == "slurm":
                 self._leave("still in SLURM's hands")
                 return
+            time.sleep(self._seconds)  # a terminal's Ctrl-C has reached them, too
             for _, submitted, _ in self._active.values():
-                submitted.cancel(check=False)
+                if not submitted.done():
+                    submitted.cancel(check=False)
             self.watcher.says("the jobs that ran here were stopped and can resume")
 
     def _submit(self) -> None:

@@ -45,7 +45,9 @@ def test_a_failing_job_stops_no_other(tmp_path):
 
 def workers_of(folder):
     """The processes in which submitit runs a task of this sweep, not those that watch over them."""
-    lines = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     return [int(line.split()[0]) for line in lines if "submitit.core._submit" in line and str(folder) in line]
 
 
