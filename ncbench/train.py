@@ -125,13 +125,11 @@ def _run(options: Any, for_hydra: list[str]) -> int:
 def _single(job: "Job", command: str) -> int:
     """The one run of a command line, composed and validated already."""
     from ncbench.records.folder import RunFolder, RunState
-    from ncbench.run.ranks import is_first_process
     from ncbench.run.recorded import bring_up_to_date, state_of
 
     # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
-    # The further processes of a run find it held by the first, and train along.
     run = RunFolder(job.folder)
-    if is_first_process() and state_of(run, job.config) is RunState.DONE:
+    if state_of(run, job.config) is RunState.DONE:
         bring_up_to_date(run, job.config)
         print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
         return 0

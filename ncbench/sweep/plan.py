@@ -25,8 +25,8 @@ class PlannedJob:
     """One job: its overrides, the folder of its run (absolute) and what it needs.
 
     `label` says what tells it from the others; `work` is in units that are comparable within an experiment: replicas
-    times gradient steps, or times epochs. `cores` are those that its network can use, `most_cores` those that all its
-    replicas together can use; `devices` is the number of processes that train it.
+    times gradient steps, or times epochs. `devices` is the number of processes that train it; `cores` are those that
+    one of them can use for one network, `most_cores` those that it can for all its replicas.
     """
 
     number: int

@@ -42,7 +42,7 @@ def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
         work=work_of(job.config),
         cores=network,
         most_cores=every,
-        devices=getattr(job.config.trainer, "devices", 1),
+        devices=job.config.trainer.devices,
     )
 
 

@@ -34,11 +34,11 @@ def _work(values: dict[str, Any], replicas: int) -> float:
 
 
 def cores_of_job(config: Config) -> tuple[int, int]:
-    """The cores that one network of the job can use, and those that all its replicas together can.
+    """The cores that one process of the job can use for one network, and those that it can for all its replicas.
 
     The replicas of an ensemble are small networks: side by side, jobs of one core each do more than one job on all.
     """
-    every = cores_of_network(config)
+    every = max(1, cores_of_network(config) // config.trainer.devices)
     alone = config.model.full_batch and config.trainer.threads is None
     return (1 if alone else every), every
 
