@@ -23,6 +23,18 @@ class BadRecordsError(ValueError):
     """A directory, a record or an argument that cannot be used as it is: the user's to correct."""
 
 
+class NoRecordsError(ValueError):
+    """The directory has runs, but none of the records that this figure shows."""
+
+
+class UndefinedError(NoRecordsError):
+    """The records that this figure shows are there, but none of their values can be drawn (NaN or infinite)."""
+
+
+class CrowdedError(NoRecordsError):
+    """There is more to compare than the figure has room for: the page says so, and how to draw a part of it."""
+
+
 def as_paths(dir: Dir) -> list[Path]:
     """The directories meant by an argument `dir`: one path, or several."""
     return [Path(dir)] if isinstance(dir, str | os.PathLike) else [Path(path) for path in dir]

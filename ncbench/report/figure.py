@@ -5,6 +5,7 @@ directory whose runs have not recorded what a figure shows raises `NoRecordsErro
 recorded but none of them is finite, its subclass `UndefinedError`.
 """
 
+from ncbench.records.runs import NoRecordsError, UndefinedError
 from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
 from ncbench.report.figures.collapse import collapse
@@ -29,7 +30,6 @@ from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.summary import summary
 from ncbench.report.figures.tails import tails
-from ncbench.report.selectors import NoRecordsError, UndefinedError
 
 __all__ = [
     "NoRecordsError",

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, rankdata
 
-__all__ = ["FEWEST", "crossing", "crossings", "percentiles", "rank_correlation", "resampled", "wilson"]
+__all__ = [
+    "FEWEST",
+    "crossing",
+    "crossings",
+    "percentiles",
+    "rank_correlation",
+    "resampled",
+    "wilson",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

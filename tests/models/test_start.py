@@ -8,9 +8,9 @@ import torch
 from ncbench.config.consistency import STRUCTURES
 from ncbench.core import frames
 from ncbench.models.replica import DUFM, start, start_at
+from ncbench.records.settings import find_settings
 from ncbench.report import load_means, load_measures, load_replicas
 from ncbench.report.__main__ import make_report
-from ncbench.report.settings import find_settings
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
 from ncbench.theory import dufm_ce, dufm_mse

@@ -6,15 +6,33 @@ import numpy as np
 import pytest
 
 from ncbench.records.load import load_final
+from ncbench.records.naming import describe
+from ncbench.records.settings import find_settings
 from ncbench.report import figure, load_references, load_sample_grams
 from ncbench.report import settings as settings
 from ncbench.report.__main__ import make_report
 from ncbench.report.pages.headline import headline
-from ncbench.report.settings import describe, final_table, find_settings
+from ncbench.report.settings import final_table
 from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
 from tests.helpers.run_folders import write_run, write_values
 
-NAMES = ["run", "split", "layer", "stage", "measure", "step", "median", "q25", "q75", "min", "max", "replicas"]
+NAMES = [
+    "run",
+    "split",
+    "layer",
+    "stage",
+    "measure",
+    "step",
+    "median",
+    "q25",
+    "q75",
+    "min",
+    "max",
+    "replicas",
+    "mean",
+    "mean_low",
+    "mean_high",
+]
 
 
 def naive(values):

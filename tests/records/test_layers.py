@@ -16,8 +16,8 @@ from ncbench.records.layers import (
     stage_key,
 )
 from ncbench.records.load import load_final
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.selectors import mean_over_layers
-from ncbench.report.settings import find_settings, with_setting
 from ncbench.report.verdicts.layers import in_layers
 from tests.helpers.run_folders import write_values
 

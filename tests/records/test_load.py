@@ -13,6 +13,7 @@ import pytest
 
 from ncbench.records.load import load_final
 from ncbench.records.schema import last_step, part_path, parts
+from ncbench.records.settings import find_settings
 from ncbench.report import (
     find_runs,
     load_grams,
@@ -22,7 +23,6 @@ from ncbench.report import (
     load_run_info,
     load_spectra,
 )
-from ncbench.report.settings import find_settings
 from tests.helpers.run_folders import K, loss_of, write_records, write_run
 
 # As the contract with users says, not as the schema does.
@@ -137,7 +137,7 @@ def test_a_run_without_records_gives_empty_tables_with_all_columns(tmp_path):
     assert load_grams(tmp_path).empty
     assert load_replicas(tmp_path).empty
     assert load_references(tmp_path).empty
-    assert [setting.replicas for setting in find_settings(tmp_path)] == [(0, 1)]
+    assert [[network.replica for network in setting.networks] for setting in find_settings(tmp_path)] == [[0, 1]]
 
 
 def test_spectra_and_grams(records):
@@ -169,9 +169,9 @@ def test_settings_divide_a_run_by_its_replicated_values_and_not_by_seed(tmp_path
     replicas = [{"replica": i, "seed": i, "weight_decay": 10.0 ** -(i // 2)} for i in range(4)]
     (run / "replicas.json").write_text(json.dumps(replicas))
     settings = find_settings(run)
-    assert [(setting.replicas, setting.label) for setting in settings] == [
-        ((2, 3), "weight_decay=0.1"),  # settings come in the order of their values
-        ((0, 1), "weight_decay=1"),
+    assert [([network.replica for network in setting.networks], setting.label) for setting in settings] == [
+        ([2, 3], "weight_decay=0.1"),  # settings come in the order of their values
+        ([0, 1], "weight_decay=1"),
     ]
 
 

@@ -11,8 +11,8 @@ import torch
 from ncbench import load_run
 from ncbench.measure import MeasureCollapse
 from ncbench.records.folder import RunFolder
+from ncbench.records.settings import find_settings
 from ncbench.report import load_grams, load_measures, load_replicas, load_spectra
-from ncbench.report.settings import find_settings
 from ncbench.run import execute as run_execute
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs

@@ -7,11 +7,12 @@ import pandas as pd
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_measures, load_sample_grams
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError, UndefinedError
+from ncbench.records.same_network import Network
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, spread, styled
-from ncbench.report.selectors import NoRecordsError, UndefinedError, final_loss, num_classes
-from ncbench.report.settings import find_settings, with_setting
+from ncbench.report.selectors import final_loss, num_classes
 
 
 @styled
@@ -27,13 +28,13 @@ def blocks(dir: Dir) -> Plot:
     first, last = (with_setting(load_sample_grams(dir, steps=at), settings) for at in ("first", "last"))
     if last.empty:
         raise NoRecordsError("no Gram matrices of samples recorded")
-    code, replica = _best(last, final_loss(with_setting(load_final(dir), settings)))
-    of_replica = [frame[(frame["setting"] == code) & (frame["replica"] == replica)] for frame in (first, last)]
+    code, number = _best(last, final_loss(with_setting(load_final(dir), settings)))
+    of_replica = [frame[(frame["setting"] == code) & (frame["network"] == number)] for frame in (first, last)]
     steps = {int(frame["step"].iloc[0]): frame for frame in of_replica if len(frame)}
     if not all(np.isfinite(gram).all() for gram in of_replica[-1]["gram"]):
-        raise UndefinedError(f"the Gram matrices of the samples of replica {replica} are not finite")
+        raise UndefinedError(f"the Gram matrices of the samples of {settings[code].name_of(number)} are not finite")
     layers = spread([layer for layer in last["layer"].cat.categories if (of_replica[-1]["layer"] == layer).any()])
-    deviations = _deviations(dir, settings[code].run, replica)
+    deviations = _deviations(dir, settings[code].networks[number])
     classes = num_classes(dir).get(settings[code].run)
     figure, axes = panels(len(steps), len(layers), 1.75, 1.95)
     image: Any = None
@@ -54,7 +55,7 @@ def blocks(dir: Dir) -> Plot:
             ax.set_title(literal(layer) + ("" if deviation is None else f"\ndeviation {deviation:.2g}"), fontsize=8)
         row[0].set_ylabel(f"step {step}", fontsize=8)
     figure.colorbar(image, ax=axes, label="entry / largest entry", shrink=0.8, aspect=20)
-    figure.suptitle(f"{wrapped(settings[code].label, 90)}, replica {replica}", fontsize=9)
+    figure.suptitle(f"{wrapped(settings[code].label, 90)}, {settings[code].name_of(number)}", fontsize=9)
     return figure
 
 
@@ -68,17 +69,19 @@ def normalised(gram: Values) -> Values:
 
 
 def _best(frame: pd.DataFrame, losses: pd.DataFrame) -> tuple[int, int]:
-    """Code of the setting and replica of the lowest final loss among those with matrices; the first without losses."""
-    drawable = frame[["setting", "replica"]].drop_duplicates()
-    ranked = drawable.merge(losses[["setting", "replica", "value"]], on=["setting", "replica"], how="left")
+    """Setting and network of the lowest final loss among those with matrices; the first without losses."""
+    drawable = frame[["setting", "network"]].drop_duplicates()
+    ranked = drawable.merge(losses[["setting", "network", "value"]], on=["setting", "network"], how="left")
     first = ranked.sort_values("value", kind="stable").iloc[0]
-    return int(first["setting"]), int(first["replica"])
+    return int(first["setting"]), int(first["network"])
 
 
-def _deviations(dir: Dir, run: str, replica: int) -> dict[tuple[int, str, str], float]:
+def _deviations(dir: Dir, network: Network) -> dict[tuple[int, str, str], float]:
     """`gram_block` by step, layer and stage."""
     frame = load_measures(dir, measures="gram_block")
-    frame = frame[(frame["run"] == run) & (frame["replica"] == replica) & frame["split"].isin(rows_of_split())]
+    frame = frame[
+        (frame["run"] == network.run) & (frame["replica"] == network.replica) & frame["split"].isin(rows_of_split())
+    ]
     columns = (frame[name] for name in ("step", "layer", "stage", "value"))
     rows = zip(*columns, strict=True)
     return {(int(step), str(layer), str(stage)): float(value) for step, layer, stage, value in rows}

@@ -9,12 +9,14 @@ from matplotlib.colors import LogNorm
 
 from ncbench.records.layers import head_number, layer_key
 from ncbench.records.load import load_final
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError, UndefinedError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.labels import literal
+from ncbench.report.figures.arrangement import note_missing
+from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, UndefinedError
 
+MOST_SETTINGS = 3
 OF_PAIR, OF_LAYER = ("rank_bound", "tightness"), ("distance", "residual")
 
 
@@ -22,12 +24,13 @@ OF_PAIR, OF_LAYER = ("rank_bound", "tightness"), ("distance", "residual")
 def bounds(dir: Dir) -> Plot:
     """Distance of W_l to rank K against its bound gap_{l,j} / (2 lam_l) + residual, and their ratio, at the end.
 
-    Left: all replicas and pairs of a layer l and a source layer j < l, coloured by l - j; on the diagonal the bound is
-    an equality. Right: the median of the ratio (tightness) over replicas, with the quantiles of 5 % and 95 %. Dead
-    layers, which have no ratio, are left out. Raises NoRecordsError where no bound is recorded, UndefinedError
-    where every layer is dead.
+    A row for each setting, at most three. Left: all networks and pairs of a layer l and a source layer j < l, coloured
+    by l - j; on the diagonal the bound is an equality. Right: the median of the ratio (tightness) over networks, with
+    the quantiles of 5 % and 95 %. Dead layers, which have no ratio, are left out. Raises NoRecordsError where no bound
+    is recorded, UndefinedError where every layer is dead.
     """
-    table = _pairs(dir)
+    settings = find_settings(dir)
+    table = _pairs(dir, settings)
     if table.empty:
         raise NoRecordsError("no bound of the distance to rank K recorded")
     alive = table.loc[np.isfinite(table[[*OF_PAIR, *OF_LAYER]].to_numpy(dtype=float)).all(axis=1)]
@@ -35,25 +38,32 @@ def bounds(dir: Dir) -> Plot:
         raise UndefinedError("every layer with a bound is dead")
     layers = sorted(alive["layer"].unique(), key=layer_key)
     sources = sorted(alive["source_layer"].unique(), key=layer_key)
-    figure, axes = panels(1, 2, 3.8, 3.6)
+    present = sorted(alive["setting"].unique())
+    shown = present[:MOST_SETTINGS]
+    figure, axes = panels(len(shown), 2, 3.8, 3.6)
     width = 1.6 + 0.92 * len(sources)
-    figure.set_size_inches(3.8 + width, max(3.6, 1.2 + 0.45 * len(layers)))
+    figure.set_size_inches(3.8 + width, len(shown) * max(3.6, 1.2 + 0.45 * len(layers)))
     axes[0, 0].get_gridspec().set_width_ratios([3.8, width])
-    _distances(axes[0, 0], alive)
-    image = _ratios(axes[0, 1], alive, layers, sources)
-    figure.colorbar(image, ax=axes[0, 1], label="median tightness")
-    dead = len(table) - len(alive)
-    if dead:
-        figure.supxlabel(f"{dead} of {len(table)} pairs left out: the layer is dead", fontsize=8)
+    for row, code in zip(axes, shown, strict=True):
+        of_setting = alive[alive["setting"] == code]
+        _distances(row[0], of_setting)
+        image = _ratios(row[1], of_setting, layers, sources)
+        figure.colorbar(image, ax=row[1], label="median tightness")
+        if len(shown) > 1:
+            row[0].set_ylabel(f"{wrapped(settings[code].label)}\n{row[0].get_ylabel()}")
+    drawn = table[table["setting"].isin(shown)]
+    dead = len(drawn) - int(alive["setting"].isin(shown).sum())
+    notes = [f"{dead} of {len(drawn)} pairs left out: the layer is dead"] if dead else []
+    note_missing(figure, [settings[code].values for code in present[MOST_SETTINGS:]], notes)
     return figure
 
 
-def _pairs(dir: Dir) -> pd.DataFrame:
-    """One row per replica, layer and source layer, with a column for each of the four measures."""
-    frame = load_final(dir)
+def _pairs(dir: Dir, settings: list[Setting]) -> pd.DataFrame:
+    """One row per network, layer and source layer, with a column for each of the four measures."""
+    frame = with_setting(load_final(dir), settings)
     frame = frame[(frame["stage"] == "weight") & frame["measure"].isin([*OF_PAIR, *OF_LAYER])]
-    frame = frame.astype(dict.fromkeys(("run", "layer", "source_layer", "measure"), str))
-    place = ["run", "replica", "layer"]
+    frame = frame.astype(dict.fromkeys(("layer", "source_layer", "measure"), str))
+    place = ["setting", "network", "layer"]
     both = _wide(frame, OF_PAIR, [*place, "source_layer"])
     return both.merge(_wide(frame, OF_LAYER, place), on=place)
 

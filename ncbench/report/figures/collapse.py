@@ -9,13 +9,15 @@ from matplotlib.lines import Line2D
 
 from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled, thin
 from ncbench.report.measures import MEASURES
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import find_settings, quartiles, with_setting
+from ncbench.report.selectors import require_finite
+from ncbench.report.settings import quartiles
 
 COLLAPSE = ("dnc1", "tcv_relative", "tcv")
 STAGE_LINES = {"pre": "-", "post": "--"}
@@ -23,7 +25,7 @@ STAGE_LINES = {"pre": "-", "post": "--"}
 
 @styled
 def collapse(dir: Dir, split: str = "train") -> Plot:
-    """Within-class variability per layer against the step: DNC1, scale-free TCV and raw TCV, medians.
+    """Within-class variability per layer against the step: DNC1, scale-free TCV and raw TCV, medians and quartiles.
 
     Layers are coloured from input (dark) to output (light); before the activation solid, after it dashed.
     Values below 1e-16, exact zeros among them, are drawn at 1e-16. At most six settings are drawn.
@@ -36,8 +38,8 @@ def collapse(dir: Dir, split: str = "train") -> Plot:
     if frame.empty:
         raise NoRecordsError(f"no {', '.join(COLLAPSE)} recorded for split {split!r}")
     require_finite(frame["value"], ", ".join(COLLAPSE))
-    shown = sorted(frame["setting"].unique())[: style.MAX_PANELS]
-    more = frame["setting"].nunique() - len(shown)
+    present = sorted(frame["setting"].unique())
+    shown = present[: style.MAX_PANELS]
     table = quartiles(frame[frame["setting"].isin(shown)], ["setting", "measure", "layer", "stage", "step"])
     layers = sorted(table["layer"].unique(), key=lambda name: layer_key(name))
     tints = dict(zip(layers, style.colours(len(layers)), strict=True))
@@ -50,10 +52,9 @@ def collapse(dir: Dir, split: str = "train") -> Plot:
             ax.set_ylabel(MEASURES[measure].axis_label)
             ax.set_xlabel(ax.get_xlabel() if row == len(shown) - 1 else "")
         axes[row, 1].set_title(literal(settings[code].label))
-    notes = ["median over replicas"]
+    notes = ["median over replicas, band: quartiles"]
     notes += [f"values below {style.FLOOR:g} (zeros too) drawn at {style.FLOOR:g}"] if clipped else []
-    notes += [f"{more} more runs not drawn"] if more else []
-    figure.supxlabel("; ".join(notes), fontsize=8)
+    note_missing(figure, [settings[code].values for code in present[style.MAX_PANELS :]], notes)
     handles = [Line2D([], [], color=tints[layer], lw=2, label=literal(layer)) for layer in layers]
     handles += [
         Line2D([], [], color="black", ls=line, label=f"{stage}-activation") for stage, line in STAGE_LINES.items()
@@ -69,7 +70,9 @@ def _collapse_panel(ax: Axes, table: pd.DataFrame, tints: dict[str, Any]) -> boo
         layer, stage = map(str, key)
         steps = part["step"].to_numpy(dtype=float)
         median, low = style.clip(part["median"].to_numpy(dtype=float))
-        shown = thin(steps, median)
+        ends = [style.clip(part[name])[0] for name in ("q25", "q75")]
+        shown = thin(steps, median, *ends)
+        ax.fill_between(steps[shown], ends[0][shown], ends[1][shown], color=tints[layer], alpha=0.15, lw=0)
         look = {"color": tints[layer], "ls": STAGE_LINES[stage], "lw": 1.4, "label": f"{layer}.{stage}"}
         ax.plot(steps[shown], median[shown], **look)
         clipped |= low

@@ -6,16 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from ncbench.records.runs import Dir
+from ncbench.records.naming import plain
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import Setting, find_settings
 from ncbench.report.end_states import ABSOLUTE, NO_KNOWN_LEVEL, NOT_CONVERGED, STATES, STATIONARY, classify, counted
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import legend_columns, note_missing
 from ncbench.report.figures.axis import is_power_of_two, is_wide, jittered, power_of_two
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import Setting, end_points, find_settings, load_setting_references, plain
+from ncbench.report.selectors import require_finite
+from ncbench.report.settings import end_points, load_setting_references
 
 GREY = "#808080"
 MOST_SETTINGS = 24
@@ -38,8 +42,8 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     their setting stand as triangles at the upper edge. Where the settings have different DNC lines, losses and levels
     are drawn as multiples of the setting's own.
 
-    Raises NoRecordsError where no loss, no gradient or no theory line of the loss is recorded, or the directory has
-    more than 24 settings.
+    At most 24 settings are drawn. Raises NoRecordsError where no loss, no gradient or no theory line of the loss is
+    recorded.
     """
     settings, points = find_settings(dir), end_points(dir)
     if points.empty:
@@ -48,8 +52,8 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     if points["gradient"].isna().all():
         raise NoRecordsError("no gradient (grad_max) recorded: nothing says which replicas have converged")
     shown = sorted(points["setting"].unique())
-    if len(shown) > MOST_SETTINGS:
-        raise NoRecordsError(f"{len(shown)} settings; a figure has room for {MOST_SETTINGS} columns")
+    left_out, shown = shown[MOST_SETTINGS:], shown[:MOST_SETTINGS]
+    points = points[points["setting"].isin(shown)]
     lines = [load_setting_references(dir, settings)[code] for code in shown]
     levels = [
         {name: value for name, value in each.items() if BOUND not in name and name not in STATES} for each in lines
@@ -67,7 +71,7 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     ]
     highest, above = _bounds(ax, points, drawn_lines, shown)
     for place, code in enumerate(shown):
-        part = points[points["setting"] == code].sort_values("replica")
+        part = points[points["setting"] == code].sort_values("network")
         bounds = {"absolute": absolute, "stationary": stationary}
         of_part = classify(list(part["loss"]), list(part["gradient"]), levels[place], **bounds)
         states += of_part
@@ -88,7 +92,8 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     _columns(ax, [settings[code] for code in shown])
     _names(ax, drawn_lines[-1])
     ax.set_ylabel("final loss" if set(units) == {1.0} else "final loss / DNC loss")
-    _legend(figure, counted(states, names), looks, lines, above)
+    legend = _legend(figure, counted(states, names), looks, lines, above)
+    note_missing(figure, [settings[code].values for code in left_out], above=legend)
     return figure
 
 
@@ -157,7 +162,7 @@ def _names(ax: Axes, lines: Mapping[str, float]) -> None:
 
 def _legend(
     figure: Plot, counts: dict[str, int], looks: Mapping[str, Any], lines: list[dict[str, float]], above: pd.DataFrame
-) -> None:
+) -> Legend:
     handles = []
     for name, count in counts.items():
         values = {each[name] for each in lines if name in each}
@@ -167,5 +172,5 @@ def _legend(
     if len(above):
         text = f"above the axis: {len(above)}, up to {above['loss'].max():.3g}"
         handles.append(Line2D([], [], ls="", ms=5, marker="^", color=GREY, label=text))
-    fitting = style.legend_columns(figure, [handle.get_label() for handle in handles])
-    figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
+    fitting = legend_columns(figure, [handle.get_label() for handle in handles])
+    return figure.legend(handles=handles, loc="outside lower center", ncols=fitting)

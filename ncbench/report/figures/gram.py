@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from ncbench.records.load import load_grams
-from ncbench.records.runs import Dir
-from ncbench.report.figures import style
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError
-from ncbench.report.settings import best_replicas, find_settings, with_setting
+from ncbench.report.settings import best_networks
 
 MOST_SETTINGS = 3
 Row = tuple[str, dict[str, Values]]  # a label, and a matrix for every layer
@@ -30,18 +30,19 @@ def gram(dir: Dir) -> Plot:
     frame = with_setting(load_grams(dir, steps="last"), settings)
     if frame.empty:
         raise NoRecordsError("no Gram matrices recorded yet")
-    best = best_replicas(dir)
-    shown = sorted(frame["setting"].unique())[:MOST_SETTINGS]
+    best = best_networks(dir)
+    present = sorted(frame["setting"].unique())
+    shown = present[:MOST_SETTINGS]
     rows = []
     for code in shown:
         of_setting = frame[frame["setting"] == code]
-        replica = best.get(code, of_setting["replica"].min())
+        number = best.get(code, int(of_setting["network"].min()))
         label = wrapped(settings[code].label, 20)
-        rows += _rows(of_setting[of_setting["replica"] == replica], f"{label}\nreplica {replica}, step ")
+        rows += _rows(of_setting[of_setting["network"] == number], f"{label}\n{settings[code].name_of(number)}, step ")
     if not rows:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
     figure = _draw(rows, list(frame["layer"].cat.categories), _lowest(rows))
-    style.note_missing(figure, frame["setting"].nunique() - len(shown))
+    note_missing(figure, [settings[code].values for code in present[MOST_SETTINGS:]])
     return figure
 
 
@@ -54,14 +55,14 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     """
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
-    best = best_replicas(dir)
+    best = best_networks(dir)
     chosen = sorted(code for code in frame["setting"].unique() if code in best)[:1]
     frame = frame[frame["setting"].isin(chosen)]
-    frame = frame[frame["replica"] == frame["setting"].map(best)]
+    frame = frame[frame["network"] == frame["setting"].map(best)]
     if frame.empty:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
     frames = {
-        step: _rows(frame[frame["step"] == step], f"replica {best[chosen[0]]}, step ")
+        step: _rows(frame[frame["step"] == step], f"{settings[chosen[0]].name_of(best[chosen[0]])}, step ")
         for step in sorted(map(int, frame["step"].unique()))
     }
     order = list(frame["layer"].cat.categories)

@@ -14,13 +14,15 @@ from scipy.spatial.distance import squareform
 
 from ncbench.records.layers import head_number
 from ncbench.records.load import load_final, load_means
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError, UndefinedError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.end_states import STATIONARY
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError, UndefinedError, output_rows
-from ncbench.report.settings import end_points, find_settings, load_setting_references, with_setting
+from ncbench.report.selectors import output_rows
+from ncbench.report.settings import end_points, load_setting_references
 
 MOST_SETTINGS = 3
 MOST_TICKS = 20
@@ -52,22 +54,25 @@ def logits(dir: Dir) -> Plot:
     if means.empty:
         raise NoRecordsError("no class means of the logits recorded")
     ends = _ends(dir)
-    both = means[["setting", "replica", "step"]].astype(int).merge(ends[["setting", "replica", "step"]])
+    both = means[["setting", "network", "step"]].astype(int).merge(ends[["setting", "network", "step"]])
     shown = sorted(both["setting"].unique())
     if not shown:  # the class means are recorded first and last, the loss in between too
         raise NoRecordsError("no class means of the logits recorded where the loss was last: training has not ended")
     lines = load_setting_references(dir, settings)
     rows = []
-    for code in style.spread(shown, MOST_SETTINGS):
+    drawn_codes = style.spread(shown, MOST_SETTINGS)
+    for code in drawn_codes:
         of_setting = means[means["setting"] == code]
-        matrices = dict(zip(of_setting["replica"], of_setting["mean"], strict=True))
-        ended = both[both["setting"] == code].merge(ends, on=["setting", "replica", "step"]).to_dict("records")
-        rows.append((wrapped(settings[code].label, 20), _chosen(ended, matrices, lines[code].get("dnc"))))
+        matrices = dict(zip(of_setting["network"], of_setting["mean"], strict=True))
+        ended = both[both["setting"] == code].merge(ends, on=["setting", "network", "step"]).to_dict("records")
+        rows.append(
+            (wrapped(settings[code].label, 20), _chosen(settings[code], ended, matrices, lines[code].get("dnc")))
+        )
     drawn = [panel.M for _, of_row in rows for panel in of_row]
     if not all(np.isfinite(M).all() for M in drawn):
         raise UndefinedError("the mean logits of the best replica are not finite")
     figure = _draw(rows, max(float(np.abs(M).max()) for M in drawn) or 1.0)
-    style.note_missing(figure, len(shown) - len(rows))
+    note_missing(figure, [settings[code].values for code in shown if code not in drawn_codes])
     return figure
 
 
@@ -103,18 +108,20 @@ def _square_outputs(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ends(dir: Dir) -> pd.DataFrame:
-    """Where every replica with a finite loss ended: setting, replica, step, loss, gradient, rank (NaN: none)."""
+    """Where every replica with a finite loss ended: setting, network, step, loss, gradient, rank (NaN: none)."""
     ends = end_points(dir)
     ranks = output_rows(with_setting(load_final(dir), find_settings(dir)), "rank")
-    ranks = ranks[["setting", "replica", "value"]].rename(columns={"value": "rank"})
+    ranks = ranks[["setting", "network", "value"]].rename(columns={"value": "rank"})
     ends = ends[np.isfinite(ends["loss"])]
     found: pd.DataFrame = ends.merge(
-        ranks.drop_duplicates(["setting", "replica"]), on=["setting", "replica"], how="left"
+        ranks.drop_duplicates(["setting", "network"]), on=["setting", "network"], how="left"
     )
     return found
 
 
-def _chosen(ends: list[dict[Hashable, Any]], matrices: Mapping[int, Values], dnc: float | None) -> list[_Panel]:
+def _chosen(
+    setting: Setting, ends: list[dict[Hashable, Any]], matrices: Mapping[int, Values], dnc: float | None
+) -> list[_Panel]:
     best = min(ends, key=lambda end: end["loss"])
     chosen = {"lowest loss": best}
     if dnc is not None and np.isfinite(dnc) and abs(best["loss"] / dnc - 1) > NEAR:
@@ -125,8 +132,8 @@ def _chosen(ends: list[dict[Hashable, Any]], matrices: Mapping[int, Values], dnc
     for name, end in chosen.items():
         rank = "" if np.isnan(end["rank"]) else f", rank {end['rank']:.0f}"
         moving = ", not converged" if end["gradient"] > STATIONARY else ""
-        title = f"{name}: replica {end['replica']}\nloss {end['loss']:.6g}{rank}{moving}"
-        found.append(_Panel(title, np.asarray(matrices[end["replica"]], dtype=np.float64).T))
+        title = f"{name}: {setting.name_of(end['network'])}\nloss {end['loss']:.6g}{rank}{moving}"
+        found.append(_Panel(title, np.asarray(matrices[end["network"]], dtype=np.float64).T))
     return found
 
 

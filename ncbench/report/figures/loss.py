@@ -12,13 +12,18 @@ from matplotlib.lines import Line2D
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import Dir
+from ncbench.records.naming import describe, plain
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.labels import line_label, literal, loss_formulas
+from ncbench.report.figures.arrangement import note_missing, shared_legend
+from ncbench.report.figures.labels import line_label, literal, loss_formulas, wrapped
 from ncbench.report.figures.style import Plot, panels, styled, thin
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import Setting, find_settings, load_setting_references, quartiles, with_setting
+from ncbench.report.layout import MOST_PANELS, divided, is_number_or_none, told_apart
+from ncbench.report.selectors import require_finite
+from ncbench.report.settings import load_setting_references, quartiles
 
+MOST_NAMED = 6  # curves of a panel of medians: more numbers have a scale of colours instead of a legend
 BAND = "interquartile range"
 
 
@@ -27,8 +32,9 @@ def loss(dir: Dir) -> Plot:
     """Full objective against the step: median over replicas, interquartile band, best and worst replica.
 
     Fit and regulariser are drawn thinner, theory lines from `references.json` with name, value and, below the
-    plot, formula. Up to six settings (runs, or groups of replicas with the same swept values) have a panel each;
-    of more the medians are overlaid.
+    plot, formula. Up to six settings (networks that differ in nothing but the seed) have a panel each; of more the
+    medians stand in one panel with their quartiles, a colour for each value of the number with the most values, and
+    what else varies has a panel for each of its values together, at most six.
     """
     settings = find_settings(dir)
     frame = load_measures(dir, measures=["loss", "fit", "regulariser"], layers=[""])
@@ -39,7 +45,7 @@ def loss(dir: Dir) -> Plot:
     lines = load_setting_references(dir, settings)
     drawn = sorted(frame["setting"].unique())
     if len(drawn) > style.MAX_PANELS:
-        return _overlay(frame, [settings[code] for code in drawn], drawn)
+        return _overlay(frame[frame["measure"] == "loss"], settings, drawn)
     columns = min(len(drawn), 3) if len(drawn) != 4 else 2
     rows = -(-len(drawn) // columns)
     width = 6.4 if len(drawn) == 1 else 3.9 if columns == 2 else 3.4
@@ -100,11 +106,6 @@ def _loss_panel(ax: Axes, frame: pd.DataFrame) -> None:
     _line(ax, total["step"], total["median"], color=style.BLUE, lw=2.0, label=label)
 
 
-def _line(ax: Axes, steps: style.Values, values: style.Values, **look: Any) -> None:
-    points = thin(steps, values)
-    ax.plot(steps[points], values[points], **look)
-
-
 def _curve(part: pd.DataFrame) -> dict[str, style.Values]:
     table = quartiles(part, ["step"])
     return {name: table[name].to_numpy(dtype=float) for name in table.columns}
@@ -112,17 +113,74 @@ def _curve(part: pd.DataFrame) -> dict[str, style.Values]:
 
 def _extremes(frame: pd.DataFrame) -> list[tuple[str, dict[str, style.Values], Any]]:
     """The replicas with the lowest and the highest final loss; one that diverged (NaN) counts as highest."""
-    last = frame[frame["step"] == frame["step"].max()].set_index("replica")["value"].fillna(np.inf)
+    last = frame[frame["step"] == frame["step"].max()].set_index("network")["value"].fillna(np.inf)
     curves: list[tuple[str, dict[str, style.Values], Any]] = []
-    for name, replica, line in (("best replica", last.idxmin(), "-"), ("worst replica", last.idxmax(), "--")):
-        rows = frame[frame["replica"] == replica].sort_values("step")
-        curves.append((name, {key: rows[key].to_numpy(dtype=float) for key in ("step", "value")}, line))
+    for name, network, dashes in (("best replica", last.idxmin(), "-"), ("worst replica", last.idxmax(), "--")):
+        rows = frame[frame["network"] == network].sort_values("step")
+        curves.append((name, {key: rows[key].to_numpy(dtype=float) for key in ("step", "value")}, dashes))
     return curves
 
 
 def _reference(ax: Axes, name: str, value: float, look: tuple[str, Any]) -> Line2D:
     label = f"{literal(name.upper())} {value:.7g}"
     return ax.axhline(value, color=look[0], ls=look[1], lw=1.4, label=label)
+
+
+def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int]) -> Plot:
+    """The rows of the loss of these settings, a curve each; no two curves of a panel have one colour."""
+    name, others = _coloured(settings, codes)
+    groups = divided(settings, codes, others)
+    shown = list(groups.items())[:MOST_PANELS]
+    figure, axes = style.small_panels(len(shown), 6.8, 4.2)
+    table = quartiles(frame, ["setting", "step"])
+    values = list(divided(settings, codes, [name]))
+    tints, scale = _tints([value for (value,) in values])
+    for ax, (further, members) in zip(axes, shown, strict=True):
+        for code in members:
+            value = settings[code].values[name]
+            _overlaid(ax, table[table["setting"] == code], tints[value], literal(f"{name}={plain(value)}"))
+        _loss_limits(ax, frame[frame["setting"].isin(members)], [])
+        style.step_axis(ax)
+        titled = dict(zip(others, further, strict=True))
+        ax.set_title(wrapped(describe(titled), 44) if titled else f"{len(members)} settings")
+    axes[0].set_ylabel("loss, median over replicas")
+    legend = shared_legend(figure, axes, 4) if scale is None else None
+    if scale is not None:
+        figure.colorbar(scale, ax=axes, label=literal(name))
+    drawn = [code for _, members in shown for code in members]
+    missing = [settings[code].values for code in codes if code not in drawn]
+    note_missing(figure, missing, ["band: quartiles"], above=legend)
+    return figure
+
+
+def _coloured(settings: list[Setting], codes: list[int]) -> tuple[str, list[str]]:
+    """The quantity that has the colours, and those that have the panels: the number with the most values, or a name."""
+    columns = told_apart(settings, codes)
+    numbers = [name for name in columns if all(map(is_number_or_none, columns[name]))]
+    name = max(numbers or columns, key=lambda name: len(set(columns[name])))
+    return name, [other for other in columns if other != name]
+
+
+def _tints(values: list[Any]) -> tuple[dict[Any, Any], ScalarMappable | None]:
+    """A colour of its own for each value; of many numbers by their size, with the scale."""
+    if len(values) <= MOST_NAMED or not all(is_number_or_none(value) and value is not None for value in values):
+        return dict(zip(values, style.colours(len(values)), strict=True)), None
+    wide = min(values) > 0 and max(values) > 10 * min(values)
+    scale = ScalarMappable((LogNorm if wide else Normalize)(min(values), max(values)), "viridis")
+    return dict(zip(values, scale.to_rgba(np.array(values, dtype=float)), strict=True)), scale
+
+
+def _overlaid(ax: Axes, table: pd.DataFrame, tint: Any, label: str) -> None:
+    steps, median, low, high = (table[name].to_numpy(dtype=float) for name in ("step", "median", "q25", "q75"))
+    points = thin(steps, low, high)
+    ax.fill_between(steps[points], low[points], high[points], color=tint, alpha=0.2, lw=0)
+    _line(ax, steps, median, color=tint, lw=1.2, label=label)
+
+
+def _line(ax: Axes, steps: style.Values, values: style.Values, **look: Any) -> None:
+    """Draws a curve with few points that still shows every extreme."""
+    points = thin(steps, values)
+    ax.plot(steps[points], values[points], **look)
 
 
 def _loss_limits(ax: Axes, frame: pd.DataFrame, references: list[float]) -> None:
@@ -137,38 +195,3 @@ def _loss_limits(ax: Axes, frame: pd.DataFrame, references: list[float]) -> None
         ax.set_yscale("log")
         style.log_axis(ax.yaxis, low, high)
         ax.set_ylim(low, high)
-
-
-def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int]) -> Plot:
-    figure, axes = panels(1, 1, 6.8, 4.2)
-    ax = axes[0, 0]
-    table = quartiles(frame[frame["measure"] == "loss"], ["setting", "step"])
-    name, numbers = _first_number(settings)
-    ordered = sorted(set(numbers))
-    if name is not None:
-        wide = ordered[0] > 0 and ordered[-1] > 10 * ordered[0]
-        scale = ScalarMappable((LogNorm if wide else Normalize)(ordered[0], ordered[-1]), "viridis")
-        tints = list(scale.to_rgba(np.array(numbers)))
-        figure.colorbar(scale, ax=ax, label=literal(name))
-    else:
-        tints = style.colours(len(settings))
-    for setting, code, tint in zip(settings, codes, tints, strict=True):
-        part = table[table["setting"] == code]
-        steps, median = part["step"].to_numpy(dtype=float), part["median"].to_numpy(dtype=float)
-        _line(ax, steps, median, color=tint, lw=1.2, label=literal(setting.label))
-    if name is None and len(settings) <= 20:
-        figure.legend(loc="outside right upper")
-    _loss_limits(ax, frame[frame["measure"] == "loss"], [])
-    style.step_axis(ax)
-    ax.set_ylabel("loss, median over replicas")
-    ax.set_title(f"{len(settings)} settings")
-    return figure
-
-
-def _first_number(settings: list[Setting]) -> tuple[str | None, list[float]]:
-    """The first swept quantity that is a number in every setting, and its values."""
-    for name in settings[0].values:
-        values = [setting.values.get(name) for setting in settings]
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-            return name, [float(value) for value in values if value is not None]
-    return None, []

@@ -5,10 +5,13 @@ import math
 import numpy as np
 
 from ncbench.records.load import load_references
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_together
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, require_finite
+from ncbench.report.layout import taken_together
+from ncbench.report.selectors import require_finite
 from ncbench.report.settings import loss_over_dnc
 
 HIGHEST = 1.3  # of the axis: runs that lost directions end at several times the DNC loss and would flatten the rest
@@ -20,7 +23,8 @@ def loss_ratio(dir: Dir) -> Plot:
     """Loss over DNC loss against the vertices r of the graph, K = r(r-1)/2 classes: closed form and training.
 
     Lines: the ratio of the closed forms, recorded as a theory line with `measure: curve`, one per depth. Dots: the best
-    replica of each run; bars: the median and the quartiles. Raises NoRecordsError where no such curve is recorded.
+    replica at each number of classes; bars: the median and the quartiles. Where settings differ in more than the two, a
+    line below says over what they are taken. Raises NoRecordsError where no such curve is recorded.
     """
     references = load_references(dir)
     curves = references[(references["measure"] == "curve") & references["values"].notna()]
@@ -28,7 +32,7 @@ def loss_ratio(dir: Dir) -> Plot:
         raise NoRecordsError("no curve of closed forms recorded")
     arguments = {str(run): given for run, given in zip(curves["run"], curves["arguments"], strict=True)}
     lines = {int(given["depth"]): values for given, values in zip(curves["arguments"], curves["values"], strict=True)}
-    points = loss_over_dnc(dir)
+    settings, points = find_settings(dir), loss_over_dnc(dir)
     if points.empty:
         raise NoRecordsError("no run with a DNC line")
     require_finite(points["value"], "the loss over the DNC loss")
@@ -61,7 +65,8 @@ def loss_ratio(dir: Dir) -> Plot:
     ax.set(xlabel="vertices r;  K = r(r-1)/2 classes", ylabel="loss / DNC loss")
     ax.set_ylim(top=min(ax.get_ylim()[1], HIGHEST))
     ax.set_ylim(bottom=min(0.5, *(min(curve["ratio"]) for curve in lines.values())) - 0.05)
-    figure.legend(loc="outside lower center", ncols=2)
+    legend = figure.legend(loc="outside lower center", ncols=2)
+    note_together(figure, taken_together(settings, points.groupby(["depth", "classes"])["setting"].unique()), legend)
     return figure
 
 

@@ -7,11 +7,12 @@ import pandas as pd
 
 from ncbench.records.layers import head_number
 from ncbench.records.load import load_means
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError, UndefinedError
+from ncbench.records.settings import find_settings, with_setting
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError, UndefinedError
-from ncbench.report.settings import best_replicas, find_settings, with_setting
+from ncbench.report.settings import best_networks
 
 MOST_SETTINGS = 3
 MOST_NEURONS = 40
@@ -30,18 +31,21 @@ def means(dir: Dir) -> Plot:
     frame = with_setting(load_means(dir, steps="last"), settings)
     if frame.empty:
         raise NoRecordsError("no class means recorded yet")
-    best = best_replicas(dir)
+    best = best_networks(dir)
     rows = []
-    for code in sorted(frame["setting"].unique())[:MOST_SETTINGS]:
-        replica = best.get(code, 0)
-        matrices = _panels(frame[(frame["setting"] == code) & (frame["replica"] == replica)])
+    present = sorted(frame["setting"].unique())
+    for code in present[:MOST_SETTINGS]:
+        number = best.get(code, 0)
+        matrices = _panels(frame[(frame["setting"] == code) & (frame["network"] == number)])
         if matrices:
-            rows.append((f"{wrapped(settings[code].label, 20)}\nreplica {replica}", matrices))
+            rows.append((f"{wrapped(settings[code].label, 20)}\n{settings[code].name_of(number)}", matrices))
     if not rows:
         raise NoRecordsError("no class means of a head with hidden layers recorded")
     if not all(np.isfinite(M).all() for _, matrices in rows for M in matrices.values()):
         raise UndefinedError("the class means of the best replica are not finite")
-    return _draw(rows)
+    figure = _draw(rows)
+    note_missing(figure, [settings[code].values for code in present[MOST_SETTINGS:]])
+    return figure
 
 
 def _panels(frame: pd.DataFrame) -> dict[str, Values]:

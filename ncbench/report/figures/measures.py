@@ -10,13 +10,15 @@ from matplotlib.lines import Line2D
 
 from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled, thin
 from ncbench.report.measures import MeasureInfo, known_measures, scale_of
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import Setting, find_settings, quartiles, with_setting
+from ncbench.report.selectors import require_finite
+from ncbench.report.settings import quartiles
 
 DASHES: dict[str, Any] = {"pre": "-", "post": "--", "weight": "-.", "test": ":"}
 NAMES = {"pre": "pre-activation", "post": "post-activation", "weight": "weight", "test": "test split"}
@@ -25,7 +27,7 @@ FEW = 3  # steps: as few as this are marked by dots, for a line between them say
 
 @styled
 def measures(dir: Dir, names: Iterable[str] | None = None) -> Plot:
-    """Every named measure per layer against the step, a panel each: medians over replicas.
+    """Every named measure per layer against the step, a panel each: medians and quartiles over replicas.
 
     `names` are measures (default: all that are recorded). Layers are coloured from input (dark) to output (light);
     values of the whole network are black. The label, the unit and the scale of an axis are those of the table
@@ -58,7 +60,8 @@ def measures(dir: Dir, names: Iterable[str] | None = None) -> Plot:
     for ax, info in zip(axes.flat, known.values(), strict=False):  # a last row may have empty places
         _panel(ax, table[table["measure"] == info.name], info, tints)
     _legend(figure, table, tints)
-    figure.supxlabel(_note(settings, drawn), fontsize=8)
+    of = "" if len(drawn) == 1 else f" of {literal(settings[drawn[0]].label)}"
+    note_missing(figure, [settings[code].values for code in drawn[1:]], [f"median over replicas{of}, band: quartiles"])
     return figure
 
 
@@ -71,7 +74,10 @@ def _panel(ax: Axes, table: pd.DataFrame, info: MeasureInfo, tints: dict[str, An
         rows = rows.sort_values("step")
         steps, values = (rows[column].to_numpy(dtype=float) for column in ("step", "median"))
         values = style.clip(values)[0] if scale == "log" else values
-        shown = thin(steps, values)
+        ends = [rows[name].to_numpy(dtype=float) for name in ("q25", "q75")]
+        ends = [style.clip(end)[0] for end in ends] if scale == "log" else ends
+        shown = thin(steps, values, *ends)
+        ax.fill_between(steps[shown], ends[0][shown], ends[1][shown], color=tints[layer], alpha=0.15, lw=0)
         look: dict[str, Any] = {"color": tints[layer], "ls": DASHES.get(stage or split, "-"), "lw": 1.4}
         marker = "o" if len(steps) <= FEW else ""
         ax.plot(steps[shown], values[shown], marker=marker, ms=3.5, label=_series(layer, stage, split), **look)
@@ -105,8 +111,3 @@ def _legend(figure: Plot, table: pd.DataFrame, tints: dict[str, Any]) -> None:
         if name in present["stage"] | present["split"]
     ]
     figure.legend(handles=handles, loc="outside right upper")
-
-
-def _note(settings: list[Setting], drawn: list[int]) -> str:
-    of = "median over replicas"
-    return of if len(drawn) == 1 else f"{of} of {literal(settings[drawn[0]].label)}; {len(drawn) - 1} more not drawn"

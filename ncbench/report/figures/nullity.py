@@ -8,13 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ncbench.records.load import load_final, load_references
-from ncbench.records.runs import Dir
+from ncbench.records.naming import describe
+from ncbench.records.runs import CrowdedError, Dir, NoRecordsError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing, shared_legend
 from ncbench.report.figures.axis import number_axis
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError
-from ncbench.report.settings import Setting, describe, find_settings, references_of, with_setting
+from ncbench.report.settings import references_of
 
 MEASURE = "hessian_nullity"
 MOST_PANELS = 8
@@ -26,8 +28,9 @@ def nullity(dir: Dir) -> Plot:
 
     The Hessian is that of the objective of one network at its last step (`measure.hessian`); its zero eigenvalues are
     directions along which a set of minima extends. Every `start` has a marker of its own, all other quantities that
-    vary a panel; a dot is the median of a setting, a bar from its least to its largest replica. Lines are the theory
-    lines of the measure. Raises NoRecordsError where no such count is recorded, or the width does not vary.
+    vary a panel, at most eight; a dot is the median of a setting, a bar from its least to its largest replica. Lines
+    are the theory lines of the measure. Raises NoRecordsError where no such count is recorded, or the width does not
+    vary.
     """
     settings = find_settings(dir)
     frame = load_final(dir)
@@ -41,8 +44,10 @@ def nullity(dir: Dir) -> Plot:
     for code in codes:
         besides = {name: value for name, value in settings[code].values.items() if name not in ("width", "start")}
         groups.setdefault(describe(besides), []).append(code)
-    if len(groups) > MOST_PANELS:
-        raise NoRecordsError(f"{len(groups)} panels; a figure has room for {MOST_PANELS}")
+    missing = [settings[code].values for of_panel in list(groups.values())[MOST_PANELS:] for code in of_panel]
+    groups = dict(list(groups.items())[:MOST_PANELS])
+    if len({settings[code].values.get("start") for code in codes}) > len(style.MARKERS):
+        raise CrowdedError(f"more than {len(style.MARKERS)} starts; where={{'start': NAME}} draws one of them")
     references = load_references(dir)
     lines = references[references["measure"] == MEASURE]
     columns = min(len(groups), 2)
@@ -52,9 +57,7 @@ def nullity(dir: Dir) -> Plot:
         ax.set_title(literal(title), fontsize=9)
     for ax in list(axes.flat)[len(groups) :]:
         ax.set_axis_off()
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    known = dict(zip(labels, handles, strict=True))
-    figure.legend(known.values(), known, loc="outside lower center", ncols=style.legend_columns(figure, list(known), 3))
+    note_missing(figure, missing, above=shared_legend(figure, list(axes.flat), 3))
     return figure
 
 

@@ -12,20 +12,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from ncbench.records.load import load_final, load_references, load_replicas, load_run_info
-from ncbench.records.runs import Dir, frozen
+from ncbench.records.load import load_final, load_references, load_run_info
+from ncbench.records.naming import descriptions, known_values, varying_names
+from ncbench.records.runs import Dir, NoRecordsError, frozen
+from ncbench.records.settings import load_networks
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.axis import edges
 from ncbench.report.figures.labels import formulas_of, line_label, wrapped
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError
-from ncbench.report.settings import describe, known_values, varying_names
 from ncbench.report.statistics import crossing
 
 LOWEST, HIGHEST = 1e-8, 1.0  # of the colours: below is what an optimiser leaves of a zero
 THRESHOLD = 1e-2
 DEAD = "#B0B0B0"
 AXES = ("weight_decay", "noise")
+SHEARED = (*AXES, "noise_ratio")  # noise = ratio sqrt(weight_decay)
 SCALE = LogNorm(LOWEST, HIGHEST)
 COLOURS = mpl.colormaps["viridis"].with_extremes(bad=DEAD)
 OUTLINE = withStroke(linewidth=3.6, foreground="white")
@@ -74,14 +76,16 @@ def phase_diagram(dir: Dir) -> Plot:
     lost = int(table["value"].isna().sum())
     if lost:
         handles.append(Patch(color=DEAD, label=f"no tail: dead or diverged ({lost} of {len(table)} replicas)"))
-    figure.legend(handles=handles, loc="outside lower center", handlelength=2.6)
-    style.note_missing(figure, len(groups) - len(shown))
+    legend = figure.legend(handles=handles, loc="outside lower center", handlelength=2.6)
+    missing = table[table["panel"].isin(groups[style.MAX_PANELS :])].drop_duplicates("panel")
+    further = [name for name in varying_names(missing.drop(columns=["value", "panel"])) if name not in SHEARED]
+    note_missing(figure, known_values(missing, further), above=legend)
     return figure
 
 
 def _tails(dir: Dir) -> pd.DataFrame:
     """One row per replica: run, replica, weight_decay, noise, noise_ratio, panel, value (NaN: no tail)."""
-    replicas = load_replicas(dir)
+    replicas = load_networks(dir)
     if "noise_ratio" not in replicas:
         replicas["noise_ratio"] = np.nan
     if not {"weight_decay", "noise"} <= set(replicas.columns):
@@ -92,10 +96,10 @@ def _tails(dir: Dir) -> pd.DataFrame:
     worst = frame.groupby(["run", "replica"])["value"].agg(lambda tails: tails.max(skipna=False)).reset_index()
     diverged = {(run, i) for run, info in load_run_info(dir).items() for i in frozen(info, "diverged")}
     worst.loc[[key in diverged for key in zip(worst["run"], worst["replica"], strict=True)], "value"] = np.nan
-    others = [name for name in varying_names(replicas) if name not in (*AXES, "noise_ratio")]
+    others = [name for name in varying_names(replicas) if name not in SHEARED]
     table = worst.merge(replicas.astype({"run": str}), on=["run", "replica"])
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in (*AXES, "noise_ratio")}
-    table = table.assign(**numbers, panel=list(map(describe, known_values(table, others))))
+    table = table.assign(**numbers, panel=descriptions(known_values(table, others)))
     table = table[(table[list(AXES)] > 0).all(axis=1)]  # a logarithmic axis has no zero
     if table.empty or min(table[name].nunique() for name in AXES) < 2:
         raise NoRecordsError("weight decay and noise do not both vary, or no tail is recorded")

@@ -10,14 +10,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ncbench.records.layers import rows_of_split
-from ncbench.records.load import load_final, load_references, load_replicas
-from ncbench.records.runs import Dir
+from ncbench.records.load import load_final, load_references
+from ncbench.records.naming import descriptions, known_values, sort_key, varying_names
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import load_networks
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_unnamed
 from ncbench.report.figures.labels import formulas_of, line_label, literal
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.measures import known_measures
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import describe, known_values, sort_key, varying_names
+from ncbench.report.selectors import require_finite
 
 ELSEWHERE = ("loss", "spectra", "curve", "noise")  # measures whose lines have a figure of their own
 PREFERRED = ("delta", "noise", "weight_decay")
@@ -40,7 +42,7 @@ def predicted(dir: Dir) -> Plot:
     references = references[references["name"].isin(stated["name"]) & references["measure"].isin(stated["measure"])]
     if references.empty:
         raise NoRecordsError("no theory line of another measure than the loss")
-    replicas = load_replicas(dir)
+    replicas = load_networks(dir)
     name, others = _axis(replicas)
     table = _compared(dir, references)
     table = table.merge(replicas.astype({"run": str}).drop(columns="seed"), on=["run", "replica"])
@@ -51,8 +53,9 @@ def predicted(dir: Dir) -> Plot:
     table = table[np.isfinite(table["value"])]
     varying = [other for other in others if table[other].nunique(dropna=False) > 1]
     values = known_values(table, varying)
-    table = table.assign(x=table[name].astype(float), group=[describe(of_replica) for of_replica in values])
-    order = {describe(of_replica): list(map(sort_key, of_replica.values())) for of_replica in values}
+    table = table.assign(x=table[name].astype(float), group=descriptions(values))
+    keys = (list(map(sort_key, of_replica.values())) for of_replica in values)
+    order = dict(zip(table["group"], keys, strict=True))
     groups = sorted(order, key=lambda group: order[group])
     measures = list(dict.fromkeys(table["measure"]))
     shown = measures[: style.MAX_PANELS]
@@ -69,7 +72,9 @@ def predicted(dir: Dir) -> Plot:
         _scales(ax, part, name)
         ax.set_ylabel(known[measure].axis_label)
     _legend(figure, table[table["measure"].isin(shown)], groups, looks, int(40 + 30 * columns))
-    style.note_missing(figure, len(measures) - len(shown))
+    if len(measures) > len(shown):
+        more = f"{len(measures) - len(shown)} more measures not drawn: they stand in table.csv"
+        figure.suptitle(f"{figure.get_suptitle()}; {more}", fontsize=8)
     return figure
 
 
@@ -162,6 +167,7 @@ def _legend(
     for group in groups[:MOST_GROUPS] if len(groups) > 1 else []:
         tint = looks[str(table["line"].iloc[0]), group]["color"]
         handles.append(Line2D([], [], color=tint, lw=4, label=literal(group)))
+    handles += note_unnamed(figure, MOST_GROUPS, len(groups))
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.2 * max(0, len(handles) - 5))  # the legend takes a row for each
     figure.legend(handles=handles, loc="outside lower center", handlelength=2.8)

@@ -9,13 +9,14 @@ from matplotlib.ticker import MaxNLocator
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.measures import MEASURES
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import Setting, find_settings, quartiles, with_setting
+from ncbench.report.selectors import require_finite
+from ncbench.report.settings import quartiles
 
 OVER_TIME = ("rank", "effective_rank")
 AT_END = {"pre": (style.BLUE, "o"), "post": (style.ORANGE, "s"), "weight": (style.GREEN, "^")}

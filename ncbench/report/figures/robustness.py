@@ -3,11 +3,10 @@
 import textwrap
 from pathlib import Path
 
-from ncbench.records.runs import Dir, as_paths
+from ncbench.records.runs import Dir, NoRecordsError, as_paths
 from ncbench.records.variations import Varied, read_varied
 from ncbench.report.figures import style
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError
 
 # The colour repeats what the mark says.
 SHOWN = {"holds": ("✓", style.GREEN), "fails": ("✗", style.VERMILLION), "undecided": ("○", "#999999")}

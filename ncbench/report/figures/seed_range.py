@@ -9,13 +9,15 @@ from matplotlib.patches import Patch
 
 from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
 from ncbench.report.measures import MEASURES
-from ncbench.report.selectors import NoRecordsError, mean_over_layers, require_finite
-from ncbench.report.settings import find_settings, quartiles, with_setting
+from ncbench.report.selectors import mean_over_layers, require_finite
+from ncbench.report.settings import quartiles
 
 MANY = 10  # replicas from which on their range says something
 OF_STAGE = {"": "", "post": ", mean of the hidden layers", "weight": ", mean of the inner matrices"}
@@ -33,7 +35,8 @@ def seed_range(dir: Dir) -> Plot:
     settings = find_settings(dir)
     frame = with_setting(load_measures(dir, measures=list(QUANTITIES)), settings)
     frame = frame[frame["split"].isin(rows_of_split())]
-    shown = [code for code, setting in enumerate(settings) if len(setting.replicas) >= MANY][: style.MAX_PANELS]
+    many = [code for code, setting in enumerate(settings) if len(setting.networks) >= MANY]
+    shown = many[: style.MAX_PANELS]
     frame = frame[frame["setting"].isin(shown)]
     if frame.empty:
         raise NoRecordsError(f"no {MANY} replicas of the same settings")
@@ -53,13 +56,14 @@ def seed_range(dir: Dir) -> Plot:
         Line2D([], [], color=tint, lw=2, label=literal(settings[code].label)) for code, tint in tints.items()
     ]
     handles += [Patch(color="#808080", alpha=0.3, lw=0, label="from least to largest")]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    note_missing(figure, [settings[code].values for code in many[style.MAX_PANELS :]], above=legend)
     return figure
 
 
 def _means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
-    """One value per setting, replica and step: of the whole network, or the mean over its hidden layers or matrices."""
-    by = ("setting", "replica", "step")
+    """One value per setting, network and step: of the whole network, or the mean over its hidden layers or matrices."""
+    by = ("setting", "network", "step")
     if stage:
         return mean_over_layers(frame, measure, stage, "inner" if stage == "weight" else "intermediate", by)
     rows = frame[(frame["measure"] == measure) & (frame["layer"] == WHOLE_NETWORK)]

@@ -14,14 +14,17 @@ from matplotlib.patches import Patch
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_spectra
-from ncbench.records.runs import BadRecordsError, Dir
+from ncbench.records.runs import BadRecordsError, Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.end_states import STATIONARY
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import legend_columns, note_together
 from ncbench.report.figures.axis import edges
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, head_depths, num_classes, output_rows
-from ncbench.report.settings import end_points, find_settings, load_setting_references, with_setting
+from ncbench.report.layout import taken_together
+from ncbench.report.selectors import head_depths, num_classes, output_rows
+from ncbench.report.settings import end_points, load_setting_references
 from ncbench.report.statistics import crossings
 
 DECAYS = ("decay", "weight_decay", "feature_decay")
@@ -82,8 +85,10 @@ def sign_map(dir: Dir, decay: str | None = None, tolerance: float = TOLERANCE, s
     handles: list[Any] = [Patch(color=colour, label=state) for state, colour in COLOURS.items() if state in seen]
     if crossed:
         handles.append(Line2D([], [], ls="", marker="D", ms=5, mfc="white", mec="black", label="equal losses"))
-    fitting = style.legend_columns(figure, [handle.get_label() for handle in handles], 2)
-    figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
+    fitting = legend_columns(figure, [handle.get_label() for handle in handles], 2)
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
+    together = taken_together(find_settings(dir), table.groupby(["K", "L", "decay"])["setting"].unique())
+    note_together(figure, together, legend)
     return figure
 
 
@@ -105,13 +110,13 @@ def _table(dir: Dir, decay: str | None) -> tuple[pd.DataFrame, str]:
     frame = with_setting(load_final(dir), settings)
     frame = frame[frame["split"].isin(rows_of_split())]
     ranks = output_rows(frame, "rank").assign(L=head_depths(frame))
-    ranks = ranks[["setting", "replica", "value", "L"]].rename(columns={"value": "rank"})
-    table = table.merge(ranks, on=["setting", "replica"]).assign(K=lambda rows: rows["run"].map(num_classes(dir)))
+    ranks = ranks[["setting", "network", "value", "L"]].rename(columns={"value": "rank"})
+    table = table.merge(ranks, on=["setting", "network"]).assign(K=lambda rows: rows["run"].map(num_classes(dir)))
     values = [settings[code].values.get(name) for code in table["setting"]]
     table["decay"] = pd.to_numeric(pd.Series(values, table.index, dtype=object), errors="coerce")
     spectra = with_setting(load_spectra(dir, "last", [0]), settings).assign(measure="spectra")
-    largest = output_rows(spectra, "spectra")[["setting", "replica", "singular_value"]]
-    table = table.merge(largest, on=["setting", "replica"], how="left")
+    largest = output_rows(spectra, "spectra")[["setting", "network", "singular_value"]]
+    table = table.merge(largest, on=["setting", "network"], how="left")
     table["ratio"] = table["loss"] / np.array([lines[code]["dnc"] for code in table["setting"]], dtype=float)
     table = table[(table["decay"] > 0) & table["K"].notna()]
     if table.empty:

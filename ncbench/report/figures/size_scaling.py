@@ -10,13 +10,15 @@ from matplotlib.ticker import NullLocator
 
 from ncbench.records.layers import head_layer, rows_of_split
 from ncbench.records.load import load_final
-from ncbench.records.runs import Dir
+from ncbench.records.naming import descriptions, sort_key
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import legend_columns, note_unnamed
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, log_if_positive, panels, styled
 from ncbench.report.measures import MEASURES
-from ncbench.report.selectors import NoRecordsError, head_depths, mean_over_layers, require_finite
-from ncbench.report.settings import describe, find_settings, sort_key, with_setting
+from ncbench.report.selectors import head_depths, mean_over_layers, require_finite
 
 SIZES = ("width", "depth")
 STATIONARY = 1e-3  # of grad_max: a network with a larger gradient has not arrived anywhere
@@ -45,11 +47,10 @@ def size_scaling(dir: Dir) -> Plot:
     frame = with_setting(load_final(dir), settings)
     frame = frame[frame["setting"].map(place).notna() & frame["split"].isin(rows_of_split())]
     moving = _moving(frame)
-    others = {
-        code: {name: value for name, value in setting.values.items() if name != size}
-        for code, setting in enumerate(settings)
-    }
-    order = sorted({describe(values): list(map(sort_key, values.values())) for values in others.values()}.items())
+    others = [{name: value for name, value in setting.values.items() if name != size} for setting in settings]
+    texts = descriptions(others)
+    keys = (list(map(sort_key, values.values())) for values in others)
+    order = sorted(dict(zip(texts, keys, strict=True)).items())
     groups = [name for name, _ in sorted(order, key=lambda group: group[1])]
     tints = dict(zip(groups, style.colours(len(groups)), strict=True))
     figure, axes = panels(1, len(QUANTITIES), 3.3, 3.2)
@@ -58,9 +59,9 @@ def size_scaling(dir: Dir) -> Plot:
         table = _means(frame, measure, stage)
         table["value"] = table["value"].where(np.isfinite(table["value"]))
         drawn += list(table["value"])
-        table = table.assign(x=table["setting"].map(place), group=[describe(others[code]) for code in table["setting"]])
+        table = table.assign(x=table["setting"].map(place), group=[texts[code] for code in table["setting"]])
         still = np.array(
-            [key not in moving for key in zip(table["setting"], table["replica"], strict=True)], dtype=bool
+            [key not in moving for key in zip(table["setting"], table["network"], strict=True)], dtype=bool
         )
         left_out = max(left_out, int((~still).sum()))
         for group in groups:
@@ -79,10 +80,11 @@ def size_scaling(dir: Dir) -> Plot:
         Line2D([], [], color=tint, marker="o", ms=4, label=literal(group or "median"))
         for group, tint in list(tints.items())[:MOST_GROUPS]
     ]
+    handles += note_unnamed(figure, MOST_GROUPS, len(tints))
     if left_out:
         label = f"not counted: gradient ≥ {STATIONARY:g} ({left_out} replicas)"
         handles.append(Line2D([], [], ls="", marker="o", ms=4.5, mfc="none", mec="#808080", label=label))
-    fitting = style.legend_columns(figure, [handle.get_label() for handle in handles])
+    fitting = legend_columns(figure, [handle.get_label() for handle in handles])
     figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
     return figure
 
@@ -92,20 +94,20 @@ def _number(value: Any) -> float | None:
 
 
 def _moving(frame: pd.DataFrame) -> set[tuple[int, int]]:
-    """Setting and replica of the networks that are not stationary; a gradient that is not recorded counts as none."""
+    """Setting and number of the networks that are not stationary; a gradient that is not recorded counts as none."""
     gradients = frame[frame["measure"] == "grad_max"]
     far = gradients[~(gradients["value"] < STATIONARY)]
-    return set(zip(far["setting"], far["replica"], strict=True))
+    return set(zip(far["setting"], far["network"], strict=True))
 
 
 def _means(frame: pd.DataFrame, measure: str, stage: str) -> pd.DataFrame:
-    """The mean over the inner matrices or the hidden layers, one row per setting and replica; of two matrices W_2."""
+    """The mean over the inner matrices or the hidden layers, one row per setting and network; of two matrices W_2."""
     if stage != "weight":
         return mean_over_layers(frame, measure, stage)
     inner = mean_over_layers(frame, measure, stage, "inner")
     of_last = (frame["layer"] == head_layer(2)) & (frame["stage"] == stage) & (frame["measure"] == measure)
     rows = frame[of_last & (head_depths(frame) == 2)]
-    return pd.concat([inner, rows[inner.columns]], ignore_index=True).sort_values(["setting", "replica"])
+    return pd.concat([inner, rows[inner.columns]], ignore_index=True).sort_values(["setting", "network"])
 
 
 def _line(ax: Axes, table: pd.DataFrame, tint: Any) -> None:

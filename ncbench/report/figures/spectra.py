@@ -11,12 +11,14 @@ from matplotlib.ticker import MaxNLocator
 
 from ncbench.records.layers import layer_key
 from ncbench.records.load import load_references, load_spectra
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, require_finite
-from ncbench.report.settings import Setting, best_replicas, find_settings, quartiles, references_of, with_setting
+from ncbench.report.selectors import require_finite
+from ncbench.report.settings import best_networks, quartiles, references_of
 
 STAGES = {"pre": "class means, pre-activation", "post": "class means, post-activation", "weight": "weights"}
 MOST_INDICES = 24
@@ -47,15 +49,15 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
         raise NoRecordsError("no singular values recorded yet")
     require_finite(frame["singular_value"], "the spectrum")
     frame["singular_value"] = frame["singular_value"].where(np.isfinite(frame["singular_value"]))
-    shown = sorted(frame["setting"].unique())[: style.MAX_PANELS]
-    more = frame["setting"].nunique() - len(shown)
+    present = sorted(frame["setting"].unique())
+    shown = present[: style.MAX_PANELS]
     frame = frame[frame["setting"].isin(shown)]
     means = frame[frame["stage"] != "weight"]["index"]
     most = min(MOST_INDICES, int(means.max()) + 3) if len(means) else MOST_INDICES
     table = _relative(frame, most)
     layers = sorted(table["layer"].unique(), key=lambda name: layer_key(name))
     tints = dict(zip(layers, style.colours(len(layers)), strict=True))
-    best = _of_best(frame, best_replicas(dir)) if frame.groupby("setting")["replica"].nunique().max() > 1 else {}
+    best = _of_best(frame, best_networks(dir)) if frame.groupby("setting")["network"].nunique().max() > 1 else {}
     predicted = _predictions(dir, [settings[code] for code in shown])
     names = dict.fromkeys(name for lines in predicted for name in lines)
     looks: dict[str, dict[str, Any]] = dict(zip(names, itertools.cycle(PREDICTED))) | {BEST: BEST_LOOK}
@@ -77,13 +79,13 @@ def spectra(dir: Dir, log: bool = False) -> Plot:
     drawn = {line.get_label(): line for ax in axes.flat for line in ax.lines}
     handles += [drawn[label] for label in map(literal, looks) if label in drawn]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 8), handletextpad=0.2)
-    style.note_missing(figure, more)
+    note_missing(figure, [settings[code].values for code in present[style.MAX_PANELS :]])
     return figure
 
 
 def _relative(frame: pd.DataFrame, most: int) -> pd.DataFrame:
     """Quartiles of sigma_i / sigma_1 per setting, layer, stage and index; NaN for a zero matrix."""
-    matrix = ["setting", "layer", "stage", "replica"]
+    matrix = ["setting", "layer", "stage", "network"]
     largest = frame.groupby(matrix, observed=True)["singular_value"].transform("max")
     value = frame["singular_value"] / largest.where(largest > 0)
     frame = frame.assign(value=value)[frame["index"] < most]
@@ -134,7 +136,7 @@ def _predictions(dir: Dir, settings: list[Setting]) -> list[dict[str, dict[str, 
 
 def _of_best(frame: pd.DataFrame, best: dict[int, int]) -> dict[tuple[int, str], list[float]]:
     """sigma_i / sigma_1 of the best replica, by code of the setting and by stage; a zero matrix has none."""
-    frame = frame[frame["replica"] == frame["setting"].map(best)].sort_values("index")
+    frame = frame[frame["network"] == frame["setting"].map(best)].sort_values("index")
     relative: dict[tuple[int, str], list[float]] = {}
     for (code, layer, stage), part in frame.groupby(["setting", "layer", "stage"], observed=True)["singular_value"]:
         values = part.to_numpy()

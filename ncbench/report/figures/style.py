@@ -3,9 +3,10 @@
 import functools
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, SymmetricalLogLocator
 from PIL import Image
+
+from ncbench.records.settings import only_where
 
 # Okabe and Ito's palette, distinguishable under the common colour-vision deficiencies.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
@@ -46,24 +49,29 @@ _RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # TrueType, embedded: journals refuse the Type 3 fonts of the default
 }
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Values = npt.NDArray[np.float64]
 
 
 class Plot(Figure):
-    """A matplotlib Figure that a notebook shows without pyplot."""
+    """A matplotlib Figure that a notebook shows without pyplot; `left_out` says what has no place in it."""
+
+    left_out: str = ""
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
 
 
-def styled(draw: Callable[P, T]) -> Callable[P, T]:
-    """Runs a drawing function under the style of this file, leaving the caller's settings alone."""
+def styled(draw: Callable[..., T]) -> Callable[..., T]:
+    """Runs a drawing function under the style of this file, leaving the caller's own alone.
+
+    Every function that draws takes `where` besides its own arguments, {"width": 64}: only the settings with these
+    values are drawn.
+    """
 
     @functools.wraps(draw)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
-        with mpl.rc_context(_RC):
+    def inner(*args: Any, where: Mapping[str, Any] | None = None, **kwargs: Any) -> T:
+        with mpl.rc_context(_RC), only_where(where) if where else nullcontext():
             return draw(*args, **kwargs)
 
     return inner
@@ -73,6 +81,16 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Plot, 
     """A figure with rows x columns axes (always a 2-d array), `width` x `height` inches each."""
     figure = Plot(figsize=(width * columns, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def small_panels(count: int, width: float, height: float) -> tuple[Plot, list[Axes]]:
+    """A figure with `count` axes in rows of at most three; one alone is `width` x `height` inches, several smaller."""
+    columns = 2 if count == 4 else min(count, 3)
+    size = (width, height) if count == 1 else (0.78 * width, 0.85 * height)
+    figure, axes = panels(-(-count // columns), columns, *size)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, list(axes.flat[:count])
 
 
 @styled
@@ -134,18 +152,6 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 def colours(count: int) -> list[Any]:
     """`count` colours in an order that the eye reads as one (viridis without its palest end)."""
     return [mpl.colormaps["viridis"](x) for x in np.linspace(0.0, 0.9, count)]
-
-
-def legend_columns(figure: Figure, labels: Iterable[object], most: int = 3) -> int:
-    """In how many columns the labels fit below a figure: a letter of a legend is about 1/14 inch wide."""
-    letters = max((len(str(label)) for label in labels), default=0) + 8  # with the sample of the line
-    return max(1, min(most, int(14 * figure.get_figwidth() / letters)))
-
-
-def note_missing(figure: Figure, count: int) -> None:
-    """Says at the foot of a figure how many settings or panels have no place in it."""
-    if count:
-        figure.supxlabel(f"{count} more not drawn", fontsize=8)
 
 
 def step_axis(axes: Axes) -> None:

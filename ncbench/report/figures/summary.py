@@ -12,32 +12,27 @@ from matplotlib.ticker import NullLocator
 
 from ncbench.records.layers import natural_key, rows_of_split
 from ncbench.records.load import load_final
-from ncbench.records.runs import Dir
+from ncbench.records.naming import descriptions, plain, sort_key
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import note_unnamed
 from ncbench.report.figures.labels import line_label, literal, loss_formulas
 from ncbench.report.figures.style import Plot, panels, styled
-from ncbench.report.selectors import NoRecordsError, final_loss, intermediate_rank, last_dnc1, require_finite
-from ncbench.report.settings import (
-    Setting,
-    describe,
-    find_settings,
-    load_setting_references,
-    plain,
-    quartiles,
-    sort_key,
-    with_setting,
-)
+from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1, require_finite
+from ncbench.report.settings import load_setting_references, quartiles
 
 REFERENCE_MARKERS = ["_", "x", "+", "1"]
+MOST_GROUPS = 12
 
 
 @styled
 def summary(dir: Dir, split: str = "train") -> Plot:
     """Final loss, rank of intermediate layers and DNC1 of the last hidden layer against what was swept.
 
-    The x axis is the first swept value. Median and interquartile range over replicas; one line for each
-    combination of the other swept values. The theory lines' values are drawn as markers in the colour of
-    the line they belong to. Rank: class means before the activation of head.1 ... head.L-1, averaged over
+    The x axis is the first swept value. Median and interquartile range over the networks of a setting; one line for
+    each combination of the other swept values. The theory lines' values are drawn as markers in the colour of the line
+    they belong to. Rank: class means before the activation of head.1 ... head.L-1, averaged over
     layers and then taken over replicas.
     """
     settings = find_settings(dir)
@@ -49,7 +44,7 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     positions, name, names = _positions([settings[code] for code in present])
     place = dict(zip(present, positions, strict=True))
     further = {code: {k: v for k, v in settings[code].values.items() if k != name} for code in present}
-    others = {code: describe(values) for code, values in further.items()}
+    others = dict(zip(further, descriptions(list(further.values())), strict=True))
     # By value, numbers as numbers: "0.0005" comes before "0.001".
     order = {others[code]: list(map(sort_key, further[code].values())) for code in present}
     groups = sorted(order, key=lambda group: order[group])
@@ -148,6 +143,7 @@ def _powers_of_two(positions: list[float]) -> bool:
 def _legend(figure: Plot, tints: dict[str, Any]) -> None:
     handles = [
         Line2D([], [], color=tint, marker=marker, ms=4.5, label=literal(group or "median"))
-        for (group, tint), marker in zip(list(tints.items())[:12], itertools.cycle(style.MARKERS))
+        for (group, tint), marker in zip(list(tints.items())[:MOST_GROUPS], itertools.cycle(style.MARKERS))
     ]
+    handles += note_unnamed(figure, MOST_GROUPS, len(tints))
     figure.legend(handles=handles, loc="outside right upper")

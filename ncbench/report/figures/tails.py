@@ -10,19 +10,20 @@ from matplotlib.ticker import MaxNLocator
 
 from ncbench.records.layers import layer_key
 from ncbench.records.load import load_spectra
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import legend_columns, note_missing
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import NoRecordsError, num_classes, require_finite
-from ncbench.report.settings import find_settings, with_setting
+from ncbench.report.selectors import num_classes, require_finite
 
 AT = {"first": ("--", "start"), "last": ("-", "end")}
 
 
 @styled
 def tails(dir: Dir) -> Plot:
-    """Tails r_k = sum_{j>k} s_j^2 / sum_j s_j^2 of every weight matrix against k, medians over replicas.
+    """Tails r_k = sum_{j>k} s_j^2 / sum_j s_j^2 of every weight matrix against k, medians and quartiles over replicas.
 
     Solid at the end, dashed at the start of training, a colour for each setting. The dotted line stands at k = K, the
     number of classes, where it is known. Values below 1e-16 are drawn there. At most six settings and six
@@ -60,23 +61,25 @@ def tails(dir: Dir) -> Plot:
     handles = [Line2D([], [], color=tint, lw=2, label=literal(settings[code].label)) for code, tint in tints.items()]
     handles += [Line2D([], [], color="black", ls=dashes, label=label) for dashes, label in AT.values()]
     handles += [Line2D([], [], color="black", lw=1.0, ls=":", label="k = K")] if classes else []
-    fitting = style.legend_columns(figure, [handle.get_label() for handle in handles])
-    figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
-    more = [(len(present) - len(shown), "settings"), (len(recorded) - len(layers), "layers")]
-    notes = ["median over replicas", *(f"{number} more {what} not drawn" for number, what in more if number)]
+    fitting = legend_columns(figure, [handle.get_label() for handle in handles])
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=fitting)
+    notes = ["median over replicas, band: quartiles"]
+    notes += [f"{len(recorded) - len(layers)} more layers not drawn"] if len(recorded) > len(layers) else []
     notes += [f"values below {style.FLOOR:g} (zeros too) drawn at {style.FLOOR:g}"] if clipped else []
     figure.suptitle("; ".join(notes), fontsize=8)
+    note_missing(figure, [settings[code].values for code in present if code not in shown], above=legend)
     return figure
 
 
 def _curve(ax: Axes, rows: pd.DataFrame, tint: Any, dashes: str) -> bool:
-    """The median of the replicas' tails; whether any was below the floor."""
-    matrices = (matrix.sort_values("index") for _, matrix in rows.groupby("replica"))
+    """The median of the replicas' tails and their quartiles; whether any was below the floor."""
+    matrices = (matrix.sort_values("index") for _, matrix in rows.groupby("network"))
     of_replicas = np.array([_tail(matrix["singular_value"]) for matrix in matrices])
     known = of_replicas[~np.isnan(of_replicas).any(axis=1)]
     if not len(known):
         return False
-    median, clipped = style.clip(np.median(known, axis=0))
+    (low, median, high), clipped = style.clip(np.quantile(known, [0.25, 0.5, 0.75], axis=0))
+    ax.fill_between(np.arange(len(median)), low, high, color=tint, alpha=0.15, lw=0)
     ax.plot(np.arange(len(median)), median, color=tint, ls=dashes, lw=1.4)
     return clipped
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ncbench.records.load import load_final
-from ncbench.records.runs import Dir
+from ncbench.records.runs import CrowdedError, Dir, NoRecordsError, UndefinedError
 from ncbench.records.schema import FIGURE_FOLDER
 from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
@@ -35,7 +35,6 @@ from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
 from ncbench.report.figures.summary import summary
 from ncbench.report.figures.tails import tails
-from ncbench.report.selectors import NoRecordsError, UndefinedError
 
 __all__ = ["CATALOGUE", "CatalogueFigure", "DrawnFigure", "draw_all"]
 
@@ -278,12 +277,16 @@ FORMER_NAMES = ("transition", "ratio", "trend", "shadows")
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A figure as it stands in the page: its SVG, or a sequence of (step, SVG), or why there is none."""
+    """A figure as it stands in the page: its SVG, or a sequence of (step, SVG), or why there is none.
+
+    `left_out` is a sentence on what has no place in it.
+    """
 
     figure: CatalogueFigure
     svg: str = ""
     frames: tuple[tuple[int, str], ...] = ()
     missing: str = ""
+    left_out: str = ""
 
 
 def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
@@ -307,15 +310,23 @@ def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
 def _drawn(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | None:
     """The figure, or why it is missing; None for an optional one of which nothing is recorded."""
     try:
-        svg = save(figure.draw(dir), folder, figure.name)
-    except UndefinedError as reason:
+        plot = figure.draw(dir)
+        svg = save(plot, folder, figure.name)
+    except (UndefinedError, CrowdedError) as reason:
         return DrawnFigure(figure, missing=str(reason))
     except NoRecordsError as reason:
         return None if figure.optional else DrawnFigure(figure, missing=str(reason))
     except Exception as error:  # whatever one figure meets in the records, the page and the other figures are written
         _log.warning("figure %s could not be drawn", figure.name, exc_info=True)
         return DrawnFigure(figure, missing=f"drawing failed with {type(error).__name__}: {error}")
-    return DrawnFigure(figure, svg=_inside(svg, figure.name, figure.title))
+    return DrawnFigure(
+        figure, svg=_inside(svg, figure.name, figure.title), left_out=_called(plot.left_out, figure.name)
+    )
+
+
+def _called(sentence: str, name: str) -> str:
+    """A figure's sentence on what it leaves out, with the call that draws it."""
+    return sentence.replace("where=", f"figure.{name}(DIR, where=").replace("} draws", "}) draws")
 
 
 def _further_measures(dir: Dir, folder: Path, names: Iterable[str]) -> DrawnFigure | None:

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from ncbench.records.layers import WHOLE_NETWORK, rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
+from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.measures import MeasureInfo, known_measures
 from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1
-from ncbench.report.settings import Setting, find_settings, load_setting_references, quartiles, with_setting
+from ncbench.report.settings import interval_reach, load_setting_references, quartiles
 
 MOST_LAYER_TABLES = 6
+_MEDIANS = "Final values: median over replicas, lower and upper quartile in brackets where they differ."
+_MEANS = "Final values: mean over replicas, in brackets its 95 % interval after Student where there are several."
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,12 @@ class Table:
     caption: str = ""
 
 
-def headline(dir: Dir) -> Table:
-    """One row per setting: final loss against the theory lines, accuracies, rank of hidden layers, DNC1."""
+def headline(dir: Dir, means: bool = False) -> Table:
+    """One row per setting: final loss against the theory lines, accuracies, rank of hidden layers, DNC1.
+
+    Medians with quartiles, or with `means` the means with their intervals of 95 % (`settings.interval_reach`).
+    """
+    entry, said = (mean_spread, _MEANS) if means else (spread, _MEDIANS)
     settings = find_settings(dir)
     final = with_setting(load_final(dir), settings)
     train = final[final["split"].isin(rows_of_split())]
@@ -39,22 +47,18 @@ def headline(dir: Dir) -> Table:
         of_train, of_all = (frame[frame["setting"] == code] for frame in (train, final))
         losses = final_loss(of_train)["value"].dropna()
         last_step = str(of_train["step"].max()) if len(of_train) else "none recorded"
-        row = [setting.label, str(len(setting.replicas)), last_step]
-        row += [spread(losses, 6), f"{losses.min():.6g}" if len(losses) else ""]
+        row = [setting.label, str(len(setting.networks)), last_step]
+        row += [entry(losses, 6), f"{losses.min():.6g}" if len(losses) else ""]
         for name in lines:
             value = references[code].get(name)
             known = value is not None and len(losses) > 0
             row += ["" if value is None else f"{value:.7g}"]
             row += [f"{int((losses < value).sum())} of {len(losses)}" if known else ""]
         for split in ("train", "test"):
-            row.append(spread(of_all[(of_all["measure"] == "accuracy") & (of_all["split"] == split)]["value"]))
-        row += [spread(intermediate_rank(of_train)["value"]), spread(last_dnc1(of_train)["value"])]
+            row.append(entry(of_all[(of_all["measure"] == "accuracy") & (of_all["split"] == split)]["value"]))
+        row += [entry(intermediate_rank(of_train)["value"]), entry(last_dnc1(of_train)["value"])]
         rows.append(row)
-    return _without_empty_columns(
-        Table(
-            header, rows, "Final values: median over replicas, lower and upper quartile in brackets where they differ."
-        )
-    )
+    return without_empty_columns(Table(header, rows, said))
 
 
 def spread(values: "pd.Series[float]", digits: int = 4) -> str:
@@ -68,6 +72,20 @@ def spread(values: "pd.Series[float]", digits: int = 4) -> str:
         return ""
     low, median, high = (f"{values.quantile(q):.{digits}g}" for q in (0.25, 0.5, 0.75))
     return median if low == high else f"{median} [{low}, {high}]"
+
+
+def mean_spread(values: "pd.Series[float]", digits: int = 4) -> str:
+    """Mean and its interval of 95 % as text; the mean alone of one value.
+
+    >>> mean_spread(pd.Series([1.0, 2.0, 3.0]))  # 2 -+ 4.3027 / sqrt(3)
+    '2 [-0.4841, 4.484]'
+    """
+    values = values.dropna()
+    if values.empty:
+        return ""
+    mean, reach = values.mean(), interval_reach(np.array([values.std()]), np.array([len(values)]))[0]
+    text = f"{mean:.{digits}g}"
+    return text if np.isnan(reach) else f"{text} [{mean - reach:.{digits}g}, {mean + reach:.{digits}g}]"
 
 
 def layer_tables(dir: Dir) -> list[Table]:
@@ -100,7 +118,7 @@ def measure_table(dir: Dir) -> Table:
         [info.name, info.label, info.unit or "none", info.scale or "from the values", info.defined]
         for info in known_measures(dir, load_final(dir)["measure"]).values()
     ]
-    return _without_empty_columns(Table(["name", "label", "unit", "scale", "defined in"], rows))
+    return without_empty_columns(Table(["name", "label", "unit", "scale", "defined in"], rows))
 
 
 def _layer_table(values: pd.DataFrame, setting: Setting, columns: list[MeasureInfo]) -> Table:
@@ -109,7 +127,7 @@ def _layer_table(values: pd.DataFrame, setting: Setting, columns: list[MeasureIn
         entries = part.set_index("measure")
         rows.append([str(layer), str(stage), *(_entry(entries, info.name) for info in columns)])
     header = ["layer", "stage", *(info.heading for info in columns)]
-    return _without_empty_columns(Table(header, rows, setting.label))
+    return without_empty_columns(Table(header, rows, setting.label))
 
 
 def _entry(entries: pd.DataFrame, name: str) -> str:
@@ -120,7 +138,8 @@ def _entry(entries: pd.DataFrame, name: str) -> str:
     return median if low == high else f"{median} [{low}, {high}]"
 
 
-def _without_empty_columns(table: Table) -> Table:
+def without_empty_columns(table: Table) -> Table:
+    """The table without the columns, but the first, in which no row has an entry."""
     columns = [i for i in range(len(table.header)) if i == 0 or any(row[i] for row in table.rows)]
     rows = [[row[i] for i in columns] for row in table.rows]
     return Table([table.header[i] for i in columns], rows, table.caption)

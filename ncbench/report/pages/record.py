@@ -24,15 +24,15 @@ import pandas as pd
 from ncbench.claims.papers import PICTURES
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
-from ncbench.records.runs import BadRecordsError, find_runs, read_json, read_yaml
+from ncbench.records.runs import BadRecordsError, NoRecordsError, find_runs, read_json, read_yaml
 from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
 from ncbench.report import figure
 from ncbench.report.figures.style import to_light_png
 from ncbench.report.pages.index import write_record_page
 from ncbench.report.pages.report import write_report
-from ncbench.report.selectors import NoRecordsError
-from ncbench.report.settings import final_table, find_settings, quartiles, with_setting
+from ncbench.report.settings import MEANS, final_table, quartiles, with_values
 from ncbench.report.verdicts.judge import judge, write_claims
 
 __all__ = ["summary_table", "write_record"]
@@ -123,7 +123,7 @@ def summary_table(directory: Path, claims: Mapping[str, Any], picture: str) -> p
     from 1) where a claim or the figure is about spectra, and the theory lines as measure `line:NAME`.
     """
     named = set(_named(claims, "measure"))
-    table = final_table(directory)
+    table = final_table(directory).drop(columns=MEANS)
     over_steps = OVER_STEPS.get(picture, set())
     used = table["measure"].isin(named | ALWAYS | DRAWN.get(picture, set()) | over_steps)
     parts = [table[used], _over_steps(directory, over_steps)]
@@ -158,23 +158,14 @@ def _over_steps(directory: Path, measures: set[str]) -> pd.DataFrame:
     steps = sorted(frame["step"].unique())[:-1]
     chosen = {steps[round(i * (len(steps) - 1) / (MOST_STEPS - 1))] for i in range(MOST_STEPS)} if steps else set()
     frame = with_setting(frame[frame["step"].isin(chosen)], settings)
-    return _labelled(quartiles(frame, ["setting", "split", "layer", "stage", "measure", "step"]), settings)
+    return with_values(quartiles(frame, ["setting", "split", "layer", "stage", "measure", "step"]), settings)
 
 
 def _singular_values(directory: Path, indices: list[int]) -> pd.DataFrame:
     settings = find_settings(directory)
     frame = with_setting(load_spectra(directory, steps="last", indices=[i - 1 for i in indices]), settings)
     table = quartiles(frame, ["setting", "layer", "stage", "index", "step"], column="singular_value")
-    return _labelled(table.assign(measure="singular_value", index=table["index"].astype(int) + 1), settings)
-
-
-def _labelled(table: pd.DataFrame, settings: list[Any]) -> pd.DataFrame:
-    """The columns run and swept values in place of the number of the setting."""
-    names = list(dict.fromkeys(name for setting in settings for name in setting.values))
-    table.insert(0, "run", [settings[code].run for code in table["setting"]])
-    for place, name in enumerate(names, start=1):
-        table.insert(place, name, [settings[code].values.get(name) for code in table["setting"]])
-    return table.drop(columns="setting")
+    return with_values(table.assign(measure="singular_value", index=table["index"].astype(int) + 1), settings)
 
 
 def _lines(directory: Path) -> pd.DataFrame:

@@ -11,9 +11,12 @@ from ncbench.records.cache import one_report
 from ncbench.records.load import load_references, load_run_info
 from ncbench.records.runs import Dir, common_root, frozen
 from ncbench.records.schema import FINAL_TABLE, REPORT
+from ncbench.records.settings import Setting, find_settings
 from ncbench.report.pages.badges import claims_of, plain_text
 from ncbench.report.pages.catalogue import draw_all
-from ncbench.report.pages.headline import Table, headline, layer_tables, measure_table
+from ncbench.report.pages.headline import Table, headline, layer_tables, measure_table, without_empty_columns
+from ncbench.report.pages.latex import LATEX_TABLE, latex_table
+from ncbench.report.pages.notes import notes
 from ncbench.report.pages.templating import environment
 from ncbench.report.settings import final_table
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 @one_report
 def write_report(dir: Dir, out: Path, judgements: "Sequence[Judgement]", refused: str = "") -> Path:
-    """Writes report.html, table.csv and figures/NAME.png, .svg, .pdf into `out`; returns the path of the page.
+    """Writes report.html, table.csv, table.tex and figures/NAME.png, .svg, .pdf into `out`; returns the page's path.
 
     `judgements` are those of `judge(dir)`, or none for a page without claims; `refused` says why they could not be
     judged. Figures for which nothing is recorded yet are left out, with the reason in the page.
@@ -31,17 +34,22 @@ def write_report(dir: Dir, out: Path, judgements: "Sequence[Judgement]", refused
     infos = load_run_info(dir)
     out.mkdir(parents=True, exist_ok=True)
     final_table(dir).to_csv(out / FINAL_TABLE, index=False)
+    values = headline(dir)
+    (out / LATEX_TABLE).write_text(
+        latex_table(values) + "\n" + latex_table(headline(dir, means=True)), encoding="utf-8"
+    )
     page = environment().get_template("page.html.jinja")
     text = page.render(
         title=_title(dir, infos),
         judgements=[claims_of(judgement) for judgement in judgements],
         refused=refused,
-        headline=headline(dir),
+        headline=values,
+        notes=notes(dir),
         layers=layer_tables(dir),
         figures=draw_all(dir, out),
         measures=measure_table(dir),
         references=_references(dir),
-        statuses=_statuses(infos),
+        statuses=_statuses(infos, find_settings(dir)),
         details=[(run, _details(info)) for run, info in infos.items()],
     )
     (out / REPORT).write_text(text, encoding="utf-8")
@@ -81,8 +89,24 @@ def _measured(line: dict[Any, Any]) -> str:
     return str(line["measure"]) + (f" ({', '.join(map(str, places))})" if places else "")
 
 
-def _statuses(infos: dict[str, dict[str, Any]]) -> Table:
-    header = ["run", "status", "replicas", "frozen", "steps", "wall time", "replica steps/s", "device", "error"]
+def _statuses(infos: dict[str, dict[str, Any]], settings: list[Setting]) -> Table:
+    settings_of: dict[str, list[str]] = {}
+    for setting in settings if len(settings) > 1 else []:
+        for run in setting.runs:
+            settings_of.setdefault(run, []).append(setting.label)
+    header = [
+        "run",
+        "settings",
+        "seed",
+        "status",
+        "replicas",
+        "frozen",
+        "steps",
+        "wall time",
+        "replica steps/s",
+        "device",
+        "error",
+    ]
     rows = []
     for run, info in infos.items():
         wall, speed = info.get("wall_seconds"), info.get("replica_steps_per_second")
@@ -95,8 +119,10 @@ def _statuses(infos: dict[str, dict[str, Any]]) -> Table:
         status, replicas, steps, device, error = (
             plain_text(info.get(name)) for name in ("status", "replicas", "steps", "device", "error")
         )
-        rows.append([run, status, replicas, stopped, steps, *cost, device, error])
-    return Table(header, rows)
+        labels, seed = settings_of.get(run, []), plain_text(info.get("seed"))
+        of = labels[0] if len(labels) == 1 else f"{len(labels)} settings" if labels else ""
+        rows.append([run, of, seed, status, replicas, stopped, steps, *cost, device, error])
+    return without_empty_columns(Table(header, rows))
 
 
 def _details(info: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from ncbench.claims.selection import Condition, Selection
 from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_final, load_measures, load_references, load_spectra
 from ncbench.records.runs import frozen, load_replicas, load_run_info
+from ncbench.records.settings import repeated_networks
 from ncbench.report.verdicts.describe import describe, describe_condition, describe_where
 from ncbench.report.verdicts.layers import NotEnoughDataError, in_layers, joined, within
 
@@ -153,7 +154,10 @@ class Sample:
         ]
         if unlisted:
             frame = pd.DataFrame([*frame.to_dict("records"), *unlisted], columns=frame.columns)
-        return frame.astype({"replica": int}).drop_duplicates(REPLICA)
+        frame = frame.astype({"replica": int}).drop_duplicates(REPLICA)
+        # A network that two runs hold is one replica.
+        twice = [(each.network.run, each.network.replica) for each in repeated_networks(self.runs)]
+        return frame[~_index(frame).isin(twice)]
 
     def _chosen(self, selection: Selection) -> pd.DataFrame:
         """The replicas that `where`, `given` and `only` keep, of runs that are all done."""
@@ -165,7 +169,7 @@ class Sample:
             chosen = chosen[[any(_same(value, choice) for choice in choices) for value in known]]
         if chosen.empty:
             raise NotEnoughDataError(f"no replica{describe_where(where)}")
-        listed = set(self.replicas["run"])
+        listed = set(self.replicas["run"]) | {each.network.run for each in repeated_networks(self.runs)}
         for run, info in self.infos.items():
             if info.get("status") != "done" and (run in set(chosen["run"]) or run not in listed):
                 raise NotEnoughDataError(f"run {run} is {info.get('status')}, not done")

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ncbench.measure import Measurement
+from ncbench.records.settings import find_settings
 from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_means
 from ncbench.report.figures.means import arranged
-from ncbench.report.settings import find_settings
 from tests.helpers.run_folders import write_values
 
 CURVE = {"r": [4.0, 5.0, 6.0], "ratio": [0.95, 0.82, 0.78]}
@@ -86,5 +86,5 @@ def test_settings_come_in_the_order_of_their_values_and_axes_that_never_meet_mak
     assert [setting.values["width"] for setting in find_settings(tmp_path / "a")] == [9, 12, 30]
     write_values(tmp_path / "b" / "0", {f"head.{l}.pre.rank": [5.0] for l in (1, 2)}, [], swept=[{"width": 3}])
     write_values(tmp_path / "b" / "1", {f"head.{l}.pre.rank": [5.0] for l in (1, 2)}, [], swept=[{"decay": 4}])
-    with pytest.raises(figure.NoRecordsError, match="no replica has both"):
+    with pytest.raises(figure.NoRecordsError, match="fewer than two quantities vary"):
         figure.heatmap(tmp_path / "b")

@@ -88,12 +88,15 @@ def test_replicated_decays_that_are_powers_of_two(tmp_path):
         figure.dnc_share(run, x="width")
 
 
-def test_two_decays_that_vary_together_are_one_axis_and_the_same_point_of_two_runs_is_one(tmp_path):
+def test_two_decays_that_vary_together_are_one_axis_and_a_network_of_two_runs_is_counted_once(tmp_path):
     for job, decay in enumerate([1e-3, 1e-3, 2e-3]):
         write(tmp_path / str(job), [0.1, 0.05][: 1 + job % 2], weight_decay=decay, feature_decay=decay)
     (ax,) = figure.dnc_share(tmp_path).axes
-    assert curve(ax, "DNC (within 1 % of its loss)") == ([1e-3, 2e-3], pytest.approx([2 / 3, 1.0]))
-    assert ax.get_title() == "1 to 3 replicas each, bands: 95 %"
+    assert curve(ax, "DNC (within 1 % of its loss)") == (
+        [1e-3, 2e-3],
+        pytest.approx([1 / 2, 1.0]),
+    )  # seed 0 twice
+    assert ax.get_title() == "1 to 2 replicas each, bands: 95 %"
 
 
 def test_a_diverged_replica_has_found_nothing(tmp_path):
@@ -121,11 +124,16 @@ def test_share_is_drawn_over_one_number_with_curves_of_the_others(tmp_path):
     assert ax.get_xlabel() == "classes"
     assert [line.get_label() for line in ax.lines] == ["depth=3, width=10", "depth=4, width=10", "depth=4, width=20"]
     two = [{"decay": d, "start": s, "noise": n} for d in (1e-3, 2e-3) for s in ("a", "b") for n in range(4)]
-    with pytest.raises(figure.NoRecordsError, match="noise and start together have 8 values; a figure has room for 6"):
-        figure.dnc_share(replicated(tmp_path / "d", two, [0.1] * len(two)), x="decay")
+    fig = figure.dnc_share(replicated(tmp_path / "d", two, [0.1] * len(two)), x="decay")
+    assert [ax.get_title() for ax in fig.axes] == ["start=a", "start=b"]
+    assert [[line.get_label() for line in ax.lines] for ax in fig.axes] == [[f"noise={n}" for n in range(4)]] * 2
+    assert len({line.get_color() for line in fig.axes[0].lines}) == 4
+    assert fig.left_out == ""
     many = [{"decay": decay, "start": f"s{j}"} for decay in (1e-3, 2e-3) for j in range(7)]
-    with pytest.raises(figure.NoRecordsError, match="start has 7 values; a figure has room for 6 curves"):
-        figure.dnc_share(replicated(tmp_path / "b", many, [0.1] * len(many)))
+    fig = figure.dnc_share(replicated(tmp_path / "b", many, [0.1] * len(many)))
+    assert [ax.get_title() for ax in fig.axes] == [f"start=s{j}" for j in range(6)]
+    (missing,) = [text for text in fig.left_out.split("; ") if text.startswith("where=")]
+    assert missing == "where={'decay': 0.001, 'start': 's6'} draws the first of them"
     named = [{"start": name} for name in ("pairs", "polygon")]
     with pytest.raises(figure.NoRecordsError, match="fewer than two runs with a DNC line to compare"):
         figure.dnc_share(replicated(tmp_path / "c", named, [0.1, 0.2]))

@@ -7,7 +7,7 @@ import pytest
 
 from ncbench.report import figure
 from ncbench.report.__main__ import make_report
-from ncbench.report.figures import blocks, bounds, predicted, size_scaling, style, tails
+from ncbench.report.figures import arrangement, blocks, bounds, predicted, size_scaling, style, tails
 from ncbench.report.pages import catalogue
 from ncbench.report.selectors import num_classes
 from tests.helpers.ensemble_folders import FIRST, LAST, block_gram, grid, line, pair_values, write_ensemble
@@ -81,7 +81,10 @@ def test_tails_by_hand(tmp_path, mutant):
     np.testing.assert_allclose(start.get_ydata(), [1, 1 / 2, 1e-16])
     assert (start.get_linestyle(), end.get_linestyle(), list(border.get_xdata())) == ("--", "-", [2, 2])
     assert (ax.get_yscale(), ax.get_title(), list(end.get_xdata())) == ("log", "head.1", [0, 1, 2])
-    assert figure.tails(run).get_suptitle() == "median over replicas; values below 1e-16 (zeros too) drawn at 1e-16"
+    assert (
+        figure.tails(run).get_suptitle()
+        == "median over replicas, band: quartiles; values below 1e-16 (zeros too) drawn at 1e-16"
+    )
     not_squared = mutant(tails, ".to_numpy(dtype=np.float64) ** 2", ".to_numpy(dtype=np.float64)")
     np.testing.assert_allclose(not_squared.tails(run).axes[0].lines[1].get_ydata(), [1, 1 / 2, 1 / 4])
 
@@ -92,7 +95,8 @@ def test_tails_of_many_settings_and_layers_are_spread(tmp_path):
     run = write_ensemble(tmp_path / "run", points, {"loss": [0.1] * 11}, spectra=spectra, depth=11, classes=1)
     fig = figure.tails(run)
     assert [ax.get_title() for ax in fig.axes] == [f"head.{l}" for l in (1, 3, 5, 7, 9, 11)]
-    assert "5 more settings not drawn; 5 more layers not drawn" in fig.get_suptitle()
+    assert "5 more layers not drawn" in fig.get_suptitle()
+    assert fig.legends[0].get_title().get_text() == "5 more not drawn"
     assert legend(fig)[:6] == [f"weight_decay={10.0**-i:g}" for i in (10, 8, 6, 4, 2, 0)]
     assert legend(fig)[6:] == ["start", "end", "k = K"]
     assert num_classes(run) == {"run": 1}
@@ -303,6 +307,6 @@ def test_a_page_draws_them_where_they_are_recorded_and_nowhere_else(tmp_path, mo
 
 def test_the_labels_of_a_legend_fit_below_a_figure():
     fig, _ = style.panels(1, 2, 3.5, 3)
-    assert style.legend_columns(fig, ["short", "shorter"]) == 3
-    assert style.legend_columns(fig, ["x" * 35]) == 2
-    assert style.legend_columns(fig, ["x" * 200]) == 1
+    assert arrangement.legend_columns(fig, ["short", "shorter"]) == 3
+    assert arrangement.legend_columns(fig, ["x" * 35]) == 2
+    assert arrangement.legend_columns(fig, ["x" * 200]) == 1

@@ -8,12 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from ncbench.records.load import load_final, load_measures
+from ncbench.records.settings import find_settings, with_setting
 from ncbench.report import figure
 from ncbench.report.figures import style
 from ncbench.report.figures.gram import cosines
 from ncbench.report.measures import MEASURES
 from ncbench.report.selectors import intermediate_rank, last_dnc1
-from ncbench.report.settings import find_settings, quartiles, with_setting
+from ncbench.report.settings import quartiles
 from tests.helpers.run_folders import LAYERS, STEPS, K, loss_of, write_records, write_run
 
 
@@ -89,7 +90,7 @@ def test_many_runs_are_overlaid_and_coloured_by_the_swept_value(tmp_path):
     heat, _ = figure.rank(tmp_path).axes
     assert [tick.get_text() for tick in heat.get_yticklabels()][:2] == ["weight_decay=1e-06", "weight_decay=1e-05"]
     np.testing.assert_array_equal(heat.images[0].get_array()[0], [4, 4, 3, 3, 2, 2, 3, 3, 3])
-    assert "1 more runs not drawn" in figure.collapse(tmp_path).get_supxlabel()
+    assert "1 more not drawn" in figure.collapse(tmp_path).get_supxlabel()
 
 
 def test_collapse_draws_every_layer_and_floors_exact_zeros(records):

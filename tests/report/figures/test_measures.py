@@ -50,7 +50,7 @@ def test_medians_per_layer_over_the_steps(tmp_path):
     np.testing.assert_allclose(lines["head.1.post"].get_ydata(), 7)
     assert (lines["head.1.pre"].get_linestyle(), lines["head.1.post"].get_linestyle()) == ("-", "--")
     assert (ax.get_yscale(), ax.get_ylabel()) == ("log", r"margin of \$x [nats]")
-    assert (fig.get_supxlabel()) == "median over replicas"
+    assert (fig.get_supxlabel()) == "median over replicas, band: quartiles"
 
 
 def test_without_a_description_the_name_is_the_label_and_the_values_decide_the_scale(tmp_path):

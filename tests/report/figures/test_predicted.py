@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from ncbench.measure import Measurement
+from ncbench.records.settings import find_settings
 from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_grams, load_measures, load_references
 from ncbench.report.__main__ import make_report
 from ncbench.report.figures import style
 from ncbench.report.figures.labels import as_mathematics, line_label
 from ncbench.report.pages.headline import headline
-from ncbench.report.settings import find_settings
 from tests.helpers.run_folders import STEPS, K, measurement, write_records, write_run
 
 SRG = "min_y (L/2) (C Λ y)^(1/L) + (1/2K) [1/(1+C(r-2,2)² y)],  C = (√2 + √((r-1)(r-2)))² r^(L-3) K²/2"
@@ -130,8 +130,10 @@ def naive_medians(dir, measure, layers, stage):
     frame = load_measures(dir, measures=[measure])
     found = {}
     for setting in settings:
-        for replica in setting.replicas:
-            rows = frame[(frame["run"] == setting.run) & (frame["replica"] == replica) & (frame["step"] == STEPS[-1])]
+        for network in setting.networks:
+            rows = frame[
+                (frame["run"] == network.run) & (frame["replica"] == network.replica) & (frame["step"] == STEPS[-1])
+            ]
             rows = rows[rows["layer"].isin(layers) & (rows["stage"] == stage)]
             found.setdefault(tuple(setting.values.values()), []).append(np.mean(rows["value"]))
     return {values: np.median(numbers) for values, numbers in found.items()}
@@ -164,16 +166,21 @@ def test_heatmap_of_values_replicated_within_a_run(tmp_path):
     ax = figure.heatmap(run, "loss", x="weight_decay", y="width").axes[0]
     grid = np.ma.masked_invalid(ax.images[0].get_array()).filled(-1)
     np.testing.assert_allclose(grid, [[0.165, -1], [0.10, 0.115], [0.14, -1]])  # final losses 0.10 ... 0.17
-    assert {text.get_text() for text in ax.texts} == {"0.165\n(2)", "0.1\n(1)", "0.115\n(2)", "0.14\n(3)"}
+    assert {text.get_text() for text in ax.texts} == {
+        "0.165\n[0.163, 0.168]\n(2)",
+        "0.1\n(1)",
+        "0.115\n[0.113, 0.118]\n(2)",
+        "0.14\n[0.135, 0.145]\n(3)",
+    }
     assert ax.get_title() == "final loss"
 
 
 @pytest.mark.parametrize(
     ("folder", "arguments", "message"),
     [
-        ("eight", {}, "fewer than two swept numbers"),
+        ("eight", {}, "fewer than two quantities vary"),
         ("sweep", {"measure": "nothing"}, "no nothing, pre, mean of intermediate layers recorded for split 'train'"),
-        ("sweep", {"x": "width"}, r"x='width' has to be a number that varies, one of \['weight_decay', 'depth'\]"),
+        ("sweep", {"x": "width"}, r"x='width' has to vary; what does is \['weight_decay', 'depth'\]"),
         ("sweep", {"x": "depth", "y": "depth"}, "y='depth' has to differ from x"),
     ],
 )

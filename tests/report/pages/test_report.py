@@ -48,7 +48,7 @@ def test_report_writes_page_table_and_figures(report):
         for name in ("loss", "collapse", "spectra", "rank", "gram", "measures")
         for kind in ("png", "svg", "pdf")
     }
-    assert names == {"report.html", "table.csv", "claims.json"} | figures
+    assert names == {"report.html", "table.csv", "table.tex", "claims.json"} | figures
 
 
 def test_page_says_what_ran_and_what_came_out(report):
@@ -94,10 +94,12 @@ def test_table_holds_medians_worked_by_hand(report):
     with (report / "table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     names = ["run", "split", "layer", "stage", "measure", "step", "median", "q25", "q75", "min", "max", "replicas"]
-    assert list(rows[0]) == names
+    assert list(rows[0]) == [*names, "mean", "mean_low", "mean_high"]
     (loss,) = [row for row in rows if row["measure"] == "loss"]
     # final losses 0.10, 0.11, ..., 0.17
     expected = {"median": 0.135, "q25": 0.1175, "q75": 0.1525, "min": 0.10, "max": 0.17, "replicas": 8}
+    # s = 0.01 sqrt(6), and t_{0.975, 7} = 2.364624: 2.364624 s / sqrt(8) = 0.0204782
+    expected |= {"mean": 0.135, "mean_low": 0.1145218, "mean_high": 0.1554782}
     assert {name: float(loss[name]) for name in expected} == pytest.approx(expected)
     assert (loss["run"], loss["split"], loss["layer"], loss["step"]) == ("eight", "train", "", "1000")
     (tail,) = [row for row in rows if row["measure"] == "tail" and row["layer"] == "head.2"]

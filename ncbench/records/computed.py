@@ -1,0 +1,120 @@
+"""What a run computes, read from its `config.yaml`: runs that agree in all of it differ in nothing but the seed.
+
+The keys that do not count are those that `ncbench.config` leaves out of a run's identity, and the seed itself: what is
+claimed about the numbers, where data lies, where measures are sent, how often a checkpoint is written or a bar drawn.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ncbench.records.cache import cached
+from ncbench.records.runs import Dir, named_runs, read_yaml
+from ncbench.records.schema import CONFIG
+
+__all__ = ["NOT_COMPUTED", "Values", "computed", "explains", "identity", "telling_apart", "value_of"]
+
+Values = Mapping[str, Any]  # by dotted key
+NOT_COMPUTED = (
+    *("seed", "replicate.seed", "claims", "grid", "open", "reproduces", "logger"),
+    *("dataset.root", "dataset.download", "trainer.progress", "trainer.checkpoint_seconds"),
+)
+_SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads
+_SEED = re.compile(rb"^seed:.*$", re.MULTILINE)
+
+
+@cached
+def computed(dir: Dir) -> dict[str, Values | None]:
+    """The values that every run computes with, by the run's name and their dotted key; None without `config.yaml`.
+
+    A list or an empty mapping is its JSON text; a key without a value is None.
+    """
+    known: dict[bytes, Values | None] = {}
+    found: dict[str, Values | None] = {}
+    for name, run in named_runs(dir).items():
+        path = run / CONFIG
+        text = _SEED.sub(b"", path.read_bytes()) if path.is_file() else b""
+        if text not in known:  # the runs of a sweep over seeds have one text
+            content = read_yaml(path) if text else None
+            known[text] = dict(_flat(content)) if isinstance(content, dict) else None
+        found[name] = known[text]
+    return found
+
+
+def _flat(content: Mapping[Any, Any], above: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in content.items():
+        name = f"{above}{key}"
+        if name in NOT_COMPUTED or _SHOWN.fullmatch(name):
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, json.dumps(value, sort_keys=True) if isinstance(value, Mapping | list) else value
+
+
+def identity(values: Values) -> tuple[tuple[str, str], ...]:
+    """The same for equal values, whatever their order; a whole number equals the same number with a point.
+
+    >>> identity({"b": 1, "a": "1"}) == identity({"a": "1", "b": 1.0}), identity({"a": 1}) == identity({"a": True})
+    (True, False)
+    """
+    return tuple(sorted((key, _comparable(value)) for key, value in values.items()))
+
+
+def _comparable(value: Any) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return repr(float(value) if number else value)
+
+
+def value_of(values: Values | None, name: str) -> Any:
+    """The value of a swept quantity: of the key of that name, or of the only one whose last part it is; else None.
+
+    >>> value_of({"optimizer.lr": 0.1, "a.x": 1, "b.x": 2}, "lr"), value_of({"a.x": 1, "b.x": 2}, "x")
+    (0.1, None)
+    """
+    if values is None:
+        return None
+    keys = [name] if name in values else [key for key in values if key.rsplit(".", 1)[-1] == name]
+    return values[keys[0]] if len(keys) == 1 else None
+
+
+def explains(values: Values, name: str, value: Any) -> bool:
+    """Whether the configuration says that a quantity has this value: its key does, or it is the name of a group.
+
+    >>> config = {"optimizer.lr": 0.1, "dataset.classes": 10}
+    >>> explains(config, "lr", 0.1), explains(config, "lr", 0.2), explains(config, "dataset", "digits")
+    (True, False, True)
+    """
+    same = _comparable(value)
+    return any(
+        key.startswith(f"{name}.") or (name in (key, key.rsplit(".", 1)[-1]) and _comparable(values[key]) == same)
+        for key in values
+    )
+
+
+def telling_apart(configured: Sequence[Values]) -> list[str]:
+    """The fewest keys, taken one after another, whose values tell these configurations apart; the name of it first.
+
+    Of keys that tell as many apart the first counts. A key that some lack differs there too.
+
+    >>> telling_apart([{"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 2, "c": 1}, {"a": 1, "b": 2, "c": 2}])
+    ['b', 'c']
+    """
+    keys = list(dict.fromkeys(key for values in configured for key in values))
+    columns = {key: [_comparable(values[key]) if key in values else "" for values in configured] for key in keys}
+    columns = {key: column for key, column in columns.items() if len(set(column)) > 1}
+    chosen: list[str] = []
+    groups: list[tuple[str, ...]] = [()] * len(configured)
+    while columns:
+        best = max(columns, key=lambda key: (_finer(groups, columns[key]), key == "name"))
+        if _finer(groups, columns[best]) == len(set(groups)):
+            break
+        groups = [(*group, value) for group, value in zip(groups, columns.pop(best), strict=True)]
+        chosen.append(best)
+    return chosen
+
+
+def _finer(groups: list[tuple[str, ...]], column: list[str]) -> int:
+    """Into how many groups the values of a column divide these groups."""
+    return len(set(zip(groups, column, strict=True)))
