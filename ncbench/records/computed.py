@@ -13,13 +13,16 @@ from ncbench.records.cache import cached
 from ncbench.records.runs import Dir, named_runs, read_yaml
 from ncbench.records.schema import CONFIG
 
-__all__ = ["NOT_COMPUTED", "Values", "computed", "explains", "identity", "telling_apart", "value_of"]
+__all__ = ["LATER", "NOT_COMPUTED", "Values", "computed", "explains", "identity", "telling_apart", "value_of"]
 
 Values = Mapping[str, Any]  # by dotted key
 NOT_COMPUTED = (
     *("seed", "replicate.seed", "claims", "grid", "open", "reproduces", "logger"),
     *("dataset.root", "dataset.download", "trainer.progress", "trainer.checkpoint_seconds"),
 )
+# Keys that later versions write, with what a configuration without them stands for: their defaults in `ncbench.config`.
+LATER: Values = {"trainer.precision": "32", "trainer.devices": 1, "trainer.strategy": "auto"}
+_PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads
 _SEED = re.compile(rb"^seed:.*$", re.MULTILINE)
 
@@ -28,7 +31,8 @@ _SEED = re.compile(rb"^seed:.*$", re.MULTILINE)
 def computed(dir: Dir) -> dict[str, Values | None]:
     """The values that every run computes with, by the run's name and their dotted key; None without `config.yaml`.
 
-    A list or an empty mapping is its JSON text; a key without a value is None.
+    A list or an empty mapping is its JSON text; a key without a value is None. Configurations of earlier versions are
+    read as those of this one.
     """
     known: dict[bytes, Values | None] = {}
     found: dict[str, Values | None] = {}
@@ -37,9 +41,18 @@ def computed(dir: Dir) -> dict[str, Values | None]:
         text = _SEED.sub(b"", path.read_bytes()) if path.is_file() else b""
         if text not in known:  # the runs of a sweep over seeds have one text
             content = read_yaml(path) if text else None
-            known[text] = dict(_flat(content)) if isinstance(content, dict) else None
+            known[text] = _in_present_words(dict(_flat(content))) if isinstance(content, dict) else None
         found[name] = known[text]
     return found
+
+
+def _in_present_words(values: dict[str, Any]) -> Values:
+    """The values with the keys of the present version, whichever wrote them."""
+    if not any(key.startswith("trainer.") for key in values):
+        return values
+    named = {"trainer.precision": _PRECISION.get(str(values.pop("trainer.dtype", None)), "32")}
+    filled = {**LATER, **named, **values}
+    return filled | {"trainer.precision": str(filled["trainer.precision"])}
 
 
 def _flat(content: Mapping[Any, Any], above: str = "") -> Iterable[tuple[str, Any]]:

@@ -1,14 +1,16 @@
 """Runs that differ in nothing but the seed are one setting: its numbers by hand, what must never be merged, labels."""
 
 import json
+from dataclasses import fields
 
 import pytest
 import yaml
 
+from ncbench.config.measuring import Trainer
 from ncbench.records import computed as computations
 from ncbench.records import same_network
 from ncbench.records import settings as grouping
-from ncbench.records.computed import computed
+from ncbench.records.computed import LATER, computed
 from ncbench.records.load import load_replicas, load_run_info
 from ncbench.records.schema import CONFIG, REPLICAS
 from ncbench.records.settings import find_settings, load_networks, only_where, repeated_networks
@@ -86,6 +88,19 @@ def test_what_computes_nothing_is_no_difference(tmp_path, key):
     (setting,) = find_settings(tmp_path)
     assert [network.run for network in setting.networks] == ["a", "b", "c"]
     assert setting.values == {}
+
+
+def test_runs_of_earlier_versions_are_read_in_present_words(tmp_path):
+    write_seed(tmp_path / "a", 0, 1.0, **{"trainer.dtype": "float64"})
+    write_seed(tmp_path / "b", 1, 1.0, **{"trainer.precision": 64, "trainer.devices": 1, "trainer.strategy": "auto"})
+    write_seed(tmp_path / "c", 2, 1.0)
+    write_seed(tmp_path / "d", 3, 1.0, **{"trainer.precision": "32", "trainer.devices": 1})
+    write_seed(tmp_path / "e", 4, 1.0, **{"trainer.devices": 2})
+    found = {tuple(network.run for network in setting.networks) for setting in find_settings(tmp_path)}
+    assert found == {("a", "b"), ("c", "d"), ("e",)}
+    for key, default in LATER.items():
+        trainer = {field.name: field.default for field in fields(Trainer)}
+        assert trainer.get(key.removeprefix("trainer."), default) == default
 
 
 def test_a_network_that_two_runs_hold_is_counted_once(tmp_path, mutant):
