@@ -23,7 +23,8 @@ from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.run_hash import config_hash, schema_1_hash
 from ncbench.records.runs import find_runs, read_json, read_yaml
 from ncbench.records.schema import CONFIG, RUN_INFO
-from ncbench.report.settings import SUMMARY, find_settings, quartiles, with_setting
+from ncbench.records.settings import find_settings, with_setting
+from ncbench.report.settings import SUMMARY, quartiles
 
 __all__ = ["CommittedRun", "compare_summary", "runs_of_record"]
 

@@ -10,7 +10,8 @@ from ncbench import train
 from ncbench.report import load_measures
 from ncbench.run.compose import compose_command
 from ncbench.sweep.options import SweepOptions
-from ncbench.sweep.plan import Plan, make_plan
+from ncbench.sweep.plan import Plan
+from ncbench.sweep.planning import make_plan
 from ncbench.sweep.states import ATTEMPTS
 
 TINY = ["+experiment=dufm_k10", "replicate.seed=2", "measure.points=4", "trainer.progress=false"]

@@ -99,7 +99,9 @@ def curvature(problem, x, free):
     return float(torch.linalg.eigvalsh((H + H.T) / 2)[0])
 
 
-@pytest.mark.parametrize("case", [convex, rosenbrock, 0, 1, 2, 3, 4], ids=str)
+@pytest.mark.parametrize(
+    "case", [convex, rosenbrock, 0, 1, 2, 3, 4], ids=lambda case: getattr(case, "__name__", str(case))
+)
 def test_the_minimum_is_scipys(case):
     if callable(case):
         problem, start, free = with_gradient(case), torch.tensor([[-1.2, 1.0]]).double(), [0, 1]
