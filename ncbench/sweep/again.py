@@ -80,9 +80,10 @@ def _verified(run: CommittedRun, record: Path, folder: Path) -> bool:
     else:
         whose = "the record" if not recorded else "the new run"
         print(f"{run.name}: {whose} has no digests of the weights; the values of its summary.csv are compared")
-    values, first, differing = compare_summary(run, folder)
+    values, first, differing, largest = compare_summary(run, folder)
     if first:
-        print(f"{run.name}: different: {first}; {differing} of {values} values differ in their six digits")
+        print(f"{run.name}: different: {first}")
+        print(f"{run.name}: {differing} of {values} values differ in six digits, by at most {largest:.3g} relative")
     else:
         print(f"{run.name}: identical: {values} values of summary.csv to six digits")
     identical = not (weights or first)

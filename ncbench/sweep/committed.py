@@ -5,6 +5,7 @@ taken only where the hash of the configuration is the recorded one: what trains 
 """
 
 import copy
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from ncbench.records.runs import find_runs, read_json, read_yaml
 from ncbench.records.schema import CONFIG, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.settings import SUMMARY, quartiles
+from ncbench.sweep.compare import relative_difference
 
 __all__ = ["CommittedRun", "compare_summary", "runs_of_record"]
 
@@ -141,11 +143,11 @@ def _without_hidden_folders(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "dataset": dataset}
 
 
-def compare_summary(run: CommittedRun, folder: Path) -> tuple[int, str, int]:
+def compare_summary(run: CommittedRun, folder: Path) -> tuple[int, str, int, float]:
     """The recorded values of the run in summary.csv beside those of the run in `folder`, as the six digits written.
 
-    Returns how many values there are, the first difference in the order of steps ("" where there is none), and how
-    many differ.
+    Returns how many values there are, the first difference in the order of steps ("" where there is none), how many
+    differ, and their largest relative difference.
     """
     recorded = pd.read_csv(run.record / SUMMARY_TABLE, dtype=str, keep_default_na=False)
     recorded = recorded[recorded["run"] == run.name].map(_written)
@@ -155,16 +157,23 @@ def compare_summary(run: CommittedRun, folder: Path) -> tuple[int, str, int]:
     recorded, again = (table.assign(occurrence=table.groupby(keys).cumcount()) for table in (recorded, again))
     both = recorded.merge(again, on=[*keys, "occurrence"], how="left", suffixes=("", " again"), indicator="of")
     both["order"] = pd.to_numeric(both["step"]) if "step" in both else 0
-    values = differing = 0
-    first = ""
+    values, differing, largest, first = 0, 0, 0.0, ""
     for row in both.sort_values("order", kind="stable").to_dict("records"):
         for name in [name for name in SUMMARY if row[name] != ""]:
             values += 1
             now = row[f"{name} again"] if row["of"] == "both" else "nothing"
             if now != row[name]:
                 differing += 1
+                largest = max(largest, _relative(row[name], now))
                 first = first or f"{_where(row, keys)}: {name} {row[name]} before, {now} this time"
-    return values, first, differing
+    return values, first, differing, largest
+
+
+def _relative(before: str, now: str) -> float:
+    try:
+        return relative_difference(float(before), float(now))
+    except ValueError:
+        return math.inf
 
 
 def _summary_of(folder: Path, recorded: pd.DataFrame) -> pd.DataFrame:
