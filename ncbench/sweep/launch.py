@@ -71,6 +71,8 @@ def _summary(plan: Plan, console: Console) -> int:
         print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
     continues = f"; the same command continues: {plan.command}" if count["done"] < len(states) else ""
     console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
+    if plan.options.executor == "slurm" and not plan.options.slurm.get("wait", True) and not count["failed"]:
+        return 0  # submitted, as asked for
     wrong = [state.refused for state in states if state.status != "done"]
     return 0 if not wrong else 2 if all(wrong) else 1
 
