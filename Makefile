@@ -1,6 +1,8 @@
 # `make demo` and `make test` work on a fresh machine with Python >= 3.11; everything else uses the same .venv.
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
+# Processes of the test suite, a file of tests each at a time; every one needs about 1.5 GB.
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
@@ -28,10 +30,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m ncbench.report outputs/demo/dufm_k10
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" -n $(PROCESSES) --dist loadfile
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not gpu"
+	$(BIN)/python -m pytest -q -m "not gpu" -n $(PROCESSES) --dist loadfile
 
 # The examples in docstrings, the README's table, and the links between documents.
 docs: $(VENV)/.dev

@@ -18,6 +18,7 @@ _NOT_IN_SCHEMA_1 = {
     "logger": None,
     "claims": None,
     "grid": None,
+    "open": None,
     "reproduces": None,
 }
 

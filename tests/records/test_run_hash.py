@@ -165,5 +165,5 @@ def test_the_hash_of_schema_1_is_of_all_values():
     values = {"seed": 0, "dataset": {"root": "/a", "classes": 3}, "trainer": {"progress": True}, "claims": [1]}
     # sha256 of {"dataset":{"classes":3},"seed":0,"trainer":{}}
     assert schema_1_hash(values).startswith("00b32b0318")
-    assert schema_1_hash(values | {"claims": [], "logger": {"kind": "wandb"}}) == schema_1_hash(values)
+    assert schema_1_hash(values | {"claims": [], "open": {}, "logger": {"kind": "wandb"}}) == schema_1_hash(values)
     assert schema_1_hash(values | {"seed": 0.0}) != schema_1_hash(values)
