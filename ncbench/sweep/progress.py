@@ -65,7 +65,7 @@ class Progress:
         self._done += 1
         self._timed.append((job.work, seconds))
         left = self.seconds_left()
-        about = f"; about {duration(left)} left" if left else ""
+        about = f"; about {duration(left)} left" if left and left >= 1 else ""
         self.says(f"{self._done} of {self._of} jobs done: job {job.number} ({job.label}) in {duration(seconds)}{about}")
 
     def says(self, text: str) -> None:
@@ -105,7 +105,7 @@ class Progress:
         parts += [f"{len(self._failed)} failed"] if self._failed else []
         parts += [f"{elsewhere} carried out by another command"] if elsewhere else []
         left = self.seconds_left()
-        parts += [f"about {duration(left)} left"] if left else []
+        parts += [f"about {duration(left)} left"] if left and left >= 1 else []
         table = Table(box=None, pad_edge=False)
         for column in ("job", "what", "where", "for"):
             table.add_column(column)
