@@ -23,9 +23,9 @@ def notes(dir: Dir) -> list[str]:
         pairs = dict.fromkeys((each.network.run, each.counted.run) for each in repeated)
         named = [f"{run} (as {counted})" for run, counted in list(pairs)[:MOST_NAMED]]
         more = f" and {len(pairs) - MOST_NAMED} more" if len(pairs) > MOST_NAMED else ""
-        networks = "1 network is" if len(repeated) == 1 else f"{len(repeated)} networks are"
+        networks = "1 network" if len(repeated) == 1 else f"{len(repeated)} networks"
         found.append(
-            f"{networks} counted once though two runs hold them, with the same configuration and seed. "
+            f"Counted once: {networks} that two runs hold, with the same configuration and seed. "
             f"Left out: {', '.join(named)}{more}."
         )
     unfinished = [

@@ -37,7 +37,9 @@ def test_a_network_that_is_there_twice_and_a_run_that_is_not_done_are_named(tmp_
     assert aggregated.startswith(
         "Runs that differ in nothing but the seed are one setting: 4 runs, 1 setting with 3 net"
     )
-    assert twice.endswith("with the same configuration and seed. Left out: b (as c).")
+    assert twice == (
+        "Counted once: 1 network that two runs hold, with the same configuration and seed. Left out: b (as c)."
+    )
     assert "fig1 (seed 2: failed)" in unfinished
 
 
