@@ -7,6 +7,7 @@ Every job is composed and validated before the first one starts and before torch
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,29 +153,37 @@ def _grid(command: "Command", text: str, directories: list[str]) -> int:
         from ncbench.sweep.launch import carry_out
         from ncbench.sweep.options import SweepOptions
         from ncbench.sweep.planning import make_plan
+        from ncbench.sweep.states import states_of
 
         plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
-        for job in command.jobs:
-            run = RunFolder(job.folder)
-            if run.info().get("status") == "done" and state_of(run, job.config) is RunState.DONE:
-                bring_up_to_date(run, job.config)
+        for job, state in zip(command.jobs, states_of(plan), strict=True):
+            # What cannot be read, or is held by another process, is named when the jobs are carried out.
+            with suppress(ValueError, OSError):
+                if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
+                    bring_up_to_date(run, job.config)
         return carry_out(plan)
     flags = ["--config-dir", *directories] if directories else []
     arguments = [*command.overrides, *flags, "--multirun"]
     # One folder for the same grid, so that the same command finds its jobs again.
+    folder = command.folder
+    assert folder is not None
     if not any(_sets(override, "hydra.sweep.dir") for override in command.overrides):
         from ncbench.run.composer import quoted
 
-        arguments.insert(0, f"hydra.sweep.dir={quoted(str(command.folder))}")
+        arguments.insert(0, f"hydra.sweep.dir={quoted(str(folder))}")
     outcomes: list[tuple[str, int]] = []
     hydra_status = _by_hydra(arguments, outcomes)
-    if command.choices["launcher"] == "pool":
-        return hydra_status  # it has said what became of the jobs
+    if command.choices["launcher"] == "pool":  # it has said what became of the jobs
+        from ncbench.sweep.launch import exit_status
+        from ncbench.sweep.plan import read_plan
+        from ncbench.sweep.states import states_of
+
+        return hydra_status or exit_status(states_of(read_plan(folder)))
     # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
     failed = [(folder, status) for folder, status in outcomes if status]
     print(f"{len(outcomes) - len(failed)} of {len(command.jobs)} jobs done", file=sys.stderr)
-    for folder, status in failed:
-        print(f"ncbench: exit status {status}: {folder}", file=sys.stderr)
+    for run_folder, status in failed:
+        print(f"ncbench: exit status {status}: {run_folder}", file=sys.stderr)
     if len(failed) < len(outcomes):
         print(f"draw all: python -m ncbench.report {Path(outcomes[0][0]).parent}")
     return max([hydra_status, *(status for _, status in failed)])

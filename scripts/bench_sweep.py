@@ -51,8 +51,8 @@ def check_gpus(folder: Path, total: float, gpus: int) -> bool:
         for b in attempts[place + 1 :]
         if a["place"] == b["place"] and b["started"] < a["ended"]
     ]
-    given = {attempt["folder"]: attempt["place"] for attempt in attempts}
-    seen = {job.folder: f"gpu {RunFolder(job.folder).info()['device']['visible_devices']}" for job in plan.jobs}
+    given = {attempt["run"]: attempt["place"] for attempt in attempts}
+    seen = {job.name_in(plan): f"gpu {RunFolder(job.folder).info()['device']['visible_devices']}" for job in plan.jobs}
     ideal = list_schedule([attempt["ended"] - attempt["started"] for attempt in attempts], gpus)
     print(f"{len(attempts)} attempts; two at once on one GPU: {shared or 'never'}; each saw its own: {given == seen}")
     print(f"pool {total:.1f} s, list scheduling {ideal:.1f} s: {total / ideal:.3f} times")

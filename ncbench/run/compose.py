@@ -8,6 +8,7 @@ import itertools
 import json
 import netrc
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from omegaconf import OmegaConf
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
-from ncbench.run.composer import composer, experiments
+from ncbench.run.composer import composer, experiments, quoted
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 DEFAULT_EXPERIMENT = "digits_mlp"
+_NAME, _NO_TEXT = re.compile(r"[A-Za-z_][\w.]*"), ("null", "true", "false", "nan", "inf")  # texts without quotes
+_OF_SWEEPS = ("hydra.launcher", "hydra/launcher", "hydra.sweep", "hydra/sweeper")
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def _in_one_folder(command: Command, roots: list[Path], placed: bool) -> Command
     """The same command with one folder for its runs, the same for another spelling or one value more of an axis."""
     folder, jobs = Path(os.path.commonpath(roots)), command.jobs
     if not placed and roots[0].name == "sweep":
-        shared = _shared([differences(job.config) for job in jobs])
+        shared = _without(_shared([differences(job.config) for job in jobs]), list(command.axes))
         identity = config_hash({"shared": shared, "axes": sorted(command.axes)})
         folder = roots[0].with_name(f"sweep-{identity[:10]}")
         jobs = [
@@ -176,6 +179,16 @@ def _shared(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return shared
 
 
+def _without(shared: dict[str, Any], axes: Sequence[str]) -> dict[str, Any]:
+    """The shared values but those that an axis may change: its key, its group, or all where experiments are swept."""
+    kept = {} if "experiment" in axes else {key: value for key, value in shared.items() if key not in axes}
+    for axis in axes:
+        group, _, key = axis.partition(".")
+        if key and isinstance(kept.get(group), dict):
+            kept[group] = {name: value for name, value in kept[group].items() if name != key.partition(".")[0]}
+    return kept
+
+
 def _axis(key: str, values: Any) -> str:
     if not isinstance(values, list) or not values:
         raise ValueError(f"grid.{key}={values}: must be a list of values")
@@ -195,11 +208,15 @@ def _written(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_written(part)}" for key, part in value.items()) + "}"
-    return str(value)
+    plain = not isinstance(value, str) or (_NAME.fullmatch(value) and value.lower() not in _NO_TEXT)
+    return str(value) if plain else quoted(value)
 
 
 def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
     for override in parsed:
+        key = override.key_or_group
+        if override.is_sweep_override() and key.startswith(_OF_SWEEPS):
+            raise ValueError(f"{override.input_line}: a sweep has one value of this key; a list is written {key}=[a,b]")
         if override.is_sweep_override() and not multirun:
             raise ValueError(f"{override.input_line}: several values make several jobs; add -m")
     points = [list(point) for point in itertools.product(*map(_points, parsed))]

@@ -85,6 +85,9 @@ class Composer:
 @contextmanager
 def composer(config_dirs: Sequence[str]) -> Iterator[Composer]:
     """Hydra ready to compose, also from the user's own folders, with its errors in one line; then as it was before."""
+    for folder in config_dirs:
+        if not Path(folder).is_dir():
+            raise ValueError(f"--config-dir {folder}: no such directory")
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

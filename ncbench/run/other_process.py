@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ncbench.config.cores import threads_of
+from ncbench.config.cores import usable_cores
 from ncbench.config.validate import validate_recorded
 from ncbench.records.folder import RunFolder, read_config
 from ncbench.run.processes import end_with_parent
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(package).setLevel(logging.WARNING)
     recorded = validate_recorded(read_config(Path(folder)))
     config = replace(recorded, trainer=replace(recorded.trainer, progress=False))
-    torch.set_num_threads(threads_of(config))
+    torch.set_num_threads(config.trainer.threads or usable_cores())  # OMP_NUM_THREADS is process 0's share
     RunSession(config, RunFolder(folder), Console(quiet=True)).train(Path(checkpoint) if checkpoint else None)
     return 0
 

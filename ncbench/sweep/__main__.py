@@ -87,8 +87,6 @@ def _status(words: list[str]) -> int:
 
 
 def _resume(words: list[str]) -> int:
-    from omegaconf import OmegaConf
-
     from ncbench.sweep.launch import carry_out
     from ncbench.sweep.options import SweepOptions
     from ncbench.sweep.plan import read_plan
@@ -98,19 +96,30 @@ def _resume(words: list[str]) -> int:
     parser.add_argument("options", nargs="*")
     given = parser.parse_intermixed_args(words)
     plan = read_plan(given.dir)
-    changed: dict[str, Any] = {}
-    for option in given.options:
-        key, equals, value = option.lstrip("+").partition("=")
-        if not equals or not key.startswith("hydra.launcher."):
-            raise ValueError(f"{option}: must be hydra.launcher.KEY=VALUE; a sweep's jobs are what its command made")
-        changed[key.removeprefix("hydra.launcher.")] = value
-    if changed:
-        merged = OmegaConf.create(asdict(plan.options))
-        for key, value in changed.items():
-            OmegaConf.update(merged, key, OmegaConf.from_dotlist([f"value={value}"]).value, force_add=True)
-        plain: Any = OmegaConf.to_container(merged)
-        plan = replace(plan, options=SweepOptions.of(plain))
+    if given.options:
+        plan = replace(plan, options=SweepOptions.of(_changed(asdict(plan.options), given.options)))
     return carry_out(plan)
+
+
+def _changed(values: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """The launcher's keys with those of the command line, which are read as by `ncbench.train`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    merged = OmegaConf.create(values)
+    for option in options:
+        try:
+            override = OverridesParser.create().parse_override(option)
+            key, value = override.key_or_group, override.value()
+        except HydraException as error:
+            raise ValueError(f"{option}: {' '.join(str(error).split())}") from None
+        if not key.startswith("hydra.launcher.") or override.is_sweep_override():
+            rule = "must be hydra.launcher.KEY=VALUE, with one value; a sweep's jobs are what its command made"
+            raise ValueError(f"{option}: {rule}")
+        OmegaConf.update(merged, key.removeprefix("hydra.launcher."), value, force_add=True)
+    plain: Any = OmegaConf.to_container(merged)
+    return dict(plain)
 
 
 def _rerun(words: list[str]) -> int:

@@ -68,7 +68,7 @@ def carry_out_job(folder: str, run: str, place: str, cores: int, started: Callab
 def _attempt(
     plan: Plan, job: PlannedJob, place: str, cores: int, claimed: int, started: Callable[[Attempt], None]
 ) -> tuple[str, bool]:
-    threads = min(max(1, cores // job.devices), usable_cores())
+    threads = min(cores, usable_cores())  # of all processes of the job together
     environment = environment_of(None, threads)  # which GPUs it sees, the engine has said
     # Lightning would take one task of a SLURM job for one process of the training; here it starts its own.
     environment.pop("SLURM_NTASKS", None)
@@ -98,6 +98,6 @@ def present_state(plan: Plan, job: PlannedJob) -> JobState:
 def note_lost(plan: Plan, job: PlannedJob, place: str, reason: str) -> None:
     """Append to the sweep's attempts that an engine gave a job up, so that its state says why."""
     now = time.time()
-    entry = {"job": job.number, "folder": job.folder, "place": place, "started": now, "ended": now}
+    entry = {"job": job.number, "run": job.name_in(plan), "place": place, "started": now, "ended": now}
     with open(Path(plan.folder) / ATTEMPTS, "a") as attempts:
         attempts.write(json.dumps({**entry, "exit_status": 1, "reason": reason}) + "\n")

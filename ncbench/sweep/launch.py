@@ -1,57 +1,55 @@
 """Carries out a sweep: writes its plan, hands the jobs that are not done to the executor, says how it went."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ncbench.sweep.options import SweepOptions, visible_gpus
-from ncbench.sweep.plan import SWEEP, Plan, PlannedJob, read_plan, write_plan
+from ncbench.sweep.options import SweepOptions
+from ncbench.sweep.plan import Plan, PlannedJob, add_to_plan
 from ncbench.sweep.pool import Pool
 from ncbench.sweep.progress import Progress
 from ncbench.sweep.states import JobState, log_of, states_of
 
-__all__ = ["carry_out", "launch_batch"]
+__all__ = ["carry_out", "exit_status", "launch_batch"]
 
 
 def carry_out(plan: Plan) -> int:
     """Run every job of the plan that is not done. Exit status 0 if all are, 1 if one is not, 2 if all that failed
     had wrong input. ValueError of one line where a job cannot be run here at all."""
-    _check(plan)
-    write_plan(plan)
     states = states_of(plan)
     jobs = [job for job, state in zip(plan.jobs, states, strict=True) if state.status != "done"]
     console = Console(stderr=True)
     progress = Progress(plan, jobs, len(plan.jobs) - len(jobs), console)
     if len(jobs) < len(plan.jobs):
         progress.says(f"{len(plan.jobs) - len(jobs)} of {len(plan.jobs)} jobs are done already")
+    execute = _executor(plan, jobs, progress)
+    add_to_plan(plan)
     with progress.shown():
-        _execute(plan, jobs, progress)
+        execute()
     return _summary(plan, console)
 
 
-def _execute(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> None:
+def _executor(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> Callable[[], None]:
+    """What carries the jobs out; a missing engine or a wrong parameter is refused here, before anything is written."""
     if not jobs:
-        return
+        return lambda: None
     if plan.options.executor == "local":
-        Pool(plan, jobs, progress).run()
-    elif plan.options.executor == "slurm":
-        from ncbench.sweep.slurm import run_with_submitit
+        _check(plan)
+        return Pool(plan, jobs, progress).run
+    if plan.options.executor == "slurm":
+        from ncbench.sweep.slurm import prepare_submitit
 
-        run_with_submitit(plan, jobs, progress)
-    else:
-        from ncbench.sweep.ray_tasks import run_with_ray
+        return prepare_submitit(plan, jobs, progress)
+    from ncbench.sweep.ray_tasks import prepare_ray
 
-        run_with_ray(plan, jobs, progress)
+    return prepare_ray(plan, jobs, progress)
 
 
 def _check(plan: Plan) -> None:
-    if plan.options.executor != "local":
-        return
-    gpus = plan.options.gpus or visible_gpus()
+    gpus = plan.options.gpus_here()
     for job in plan.jobs:
         if gpus and job.accelerator not in ("cpu", "mps") and job.devices > len(gpus):
             raise ValueError(f"trainer.devices={job.devices}: must be at most {len(gpus)}, the GPUs of this machine")
@@ -73,6 +71,11 @@ def _summary(plan: Plan, console: Console) -> int:
     console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
     if plan.options.executor == "slurm" and not plan.options.slurm.get("wait", True) and not count["failed"]:
         return 0  # submitted, as asked for
+    return exit_status(states)
+
+
+def exit_status(states: Sequence[JobState]) -> int:
+    """0 if all jobs are done, 2 if all that are not had wrong input, else 1."""
     wrong = [state.refused for state in states if state.status != "done"]
     return 0 if not wrong else 2 if all(wrong) else 1
 
@@ -106,10 +109,8 @@ def launch_batch(
         own = [override.partition("=")[0].lstrip("+") for override in of_job if override not in shared]
         planned.append(planned_job(first + place, job, own))
     folder = Path(config.hydra.sweep.dir).absolute()
-    # A sweeper that chooses its points by what came out hands over one batch after the other: the plan has them all.
-    earlier = read_plan(folder).jobs if first and (folder / SWEEP).is_file() else []
     words = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
     command = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
-    plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), [*earlier, *planned])
+    plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), planned)
     carry_out(plan)
-    return [state.loss for state in states_of(replace(plan, jobs=planned))]
+    return [state.loss for state in states_of(plan)]

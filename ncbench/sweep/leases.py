@@ -36,6 +36,7 @@ class Machine:
     def __init__(self, gpus: Sequence[str], jobs_per_gpu: int, cores: int) -> None:
         self.gpus, self.jobs_per_gpu, self.cores = list(gpus), jobs_per_gpu, cores
         self._free_cores = cores
+        self._jobs_on = dict.fromkeys(self.gpus, 0)
         self._folder = Path(tempfile.gettempdir()) / f"ncbench-gpus-{os.getuid()}"
         if self.gpus:
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -47,7 +48,7 @@ class Machine:
             return None
         names: list[str] = []
         handles: list[int] = []
-        for name in self.gpus:
+        for name in sorted(self.gpus, key=self._jobs_on.__getitem__):  # side by side before on top of each other
             if len(names) < gpus and (locks := self._lock(name, alone=gpus > 1 or self.jobs_per_gpu == 1)):
                 names.append(name)
                 handles += locks
@@ -55,6 +56,8 @@ class Machine:
             for handle in handles:
                 os.close(handle)
             return None
+        for name in names:
+            self._jobs_on[name] += 1
         if not gpus:  # the processors beside GPUs are shared out in equal parts instead
             self._free_cores -= cores
         return Lease(names, cores, handles)
@@ -64,6 +67,8 @@ class Machine:
         for handle in lease.handles:
             with suppress(OSError):
                 os.close(handle)
+        for name in lease.gpus:
+            self._jobs_on[name] -= 1
         if not lease.gpus:
             self._free_cores += lease.cores
 

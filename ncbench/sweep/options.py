@@ -12,6 +12,7 @@ from ncbench.config.rules import require
 __all__ = ["EXECUTORS", "SweepOptions", "visible_gpus"]
 
 EXECUTORS = ("local", "slurm", "ray")
+_MOST_MEMORY_GB = 10**9  # more is no limit, and none that the system takes
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class SweepOptions:
         if self.cores_per_job is not None:
             whole("cores_per_job", 1)
         memory = self.memory_gb
-        number = memory is None or (isinstance(memory, int | float) and not isinstance(memory, bool) and memory > 0)
-        require(number, "hydra.launcher.memory_gb", memory, "must be a number of gigabytes > 0, or null")
+        known_number = isinstance(memory, int | float) and not isinstance(memory, bool)
+        possible = memory is None or (known_number and 0 < memory < _MOST_MEMORY_GB)
+        rule = f"must be a number of gigabytes > 0 and < {_MOST_MEMORY_GB}, or null"
+        require(possible, "hydra.launcher.memory_gb", memory, rule)
         for name in ("slurm", "ray"):
             value = getattr(self, name)
             require(isinstance(value, Mapping), f"hydra.launcher.{name}", value, "must be a mapping of parameters")
@@ -60,6 +63,10 @@ class SweepOptions:
             require(good, "hydra.launcher.gpus", given["gpus"], "must list different devices, as in [0,1]")
             given["gpus"] = names
         return cls(**given)
+
+    def gpus_here(self) -> list[str]:
+        """The GPUs that jobs may use on this machine: those that are named ([]: none), or all that it shows."""
+        return visible_gpus() if self.gpus is None else list(self.gpus)
 
 
 def visible_gpus() -> list[str]:

@@ -4,9 +4,12 @@ A job is known by its folder, which the hash of its configuration names; so the 
 command, with one value more or in another spelling, and finds what was done before (`ncbench.sweep.planning` makes it).
 """
 
+import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 from ncbench.records.folder import write_json
 from ncbench.sweep.options import SweepOptions
 
-__all__ = ["SWEEP", "Plan", "PlannedJob", "read_plan", "write_plan"]
+__all__ = ["SWEEP", "Plan", "PlannedJob", "add_to_plan", "read_plan", "write_plan"]
 
 SWEEP = "sweep.json"
 _SCHEMA = 1
@@ -47,6 +50,11 @@ class PlannedJob:
         """The folder of its run."""
         return Path(self.folder)
 
+    def name_in(self, plan: "Plan") -> str:
+        """Its run folder as seen from the sweep's, which may be moved; the whole path where it lies elsewhere."""
+        inside = self.path.is_relative_to(plan.folder)
+        return self.path.relative_to(plan.folder).as_posix() if inside else self.folder
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,6 +67,44 @@ class Plan:
     axes: dict[str, list[str]]
     options: SweepOptions
     jobs: list[PlannedJob] = field(repr=False)
+    earlier: list[str] = field(default_factory=list)  # commands that made the other jobs of this folder
+
+
+def add_to_plan(plan: Plan) -> None:
+    """Keep the plan in the sweep's folder, and with it the jobs there that other commands have made.
+
+    A narrower command than before hides none of them from `status` and `resume`, nor from workers that wait in a queue.
+    ValueError of one line where the folder cannot be written.
+    """
+    with _alone(plan.folder):
+        try:
+            before = read_plan(plan.folder)
+        except ValueError:  # none, or one that cannot be read and is of no more use
+            write_plan(plan)
+            return
+        folders = {job.folder for job in plan.jobs}
+        others = [job for job in before.jobs if job.folder not in folders]
+        numbered = [replace(job, number=len(plan.jobs) + place) for place, job in enumerate(others)]
+        axes = {key: list(dict.fromkeys([*before.axes.get(key, []), *values])) for key, values in plan.axes.items()}
+        commands = [command for command in [*before.earlier, before.command] if command != plan.command]
+        earlier = list(dict.fromkeys(commands)) if others else []
+        write_plan(replace(plan, jobs=[*plan.jobs, *numbered], axes=axes if others else plan.axes, earlier=earlier))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two commands do not write the plan of one folder at once, where the file system has locks."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ValueError(f"hydra.sweep.dir={folder}: cannot be written ({error.strerror})") from error
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_plan(plan: Plan) -> None:
@@ -80,9 +126,12 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         moved = Path(content["folder"])
         options = SweepOptions.of(content["options"])
         kept = {key: content[key] for key in ("command", "cwd", "config_dirs", "axes")}
+        kept["earlier"] = content.get("earlier", [])
     except FileNotFoundError:
         raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path / SWEEP}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path / SWEEP}: is no plan of a sweep ({type(error).__name__}: {error})") from None
     if moved != path:  # the folder lies elsewhere now, with its runs
         jobs = [_moved(job, moved, path) for job in jobs]

@@ -17,7 +17,6 @@ from typing import Protocol
 from ncbench.config.cores import available_cores, usable_cores
 from ncbench.records.folder import RunFolder
 from ncbench.sweep.leases import Lease, Machine
-from ncbench.sweep.options import visible_gpus
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.process import Attempt, environment_of
 from ncbench.sweep.states import claim, is_held, release, state_of_job
@@ -58,7 +57,7 @@ class Pool:
         self.plan, self.watcher = plan, watcher
         options = plan.options
         # OMP_NUM_THREADS bounds the threads of one job, not the number of jobs.
-        self.machine = Machine(options.gpus or visible_gpus(), options.jobs_per_gpu, available_cores())
+        self.machine = Machine(options.gpus_here(), options.jobs_per_gpu, available_cores())
         self._threads_of_user = usable_cores()
         self._on_cpu = sum(self._gpus_of(job) == 0 for job in jobs)
         self._queue = deque(jobs)
@@ -108,7 +107,7 @@ class Pool:
             if taken:
                 self._elsewhere.append(job)
             return
-        threads = min(max(1, lease.cores // job.devices), self._threads_of_user)
+        threads = min(lease.cores, self._threads_of_user)  # of all processes of the job together
         seen = lease.gpus if self.machine.gpus else None
         environment = environment_of(seen, threads)
         handles = [claimed, *lease.handles]

@@ -32,7 +32,7 @@ def command_of(plan: Plan, job: PlannedJob) -> list[str]:
 
 
 def environment_of(gpus: Sequence[str] | None, threads: int, before: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a job: the GPUs it sees (None: as it is) and how many threads it may use, set from outside.
+    """The environment of a job: the GPUs it sees (None: as it is) and the threads of all its processes, from outside.
 
     Libraries read both when they are imported, so a process that runs already could not change them any more.
     """
@@ -80,8 +80,13 @@ class Attempt:
             )
         if plan.options.memory_gb is not None:
             limit = int(plan.options.memory_gb * 2**30)
-            with suppress(ProcessLookupError):
+            try:
                 resource.prlimit(self.process.pid, resource.RLIMIT_AS, (limit, limit))
+            except ProcessLookupError:
+                pass
+            except OSError:  # such as a lower limit of the person's own
+                self.kill()
+                raise
 
     def poll(self) -> int | None:
         """The exit status if the process has ended, negative for a signal; its end is noted once."""
@@ -116,7 +121,7 @@ class Attempt:
         reason = how_it_ended(exit_status, printed)
         entry = {
             "job": self.job.number,
-            "folder": self.job.folder,
+            "run": self.job.name_in(self.plan),
             "place": self.place,
             "pid": self.process.pid,
             "started": self.started,

@@ -7,7 +7,7 @@ run; the sweep's folder must then be one that all nodes have.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ncbench.config.cores import available_cores
@@ -16,14 +16,14 @@ from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
 from ncbench.sweep.process import Attempt
 
-__all__ = ["run_with_ray"]
+__all__ = ["prepare_ray"]
 
 _LOST_RETRIES = 10  # of a task whose worker or node was lost; failures of the run itself are `retries`
 _POLL_SECONDS = 0.5
 
 
-def run_with_ray(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> None:
-    """Hand all jobs to Ray and follow them until every one has ended.
+def prepare_ray(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> Callable[[], None]:
+    """What hands all jobs to Ray and follows them until every one has ended; Ray is started or reached here.
 
     Ctrl-C lets every run save its state and ends the command. ValueError of one line where Ray is missing, cannot be
     reached, or has no node that is large enough for a job.
@@ -40,16 +40,21 @@ def run_with_ray(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> No
             ray.init(**arguments)
         except (ConnectionError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"hydra.launcher.ray: {str(error).splitlines()[0]}") from None
-    try:
-        _follow(ray, plan, jobs, watcher)
-    finally:
-        if mine:
-            ray.shutdown()
+    asked = {job.number: _resources(plan, job, _largest_node(ray)) for job in jobs}
+
+    def run() -> None:
+        try:
+            _follow(ray, plan, jobs, watcher, asked)
+        finally:
+            if mine:
+                ray.shutdown()
+
+    return run
 
 
-def _follow(ray: Any, plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> None:
-    most = _largest_node(ray)
-    asked = {job.number: _resources(plan, job, most) for job in jobs}
+def _follow(
+    ray: Any, plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher, asked: Mapping[int, dict[str, float]]
+) -> None:
     task = ray.remote(_task)
     active = {
         task.options(**asked[job.number], max_retries=_LOST_RETRIES, retry_exceptions=False).remote(

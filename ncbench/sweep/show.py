@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from ncbench.sweep.options import visible_gpus
 from ncbench.sweep.plan import SWEEP, Plan, PlannedJob
 from ncbench.sweep.states import JobState, states_of
 
@@ -33,7 +32,7 @@ def plan_text(plan: Plan) -> str:
     lines = [f"{len(plan.jobs)} jobs in {plan.folder}" + (f", {done} of them done already" if done else "")]
     lines += [f"  {key}: {len(values)} values: {_shortened(values)}" for key, values in plan.axes.items()]
     lines += [f"  replicas per job: {_range(plan.jobs, 'replicas')}; cores per job: {_range(plan.jobs, 'cores')}"]
-    gpus = plan.options.gpus or visible_gpus()
+    gpus = plan.options.gpus_here()
     lines += [f"  executor: {plan.options.executor}; GPUs here: {', '.join(gpus) or 'none'}"]
     lines += [f"  {_cost(plan.jobs, states)}"]
     lines += [f"  {job.number:4d}  {state.status:11s}  {job.label}" for job, state in _first(plan, states)]
@@ -61,6 +60,7 @@ def _cost(jobs: Sequence[PlannedJob], states: Sequence[JobState]) -> str:
     from ncbench.sweep.workload import recorded_rate
 
     known: dict[str, float | None] = {}
+    measured_here = True
     for experiment in dict.fromkeys(job.experiment for job in jobs):
         own = [
             (job.work, state.wall_seconds)
@@ -68,6 +68,7 @@ def _cost(jobs: Sequence[PlannedJob], states: Sequence[JobState]) -> str:
             if job.experiment == experiment and state.status == "done" and state.wall_seconds
         ]
         measured = sum(seconds for _, seconds in own) / sum(work for work, _ in own) if own else None
+        measured_here = measured_here and measured is not None
         known[experiment] = measured or recorded_rate(experiment)
     unknown = [experiment for experiment, rate in known.items() if rate is None]
     if unknown:
@@ -75,7 +76,8 @@ def _cost(jobs: Sequence[PlannedJob], states: Sequence[JobState]) -> str:
     left = [job for job, state in zip(jobs, states, strict=True) if state.status != "done"]
     seconds = sum((known[job.experiment] or 0.0) * job.work for job in left)
     of = ", ".join(known)
-    return f"cost: about {duration(seconds)} one after the other, by the records of {of} (of another machine)"
+    source = "the jobs that are done" if measured_here else f"the records of {of}, of another machine"
+    return f"cost: about {duration(seconds)} one after the other, by {source}"
 
 
 def status_text(plan: Plan, states: Sequence[JobState], *, every: bool) -> str:
@@ -89,6 +91,7 @@ def status_text(plan: Plan, states: Sequence[JobState], *, every: bool) -> str:
             why = f": {state.reason}" if state.reason else ""
             lines += [f"  {job.number:4d}  {state.status:11s}  {job.label}{took}{why}"]
     if count["done"] < len(states):
-        lines += [f"continue: python -m ncbench.sweep resume {plan.folder}", f"      or: {plan.command}"]
+        lines += [f"continue: python -m ncbench.sweep resume {plan.folder}"]
+        lines += [] if plan.earlier else [f"      or: {plan.command}"]
     lines += [f"plan: {plan.folder / SWEEP}"]
     return "".join(f"{line}\n" for line in lines)

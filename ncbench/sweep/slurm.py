@@ -10,18 +10,20 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ncbench.config.cores import available_cores
+from ncbench.config.rules import require
 from ncbench.sweep.engines import carry_out_job, cores_of, note_lost, present_state, require_engine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
 from ncbench.sweep.process import Attempt
 
-__all__ = ["SlurmTask", "run_with_submitit"]
+__all__ = ["SlurmTask", "prepare_submitit"]
 
 CLUSTERS = ("slurm", "local", "debug")
 # What submitit has in common for its clusters; other names are SLURM's own.
@@ -73,8 +75,8 @@ def _ends(process: int, seconds: float) -> bool:
     return True
 
 
-def run_with_submitit(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> None:
-    """Submit the jobs and, unless `wait` is false, follow them until every one has ended.
+def prepare_submitit(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) -> Callable[[], None]:
+    """What submits the jobs and, unless `wait` is false, follows them until every one has ended.
 
     Ctrl-C leaves what SLURM has: the jobs go on, and the last line says how to cancel them. ValueError of one line
     where submitit or sbatch is missing or where a parameter is none of submitit's.
@@ -88,7 +90,7 @@ def run_with_submitit(plan: Plan, jobs: Sequence[PlannedJob], watcher: Watcher) 
         raise ValueError("hydra.launcher.slurm.cluster=slurm: there is no sbatch on this machine; local runs jobs here")
     if not wait and cluster != "slurm":
         raise ValueError(f"hydra.launcher.slurm.wait={wait}: needs cluster=slurm, whose queue starts the jobs")
-    Submitted(plan, jobs, watcher, str(cluster), given).run(wait=bool(wait))
+    return partial(Submitted(plan, jobs, watcher, str(cluster), given).run, wait=bool(wait))
 
 
 class Submitted:
@@ -101,11 +103,15 @@ class Submitted:
         self._waiting = list(jobs)
         self._active: dict[int, tuple[PlannedJob, Any, float]] = {}
         self._shown: set[int] = set()
-        self._cores = int(given.get("cpus_per_task") or max(cores_of(plan, job) for job in jobs))
+        for key in ("cpus_per_task", "array_parallelism"):
+            value = given.get(key)
+            whole = value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+            require(whole, f"hydra.launcher.slurm.{key}", value, "must be a whole number >= 1")
+        self._cores = given.get("cpus_per_task") or max(cores_of(plan, job) for job in jobs)
         parallel = given.get("array_parallelism")
         # submitit starts whatever it gets on this machine at once.
         here = 1 if cluster == "debug" else max(1, available_cores() // self._cores)
-        self._at_once = int(parallel or here) if cluster != "slurm" else len(self._waiting)
+        self._at_once = (parallel or here) if cluster != "slurm" else len(self._waiting)
         self._executor = _executor(plan, cluster, self._parameters(given))
         self._seconds = 10.0 if cluster == "slurm" else 0.5
 

@@ -62,7 +62,7 @@ def release(claimed: int | None) -> None:
 
 
 def _claim_file(plan: Plan, job: PlannedJob) -> Path:
-    return plan.folder / ".claims" / hashlib.sha256(job.folder.encode()).hexdigest()[:16]
+    return plan.folder / ".claims" / hashlib.sha256(job.name_in(plan).encode()).hexdigest()[:16]
 
 
 def is_held(plan: Plan, job: PlannedJob) -> bool:
@@ -78,7 +78,7 @@ def is_held(plan: Plan, job: PlannedJob) -> bool:
 def states_of(plan: Plan) -> list[JobState]:
     """The state of every job, in their order."""
     last = _last_attempts(plan)
-    return [state_of_job(plan, job, last.get(job.folder)) for job in plan.jobs]
+    return [state_of_job(plan, job, last.get(job.name_in(plan))) for job in plan.jobs]
 
 
 def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = None) -> JobState:
@@ -112,19 +112,19 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
 
 
 def _last_attempts(plan: Plan) -> dict[str, dict[str, Any]]:
-    """By the folder of each job: the last attempt to carry it out."""
+    """By the name of each job's run: the last attempt to carry it out."""
     last: dict[str, dict[str, Any]] = {}
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for line in (plan.folder / ATTEMPTS).read_text().splitlines():
             with contextlib.suppress(ValueError, KeyError):  # the last line of a killed launcher
                 attempt = json.loads(line)
-                last[attempt["folder"]] = attempt
+                last[attempt["run"]] = attempt
     return last
 
 
 def log_of(plan: Plan, job: PlannedJob) -> Path:
     """What the job's processes printed, one attempt after the other."""
-    return plan.folder / "logs" / f"{job.path.name}.log"
+    return plan.folder / "logs" / f"{job.name_in(plan).strip('/').replace('/', '-')}.log"
 
 
 def how_it_ended(exit_status: int, printed: Iterable[str]) -> str:

@@ -85,6 +85,7 @@ def test_the_folder_of_a_sweep_is_that_of_its_axes():
     assert sweep == folder_of("objective.weight_decay=0.001,0.002")
     assert sweep == folder_of("objective.weight_decay=1e-3,2e-3,4e-3")
     assert sweep == folder_of("objective.weight_decay=2e-3,1e-3", "trainer.checkpoint_seconds=5", "claims=null")
+    assert folder_of("optimizer=heavy_ball,gd") == folder_of("optimizer=heavy_ball,gd,adam")
     assert sweep != folder_of("objective.weight_decay=1e-3,2e-3", "seed=1")
     assert sweep != folder_of("objective.weight_decay=1e-3,2e-3", "seed=0,1")
     assert str(folder_of("seed=1,2", "hydra.sweep.dir=here")) == "here"
@@ -113,6 +114,12 @@ def test_an_axis_without_values_is_refused():
         compose_command([*TINY, "seed=range(1,0)"], multirun=True)
 
 
+@pytest.mark.parametrize("key", ["hydra.launcher.gpus", "hydra.launcher.retries", "hydra/launcher", "hydra.sweep.dir"])
+def test_a_key_of_the_sweep_is_no_axis(key):
+    with pytest.raises(ValueError, match=rf"{key}=1,2: a sweep has one value of this key; a list is written {key}="):
+        compose_command([*TINY, "seed=1,2", f"{key}=1,2"], multirun=True)
+
+
 def test_glob_over_experiments():
     command = compose_command(["+experiment=glob(dufm*)"], multirun=True)
     assert [job.config.name for job in command.jobs] == ["dufm_k10"]
@@ -124,6 +131,11 @@ def test_a_grid_of_nulls_and_mappings(tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     jobs = compose_command(["+experiment=mine"], multirun=False, config_dirs=[str(tmp_path)]).jobs
     assert [job.config.measure.per_class for job in jobs] == [None, 3]
+    texts = ["it's, a", "a b", "[3, 2]", "null", "1", "plain"]
+    named = text.replace("measure.per_class: [null, 3]", f"name: {texts}").replace("name: mine\n", "")
+    (tmp_path / "experiment" / "mine.yaml").write_text(named)
+    jobs = compose_command(["+experiment=mine"], multirun=False, config_dirs=[str(tmp_path)]).jobs
+    assert [job.config.name for job in jobs] == texts
     text = text.replace("measure.per_class: [null, 3]", "replicate: [{seed: 1}, {seed: 2}]")
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     jobs = compose_command(["+experiment=mine"], multirun=False, config_dirs=[str(tmp_path)]).jobs

@@ -17,7 +17,7 @@ from ncbench.sweep import launch, progress
 from ncbench.sweep.__main__ import main
 from ncbench.sweep.leases import Machine
 from ncbench.sweep.options import SweepOptions, visible_gpus
-from ncbench.sweep.plan import read_plan, write_plan
+from ncbench.sweep.plan import add_to_plan, read_plan, write_plan
 from ncbench.sweep.planning import make_plan
 from ncbench.sweep.pool import Pool
 from ncbench.sweep.process import command_of, environment_of
@@ -68,10 +68,13 @@ def test_a_plan_is_read_as_it_was_written_also_elsewhere(plan, tmp_path):
         ("{", r"sweep.json: is no plan of a sweep \(JSONDecodeError"),
         ("[]", r"sweep.json: is no plan of a sweep \(TypeError"),
         ('{"jobs": [{}]}', r"sweep.json: is no plan of a sweep \(TypeError"),
+        ("a folder", r"sweep.json: cannot be read \(Is a directory\)"),
     ],
 )
 def test_a_folder_without_a_readable_plan_is_one_line(tmp_path, content, line, capsys):
-    if content is not None:
+    if content == "a folder":
+        (tmp_path / "sweep.json").mkdir()
+    elif content is not None:
         (tmp_path / "sweep.json").write_text(content)
     for command in ("status", "resume"):
         assert main([command, str(tmp_path)]) == 2
@@ -96,7 +99,8 @@ def test_the_command_of_a_job_is_composed_to_the_same_run(plan):
         ({"jobs_per_gpu": 0}, r"hydra.launcher.jobs_per_gpu=0: must be a whole number >= 1"),
         ({"retries": -1}, r"hydra.launcher.retries=-1: must be a whole number >= 0"),
         ({"cores_per_job": 1.5}, r"hydra.launcher.cores_per_job=1.5: must be a whole number >= 1"),
-        ({"memory_gb": 0}, r"hydra.launcher.memory_gb=0: must be a number of gigabytes > 0, or null"),
+        ({"memory_gb": 0}, r"hydra.launcher.memory_gb=0: must be a number of gigabytes > 0 and < 1000000000, or null"),
+        ({"memory_gb": 1e12}, r"hydra.launcher.memory_gb=1000000000000.0: must be a number of gigabytes > 0 and < "),
         ({"gpus": [0, 0]}, r"hydra.launcher.gpus=\[0, 0\]: must list different devices"),
         ({"slurm": 3}, r"hydra.launcher.slurm=3: must be a mapping"),
         ({"nodes": 3}, r"hydra.launcher.nodes=3: unknown key \(known: executor, "),
@@ -122,7 +126,10 @@ def test_gpus_are_those_that_the_environment_shows(monkeypatch):
     assert visible_gpus() == ["3", "GPU-5a"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_gpus() == []
-    assert SweepOptions.of({"gpus": "1,2"}).gpus == ["1", "2"]
+    assert SweepOptions.of({"gpus": "1,2"}).gpus_here() == ["1", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert SweepOptions().gpus_here() == ["0", "1"]
+    assert SweepOptions.of({"gpus": []}).gpus_here() == []
 
 
 def test_the_environment_of_a_job():
@@ -166,9 +173,9 @@ def test_states_by_hand(tmp_path, monkeypatch):
     (plan.jobs[5].path / "run.json").write_text("{")
     with open(plan.folder / ATTEMPTS, "w") as attempts:
         for number, status, reason in ((6, 2, "seed=-1: must be"), (6, 2, "seed=-2: must be"), (0, -9, "killed")):
-            entry = {"folder": plan.jobs[number].folder, "exit_status": status, "reason": reason}
+            entry = {"run": plan.jobs[number].path.name, "exit_status": status, "reason": reason}
             attempts.write(json.dumps(entry) + "\n")
-        attempts.write('{"folder": "cut o')
+        attempts.write('{"run": "cut o')
     states = states_of(plan)
     assert states[:4] == [
         JobState("done", wall_seconds=3.0, loss=0.5),
@@ -193,7 +200,7 @@ def test_the_text_of_a_plan(plan):
     text = plan_text(plan)
     assert text.startswith(f"2 jobs in {plan.folder}\n  model.depth: 2 values: 2, 3\n")
     assert "replicas per job: 6; cores per job: 1" in text
-    assert "by the records of dufm_k10" in text
+    assert "by the records of dufm_k10, of another machine" in text
     unknown = replace(plan, jobs=[replace(plan.jobs[0], experiment="mine")])
     assert "cost: not known, as mine has no record" in plan_text(unknown)
 
@@ -267,10 +274,42 @@ def test_resume_takes_keys_of_the_launcher_only(plan, monkeypatch, capsys):
     given = ["hydra.launcher.executor=ray", "+hydra.launcher.ray.num_cpus=2", "hydra.launcher.gpus=[0,1]"]
     assert main(["resume", str(plan.folder), *given]) == 0
     assert seen == [SweepOptions(executor="ray", ray={"num_cpus": 2}, gpus=["0", "1"])]
-    assert main(["resume", str(plan.folder), "seed=1"]) == 2
-    assert "seed=1: must be hydra.launcher.KEY=VALUE" in capsys.readouterr().err
+    for option, line in {
+        "seed=1": "seed=1: must be hydra.launcher.KEY=VALUE, with one value",
+        "hydra.launcher.retries=1,2": "hydra.launcher.retries=1,2: must be hydra.launcher.KEY=VALUE, with one value",
+        "hydra.launcher.slurm={a": "hydra.launcher.slurm={a: ",
+        "hydra.launcher.executor=@x": "hydra.launcher.executor=@x: must be one of local, slurm, ray",
+    }.items():
+        assert main(["resume", str(plan.folder), option]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"ncbench: {line}")
+        assert error.count("\n") == 1
+    assert main(["plan", "seed=1", "--config-dir", "/none"]) == 2
+    assert capsys.readouterr().err == "ncbench: --config-dir /none: no such directory\n"
     assert main(["pause"]) == 2
     assert "pause: unknown command; one of plan, status, resume, rerun, verify is needed" in capsys.readouterr().err
+
+
+def test_a_narrower_command_hides_no_job_of_before(plan):
+    add_to_plan(plan)
+    narrow = replace(plan, command="narrow", jobs=[replace(plan.jobs[1], number=0)], axes={"model.depth": ["3"]})
+    add_to_plan(narrow)
+    kept = read_plan(plan.folder)
+    assert [(job.number, job.label) for job in kept.jobs] == [(0, "depth=3"), (1, "depth=2")]
+    assert (kept.command, kept.earlier) == ("narrow", [plan.command])
+    assert kept.axes == {"model.depth": ["2", "3"]}
+    text = status_text(kept, states_of(kept), every=False)
+    assert "2 planned of 2 jobs" in text
+    assert "or: " not in text  # the last command alone would not run all
+    add_to_plan(plan)
+    assert read_plan(plan.folder) == plan
+
+
+def test_a_damaged_plan_is_made_anew(plan):
+    plan.folder.mkdir()
+    (plan.folder / "sweep.json").write_text("{")
+    add_to_plan(plan)
+    assert read_plan(plan.folder) == plan
 
 
 def test_status_reads_json_and_nothing_heavy(plan):

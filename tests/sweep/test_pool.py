@@ -14,7 +14,8 @@ import pytest
 from ncbench.sweep import pool as pool_module
 from ncbench.sweep.launch import carry_out
 from ncbench.sweep.leases import Machine
-from ncbench.sweep.states import ATTEMPTS, claim, states_of
+from ncbench.sweep.plan import read_plan
+from ncbench.sweep.states import ATTEMPTS, claim, log_of, states_of
 from tests.helpers.sweep_jobs import small_jobs
 
 
@@ -59,9 +60,9 @@ def test_two_gpus_and_twelve_jobs(jobs):
     entries = attempts(plan)
     assert len(entries) == 12
     assert overlapping(entries) == []
-    by_folder = {entry["folder"]: entry["place"] for entry in entries}
+    by_name = {entry["run"]: entry["place"] for entry in entries}
     for job, wrote in zip(plan.jobs, jobs.wrote(), strict=True):
-        assert by_folder[job.folder] == f"gpu {wrote['device']['visible_devices']}"
+        assert by_name[job.path.name] == f"gpu {wrote['device']['visible_devices']}"
     assert {entry["place"] for entry in entries} == {"gpu 0", "gpu 1"}
     in_order = sorted(entries, key=lambda entry: entry["started"])
     ideal = list_schedule([entry["ended"] - entry["started"] for entry in in_order], 2)
@@ -83,6 +84,59 @@ def test_parts_of_a_gpu(jobs):
     moments = [entry["started"] + 0.01 for entry in entries]
     at_once = [sum(e["started"] < t < e["ended"] for e in entries) for t in moments]
     assert max(at_once) == 2
+
+
+def test_gpus_are_filled_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    machine = Machine(["0", "1"], 4, 8)
+    leases = [machine.lease(1, 1) for _ in range(4)]
+    assert [lease.gpus for lease in leases] == [["0"], ["1"], ["0"], ["1"]]
+    machine.give_back(leases[1])
+    assert machine.lease(1, 1).gpus == ["1"]
+
+
+def test_threads_of_a_job_are_those_of_all_its_processes(jobs, monkeypatch):
+    monkeypatch.setattr(pool_module, "available_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(pool_module, "usable_cores", lambda: 8)
+    assert carry_out(jobs.plan([(0.1, "done")], accelerator="cpu", devices=2, cores_per_job=3)) == 0
+    assert [wrote["threads"] for wrote in jobs.wrote()] == ["6"]
+
+
+def test_a_memory_limit_that_cannot_be_set_leaves_no_process(jobs, monkeypatch, capsys):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("ncbench.sweep.process.resource.prlimit", refuse)
+    plan = jobs.plan([(30.0, "done")], accelerator="cpu", memory_gb=5)
+    assert carry_out(plan) == 1
+    assert "it could not be started ([Errno 1] Operation not permitted)" in capsys.readouterr().err
+    assert claim(plan, plan.jobs[0]) is not None  # nobody has it any more
+
+
+def test_a_refused_executor_changes_no_plan(jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plan = jobs.plan([(0.1, "done")], executor="slurm")
+    with pytest.raises(ValueError, match="there is no sbatch on this machine"):
+        carry_out(plan)
+    assert not plan.folder.exists()
+
+
+def test_a_moved_sweep_keeps_its_reasons(jobs, tmp_path):
+    plan = jobs.plan([(0.0, "refused"), (0.0, "done")], accelerator="cpu")
+    assert carry_out(plan) == 2
+    plan.folder.rename(tmp_path / "moved")
+    moved = read_plan(tmp_path / "moved")
+    assert [state.status for state in states_of(moved)] == ["failed", "done"]
+    assert states_of(moved)[0].reason == "dataset.root=/none: holds no data"
+
+
+def test_logs_of_nested_folders_are_their_own(jobs):
+    plan = jobs.plan([(0, "done")] * 2)
+    paths = [str(plan.folder / name) for name in ("2/0", "3/0")]
+    plan = replace(plan, jobs=[replace(job, folder=path) for job, path in zip(plan.jobs, paths, strict=True)])
+    assert [log_of(plan, job).name for job in plan.jobs] == ["2-0.log", "3-0.log"]
 
 
 def test_a_job_of_two_devices_has_two_gpus_for_itself(tmp_path, monkeypatch):

@@ -62,7 +62,16 @@ def test_a_real_sweep_is_planned_run_and_found_done(tmp_path, capsys):
     assert set(load_measures(tmp_path / "sweep")["run"].astype(str)) == {
         p.path.name for p in read_plan(tmp_path / "sweep").jobs
     }
-    # Another spelling of the command finds its jobs again.
+    # Another spelling of the command finds its jobs again; one of them is held, and one cannot be read.
+    held, damaged = (job.path for job in read_plan(tmp_path / "sweep").jobs)
+    with RunFolder(held):
+        assert train.main(["-m", *grid]) == 0
+    assert "2 of 2 jobs are done already" in capsys.readouterr().err
+    whole = (damaged / "run.json").read_text()
+    (damaged / "run.json").write_text(whole[:100])
+    assert train.main(["-m", *grid]) == 1
+    assert f"{damaged}/run.json cannot be read (JSONDecodeError" in capsys.readouterr().err
+    (damaged / "run.json").write_text(whole)
     again = [*TINY, "model.depth=3,2", "trainer.checkpoint_seconds=5", where]
     assert train.main(["-m", *again]) == 0
     assert "2 of 2 jobs are done already" in capsys.readouterr().err
@@ -77,6 +86,8 @@ def test_jobs_that_a_sweeper_of_hydras_hands_over(tmp_path, capfd):
     plan = read_plan(tmp_path / "sweep")
     assert [job.label for job in plan.jobs] == ["depth=2", "depth=3"]
     assert [state.status for state in states_of(plan)] == ["done"] * 2
+    refused = ["-m", "+experiment=digits_mlp", "dataset=mnist", "dataset.root=/none", "seed=1,2"]
+    assert train.main([*refused, f"hydra.sweep.dir={tmp_path}/none", callback]) == 2
 
 
 @pytest.mark.slow

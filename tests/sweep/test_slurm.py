@@ -11,7 +11,7 @@ import pytest
 from ncbench.sweep import slurm
 from ncbench.sweep.engines import carry_out_job, note_lost, require_engine
 from ncbench.sweep.plan import write_plan
-from ncbench.sweep.slurm import SlurmTask, run_with_submitit
+from ncbench.sweep.slurm import SlurmTask, prepare_submitit
 from ncbench.sweep.states import claim, states_of
 from tests.helpers.sweep_jobs import small_jobs
 from tests.helpers.told import Told
@@ -64,7 +64,7 @@ def test_a_failing_job_stops_no_other_and_no_more_run_at_once_than_asked(made, o
     )
     write_plan(plan)
     told = Told()
-    run_with_submitit(plan, plan.jobs, told)
+    prepare_submitit(plan, plan.jobs, told)()
     assert [state.status for state in states_of(plan)] == ["done", "failed", "done", "failed"]
     assert on_threads["most"] == 2
     reasons = [told.reasons[number][-1] for number in range(4)]
@@ -75,7 +75,7 @@ def test_a_job_that_never_began_has_that_for_a_reason(made, on_threads, monkeypa
     monkeypatch.setattr(SlurmTask, "__call__", lambda self: None)
     plan = made.plan([(0.1, "done")], executor="slurm", slurm={"cluster": "local"})
     write_plan(plan)
-    run_with_submitit(plan, plan.jobs, Told())
+    prepare_submitit(plan, plan.jobs, Told())()
     (state,) = states_of(plan)
     assert state.status == "failed"
     assert state.reason == "local job 0: it did not begin (FAILED); see its.err"
@@ -171,7 +171,7 @@ def test_one_array_with_the_parameters_asked_for(made, tmp_path, monkeypatch):
     plan = made.plan([(0.0, "done")] * 4, executor="slurm", slurm=options)
     write_plan(plan)
     told = Told()
-    run_with_submitit(plan, plan.jobs, told)
+    prepare_submitit(plan, plan.jobs, told)()
     lines = kept.read_text().splitlines()
     for asked in (
         "--array=0-3%2",
@@ -207,7 +207,7 @@ def test_what_cannot_be_submitted_is_refused_in_one_line(made, monkeypatch, tmp_
     monkeypatch.setenv("PATH", str(tmp_path))
     plan = made.plan([(0.0, "done")], executor="slurm", slurm=options)
     with pytest.raises(ValueError, match=f"^{re.escape(line)}") as refused:
-        run_with_submitit(plan, plan.jobs, Told())
+        prepare_submitit(plan, plan.jobs, Told())()
     assert "\n" not in str(refused.value)
 
 
