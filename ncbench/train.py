@@ -4,6 +4,7 @@ Every job is composed and validated before the first one starts and before torch
 2 the input was wrong (one line, nothing touched), 1 anything else (the traceback is in the run's log).
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("ncbench: interrupted", file=sys.stderr)
+        return 1
 
 
 def _parse(arguments: list[str]) -> tuple[Any, list[str]]:
@@ -125,8 +129,14 @@ def _run(options: Any, for_hydra: list[str]) -> int:
 
 def _single(job: "Job", command: str) -> int:
     """The one run of a command line, composed and validated already."""
+    from ncbench.config.identity import differences
     from ncbench.records.folder import RunFolder, RunState
+    from ncbench.records.run_hash import PLANNED_HASH, config_hash
     from ncbench.run.recorded import bring_up_to_date, state_of
+
+    planned = os.environ.get(PLANNED_HASH)
+    if planned and planned != config_hash(differences(job.config)):
+        raise ValueError("the files of this configuration were changed since the sweep was planned; plan it again")
 
     # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
     run = RunFolder(job.folder)
@@ -180,13 +190,24 @@ def _grid(command: "Command", text: str, directories: list[str]) -> int:
 
         return hydra_status or exit_status(states_of(read_plan(folder)))
     # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
-    failed = [(folder, status) for folder, status in outcomes if status]
-    print(f"{len(outcomes) - len(failed)} of {len(command.jobs)} jobs done", file=sys.stderr)
-    for run_folder, status in failed:
+    # A launcher with processes of its own leaves no outcomes here, but its run folders.
+    known = {os.path.abspath(run_folder): status for run_folder, status in outcomes}
+    statuses = {job.folder: known.get(os.path.abspath(job.folder), _status_of(job.folder)) for job in command.jobs}
+    failed = {run_folder: status for run_folder, status in statuses.items() if status}
+    print(f"{len(statuses) - len(failed)} of {len(statuses)} jobs done", file=sys.stderr)
+    for run_folder, status in failed.items():
         print(f"ncbench: exit status {status}: {run_folder}", file=sys.stderr)
-    if len(failed) < len(outcomes):
-        print(f"draw all: python -m ncbench.report {Path(outcomes[0][0]).parent}")
-    return max([hydra_status, *(status for _, status in failed)])
+    if len(failed) < len(statuses):
+        print(f"draw all: python -m ncbench.report {shlex.quote(str(folder))}")
+    return max([hydra_status, *failed.values()])
+
+
+def _status_of(folder: Path) -> int:
+    """The exit status that a run must have had: one that was refused leaves no record."""
+    from ncbench.records.folder import RunFolder
+
+    status = RunFolder(folder).info().get("status")
+    return 0 if status == "done" else 2 if status is None else 1
 
 
 def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:

@@ -24,7 +24,11 @@ from ncbench.records.lock import SOFT_LOCK, take_lock
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
 
-__all__ = ["RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
+__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
+
+
+class OccupiedError(ValueError):
+    """Another process is running in the folder."""
 
 
 class RunState(Enum):
@@ -43,11 +47,15 @@ class RunFolder:
         self._lock: BaseFileLock | None = None
 
     def info(self) -> dict[str, Any]:
-        """`run.json` as written last, or {} where there is none."""
+        """`run.json` as written last, or {} where there is none; ValueError, naming it, where it cannot be read."""
         try:
-            info: dict[str, Any] = json.loads((self.path / RUN_INFO).read_text())
+            info: Any = json.loads((self.path / RUN_INFO).read_text())
         except FileNotFoundError:
             return {}
+        except ValueError as error:
+            raise ValueError(f"{self.path / RUN_INFO}: is no valid JSON ({error})") from None
+        if not isinstance(info, dict):
+            raise ValueError(f"{self.path / RUN_INFO}: must hold one JSON object")
         return info
 
     def state(self, config_hash: str, rehash: Callable[[Mapping[str, Any]], str] | None = None) -> RunState:
@@ -58,7 +66,7 @@ class RunFolder:
         run of another configuration.
         """
         if self._lock is None and self.is_held():
-            raise ValueError(self._occupied())
+            raise OccupiedError(self._occupied())
         info = self.info()
         if not info:
             return RunState.NEW
@@ -82,7 +90,7 @@ class RunFolder:
         try:
             self._lock = take_lock(self.path)
         except Timeout as error:
-            raise ValueError(self._occupied()) from error
+            raise OccupiedError(self._occupied()) from error
         write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
         return self
 

@@ -10,7 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["config_hash", "run_id", "schema_1_hash"]
+__all__ = ["PLANNED_HASH", "config_hash", "run_id", "schema_1_hash"]
+
+PLANNED_HASH = "NCBENCH_PLANNED_HASH"  # environment variable: what the job of a sweep was when it was planned
 
 _NOT_IN_SCHEMA_1 = {
     "dataset": ("root", "download"),

@@ -199,6 +199,8 @@ def _points(override: Override) -> list[str]:
     assert override.input_line is not None
     if not override.is_sweep_override():
         return [override.input_line]
+    if not override.is_discrete_sweep():
+        raise ValueError(f"{override.input_line}: must list its values, as in {override.get_key_element()}=1,2")
     return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
 
 

@@ -119,6 +119,8 @@ def _one_line(error: BaseException) -> str:
     """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
     text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
     refused = re.match(r"Could not override '([^']+)'", text)
+    if refused and refused[1].startswith("hydra."):
+        return f"{refused[1]}: unknown key of Hydra or of the launcher; --hydra-help and docs/sweeps.md name them"
     if refused and refused[1] != "experiment":
         return f"{refused[1]}: {unknown_key(refused[1])}"
     missing = re.search(r"Could not find 'experiment/([^']+)'", text)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -226,12 +227,11 @@ def swept_values(overrides: Sequence[str]) -> dict[str, Any]:
     what `seed` and `replicate` say.
     """
     given: dict[str, Any] = {}
+    parser = OverridesParser.create()
     for override in overrides:
         key, equals, text = override.lstrip("+").partition("=")
         if equals and not key.startswith(("~", "hydra", "replicate")) and key not in ("experiment", "seed"):
-            parsed = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
-            assert isinstance(parsed, dict)
-            given[key] = parsed["value"]
+            given[key] = parser.parse_override(f"value={text}").value()
     short = Counter(key.rsplit(".", 1)[-1] for key in given)
     columns = {key: key.rsplit(".", 1)[-1] for key in given}
     return {name if short[name] == 1 and name not in _RESERVED else key: given[key] for key, name in columns.items()}

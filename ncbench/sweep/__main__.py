@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"plan": _plan, "status": _status, "resume": _resume, "rerun": _rerun, "verify": _verify}
-    if not words or words[0] in ("-h", "--help"):
+    if not words or "-h" in words or "--help" in words:
         print(USAGE, end="")
         return 0 if words else 2
     try:
@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("ncbench: interrupted", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # its reader has seen enough
         sys.stderr.close()
         return 1

@@ -26,7 +26,7 @@ def rerun(run: Path, out: Path | None) -> int:
     many threads, and compare all recorded values and, where both have them, the digests of the weights."""
     if not (run / RUN_INFO).is_file():
         raise ValueError(f"{run}: is no run (no {RUN_INFO} in it)")
-    info = read_json(run / RUN_INFO)
+    info = RunFolder(run).info()
     if info.get("status") != "done":
         raise ValueError(f"{run}: its status is {info.get('status')}; only a run that is done is repeated")
     if not (run / CONFIG).is_file():

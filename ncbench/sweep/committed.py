@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ncbench.config.identity import differences
 from ncbench.config.root import CLAIMED
@@ -121,12 +121,12 @@ def _with_values(kept: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
     values = copy.deepcopy(dict(kept))
     for override in overrides:
         key, _, text = override.lstrip("+").partition("=")
-        parsed: Any = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))  # yaml alone reads 1e-3 as a text
+        value = OverridesParser.create().parse_override(f"value={text}").value()
         group, _, last = key.partition(".")
         if isinstance(values.get(group), dict) and last in values[group]:
-            values[group][last] = parsed["value"]
+            values[group][last] = value
         elif key in values and not last:
-            values[key] = parsed["value"]
+            values[key] = value
     return values
 
 

@@ -19,6 +19,7 @@ from ncbench.sweep.states import ATTEMPTS, JobState, claim, release, state_of_jo
 
 __all__ = ["carry_out_job", "cores_of", "needs_gpu", "note_lost", "present_state", "require_engine"]
 
+STOPPED = "stopped by a signal"  # in the reason of a run that a signal has ended
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 1.0
 
@@ -60,7 +61,7 @@ def carry_out_job(folder: str, run: str, place: str, cores: int, started: Callab
             reason, refused = _attempt(plan, job, place, cores, claimed, started)
         finally:
             release(claimed)
-        if not reason or refused:
+        if not reason or refused or STOPPED in reason:  # whoever stopped it decides whether it goes on
             break
     return reason
 

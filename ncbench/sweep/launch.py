@@ -62,6 +62,8 @@ def _summary(plan: Plan, console: Console) -> int:
     said = [f"{count['done']} of {len(states)} jobs done"]
     said += [f"{count['failed']} failed"] if count["failed"] else []
     said += [f"{left} left"] if left else []
+    running = sum(state.status == "running" for state in states)
+    said += [f"of which {running} still running"] if running else []
     for job, state in zip(plan.jobs, states, strict=True):
         if state.status in ("failed", "interrupted"):
             _say_why(plan, job, state, console)
@@ -87,11 +89,9 @@ def _say_why(plan: Plan, job: PlannedJob, state: JobState, console: Console) -> 
 
 
 def _shown(path: Path) -> str:
-    """A path as short as it can be given from here."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """A path as short as it can be given from here, for a shell."""
+    short = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return shlex.quote(str(short))
 
 
 def launch_batch(

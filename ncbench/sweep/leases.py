@@ -2,7 +2,8 @@
 
 A GPU is leased by an advisory lock on a file in the machine's temporary folder, which the job's process inherits. So
 two sweeps of a user share the GPUs of a machine, and a job that outlives its launcher keeps its own. With k jobs per
-GPU, a job has a shared lock of the GPU and one of its k places; a job that needs a whole GPU locks it alone.
+GPU, a job has a shared lock of the GPU and one of its k places; a job that needs a whole GPU locks it alone. Cores are
+shared out among the jobs of one launcher only.
 """
 
 import fcntl

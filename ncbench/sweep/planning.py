@@ -29,6 +29,8 @@ def make_plan(command: Command, text: str, config_dirs: Sequence[str], options: 
 def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
     """A composed job as the plan has it: without what is Hydra's and the launcher's alone."""
     overrides = [override for override in job.overrides if not override.lstrip("+~").startswith(_OF_LAUNCHING)]
+    if any("hydra.job." in override for override in job.overrides):  # its number and id are those of the plan
+        overrides += [f"hydra.job.num={number}", f"hydra.job.id='{number}'"]
     network, every = cores_of_job(job.config)
     return PlannedJob(
         number=number,

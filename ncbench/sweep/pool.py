@@ -36,6 +36,9 @@ class Watcher(Protocol):
     def ended(self, job: PlannedJob, reason: str, seconds: float) -> None:
         """An attempt ended, and why it failed ("" where it is done)."""
 
+    def done_elsewhere(self, job: PlannedJob) -> None:
+        """Another command has carried the job out."""
+
     def says(self, text: str) -> None:
         """Something the person should know."""
 
@@ -106,6 +109,8 @@ class Pool:
             release(claimed)
             if taken:
                 self._elsewhere.append(job)
+            else:
+                self.watcher.done_elsewhere(job)
             return
         threads = min(lease.cores, self._threads_of_user)  # of all processes of the job together
         seen = lease.gpus if self.machine.gpus else None
@@ -124,13 +129,14 @@ class Pool:
     def _reap(self) -> None:
         for running in [r for r in self._running if r.attempt.poll() is not None]:
             self._running.remove(running)
-            ended = running.attempt.note()
             self.machine.give_back(running.lease)
             release(running.claimed)
-            job, reason = running.attempt.job, str(ended["reason"])
-            if ended["exit_status"] == 2 and is_held(self.plan, job):  # another command was quicker
+            job = running.attempt.job
+            if running.attempt.poll() == 2 and is_held(self.plan, job):  # another command was quicker
                 self._elsewhere.append(job)
                 continue
+            ended = running.attempt.note()
+            reason = str(ended["reason"])
             self.watcher.ended(job, reason, ended["ended"] - ended["started"])
             if reason and ended["exit_status"] != 2 and self._retries[job.number] and not self._interrupts:
                 self._retries[job.number] -= 1
@@ -144,7 +150,9 @@ class Pool:
         self._looked_elsewhere = time.monotonic()
         for job in [job for job in self._elsewhere if not is_held(self.plan, job)]:
             self._elsewhere.remove(job)
-            if state_of_job(self.plan, job).status != "done":
+            if state_of_job(self.plan, job).status == "done":
+                self.watcher.done_elsewhere(job)
+            else:
                 self._queue.append(job)
 
     def _gpus_of(self, job: PlannedJob) -> int:

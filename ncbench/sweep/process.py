@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ncbench.records.run_hash import PLANNED_HASH
 from ncbench.run.composer import quoted
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.states import ATTEMPTS, how_it_ended, log_of
@@ -70,7 +71,7 @@ class Attempt:
             self.process = subprocess.Popen(
                 command,
                 cwd=plan.cwd if Path(plan.cwd).is_dir() else None,
-                env=dict(environment),
+                env={**environment, PLANNED_HASH: job.config_hash},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -68,6 +68,12 @@ class Progress:
         about = f"; about {duration(left)} left" if left and left >= 1 else ""
         self.says(f"{self._done} of {self._of} jobs done: job {job.number} ({job.label}) in {duration(seconds)}{about}")
 
+    def done_elsewhere(self, job: PlannedJob) -> None:
+        """Another command has carried the job out."""
+        if self._left.pop(job.number, None) is not None:
+            self._done += 1
+            self.says(f"{self._done} of {self._of} jobs done: job {job.number} ({job.label}) by another command")
+
     def says(self, text: str) -> None:
         """Something the person should know."""
         self.console.print(Text(text), soft_wrap=True)

@@ -1,5 +1,6 @@
 """A plan and the states of its jobs as text."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -91,7 +92,7 @@ def status_text(plan: Plan, states: Sequence[JobState], *, every: bool) -> str:
             why = f": {state.reason}" if state.reason else ""
             lines += [f"  {job.number:4d}  {state.status:11s}  {job.label}{took}{why}"]
     if count["done"] < len(states):
-        lines += [f"continue: python -m ncbench.sweep resume {plan.folder}"]
+        lines += [f"continue: python -m ncbench.sweep resume {shlex.quote(str(plan.folder))}"]
         lines += [] if plan.earlier else [f"      or: {plan.command}"]
     lines += [f"plan: {plan.folder / SWEEP}"]
     return "".join(f"{line}\n" for line in lines)

@@ -18,7 +18,7 @@ from typing import Any
 
 from ncbench.config.cores import available_cores
 from ncbench.config.rules import require
-from ncbench.sweep.engines import carry_out_job, cores_of, note_lost, present_state, require_engine
+from ncbench.sweep.engines import STOPPED, carry_out_job, cores_of, note_lost, present_state, require_engine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
 from ncbench.sweep.process import Attempt
@@ -44,7 +44,7 @@ class SlurmTask:
         """Carry the job out. RuntimeError where it fails, so that SLURM sees a failed job."""
         place = f"slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else "submitit"
         reason = carry_out_job(self.folder, self.run, place, self.cores, self._started)
-        if "stopped by a signal" in reason and "SLURM_JOB_ID" in os.environ:
+        if STOPPED in reason and "SLURM_JOB_ID" in os.environ:
             time.sleep(_GRACE_SECONDS)  # SLURM has told all of the job's processes and queues it again itself
         if reason:
             raise RuntimeError(reason)

@@ -106,6 +106,8 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
         return JobState("running", wall_seconds=wall)
     if refused:  # it was to be resumed
         return JobState("failed", why, wall, loss, refused=True)
+    if status == "running" and exit_status > 0:
+        return JobState("failed", why, wall, loss)
     if status == "running":  # and nobody runs it
         return JobState("interrupted", why or "its process was killed", wall, loss)
     return JobState(status, str(info.get("error") or why), wall, loss)

@@ -15,6 +15,9 @@ class Told:
     def ended(self, job, reason, seconds):
         self.reasons[job.number].append(reason)
 
+    def done_elsewhere(self, job):
+        self.reasons[job.number].append("")
+
     def says(self, text):
         self.said.append(text)
 

@@ -9,6 +9,7 @@ import pytest
 from ncbench import __main__ as dispatcher
 from ncbench import train
 from ncbench.records.folder import RunFolder
+from ncbench.run.compose import compose_command
 
 TINY = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20", "measure.points=4", "trainer.progress=false"]
 
@@ -173,6 +174,42 @@ def test_nothing_is_offered_for_drawing_where_every_job_failed(tmp_path, capsys,
     assert "draw all" not in said.out
     assert run("-m", *TINY, "seed=0,1", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}") == 0
     assert f"draw all: python -m ncbench.report {tmp_path}" in capsys.readouterr().out
+
+
+def test_a_launcher_that_leaves_no_outcomes_here_is_judged_by_its_folders(tmp_path, capsys, monkeypatch):
+    where = f"hydra.sweep.dir={tmp_path}"
+    grid = ["-m", *TINY, "seed=0,1,2", "hydra/launcher=basic", where]
+    monkeypatch.setattr(train, "_by_hydra", lambda arguments, outcomes: 0)
+    assert run(*grid) == 2  # none of them left a record: they were refused
+    assert "0 of 3 jobs done" in capsys.readouterr().err
+    folders = [job.folder for job in compose_command(grid[1:], multirun=True).jobs]
+    for folder, status in zip(folders, ("done", "failed", "done"), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(f'{{"status": "{status}"}}')
+    assert run(*grid) == 1
+    assert f"2 of 3 jobs done\nncbench: exit status 1: {folders[1]}\n" in capsys.readouterr().err
+
+
+def test_a_refused_process_leaves_the_folder_to_the_run_that_has_it(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    with RunFolder(tmp_path / "run"):
+        layout = [f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=run", "hydra/launcher=basic"]
+        assert run("-m", *TINY, *layout) == 2
+        assert "a run is going on in this folder" in capsys.readouterr().err
+        assert (tmp_path / "run" / ".lock").exists()
+
+
+def test_a_job_whose_files_were_changed_since_the_plan_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("NCBENCH_PLANNED_HASH", "0" * 64)
+    assert run(*TINY, f"hydra.run.dir={tmp_path}/run") == 2
+    assert "were changed since the sweep was planned" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_run_json_is_named(tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"status": "do')
+    assert run(*TINY, f"hydra.run.dir={tmp_path}") == 2
+    assert capsys.readouterr().err.startswith(f"ncbench: {tmp_path}/run.json: is no valid JSON (")
 
 
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["-c", "job"], ["--cfg", "job", "--resolve"], ["--cfg=job"]])

@@ -120,6 +120,16 @@ def test_a_key_of_the_sweep_is_no_axis(key):
         compose_command([*TINY, "seed=1,2", f"{key}=1,2"], multirun=True)
 
 
+def test_an_interval_is_no_list_of_values():
+    with pytest.raises(ValueError, match=r"seed=interval\(0,1\): must list its values, as in seed=1,2"):
+        compose_command([*TINY, "seed=interval(0,1)"], multirun=True)
+
+
+def test_an_unknown_key_of_the_launcher():
+    with pytest.raises(ValueError, match=r"hydra.launcher.bogus: unknown key of Hydra or of the launcher"):
+        compose_command([*TINY, "seed=1,2", "hydra.launcher.bogus=1"], multirun=True)
+
+
 def test_glob_over_experiments():
     command = compose_command(["+experiment=glob(dufm*)"], multirun=True)
     assert [job.config.name for job in command.jobs] == ["dufm_k10"]

@@ -212,6 +212,11 @@ def test_checkpoint_writes_survive_a_temporary_folder_on_another_file_system(tmp
         (["measure.batch_size=5", "dataset.batch_size=7"], {"measure.batch_size": 5, "dataset.batch_size": 7}),
         (["replicate.seed=8", "+replicate.decay=[1e-3]", "hydra.run.dir=x", "+experiment=a"], {}),
         (["~model.start", "optimizer=adam", "model.width=[3,4]"], {"optimizer": "adam", "width": [3, 4]}),
+        (
+            ["name=@foo", "measure.layers=['*', a]", "measure.per_class=null", r"logger.project='a\ b'"],
+            {"name": "@foo", "layers": ["*", "a"], "per_class": None, "project": r"a\ b"},
+        ),
+        (["objective.weight_decay=1e-3", "model.start='[8, 2]'"], {"weight_decay": 1e-3, "start": "[8, 2]"}),
     ],
 )
 def test_swept_values_have_short_names_where_these_are_clear(overrides, columns):

