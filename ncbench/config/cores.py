@@ -35,7 +35,7 @@ from ncbench.config.variants import public_name
 if TYPE_CHECKING:
     from ncbench.config.root import Config
 
-__all__ = ["available_cores", "cores_of_network", "multiply_adds", "threads_of", "usable_cores"]
+__all__ = ["available_cores", "cores_of_network", "multiply_adds", "replicas_of", "threads_of", "usable_cores"]
 
 OF_TORCH, OF_REPLICAS = 1e9, 3.5e6  # multiply-adds of a step that are worth a thread of torch, of an ensemble's engine
 
@@ -81,7 +81,7 @@ def _threads_of_network(config: "Config") -> int:
     optimizer, work = config.optimizer, multiply_adds(config) / config.trainer.devices
     free = isinstance(config.model, FreeFeatures)
     if config.model.full_batch and (optimizer.line_search or (free and optimizer.rates_of_replicas)):
-        return max(1, min(_replicas(config), int(work / OF_REPLICAS)))
+        return max(1, min(replicas_of(config), int(work / OF_REPLICAS)))
     return max(1, int(work / OF_TORCH))
 
 
@@ -100,7 +100,7 @@ def multiply_adds(config: "Config") -> float:
         inputs = getattr(dataset, "dimension", None) or math.prod([*_image(config), _image(config)[1]])
         widths = [inputs, *widths]
         outputs = inputs if getattr(dataset, "targets", "labels") == "inputs" else outputs
-    return float(_replicas(config)) * _num_samples(config) * _product([*widths, outputs])
+    return float(replicas_of(config)) * _num_samples(config) * _product([*widths, outputs])
 
 
 def _of_backbone(config: "Config", output_width: int) -> float:
@@ -131,7 +131,8 @@ def _num_samples(config: "Config") -> int:
     return whole if per_class is None else int(per_class) * (dataset.num_classes or 10)
 
 
-def _replicas(config: "Config") -> int:
+def replicas_of(config: "Config") -> int:
+    """The networks that one run trains: the product of the axes of `replicate`."""
     return math.prod(len(axis) if is_list(axis) else int(axis) for axis in config.replicate.values())
 
 

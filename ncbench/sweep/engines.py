@@ -17,7 +17,7 @@ from ncbench.sweep.plan import Plan, PlannedJob, read_plan
 from ncbench.sweep.process import Attempt, environment_of
 from ncbench.sweep.states import ATTEMPTS, JobState, claim, release, state_of_job, states_of
 
-__all__ = ["carry_out_job", "cores_of", "needs_gpu", "note_lost", "present_state", "require_engine"]
+__all__ = ["carry_out_job", "cores_of", "note_lost", "present_state", "require_engine"]
 
 STOPPED = "stopped by a signal"  # in the reason of a run that a signal has ended
 _POLL_SECONDS = 0.2
@@ -34,11 +34,6 @@ def require_engine(module: str, executor: str) -> None:
 def cores_of(plan: Plan, job: PlannedJob) -> int:
     """The cores of all processes of a job: those asked for, or what its network can use."""
     return (plan.options.cores_per_job or job.cores) * job.devices
-
-
-def needs_gpu(job: PlannedJob) -> bool:
-    """Whether the job takes a GPU where there is one."""
-    return job.accelerator not in ("cpu", "mps")
 
 
 def carry_out_job(folder: str, run: str, place: str, cores: int, started: Callable[[Attempt], None]) -> str:

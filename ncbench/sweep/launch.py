@@ -1,8 +1,12 @@
 """Carries out a sweep: writes its plan, hands the jobs that are not done to the executor, says how it went."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -27,7 +31,7 @@ def carry_out(plan: Plan) -> int:
         progress.says(f"{len(plan.jobs) - len(jobs)} of {len(plan.jobs)} jobs are done already")
     execute = _executor(plan, jobs, progress)
     add_to_plan(plan)
-    with progress.shown():
+    with progress.shown(), _ended_by_sigterm():
         execute()
     return _summary(plan, console)
 
@@ -48,10 +52,27 @@ def _executor(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> Callabl
     return prepare_ray(plan, jobs, progress)
 
 
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the engines as Ctrl-C does; the pool has handlers of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _check(plan: Plan) -> None:
     gpus = plan.options.gpus_here()
     for job in plan.jobs:
-        if gpus and job.accelerator not in ("cpu", "mps") and job.devices > len(gpus):
+        if gpus and job.takes_gpu and job.devices > len(gpus):
             raise ValueError(f"trainer.devices={job.devices}: must be at most {len(gpus)}, the GPUs of this machine")
 
 
@@ -68,7 +89,8 @@ def _summary(plan: Plan, console: Console) -> int:
         if state.status in ("failed", "interrupted"):
             _say_why(plan, job, state, console)
     if count["done"]:
-        print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
+        with suppress(OSError):  # a reader that has gone, a full disk: the jobs are done all the same
+            print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
     continues = f"; the same command continues: {plan.command}" if count["done"] < len(states) else ""
     console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
     if plan.options.executor == "slurm" and not plan.options.slurm.get("wait", True) and not count["failed"]:
@@ -109,7 +131,8 @@ def launch_batch(
         own = [override.partition("=")[0].lstrip("+") for override in of_job if override not in shared]
         planned.append(planned_job(first + place, job, own))
     folder = Path(config.hydra.sweep.dir).absolute()
-    words = [*config.hydra.overrides.hydra, *config.hydra.overrides.task]
+    folders = [word for path in searched for word in ("--config-dir", path)]
+    words = [*config.hydra.overrides.hydra, *config.hydra.overrides.task, *folders]
     command = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
     plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), planned)
     carry_out(plan)

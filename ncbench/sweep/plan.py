@@ -50,6 +50,11 @@ class PlannedJob:
         """The folder of its run."""
         return Path(self.folder)
 
+    @property
+    def takes_gpu(self) -> bool:
+        """Whether it takes a GPU where there is one."""
+        return self.accelerator not in ("cpu", "mps")
+
     def name_in(self, plan: "Plan") -> str:
         """Its run folder as seen from the sweep's, which may be moved; the whole path where it lies elsewhere."""
         inside = self.path.is_relative_to(plan.folder)

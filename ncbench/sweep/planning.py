@@ -3,12 +3,13 @@
 import os
 from collections.abc import Sequence
 
+from ncbench.config.cores import replicas_of
 from ncbench.config.identity import differences
 from ncbench.records.run_hash import config_hash
 from ncbench.run.compose import Command, Job
 from ncbench.sweep.options import SweepOptions
 from ncbench.sweep.plan import Plan, PlannedJob
-from ncbench.sweep.workload import cores_of_job, replicas_of, work_of
+from ncbench.sweep.workload import cores_of_job, work_of
 
 __all__ = ["make_plan", "planned_job"]
 

@@ -156,7 +156,7 @@ class Pool:
                 self._queue.append(job)
 
     def _gpus_of(self, job: PlannedJob) -> int:
-        return job.devices if self.machine.gpus and job.accelerator not in ("cpu", "mps") else 0
+        return job.devices if self.machine.gpus and job.takes_gpu else 0
 
     def _cores_of(self, job: PlannedJob) -> int:
         """The cores of one process of a job: those asked for, what its network can use, or more where jobs are few."""

@@ -43,6 +43,7 @@ def environment_of(gpus: Sequence[str] | None, threads: int, before: Mapping[str
         values[name] = str(threads)
     if gpus is not None:
         values["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        values["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the numbers of nvidia-smi
     return values
 
 

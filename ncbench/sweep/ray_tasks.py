@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ncbench.config.cores import available_cores
-from ncbench.sweep.engines import carry_out_job, cores_of, needs_gpu, note_lost, present_state, require_engine
+from ncbench.sweep.engines import carry_out_job, cores_of, note_lost, present_state, require_engine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
 from ncbench.sweep.process import Attempt
@@ -93,7 +93,7 @@ def _largest_node(ray: Any) -> dict[str, float]:
 def _resources(plan: Plan, job: PlannedJob, most: dict[str, float]) -> dict[str, float]:
     """What Ray sets aside for a job: a GPU for each of its processes or 1/jobs_per_gpu of one, and its cores."""
     gpus = 0.0
-    if most["GPU"] and needs_gpu(job):
+    if most["GPU"] and job.takes_gpu:
         gpus = float(job.devices) if job.devices > 1 else 1.0 / plan.options.jobs_per_gpu
         if gpus > most["GPU"]:
             raise ValueError(f"trainer.devices={job.devices}: must be at most {most['GPU']:g}, the GPUs of one node")

@@ -117,8 +117,8 @@ def _last_attempts(plan: Plan) -> dict[str, dict[str, Any]]:
     """By the name of each job's run: the last attempt to carry it out."""
     last: dict[str, dict[str, Any]] = {}
     with contextlib.suppress(OSError):
-        for line in (plan.folder / ATTEMPTS).read_text().splitlines():
-            with contextlib.suppress(ValueError, KeyError):  # the last line of a killed launcher
+        for line in (plan.folder / ATTEMPTS).read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line of a killed launcher
                 attempt = json.loads(line)
                 last[attempt["run"]] = attempt
     return last

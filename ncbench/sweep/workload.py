@@ -1,7 +1,6 @@
 """What a job will need, from its configuration alone: replicas, work, cores; and its cost, from earlier runs."""
 
 import json
-import math
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
@@ -9,17 +8,11 @@ from typing import Any
 import yaml
 
 from ncbench.claims.conf_dir import CONF_DIR
-from ncbench.config.cores import cores_of_network
+from ncbench.config.cores import cores_of_network, replicas_of
 from ncbench.config.root import Config
 from ncbench.records.schema import CONFIG, RUN_INFO
 
-__all__ = ["cores_of_job", "recorded_rate", "replicas_of", "work_of"]
-
-
-def replicas_of(config: Config) -> int:
-    """The networks that one job trains: the product of the axes of `replicate`."""
-    lengths = [len(axis) if isinstance(axis, list) else int(axis) for axis in config.replicate.values() if axis]
-    return math.prod(lengths)
+__all__ = ["cores_of_job", "recorded_rate", "work_of"]
 
 
 def work_of(config: Config) -> float:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from ncbench import train
+from ncbench.config.cores import replicas_of
 from ncbench.run.compose import compose_command
 from ncbench.sweep import launch, progress
 from ncbench.sweep.__main__ import main
@@ -25,7 +26,7 @@ from ncbench.sweep.process import command_of, environment_of
 from ncbench.sweep.progress import Progress
 from ncbench.sweep.show import plan_text, status_text
 from ncbench.sweep.states import ATTEMPTS, JobState, how_it_ended, states_of
-from ncbench.sweep.workload import cores_of_job, replicas_of, work_of
+from ncbench.sweep.workload import cores_of_job, work_of
 from tests.helpers.sweep_jobs import small_jobs
 
 GRID = ["+experiment=dufm_k10", "replicate.seed=2", "+replicate.decay=[1e-3,2e-3,4e-3]", "schedule.steps=50"]
@@ -113,11 +114,8 @@ def test_options_that_cannot_be(values, line):
 
 
 def test_options_by_the_command_line_of_train(tmp_path, capsys):
-    from ncbench import train
-
-    assert (
-        train.main(["-m", *GRID, "model.depth=2,3", "hydra.launcher.retries=-1", f"hydra.sweep.dir={tmp_path}/s"]) == 2
-    )
+    where = f"hydra.sweep.dir={tmp_path}/s"
+    assert train.main(["-m", *GRID, "model.depth=2,3", "hydra.launcher.retries=-1", where]) == 2
     assert capsys.readouterr().err == "ncbench: hydra.launcher.retries=-1: must be a whole number >= 0\n"
     assert not (tmp_path / "s").exists()
 
