@@ -16,7 +16,7 @@ from rich.console import Console
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
-from ncbench.records.folder import OccupiedError, RunFolder, RunState
+from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, TABLES
 from ncbench.records.writer import summarise
@@ -44,11 +44,13 @@ def execute(
                 bring_up_to_date(run, config)
                 _say_where(run, "already done")
                 return 0
-            return _train(config, run, command, overrides, threads)
+            try:
+                return _train(config, run, command, overrides, threads)
+            except ValueError:
+                _remove_if_unused(Path(folder))  # while the folder is this process's own
+                raise
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
-        if not isinstance(error, OccupiedError):  # that folder is another process's
-            _remove_if_unused(Path(folder))
         return 2
     except OSError as error:  # such as a full disk, before the run could begin
         print(f"ncbench: failed: {type(error).__name__}: {error}", file=sys.stderr)

@@ -129,11 +129,11 @@ def launch_batch(
     planned = []
     for place, (job, of_job) in enumerate(zip(jobs, job_overrides, strict=True)):
         own = [override.partition("=")[0].lstrip("+") for override in of_job if override not in shared]
-        planned.append(planned_job(first + place, job, own))
+        planned.append(planned_job(first + place, job, own, searched))
     folder = Path(config.hydra.sweep.dir).absolute()
     folders = [word for path in searched for word in ("--config-dir", path)]
     words = [*config.hydra.overrides.hydra, *config.hydra.overrides.task, *folders]
     command = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
-    plan = Plan(folder, command, str(Path.cwd()), searched, {}, SweepOptions.of(options), planned)
+    plan = Plan(folder, command, {}, SweepOptions.of(options), planned)
     carry_out(plan)
     return [state.loss for state in states_of(plan)]

@@ -29,7 +29,8 @@ class PlannedJob:
 
     `label` says what tells it from the others; `work` is in units that are comparable within an experiment: replicas
     times gradient steps, or times epochs. `devices` is the number of processes that train it; `cores` are those that
-    one of them can use for one network, `most_cores` those that it can for all its replicas.
+    one of them can use for one network, `most_cores` those that it can for all its replicas. Its command was given in
+    `cwd`, and its files may be in `config_dirs`.
     """
 
     number: int
@@ -43,6 +44,8 @@ class PlannedJob:
     work: float
     cores: int
     most_cores: int
+    cwd: str
+    config_dirs: list[str]
     devices: int = 1
 
     @property
@@ -63,12 +66,10 @@ class PlannedJob:
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep: the command line that made it, the folder it was given in, its axes, options and jobs."""
+    """A sweep: the command line that made it, its axes, options and jobs."""
 
     folder: Path
     command: str
-    cwd: str
-    config_dirs: list[str]
     axes: dict[str, list[str]]
     options: SweepOptions
     jobs: list[PlannedJob] = field(repr=False)
@@ -130,7 +131,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         jobs = [PlannedJob(**job) for job in content["jobs"]]
         moved = Path(content["folder"])
         options = SweepOptions.of(content["options"])
-        kept = {key: content[key] for key in ("command", "cwd", "config_dirs", "axes")}
+        kept = {key: content[key] for key in ("command", "axes")}
         kept["earlier"] = content.get("earlier", [])
     except FileNotFoundError:
         raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None

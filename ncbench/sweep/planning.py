@@ -22,12 +22,11 @@ _OF_LAUNCHING = (
 def make_plan(command: Command, text: str, config_dirs: Sequence[str], options: SweepOptions) -> Plan:
     """The plan of a composed command; `text` is the command line as a person would give it again."""
     assert command.folder is not None
-    jobs = [planned_job(number, job, list(command.axes)) for number, job in enumerate(command.jobs)]
-    folders = [os.path.abspath(folder) for folder in config_dirs]
-    return Plan(command.folder.absolute(), text, os.getcwd(), folders, command.axes, options, jobs)
+    jobs = [planned_job(number, job, list(command.axes), config_dirs) for number, job in enumerate(command.jobs)]
+    return Plan(command.folder.absolute(), text, command.axes, options, jobs)
 
 
-def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
+def planned_job(number: int, job: Job, axes: Sequence[str], config_dirs: Sequence[str]) -> PlannedJob:
     """A composed job as the plan has it: without what is Hydra's and the launcher's alone."""
     overrides = [override for override in job.overrides if not override.lstrip("+~").startswith(_OF_LAUNCHING)]
     if any("hydra.job." in override for override in job.overrides):  # its number and id are those of the plan
@@ -45,6 +44,8 @@ def planned_job(number: int, job: Job, axes: Sequence[str]) -> PlannedJob:
         work=work_of(job.config),
         cores=network,
         most_cores=every,
+        cwd=os.getcwd(),
+        config_dirs=[os.path.abspath(folder) for folder in config_dirs],
         devices=job.config.trainer.devices,
     )
 

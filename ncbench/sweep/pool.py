@@ -136,7 +136,8 @@ class Pool:
                 self._elsewhere.append(job)
                 continue
             ended = running.attempt.note()
-            reason = str(ended["reason"])
+            done = state_of_job(self.plan, job).status == "done"
+            reason = "" if done else str(ended["reason"])  # one that was stopped at its very end is done
             self.watcher.ended(job, reason, ended["ended"] - ended["started"])
             if reason and ended["exit_status"] != 2 and self._retries[job.number] and not self._interrupts:
                 self._retries[job.number] -= 1

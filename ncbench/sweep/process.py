@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 
 def command_of(plan: Plan, job: PlannedJob) -> list[str]:
     """The command line of a job: that of a single run in the job's folder."""
-    directories = [word for folder in plan.config_dirs for word in ("--config-dir", folder)]
+    directories = [word for folder in job.config_dirs for word in ("--config-dir", folder)]
     where = f"hydra.run.dir={quoted(job.folder)}"
     return [sys.executable, "-m", "ncbench.train", *job.overrides, where, *directories]
 
@@ -71,7 +71,7 @@ class Attempt:
             self._from = log.tell()
             self.process = subprocess.Popen(
                 command,
-                cwd=plan.cwd if Path(plan.cwd).is_dir() else None,
+                cwd=job.cwd if Path(job.cwd).is_dir() else None,
                 env={**environment, PLANNED_HASH: job.config_hash},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

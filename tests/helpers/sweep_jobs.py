@@ -59,10 +59,11 @@ class SmallJobs:
             folder = str(self.folder / f"job{number}")
             self.does[folder] = does
             known = {"experiment": "none", "replicas": 1, "work": 1.0, "cores": 1, "most_cores": 1}
+            known |= {"cwd": os.getcwd(), "config_dirs": []}
             what = {"number": number, "label": f"seed={number}", "overrides": [], "folder": folder, "config_hash": "h"}
             planned.append(PlannedJob(**what, **known, accelerator=accelerator, devices=devices))
         command = "python -m ncbench.train -m seed=0,1"
-        return Plan(self.folder, command, os.getcwd(), [], {"seed": []}, SweepOptions.of(options), planned)
+        return Plan(self.folder, command, {"seed": []}, SweepOptions.of(options), planned)
 
     def command(self, plan: Plan, job: PlannedJob) -> list[str]:
         seconds, fate = self.does[job.folder]
