@@ -113,7 +113,8 @@ class Pool:
                 self.watcher.done_elsewhere(job)
             return
         threads = min(lease.cores, self._threads_of_user)  # of all processes of the job together
-        seen = lease.gpus if self.machine.gpus else None
+        named = bool(self.machine.gpus) or self.plan.options.gpus is not None
+        seen = lease.gpus if named else None
         environment = environment_of(seen, threads)
         handles = [claimed, *lease.handles]
         try:

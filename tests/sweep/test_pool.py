@@ -139,6 +139,12 @@ def test_logs_of_nested_folders_are_their_own(jobs):
     assert [log_of(plan, job).name for job in plan.jobs] == ["2-0.log", "3-0.log"]
 
 
+def test_without_gpus_by_request_a_job_sees_none(jobs, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert carry_out(jobs.plan([(0.0, "done")], gpus=[])) == 0
+    assert jobs.wrote()[0]["device"]["visible_devices"] == ""
+
+
 def test_a_job_of_two_devices_has_two_gpus_for_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
