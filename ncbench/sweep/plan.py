@@ -92,8 +92,8 @@ def add_to_plan(plan: Plan) -> None:
         others = [job for job in before.jobs if job.folder not in folders]
         numbered = [replace(job, number=len(plan.jobs) + place) for place, job in enumerate(others)]
         axes = {key: list(dict.fromkeys([*before.axes.get(key, []), *values])) for key, values in plan.axes.items()}
-        commands = [command for command in [*before.earlier, before.command] if command != plan.command]
-        earlier = list(dict.fromkeys(commands)) if others else []
+        commands = [*plan.earlier, *([*before.earlier, before.command] if others else [])]
+        earlier = list(dict.fromkeys(command for command in commands if command != plan.command))
         write_plan(replace(plan, jobs=[*plan.jobs, *numbered], axes=axes if others else plan.axes, earlier=earlier))
 
 

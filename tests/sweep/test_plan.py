@@ -325,6 +325,8 @@ def test_a_narrower_command_hides_no_job_of_before(plan):
     text = status_text(kept, states_of(kept), every=False)
     assert "2 planned of 2 jobs" in text
     assert "or: " not in text  # the last command alone would not run all
+    add_to_plan(kept)  # as `resume` does
+    assert read_plan(plan.folder) == kept
     add_to_plan(plan)
     assert read_plan(plan.folder) == plan
 
