@@ -106,9 +106,9 @@ def test_a_killed_worker_changes_no_number(cluster, tmp_path):
     os.kill(killed, signal.SIGKILL)
     thread.join(300)
     assert ended == [0]
-    starts = [attempt["folder"] for attempt in attempts_of(plan)]
+    starts = [attempt["run"] for attempt in attempts_of(plan)]
     assert len(workers_of(plan)) == 3  # one job was begun twice
-    assert sorted(set(starts)) == sorted(job.folder for job in plan.jobs)
+    assert sorted(set(starts)) == sorted(job.path.name for job in plan.jobs)
     assert table_of(plan).equals(undisturbed_table(tmp_path, [*LONG, "seed=0,1"]))
 
 
