@@ -8,7 +8,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,20 +157,9 @@ def _single(job: "Job", command: str) -> int:
 def _grid(command: "Command", text: str, directories: list[str]) -> int:
     """A grid of jobs: by the pool, or by another launcher or sweeper of Hydra's."""
     if command.choices == {"launcher": "pool", "sweeper": "basic"} and not command.callbacks:
-        from ncbench.records.folder import RunFolder, RunState
-        from ncbench.run.recorded import bring_up_to_date, state_of
-        from ncbench.sweep.launch import carry_out
-        from ncbench.sweep.options import SweepOptions
-        from ncbench.sweep.planning import make_plan
-        from ncbench.sweep.states import states_of
+        from ncbench.sweep.launch import carry_out_command
 
-        plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
-        for job, state in zip(command.jobs, states_of(plan), strict=True):
-            # What cannot be read, or is held by another process, is named when the jobs are carried out.
-            with suppress(ValueError, OSError):
-                if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
-                    bring_up_to_date(run, job.config)
-        return carry_out(plan)
+        return carry_out_command(command, text, directories)
     flags = ["--config-dir", *directories] if directories else []
     arguments = [*command.overrides, *flags, "--multirun"]
     # One folder for the same grid, so that the same command finds its jobs again.
@@ -186,9 +174,8 @@ def _grid(command: "Command", text: str, directories: list[str]) -> int:
     if command.choices["launcher"] == "pool":  # it has said what became of the jobs
         from ncbench.sweep.launch import exit_status
         from ncbench.sweep.plan import read_plan
-        from ncbench.sweep.states import states_of
 
-        return hydra_status or exit_status(states_of(read_plan(folder)))
+        return hydra_status or exit_status(read_plan(folder))
     # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
     # A launcher with processes of its own leaves no outcomes here, but its run folders.
     known = {os.path.abspath(run_folder): status for run_folder, status in outcomes}

@@ -10,7 +10,7 @@ claim may be added to a run that is done. `trainer.threads` is part of it: only 
 ensembles give the same bits whatever the number of threads, other optimisers and backbones do not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,7 +18,7 @@ from ncbench.config.measuring import SHOWN_BY_REPORT, Measure, Trainer
 from ncbench.config.root import CLAIMED, Config
 from ncbench.config.variants import Group, Target, default_of, keys_of, public_name
 
-__all__ = ["differences"]
+__all__ = ["differences", "shared_differences"]
 
 _NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
     "dataset": ("root", "download"),
@@ -43,6 +43,32 @@ def differences(config: Config) -> dict[str, Any]:
         elif value != default_of(f):
             different[f.name] = _with_public_names(value)
     return different
+
+
+def shared_differences(configs: Sequence[Config], axes: Sequence[str]) -> dict[str, Any]:
+    """What the jobs of a sweep compute besides its axes: the same for one value more of an axis.
+
+    What an axis may change is left out: its key, its group, or all where experiments are swept.
+    """
+    shared = {} if "experiment" in axes else _shared([differences(config) for config in configs])
+    kept = {key: value for key, value in shared.items() if key not in axes}
+    for axis in axes:
+        group, _, key = axis.partition(".")
+        if key and isinstance(kept.get(group), dict):
+            kept[group] = {name: value for name, value in kept[group].items() if name != key.partition(".")[0]}
+    return kept
+
+
+def _shared(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of these nested values have in common."""
+    shared: dict[str, Any] = {}
+    for key, value in values[0].items():
+        others = [other.get(key) for other in values[1:]]
+        if isinstance(value, Mapping) and all(isinstance(other, Mapping) for other in others):
+            shared[key] = _shared([value, *others])  # type: ignore[list-item]
+        elif all(key in other for other in values) and all(other == value for other in others):
+            shared[key] = value
+    return shared
 
 
 def _of_group(group: Group, left_out: tuple[str, ...]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from ncbench.config.identity import differences
+from ncbench.config.identity import differences, shared_differences
 from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
 from ncbench.run.composer import composer, experiments, quoted
@@ -150,7 +150,7 @@ def _in_one_folder(command: Command, roots: list[Path], placed: bool) -> Command
     """The same command with one folder for its runs, the same for another spelling or one value more of an axis."""
     folder, jobs = Path(os.path.commonpath(roots)), command.jobs
     if not placed and roots[0].name == "sweep":
-        shared = _without(_shared([differences(job.config) for job in jobs]), list(command.axes))
+        shared = shared_differences([job.config for job in jobs], list(command.axes))
         identity = config_hash({"shared": shared, "axes": sorted(command.axes)})
         folder = roots[0].with_name(f"sweep-{identity[:10]}")
         jobs = [
@@ -165,28 +165,6 @@ def _in_one_folder(command: Command, roots: list[Path], placed: bool) -> Command
             )
             raise ValueError(f"hydra.sweep.subdir={job.folder.name}: must differ between {one} and {other}")
     return replace(command, jobs=list(kept.values()), folder=folder)
-
-
-def _shared(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all of these nested values have in common."""
-    shared: dict[str, Any] = {}
-    for key, value in values[0].items():
-        others = [other.get(key) for other in values[1:]]
-        if isinstance(value, Mapping) and all(isinstance(other, Mapping) for other in others):
-            shared[key] = _shared([value, *others])  # type: ignore[list-item]
-        elif all(key in other for other in values) and all(other == value for other in others):
-            shared[key] = value
-    return shared
-
-
-def _without(shared: dict[str, Any], axes: Sequence[str]) -> dict[str, Any]:
-    """The shared values but those that an axis may change: its key, its group, or all where experiments are swept."""
-    kept = {} if "experiment" in axes else {key: value for key, value in shared.items() if key not in axes}
-    for axis in axes:
-        group, _, key = axis.partition(".")
-        if key and isinstance(kept.get(group), dict):
-            kept[group] = {name: value for name, value in kept[group].items() if name != key.partition(".")[0]}
-    return kept
 
 
 def _axis(key: str, values: Any) -> str:

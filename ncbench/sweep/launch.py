@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ncbench.records.folder import RunFolder, RunState
 from ncbench.sweep.options import SweepOptions
 from ncbench.sweep.plan import Plan, PlannedJob, add_to_plan
 from ncbench.sweep.pool import Pool
 from ncbench.sweep.progress import Progress
 from ncbench.sweep.states import JobState, log_of, states_of
 
-__all__ = ["carry_out", "exit_status", "launch_batch"]
+if TYPE_CHECKING:
+    from ncbench.run.compose import Command
+
+__all__ = ["carry_out", "carry_out_command", "exit_status", "launch_batch"]
 
 
 def carry_out(plan: Plan) -> int:
@@ -34,6 +38,20 @@ def carry_out(plan: Plan) -> int:
     with progress.shown(), _ended_by_sigterm():
         execute()
     return _summary(plan, console)
+
+
+def carry_out_command(command: "Command", text: str, config_dirs: Sequence[str]) -> int:
+    """The same for a composed command, `text` as a person gave it; what is done takes over the present claims."""
+    from ncbench.run.recorded import bring_up_to_date, state_of
+    from ncbench.sweep.planning import make_plan
+
+    plan = make_plan(command, text, config_dirs, SweepOptions.of(command.launcher))
+    for job, state in zip(command.jobs, states_of(plan), strict=True):
+        # What cannot be read, or is held by another process, is named when the jobs are carried out.
+        with suppress(ValueError, OSError):
+            if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
+                bring_up_to_date(run, job.config)
+    return carry_out(plan)
 
 
 def _executor(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> Callable[[], None]:
@@ -95,12 +113,12 @@ def _summary(plan: Plan, console: Console) -> int:
     console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
     if plan.options.executor == "slurm" and not plan.options.slurm.get("wait", True) and not count["failed"]:
         return 0  # submitted, as asked for
-    return exit_status(states)
+    return exit_status(plan)
 
 
-def exit_status(states: Sequence[JobState]) -> int:
+def exit_status(plan: Plan) -> int:
     """0 if all jobs are done, 2 if all that are not had wrong input, else 1."""
-    wrong = [state.refused for state in states if state.status != "done"]
+    wrong = [state.refused for state in states_of(plan) if state.status != "done"]
     return 0 if not wrong else 2 if all(wrong) else 1
 
 
