@@ -34,9 +34,8 @@ ConfigStore.instance().store(group="hydra/launcher", name="pool", node=PoolLaunc
 class PoolLauncher(Launcher):
     """Every job is a process of its own, `python -m ncbench.train` with the job's overrides."""
 
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        self.config: Any = None
+    def __init__(self, **_: Any) -> None:
+        self.config: Any = None  # has the launcher's keys, too
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """What Hydra's sweeper hands over before the first batch; the jobs do not need its context and task."""
@@ -46,7 +45,7 @@ class PoolLauncher(Launcher):
         """Run a batch of jobs; the return value of each is its final loss (None where it has none)."""
         from ncbench.sweep.launch import launch_batch
 
-        results = launch_batch(self.config, job_overrides, initial_job_idx, self.options)
+        results = launch_batch(self.config, job_overrides, initial_job_idx)
         return [
             JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=loss)
             for overrides, loss in zip(job_overrides, results, strict=True)

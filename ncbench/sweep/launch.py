@@ -3,7 +3,7 @@
 import shlex
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -134,10 +134,10 @@ def _shown(path: Path) -> str:
     return shlex.quote(str(short))
 
 
-def launch_batch(
-    config: Any, job_overrides: Sequence[Sequence[str]], first: int, options: Mapping[str, Any]
-) -> list[float | None]:
+def launch_batch(config: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[float | None]:
     """A batch of jobs of one of Hydra's own sweepers; the final loss of each (None where it has none)."""
+    from omegaconf import OmegaConf
+
     from ncbench.run.compose import compose_points
     from ncbench.sweep.planning import planned_job
 
@@ -152,6 +152,7 @@ def launch_batch(
     folders = [word for path in searched for word in ("--config-dir", path)]
     words = [*config.hydra.overrides.hydra, *config.hydra.overrides.task, *folders]
     command = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
+    options: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
     plan = Plan(folder, command, {}, SweepOptions.of(options), planned)
     carry_out(plan)
     return [state.loss for state in states_of(plan)]
