@@ -118,6 +118,9 @@ def experiments(folder: Path = CONF_DIR / "experiment") -> dict[str, Path]:
 def _one_line(error: BaseException) -> str:
     """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
     text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
+    if text.startswith("Error merging override") and error.__context__ is not None:
+        why = str(error.__context__).strip().partition("\n")[0]
+        return f"{text.removeprefix('Error merging override ')}: {why}"
     refused = re.match(r"Could not override '([^']+)'", text)
     if refused and refused[1].startswith("hydra."):
         return f"{refused[1]}: unknown key of Hydra or of the launcher; --hydra-help and docs/sweeps.md name them"

@@ -59,7 +59,7 @@ def _plan(words: list[str]) -> int:
     from ncbench.sweep.planning import make_plan
     from ncbench.sweep.show import plan_text
 
-    parser = Parser(add_help=False, allow_abbrev=False)
+    parser = _parser()
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-cd", "--config-dir")
@@ -79,7 +79,7 @@ def _status(words: list[str]) -> int:
     from ncbench.sweep.show import status_text
     from ncbench.sweep.states import states_of
 
-    parser = Parser(add_help=False, allow_abbrev=False)
+    parser = _parser()
     parser.add_argument("dir")
     parser.add_argument("--all", action="store_true")
     options = parser.parse_args(words)
@@ -94,7 +94,7 @@ def _resume(words: list[str]) -> int:
     from ncbench.sweep.options import SweepOptions
     from ncbench.sweep.plan import read_plan
 
-    parser = Parser(add_help=False, allow_abbrev=False)
+    parser = _parser()
     parser.add_argument("dir")
     parser.add_argument("options", nargs="*")
     given = parser.parse_intermixed_args(words)
@@ -137,8 +137,12 @@ def _verify(words: list[str]) -> int:
     return verify(*_folder_and_out(words))
 
 
+def _parser() -> Parser:
+    return Parser(add_help=False, allow_abbrev=False)
+
+
 def _folder_and_out(words: list[str]) -> tuple[Path, Path | None]:
-    parser = Parser(add_help=False, allow_abbrev=False)
+    parser = _parser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(words)

@@ -130,6 +130,11 @@ def test_an_unknown_key_of_the_launcher():
         compose_command([*TINY, "seed=1,2", "hydra.launcher.bogus=1"], multirun=True)
 
 
+def test_a_value_of_another_type_says_which_is_needed():
+    with pytest.raises(ValueError, match=r"^hydra.launcher.retries=x: Value 'x' of type 'str' could not be converted"):
+        compose_command([*TINY, "seed=1,2", "hydra.launcher.retries=x"], multirun=True)
+
+
 def test_glob_over_experiments():
     command = compose_command(["+experiment=glob(dufm*)"], multirun=True)
     assert [job.config.name for job in command.jobs] == ["dufm_k10"]
