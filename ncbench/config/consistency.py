@@ -4,8 +4,8 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ncbench.config.data_and_model import FreeFeatures
 from ncbench.config.measuring import LARGEST_HESSIAN
+from ncbench.config.models import FreeFeatures
 from ncbench.config.rules import is_int, is_list, only_with, require, require_decays
 from ncbench.config.schedules import FullBatch, Stationary
 from ncbench.config.training import ClassifierObjective, SquaredObjective

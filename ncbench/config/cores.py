@@ -28,7 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench.config.data_and_model import Backbone, FreeFeatures
+from ncbench.config.models import Backbone, FreeFeatures
 from ncbench.config.rules import is_list
 from ncbench.config.variants import public_name
 

@@ -14,8 +14,9 @@ from omegaconf import MISSING
 from ncbench.claims.papers import check_reproduces
 from ncbench.claims.parse import parse_claims
 from ncbench.config.consistency import check_consistency
-from ncbench.config.data_and_model import DATASETS, MODELS, Dataset, Model
+from ncbench.config.datasets import DATASETS, Dataset
 from ncbench.config.measuring import Logger, Measure, Trainer
+from ncbench.config.models import MODELS, Model
 from ncbench.config.rules import is_list, require
 from ncbench.config.schedules import SCHEDULES, Schedule
 from ncbench.config.training import OBJECTIVES, OPTIMIZERS, Objective, Optimizer

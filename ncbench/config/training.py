@@ -1,6 +1,6 @@
 """What is minimised and how: the variants of the groups `objective` and `optimizer`, with types and ranges.
 
-The yaml files under conf/ carry the values. `ncbench.config.data_and_model` has the data and the network,
+Values stand in the yaml files under conf/. `ncbench.config.datasets` has the data, `ncbench.config.models` the network,
 `ncbench.config.schedules` how long and how fast, `ncbench.config.measuring` what is measured and where it runs,
 `ncbench.config.root` puts the groups together.
 """

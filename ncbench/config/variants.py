@@ -3,7 +3,7 @@
 A group such as `optimizer` is one frozen dataclass per variant. `kind` in its yaml names the variant; where it is
 absent (a configuration that is older than it, a user's own file) a known `_target_` tells. A user's own class goes
 with the kind of ours that it replaces, and may have further keys, which are passed on to it. The variants themselves
-stand in `data_and_model`, `training` and `schedules`; `root.VARIANTS` collects them.
+stand in `datasets`, `models`, `training` and `schedules`; `root.VARIANTS` collects them.
 """
 
 import copy

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
-from ncbench.config.data_and_model import FreeFeatures
+from ncbench.config.models import FreeFeatures
 from ncbench.config.root import Config
 from ncbench.measure import log_spaced
 from ncbench.models.replica import start_at

@@ -1,18 +1,14 @@
 """The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -32,22 +28,17 @@ from ncbench.run.ensembles import reference_arguments
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.processes import LeaveOnSignal, other_processes
 from ncbench.run.references import check_references, evaluate_references
-from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast, current_step, usable_checkpoint
+from ncbench.run.swept import swept_values
+from ncbench.run.trainer import make_trainer
+from ncbench.training.checkpoints import SaveLast, current_step, usable_checkpoint
 from ncbench.training.digest import weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.progress import ProgressLine, decay_table
 from ncbench.training.wandb_logger import WandbRun
 
-__all__ = ["RunSession", "swept_values"]
+__all__ = ["RunSession"]
 
 _log = logging.getLogger(__name__)
-
-_LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
-    "32": "32-true",
-    "64": "64-true",
-    "bf16-mixed": "bf16-mixed",
-}
-_RESERVED = ("run", "replica", "seed")  # columns of every replica table
 
 
 class RunSession:
@@ -97,7 +88,7 @@ class RunSession:
             if config.trainer.progress:
                 headline = (last_hidden_layer(config.model.depth), "post")
                 callbacks.append(ProgressLine(console, lambda: self.collapse.latest, headline))
-            self.trainer = self._trainer(callbacks)
+            self.trainer = make_trainer(config, callbacks, self.built.max_epochs, run.path)
         self._check_processes()
         if config.trainer.progress:
             console.print(decay_table(module.objective, getattr(module, "free", ())))
@@ -111,27 +102,6 @@ class RunSession:
             raise ValueError(f"trainer.devices={devices}: only image sets in memory share their batches; leave it 1")
         with one_line_errors(self.config, "trainer"):
             EpochLoader(data.train, data.batch_size, mean=data.mean, std=data.std, process=(0, devices))
-
-    def _trainer(self, callbacks: list[pl.Callback]) -> pl.Trainer:
-        config, devices = self.config, self.config.trainer.devices
-        try:
-            return pl.Trainer(
-                accelerator=config.trainer.accelerator,
-                devices=devices,
-                strategy="ddp" if devices > 1 else "auto",
-                precision=_LIGHTNING[config.trainer.precision],
-                max_epochs=self.built.max_epochs,
-                logger=False,
-                callbacks=callbacks,
-                plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if devices > 1 else [])],
-                enable_checkpointing=True,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                default_root_dir=self.run.path,
-            )
-        except (RuntimeError, MisconfigurationException) as error:  # an accelerator that this machine lacks
-            raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {error}") from error
 
     def _clock(self, trainer: pl.Trainer) -> tuple[int, float]:
         step = current_step(trainer)
@@ -217,21 +187,3 @@ class RunSession:
 def _without_reading(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The entry of a measure without what the report alone reads of it: no argument of the function."""
     return {key: value for key, value in spec.items() if key not in SHOWN_BY_REPORT}
-
-
-def swept_values(overrides: Sequence[str]) -> dict[str, Any]:
-    """The values given on the command line, as columns of the replica table.
-
-    A value has the last part of its key for a name (`model.depth` -> depth), where no other key of the command line has
-    it and the table has no column of that name already; else the whole key (`dataset.seed`). The table itself has
-    what `seed` and `replicate` say.
-    """
-    given: dict[str, Any] = {}
-    parser = OverridesParser.create()
-    for override in overrides:
-        key, equals, text = override.lstrip("+").partition("=")
-        if equals and not key.startswith(("~", "hydra", "replicate")) and key not in ("experiment", "seed"):
-            given[key] = parser.parse_override(f"value={text}").value()
-    short = Counter(key.rsplit(".", 1)[-1] for key in given)
-    columns = {key: key.rsplit(".", 1)[-1] for key in given}
-    return {name if short[name] == 1 and name not in _RESERVED else key: given[key] for key, name in columns.items()}

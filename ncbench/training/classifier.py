@@ -69,10 +69,12 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, labels = batch
         network: Any = self.network
-        features = network.features(inputs)
-        outputs = network.head(features)
-        # Under mixed precision the network is in bfloat16; sums over samples and widths are not.
-        loss = self.objective.batch_estimate(_single_at_least(outputs), _single_at_least(features), labels)
+        features = _single_at_least(network.features(inputs))
+        # Under mixed precision the backbone is in bfloat16. The head, whose collapse is measured and which costs next
+        # to nothing, is not, nor are sums over samples and widths.
+        with torch.autocast(features.device.type, enabled=False):
+            outputs = network.head(features)
+            loss = self.objective.batch_estimate(outputs, features, labels)
         if self._trainer is not None and self._trainer.world_size > 1:
             # The processes' gradients are averaged; their shares of the batch may differ by a sample.
             loader: Any = self._trainer.train_dataloader

@@ -16,6 +16,7 @@ from ncbench.report import load_grams, load_measures, load_replicas, load_spectr
 from ncbench.run import execute as run_execute
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs
+from ncbench.run.swept import swept_values
 
 DUFM = ["+experiment=dufm_k10", "replicate.seed=3", "schedule.steps=40", "measure.points=6"]
 DIGITS = ["+experiment=digits_mlp", "dataset.per_class=20", "dataset.batch_size=50", "trainer.max_epochs=4"]
@@ -220,7 +221,7 @@ def test_checkpoint_writes_survive_a_temporary_folder_on_another_file_system(tmp
     ],
 )
 def test_swept_values_have_short_names_where_these_are_clear(overrides, columns):
-    assert session.swept_values(overrides) == columns
+    assert swept_values(overrides) == columns
 
 
 def test_a_sweep_over_the_seed_of_the_data_keeps_its_values(tmp_path):

@@ -7,6 +7,7 @@ from ncbench import load_run, train
 from ncbench.config.identity import differences
 from ncbench.config.validate import validate_recorded
 from ncbench.measure import measure_network
+from ncbench.models.backbones import SmallMLP
 from ncbench.records.run_hash import run_id
 from ncbench.report import load_measures
 from ncbench.run.compose import compose_jobs
@@ -60,18 +61,23 @@ def test_refused_in_one_line(overrides, message, capsys):
 
 
 def test_mixed_precision_trains_in_bfloat16_and_measures_in_float32(tmp_path, monkeypatch):
-    dtypes, real = set(), PaperObjective.batch_estimate
+    dtypes, in_backbone, real = set(), set(), PaperObjective.batch_estimate
 
     def looks(self, outputs, features, labels):
         dtypes.add((outputs.dtype, features.dtype, torch.is_autocast_enabled("cpu")))
         return real(self, outputs, features, labels)
 
     monkeypatch.setattr(PaperObjective, "batch_estimate", looks)
+    forward = SmallMLP.forward
+    monkeypatch.setattr(
+        SmallMLP, "forward", lambda self, x: in_backbone.add(forward(self, x).dtype) or forward(self, x)
+    )
     runs = {}
     for precision in ("32", "bf16-mixed"):
         runs[precision] = tmp_path / precision
         assert train.main([*TINY, f"trainer.precision={precision}", f"hydra.run.dir={runs[precision]}"]) == 0
-    assert dtypes == {(torch.float32, torch.float32, False), (torch.float32, torch.float32, True)}
+    assert dtypes == {(torch.float32, torch.float32, False)}  # the head and the sums, whatever the precision
+    assert in_backbone == {torch.float32, torch.bfloat16}
     module, data, config = load_run(runs["bf16-mixed"])
     assert config.trainer.precision == "bf16-mixed"
     assert {x.dtype for x in module.network.parameters()} == {torch.float32}

@@ -1,4 +1,4 @@
-"""What is learnt and by what: the variants of the groups `dataset` and `model`, with types and ranges."""
+"""What learns it: the variants of the group `model`, with types and ranges."""
 
 import math
 from collections.abc import Sequence
@@ -10,128 +10,7 @@ from omegaconf import MISSING
 from ncbench.config.rules import is_int, require
 from ncbench.config.variants import Target
 
-__all__ = ["DATASETS", "MODELS", "Dataset", "FreeFeatures", "Mixture", "Model", "Perceptron"]
-
-
-@dataclass(frozen=True)
-class Dataset(Target):
-    """What is learnt: which set, which classes, how many samples of each."""
-
-    @property
-    def num_classes(self) -> int | None:
-        """How many classes, where the configuration alone says so."""
-        classes = getattr(self, "classes", None)
-        return len(classes) if isinstance(classes, Sequence) else classes
-
-    @property
-    def sample_noise(self) -> float:
-        """Standard deviation of the samples around their class means, where that is a parameter."""
-        return 0.0
-
-    def _at_least(self, **least: float) -> None:
-        for key, low in least.items():
-            value = getattr(self, key)
-            require(value is None or value >= low, f"dataset.{key}", value, f"must be >= {low}")
-
-
-@dataclass(frozen=True)
-class DigitImages(Dataset):
-    """scikit-learn's digits, which need no folder."""
-
-    KIND: ClassVar[str] = "digits"
-    CLASSES: ClassVar[dict[str, str]] = {"digits": "ncbench.data.Digits"}
-
-    classes: Any = None  # null: all; a number: the first ones; a list: those
-    per_class: int | None = 170
-    seed: int = 0  # draws the samples of each class
-    batch_size: int = 128
-    augment: bool = False
-
-    def __post_init__(self) -> None:
-        self._at_least(per_class=1, batch_size=1, seed=0)
-        rule = "must be null, a number >= 2, or a list of at least 2 different class numbers >= 0"
-        if isinstance(self.classes, Sequence) and not isinstance(self.classes, str):
-            different = all(is_int(c) and c >= 0 for c in self.classes) and len(set(self.classes)) == len(self.classes)
-            require(different and len(self.classes) >= 2, "dataset.classes", list(self.classes), rule)
-        else:
-            good = self.classes is None or (is_int(self.classes) and self.classes >= 2)
-            require(good, "dataset.classes", self.classes, rule)
-
-
-@dataclass(frozen=True)
-class Images(DigitImages):
-    """Image sets that are files in a folder."""
-
-    KIND: ClassVar[str] = "images"
-    CLASSES: ClassVar[dict[str, str]] = {"mnist": "ncbench.data.MNIST", "cifar10": "ncbench.data.CIFAR10"}
-
-    per_class: int | None = None
-    root: str | None = None
-    download: bool = True
-
-
-@dataclass(frozen=True)
-class Labels(Dataset):
-    """Balanced labels without samples, for free features."""
-
-    KIND: ClassVar[str] = "labels"
-    CLASSES: ClassVar[dict[str, str]] = {"labels": "ncbench.data.BalancedLabels"}
-
-    classes: int = MISSING
-    per_class: int = MISSING
-
-    def __post_init__(self) -> None:
-        self._at_least(classes=2, per_class=1)
-
-
-@dataclass(frozen=True)
-class Mixture(Dataset):
-    """A Gaussian mixture with its means on a sphere."""
-
-    KIND: ClassVar[str] = "mixture"
-    CLASSES: ClassVar[dict[str, str]] = {"mixture": "ncbench.data.GaussianMixture"}
-
-    classes: int = MISSING
-    num_samples: int = MISSING
-    dimension: int = MISSING
-    noise: float = 0.0  # standard deviation of the components in every direction
-    radius: float = 2.0  # of the sphere on which the means lie
-    targets: str = "inputs"  # inputs (an autoencoder) or labels
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        self._at_least(classes=2, num_samples=2, dimension=1, noise=0, seed=0)
-        require(self.radius > 0, "dataset.radius", self.radius, "must be > 0")
-        require(self.targets in ("inputs", "labels"), "dataset.targets", self.targets, "must be inputs or labels")
-
-    @property
-    def sample_noise(self) -> float:
-        """`noise`."""
-        return self.noise
-
-
-@dataclass(frozen=True)
-class RandomPoints(Dataset):
-    """A few random inputs of each class."""
-
-    KIND: ClassVar[str] = "random_points"
-    CLASSES: ClassVar[dict[str, str]] = {"random_points": "ncbench.data.RandomPoints"}
-
-    classes: int = MISSING
-    per_class: int = MISSING
-    dimension: int = MISSING
-    orthonormal: bool = True
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        self._at_least(classes=2, per_class=1, dimension=1, seed=0)
-
-
-@dataclass(frozen=True)
-class OtherDataset(Dataset):
-    """A class of the user's own: every key is an argument of it."""
-
-    KIND: ClassVar[str] = "other"
+__all__ = ["MODELS", "Backbone", "FreeFeatures", "Model", "Perceptron"]
 
 
 @dataclass(frozen=True)
@@ -232,5 +111,4 @@ class Perceptron(Model):
         require(equal, "model.width", self.width, "residual layers need equal widths")
 
 
-DATASETS = (DigitImages, Images, Labels, Mixture, RandomPoints, OtherDataset)
 MODELS = (FreeFeatures, Backbone, Perceptron)

@@ -1,0 +1,42 @@
+"""Lightning's Trainer for one run."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from ncbench.config.root import Config
+from ncbench.training.checkpoints import AtomicCheckpointIO
+
+__all__ = ["make_trainer"]
+
+_LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
+    "32": "32-true",
+    "64": "64-true",
+    "bf16-mixed": "bf16-mixed",
+}
+
+
+def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, folder: Path) -> pl.Trainer:
+    """Lightning's Trainer as the configuration has it; ValueError where this machine lacks the accelerator."""
+    devices = config.trainer.devices
+    try:
+        return pl.Trainer(
+            accelerator=config.trainer.accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=_LIGHTNING[config.trainer.precision],
+            max_epochs=max_epochs,
+            logger=False,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO(), *([LightningEnvironment()] if devices > 1 else [])],
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+    except (RuntimeError, MisconfigurationException) as error:  # an accelerator that this machine lacks
+        raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {error}") from error
