@@ -18,6 +18,7 @@ from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.root import Config
 from ncbench.data import EpochLoader, ImageData
 from ncbench.measure import MeasureCollapse
+from ncbench.measure.geometries import named_geometries
 from ncbench.records.folder import RunFolder, write_config, write_json
 from ncbench.records.layers import last_hidden_layer
 from ncbench.records.run_hash import run_id
@@ -115,7 +116,8 @@ class RunSession:
         self.records.write(step, epoch, measured)
         # Written at once, so that a killed run has the digests of its rows.
         self.digests[str(step)] = weights_digest(self.built.network)
-        self.run.update(digests=self.digests)
+        geometry = named_geometries(measured)
+        self.run.update(digests=self.digests, **({"geometry": {"step": step, **geometry}} if geometry else {}))
         if self.wandb_run is not None:
             self.wandb_run.send(step)
 

@@ -3,11 +3,13 @@
 The identity for neural collapse, a strongly regular graph for the low-rank solution.
 """
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ncbench.records.load import load_grams
-from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.runs import Dir, NoRecordsError, load_run_info
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
@@ -15,7 +17,9 @@ from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.settings import best_networks
 
 MOST_SETTINGS = 3
-Row = tuple[str, dict[str, Values]]  # a label, and a matrix for every layer
+Row = tuple[
+    str, dict[str, Values], dict[str, str]
+]  # a label, a matrix for every layer, and what its geometry is called
 
 
 @styled
@@ -24,9 +28,10 @@ def gram(dir: Dir) -> Plot:
 
     The best replica is the one with the lowest final loss; its number stands beside its matrices. All
     matrices share one colour scale: 0 to 1, or -1 to 1 where a cosine is negative. A class mean that is
-    zero has no cosines (grey). At most three settings are drawn.
+    zero has no cosines (grey). At most three settings are drawn. Where the run has recorded the geometry of these class
+    means (`ncbench.core.classify_geometry`), its name and its residual stand above the matrix.
     """
-    settings = find_settings(dir)
+    settings, infos = find_settings(dir), load_run_info(dir)
     frame = with_setting(load_grams(dir, steps="last"), settings)
     if frame.empty:
         raise NoRecordsError("no Gram matrices recorded yet")
@@ -38,7 +43,8 @@ def gram(dir: Dir) -> Plot:
         of_setting = frame[frame["setting"] == code]
         number = best.get(code, int(of_setting["network"].min()))
         label = wrapped(settings[code].label, 20)
-        rows += _rows(of_setting[of_setting["network"] == number], f"{label}\n{settings[code].name_of(number)}, step ")
+        chosen = of_setting[of_setting["network"] == number]
+        rows += _rows(chosen, f"{label}\n{settings[code].name_of(number)}, step ", _geometry(chosen, infos))
     if not rows:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
     figure = _draw(rows, list(frame["layer"].cat.categories), _lowest(rows))
@@ -70,28 +76,41 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     return [(step, _draw(rows, order, low, "none")) for step, rows in frames.items()]
 
 
-def _rows(frame: pd.DataFrame, head: str) -> list[Row]:
+def _geometry(frame: pd.DataFrame, infos: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """By "layer.stage" what run.json calls the class means of this replica at this step; empty where it says nothing."""
+    if frame.empty:
+        return {}
+    first = frame.iloc[0]
+    recorded = infos[str(first["run"])].get("geometry") or {}
+    same = (recorded.get("replica"), recorded.get("step")) == (int(first["replica"]), int(first["step"]))
+    return recorded.get("of") or {} if same else {}
+
+
+def _rows(frame: pd.DataFrame, head: str, geometry: dict[str, Any] | None = None) -> list[Row]:
     """The matrices of one replica at one step: a row before the activation and one after it."""
     rows = []
     for stage in ("pre", "post"):
         part = frame[frame["stage"] == stage].sort_values("layer")
         if len(part):
             label = f"{head}{part['step'].iloc[0]}\n{stage}-activation"
-            rows.append((label, dict(zip(part["layer"], map(cosines, part["gram"]), strict=True))))
+            matrices = dict(zip(part["layer"], map(cosines, part["gram"]), strict=True))
+            named = {layer: (geometry or {}).get(f"{layer}.{stage}") for layer in matrices}
+            texts = {x: f"{g['name'].replace('_', ' ')} ({g['residual']:.2g})" for x, g in named.items() if g}
+            rows.append((label, matrices, texts))
     return rows
 
 
 def _lowest(rows: list[Row]) -> float:
     """Lower end of the colour scale: -1 where any cosine is negative, else 0."""
-    lowest = min(np.nanmin(matrix, initial=0.0) for _, matrices in rows for matrix in matrices.values())
+    lowest = min(np.nanmin(matrix, initial=0.0) for _, matrices, _ in rows for matrix in matrices.values())
     return -1.0 if lowest < -1e-3 else 0.0
 
 
 def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "nearest") -> Plot:
-    layers = [layer for layer in order if any(layer in matrices for _, matrices in rows)]
+    layers = [layer for layer in order if any(layer in matrices for _, matrices, _ in rows)]
     colours = "RdBu_r" if low < 0 else "viridis"
     figure, axes = panels(len(rows), len(layers), 1.75, 1.75)
-    for row, (label, matrices) in zip(axes, rows, strict=True):
+    for row, (label, matrices, texts) in zip(axes, rows, strict=True):
         for ax, layer in zip(row, layers, strict=True):
             present = layer in matrices
             ax.set(xticks=[], yticks=[], facecolor="#B0B0B0" if present else "none")
@@ -99,7 +118,7 @@ def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "n
             ax.spines[:].set_visible(present)
             if present:
                 image = ax.imshow(matrices[layer], interpolation=interpolation, cmap=colours, vmin=low, vmax=1)
-                ax.set_title(literal(layer))
+                ax.set_title("\n".join([literal(layer), *([texts[layer]] if layer in texts else [])]), fontsize=8)
         row[0].set_ylabel(label, fontsize=8)
     figure.colorbar(image, ax=axes, label="cosine of class means", shrink=min(0.8, 3 / len(rows)), aspect=20)
     return figure
