@@ -28,7 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench.config.models import Backbone, FreeFeatures
+from ncbench.config.models import Backbone, FreeFeatures, Network
 from ncbench.config.rules import is_list
 from ncbench.config.variants import public_name
 
@@ -42,7 +42,8 @@ OF_TORCH, OF_REPLICAS = 1e9, 3.5e6  # multiply-adds of a step that are worth a t
 # (channels, side) of the images; what is not known is taken for CIFAR-10.
 _IMAGES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32)}
 _SAMPLES = {"digits": 1797, "mnist": 60_000, "cifar10": 50_000}
-_RESNET20 = 40_550_000  # of one 32 x 32 image through ResNet20 without the last linear map; other sides in proportion
+# Of one 32 x 32 image, without the last linear map; other sides in proportion.
+_RESNET20, _RESNET18 = 40_550_000, 555_420_000
 
 
 def usable_cores(environment: Mapping[str, str] = os.environ) -> int:
@@ -88,9 +89,12 @@ def _threads_of_network(config: "Config") -> int:
 def multiply_adds(config: "Config") -> float:
     """Multiply-adds of one forward pass over what one step sees: a batch, or all samples for all replicas.
 
-    A backbone that is not one of ncbench's counts as ResNet20.
+    A backbone or network that is not one of ncbench's counts as ResNet20.
     """
     model, dataset = config.model, config.dataset
+    if isinstance(model, Network):
+        whole = _RESNET18 if public_name(model._target_) == "models.ResNet18" else _RESNET20
+        return float(getattr(dataset, "batch_size", None) or 128) * whole * (_image(config)[1] / 32) ** 2
     widths = list(model.width) if is_list(model.width) else [model.width] * model.num_widths
     outputs = dataset.num_classes or 10
     if isinstance(model, Backbone):
@@ -115,7 +119,8 @@ def _of_backbone(config: "Config", output_width: int) -> float:
         sides = [math.ceil(side / 2**number) for number in range(len(widths) - 1)]
         maps = sum(9 * a * b * s * s for (a, b), s in zip(pairwise(widths), sides, strict=True))
         return float(maps + widths[-1] * output_width)
-    return _RESNET20 * (side / 32) ** 2 + 64 * output_width
+    maps, features = (_RESNET18, 512) if name == "models.ResNet18" else (_RESNET20, 64)
+    return maps * (side / 32) ** 2 + features * output_width
 
 
 def _image(config: "Config") -> tuple[int, int]:

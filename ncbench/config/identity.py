@@ -76,7 +76,8 @@ def _of_group(group: Group, left_out: tuple[str, ...]) -> dict[str, Any]:
     named: dict[str, Any] = {"kind": group.KIND} if group.KIND else {}
     if isinstance(group, Target):
         known = group.public_target
-        named = {"class": known} if known else {**named, "class": group._target_}
+        path = public_name(group._target_) if group._target_.startswith("ncbench.") else group._target_
+        named = {"class": known} if known else {**named, "class": path}
     defaults = {f.name: default_of(f) for f in fields(group)}
     keys = [key for key in keys_of(type(group)) if key not in (*left_out, "_target_", "_partial_")]
     values = {key: getattr(group, key) for key in keys if getattr(group, key) != defaults[key]}

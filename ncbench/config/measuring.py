@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ncbench.config.rules import require
+from ncbench.config.rules import is_list, require
 from ncbench.config.variants import Group
 
 __all__ = ["LARGEST_HESSIAN", "PRECISIONS", "SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
 
 SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
 PRECISIONS = ("32", "64", "bf16-mixed")  # bf16-mixed: weights and measures in 32, products of training in bfloat16
+SETS = ("default", "nc")  # of measures
 SCALES = ("linear", "log", "symlog")
 LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which cannot be imported without torch
 
@@ -18,7 +19,8 @@ LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which c
 class Measure(Group):
     """What is measured, on which layers, when."""
 
-    layers: list[str] | None = None  # names or globs; null: features and every layer of the head
+    layers: list[str] | None = None  # names or globs; null: features and every layer of the head, or the classifier
+    measures: Any = "default"  # nc: NC1 to NC4 too; or a list of names on request, as in docs/measures.md
     points: int = 60  # log-spaced steps or epochs, the first and the last included
     splits: list[str] = field(default_factory=lambda: ["train"])
     per_class: int | None = None  # measure on so many samples of each class; null: all
@@ -34,6 +36,10 @@ class Measure(Group):
             require(getattr(self, key) >= 1, f"measure.{key}", getattr(self, key), "must be >= 1")
         require(self.per_class is None or self.per_class >= 1, "measure.per_class", self.per_class, "must be >= 1")
         require(self.layers is None or len(self.layers) > 0, "measure.layers", self.layers, "must name layers, or null")
+        names = [self.measures] if isinstance(self.measures, str) else self.measures
+        texts = is_list(names) and all(isinstance(name, str) for name in names)
+        rule = "must be default, nc, or a list of names of measures"
+        require(texts and (is_list(self.measures) or names[0] in SETS), "measure.measures", self.measures, rule)
         known = len(self.splits) > 0 and set(self.splits) <= {"train", "test"}
         require(known, "measure.splits", list(self.splits), "must name train, test or both")
         for kind in ("moments", "matrices"):

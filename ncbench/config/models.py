@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from omegaconf import MISSING
@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from ncbench.config.rules import is_int, require
 from ncbench.config.variants import Target
 
-__all__ = ["MODELS", "Backbone", "FreeFeatures", "Model", "Perceptron"]
+__all__ = ["MODELS", "Backbone", "FreeFeatures", "Model", "Network", "Perceptron"]
 
 
 @dataclass(frozen=True)
@@ -111,4 +111,31 @@ class Perceptron(Model):
         require(equal, "model.width", self.width, "residual layers need equal widths")
 
 
-MODELS = (FreeFeatures, Backbone, Perceptron)
+_NO_KEY: Any = {"is_key": False}  # of a field of `Model` that a variant has no key for
+
+
+@dataclass(frozen=True)
+class Network(Model):
+    """Any nn.Module, or function that returns one, as the whole network; further keys are its own arguments.
+
+    Its head is its classifier alone, one matrix on features of whatever width.
+    """
+
+    KIND: ClassVar[str] = "network"
+    NOT_PASSED: ClassVar[tuple[str, ...]] = ("classifier", "from_data")
+    OBJECTIVE: ClassVar[str] = "classifier"
+    full_batch: ClassVar[bool] = False
+
+    depth: int = field(default=1, init=False, metadata=_NO_KEY)
+    width: Any = field(default=None, init=False, metadata=_NO_KEY)
+    activation: str = field(default="", init=False, metadata=_NO_KEY)  # one matrix has none
+    init_scale: float | None = field(default=None, init=False, metadata=_NO_KEY)
+    classifier: str | None = None  # the name of its last linear layer; null: the last one with an output per class
+    from_data: dict[str, str] = field(default_factory=dict)  # argument: num_classes, in_channels, input_shape, ...
+
+    def __post_init__(self) -> None:
+        partial = self.further.get("_partial_")
+        require(partial is None, "model._partial_", partial, "the network is made by ncbench; leave it out")
+
+
+MODELS = (FreeFeatures, Backbone, Perceptron, Network)

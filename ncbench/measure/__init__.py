@@ -1,6 +1,7 @@
 """Measuring collapse and rank, layer by layer, on any network."""
 
 from ncbench.measure.callback import MeasureCollapse
+from ncbench.measure.classifier import find_classifier
 from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.kmeans import ClusterVariation, kmeans_cluster_variation
@@ -19,6 +20,7 @@ __all__ = [
     "MeasureCollapse",
     "Measurement",
     "Objective",
+    "find_classifier",
     "kmeans_cluster_variation",
     "list_layers",
     "log_spaced",

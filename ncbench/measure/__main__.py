@@ -23,7 +23,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("path", metavar="RUN_OR_CHECKPOINT", type=Path, help="a run folder, or a .ckpt inside one")
     parser.add_argument("--split", default="train", help="train (default) or test")
     parser.add_argument("--layers", nargs="+", metavar="NAME", help="names or globs; default: the run's own")
-    parser.add_argument("--measures", nargs="+", default=(), metavar="NAME", help="further measures, e.g. cdnv nc1")
+    parser.add_argument(
+        "--measures", nargs="+", default=(), metavar="NAME", help="further measures, e.g. nc cdnv; default: the run's"
+    )
     parser.add_argument("--per-class", type=int, metavar="N", help="the first N samples of each class; default: all")
     parser.add_argument("--batch-size", type=int, default=250, metavar="N", help="default: 250")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value (one per row, every replica) there")
@@ -50,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     from ncbench.measure.measure_pass import measure
+    from ncbench.measure.measures import names_on_request
     from ncbench.measure.network import table
     from ncbench.run.build import load_run, measured_layers
 
@@ -58,16 +61,19 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         raise ValueError(f"{path} does not exist; give a run folder, or a checkpoint inside one")
     module: Any
     module, data, config = load_run(path)
-    loader = data.measure_loader(arguments.split, arguments.batch_size, arguments.per_class)
+    # NC4 looks at the samples of any split in the light of the training set's class means.
+    measures = names_on_request(arguments.measures or config.measure.measures)
+    splits = dict.fromkeys(["train", arguments.split] if "ncc_mismatch" in measures else [arguments.split])
     measurement = measure(
         module.network,
-        {arguments.split: loader},
-        layers=arguments.layers or measured_layers(config),
+        {split: data.measure_loader(split, arguments.batch_size, arguments.per_class) for split in splits},
+        layers=arguments.layers or measured_layers(config, module.network, data.num_classes),
         num_classes=data.num_classes,
         objective=module.objective if arguments.split == "train" else None,
-        measures=arguments.measures,
+        measures=measures,
     )
-    return table(measurement, first_split=arguments.split)
+    values = table(measurement, first_split=next(iter(splits)))
+    return values[values["split"].isin(["", arguments.split])]
 
 
 def _wide(rows: "pd.DataFrame") -> str:

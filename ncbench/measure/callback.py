@@ -15,7 +15,7 @@ from ncbench.measure.evaluation_mode import evaluation
 from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.measure_pass import measure
-from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, check_names
+from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, names_on_request
 from ncbench.measure.network import rows
 from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import check_output
@@ -46,9 +46,9 @@ class MeasureCollapse(pl.Callback):
     kept in `table()`. `module` picks the network inside the LightningModule (default: the LightningModule itself),
     `clock` reads the step and epoch of problems that count their own.
 
-    `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures`, `batch_norm`, `unpack`, `sharded` and
-    `threads`, are those of `measure`. Under DDP the processes divide the samples among them (see `distributed`);
-    process 0 alone has sink, loggers and table.
+    `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures` ("nc" for NC1 to NC4), `batch_norm`,
+    `unpack`, `sharded` and `threads`, are those of `measure`. Under DDP the processes divide the samples among them
+    (see `distributed`); process 0 alone has sink, loggers and table.
 
     What is wrong with the arguments is raised as ValueError before the first epoch: `moments` and `matrices` are tried
     on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal on one
@@ -76,7 +76,7 @@ class MeasureCollapse(pl.Callback):
         unknown = [name for name in options if name not in OPTIONS]
         if unknown:
             raise TypeError(f"MeasureCollapse got the unexpected argument {unknown[0]}; it takes {', '.join(OPTIONS)}")
-        check_names(options.get("measures", ()))
+        names_on_request(options.get("measures", ()))
         self.layers, self.num_classes = list(layers), num_classes
         self.loaders = dataloader if isinstance(dataloader, Mapping) else {"train": dataloader}
         self.due = None if epochs is None else sorted(epochs)

@@ -1,6 +1,6 @@
 """What one pass over a split adds up: class moments of every layer, the objective's terms, correct answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -92,19 +92,31 @@ class FirstPass:
         self._warn_of_uncalled_layers()
 
     def run_second_pass(
-        self, loader: Iterable[Any], unpack: Unpack | None, sharded: bool, names: Iterable[str]
+        self,
+        loader: Iterable[Any],
+        unpack: Unpack | None,
+        sharded: bool,
+        names: Sequence[str],
+        first_split: Mapping[Key, core.ClassMoments],
     ) -> dict[tuple[str, str, str], Tensor]:
-        """Go through the split again for the measures of those names: their values by layer, stage and name."""
+        """Go through the split again for the measures of those names: their values by layer, stage and name.
+
+        `first_split` are the moments of the first split, which may be this one. Without names nothing is done.
+        """
+        if not names:
+            return {}
         shard = Shard(loader, self.group, sharded)
         passes: dict[Key, dict[str, SecondPass]] = {}
         for key, moments in self.moments.items():
             passes[key] = {}
             for name in names:
                 try:
-                    passes[key][name] = SECOND_PASSES[name](moments)
+                    passes[key][name] = SECOND_PASSES[name](moments, first_split[key])
                 except Exception as error:
                     warn_of_nan(name, error, self.notices)
         labels = torch.empty(0)
+        every: list[Any] = [second_pass for of_layer in passes.values() for second_pass in of_layer.values()]
+        listening = [second_pass for second_pass in every if hasattr(second_pass, "decided")]
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
             for second_pass in passes.get((layer, stage), {}).values():
@@ -114,7 +126,10 @@ class FirstPass:
             nonlocal labels
             for inputs, batch_labels in unpacked(shard.loader, self.hooks.model, unpack, shard.skip):
                 labels = batch_labels
-                call(self.hooks.model, inputs)
+                class_scores = logits(call(self.hooks.model, inputs), len(labels), self.num_classes)
+                classes = None if class_scores is None else class_scores.argmax(-1)
+                for second_pass in listening:
+                    second_pass.decided(classes)
 
         with self.hooks.open(sink):
             self.group.together(add_batches)

@@ -7,8 +7,9 @@ A layer is named as in `named_modules()`, or by a glob over those names (see `la
     weight  the matrix of that weight module.
 
 A layer that holds several weight modules (a block, a backbone) has only its output, stage post; a bare linear or
-convolution only its own, stage pre. An activation that is a function and not a module (F.relu(self.fc1(x))) belongs
-to no layer: `fc1` has stage pre only, and the log says so.
+convolution only its own, stage pre. `NAME.input` (see `layers`) has stage post only: what the module NAME is called
+with, its first tensor, after every activation, pooling or flattening on the way. An activation that is a function and
+not a module (F.relu(self.fc1(x))) belongs to no layer: `fc1` has stage pre only, and the log says so.
 
 A layer that is called more than once in one forward pass is `layer` at its first call, then `layer@2`, `layer@3`.
 """
@@ -58,7 +59,10 @@ class LayerHooks:
         self.layers = resolve(model, layers)
         self.has_replica_axis = isinstance(getattr(self.model, "replicas", None), int)
         self._reduce = {
-            layer.name: reducer(choose(reduction, layer.name), layer.module, layer.name, maps) for layer in self.layers
+            layer.name: reducer(
+                choose(reduction, layer.name), layer.module, layer.name, maps, of_input=layer.receiver is not None
+            )
+            for layer in self.layers
         }
         self._calls: Counter[tuple[str, str]] = Counter()
         self._watched: dict[int, tuple[str, Tensor]] | None = None
@@ -78,12 +82,14 @@ class LayerHooks:
                 self._hook(layer.weighted, layer.name, "pre", sink, before, bare=layer.output is None)
             if layer.output is not None:
                 self._hook(layer.output, layer.name, "post", sink, before, bare=False)
+            if layer.receiver is not None:
+                self._hook_input(layer.receiver, layer.name, sink)
         return self
 
     @contextmanager
     def watching_activations(self, notices: Notices) -> Iterator[None]:
         """Warn of every bare layer that an activation from outside is applied to in this forward pass."""
-        bare = {layer.name for layer in self.layers if layer.output is None}
+        bare = {layer.name for layer in self.layers if layer.output is None and layer.weighted is not None}
         unwatched = {name for name in bare if notices.first_time("activation", name)}
         if not unwatched:
             yield
@@ -112,11 +118,23 @@ class LayerHooks:
                     return
             if bare and self._watched is not None:
                 self._watched[id(x)] = (name, x)  # the tensor is kept alive, so that its id stays its own
-            self._calls[name, stage] += 1
-            call = self._calls[name, stage]
-            sink(name if call == 1 else f"{name}@{call}", stage, x if self.has_replica_axis else self._reduce[name](x))
+            self._hand_over(name, stage, x, sink)
 
         self._handles.append(module.register_forward_hook(hand_over))
+
+    def _hook_input(self, module: nn.Module, name: str, sink: Sink) -> None:
+        def hand_over(_: nn.Module, args: Any, kwargs: Any) -> None:
+            x = first_tensor([args, kwargs])
+            if x is None:
+                raise ValueError(f"layer {name}: its module is called without a tensor, so it has no input to measure")
+            self._hand_over(name, "post", x, sink)
+
+        self._handles.append(module.register_forward_pre_hook(hand_over, with_kwargs=True))
+
+    def _hand_over(self, name: str, stage: str, x: Tensor, sink: Sink) -> None:
+        self._calls[name, stage] += 1
+        call = self._calls[name, stage]
+        sink(name if call == 1 else f"{name}@{call}", stage, x if self.has_replica_axis else self._reduce[name](x))
 
     def __enter__(self) -> "LayerHooks":
         return self

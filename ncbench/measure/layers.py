@@ -2,19 +2,22 @@
 
 A name is that of `named_modules()` without the parts that torch.compile, activation checkpointing, FSDP and
 (Distributed)DataParallel insert: `_orig_mod.layer4` and `module.layer4` are both `layer4`, in what is asked
-and in what is recorded. A glob stands for every name it matches.
+and in what is recorded. A glob stands for every name it matches. `NAME.input` is what the module NAME is called with:
+`fc.input` are the features that a classifier `fc` gets, whatever made them, a module or a function. Where the network
+has a module of that very name, it is the module.
 """
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-__all__ = ["Layer", "list_layers", "resolve", "unwrap", "weight_matrix"]
+__all__ = ["INPUT", "Layer", "list_layers", "resolve", "unwrap", "weight_matrix"]
 
+INPUT = ".input"  # after a module's name: the tensor that it is called with
 INSERTED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 PARALLEL = (DataParallel, DistributedDataParallel)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -22,16 +25,20 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True)
 class Layer:
-    """A named layer: the module whose output is `post` and the one whose output is `pre`, either may be None."""
+    """A named layer: the module whose output is `post` and the one whose output is `pre`, either may be None.
+
+    Of a layer NAME.input both are None, and `receiver` is the module whose input is `post`.
+    """
 
     name: str
     output: nn.Module | None
     weighted: nn.Module | None
+    receiver: nn.Module | None = None
 
     @property
     def module(self) -> nn.Module:
-        """The module that has the layer's name."""
-        module = self.output or self.weighted
+        """The module that has the layer's name, or gets what has it."""
+        module = self.output or self.weighted or self.receiver
         assert module is not None
         return module
 
@@ -51,12 +58,15 @@ def resolve(model: nn.Module, layers: Iterable[str]) -> list[Layer]:
     layers_by_name: dict[str, Layer] = {}
     for asked in layers:
         pattern = _asked(model, asked)
-        names = [pattern] if pattern in modules else fnmatch.filter(modules, pattern)
-        if not names:
+        names = _matching(modules, pattern)
+        receivers = [] if names or not pattern.endswith(INPUT) else _matching(modules, pattern.removesuffix(INPUT))
+        if not names and not receivers:
             top = ", ".join(name for name in modules if name.count(".") <= 1)
             raise ValueError(f"layers={asked}: the network has no such layer; it has {top}")
         for name in names:
             layers_by_name.setdefault(name, _layer(name, modules[name]))
+        for name in receivers:
+            layers_by_name.setdefault(name + INPUT, Layer(name + INPUT, None, None, modules[name]))
     return list(layers_by_name.values())
 
 
@@ -86,6 +96,10 @@ def weight_matrix(module: nn.Module, has_replica_axis: bool = False) -> Tensor:
     if has_replica_axis or W.ndim == 2:
         return W
     return (W.transpose(0, 1) if isinstance(module, TRANSPOSED) else W).flatten(1)
+
+
+def _matching(modules: Collection[str], pattern: str) -> list[str]:
+    return [pattern] if pattern in modules else fnmatch.filter(modules, pattern)
 
 
 def _named(model: nn.Module) -> dict[str, nn.Module]:

@@ -12,18 +12,19 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from ncbench import core
 from ncbench.measure.batches import Unpack, unpacked
+from ncbench.measure.classifier import SELF_DUALITY, inputs_of_classifiers, self_duality
 from ncbench.measure.distributed import ProcessGroup, Shard
 from ncbench.measure.evaluation_mode import evaluation, one_network, reestimated
 from ncbench.measure.first_pass import FirstPass, Objective
 from ncbench.measure.hooks import LayerHooks
-from ncbench.measure.layers import resolve
 from ncbench.measure.measures import (
     ON_REQUEST,
     MatrixMeasure,
     Measurement,
     MomentMeasure,
-    check_names,
+    names_on_request,
     of_dtype,
     of_features,
     of_weight,
@@ -50,7 +51,7 @@ def measure(
     grams: bool = False,
     means: bool = False,
     reduction: Reduction | Mapping[str, Reduction] = "flatten",
-    measures: Sequence[str] = (),
+    measures: str | Sequence[str] = (),
     batch_norm: BatchNorm = "eval",
     unpack: Unpack | None = None,
     distributed: bool = False,
@@ -74,7 +75,7 @@ def measure(
         grams: keep the K x K Gram matrices of the class means.
         means: keep the K x d class means themselves, of layers with d <= 512.
         reduction: of longer outputs to one vector per sample, see `reductions`.
-        measures: names of measures on request, see `measures`.
+        measures: names of measures on request, or "nc" for NC1 to NC4, see `measures`.
         batch_norm: "eval" takes the running statistics as they are, "reestimate" those of the first split.
         unpack: function from a batch to (inputs, labels), for batches of another form.
         distributed: called by all processes of torch.distributed, which divide the samples; see `distributed`.
@@ -86,13 +87,14 @@ def measure(
         ValueError: an unknown layer, reduction or measure; a batch of unknown form; an output that is not one vector
             per sample; a loader that cannot be read twice where that is needed; samples seen twice or not at all.
     """
-    _check_arguments(loaders, measures, batch_norm)
-    notices = notices or Notices()
-    of_second_pass = [name for name in measures if name in SECOND_PASSES]
-    of_first_pass = [name for name in measures if name in ON_REQUEST]
-    hooks = _hooks(model, layers, objective, reduction)
-    asked = {layer.name for layer in resolve(model, layers)}
+    names = names_on_request(measures)
+    of_first_pass, of_second_pass = ([name for name in names if name in known] for known in (ON_REQUEST, SECOND_PASSES))
+    _check_arguments(loaders, of_second_pass, batch_norm)
+    notices, further = notices or Notices(), dict(moments or {})
+    asked = _asked(model, layers, num_classes, names)
+    hooks = _hooks(model, asked, objective, reduction)
     group, measurement = ProcessGroup(distributed), Measurement()
+    first_split: dict[tuple[str, str], core.ClassMoments] = {}
     with (
         evaluation(hooks.model),
         one_network(hooks.model, group),
@@ -101,12 +103,12 @@ def measure(
     ):
         # The weights are measured on other threads while the batches go through the network.
         weights_pending = [
-            start(of_weight, with_replica_axis(W, 2), layer, num_classes, matrices or {}, notices)
+            start(of_weight, with_replica_axis(W, 2), layer, num_classes, matrices or {}, names, notices)
             for layer, W in hooks.weights().items()
             if layer in asked
         ]
         for position, (split, loader) in enumerate(loaders.items()):
-            first_pass = FirstPass(hooks, asked, num_classes, objective, group, notices)
+            first_pass = FirstPass(hooks, set(asked), num_classes, objective, group, notices)
             first_pass.run(loader, unpack, sharded)
             first_pass.summarise(measurement, split, full_objective=position == 0)
             layers_pending = [
@@ -114,10 +116,7 @@ def measure(
                     of_features,
                     layer_moments,
                     (split, layer, stage),
-                    of_moments={
-                        **{name: of_dtype(name, first_pass.dtypes[layer, stage]) for name in of_first_pass},
-                        **(moments or {}),
-                    },
+                    of_moments={n: of_dtype(n, first_pass.dtypes[layer, stage]) for n in of_first_pass} | further,
                     of_matrices=matrices or {},
                     first_split=position == 0,
                     grams=grams,
@@ -128,12 +127,22 @@ def measure(
             ]
             for finish in layers_pending:
                 measurement.update(finish())
-            if of_second_pass:
-                values = first_pass.run_second_pass(loader, unpack, sharded, of_second_pass)
-                measurement.values.update({(split, *key): with_replica_axis(x, 0) for key, x in values.items()})
+            first_split = first_split or first_pass.moments
+            values = (
+                {} if position or SELF_DUALITY not in names else self_duality(hooks.weights(), first_split, notices)
+            )
+            values |= first_pass.run_second_pass(loader, unpack, sharded, of_second_pass, first_split)
+            measurement.values.update({(split, *key): with_replica_axis(x, 0) for key, x in values.items()})
         for finish in weights_pending:
             measurement.update(finish())
     return measurement
+
+
+def _asked(model: nn.Module, layers: Sequence[str], num_classes: int, names: Sequence[str]) -> list[str]:
+    """The layers by name; with NC3 also the inputs of those that may be classifiers, which it compares with weights."""
+    asked = LayerHooks(model, layers)
+    inputs = inputs_of_classifiers(asked.weights(), num_classes) if SELF_DUALITY in names else []
+    return list(dict.fromkeys([*(layer.name for layer in asked.layers), *inputs]))
 
 
 def _hooks(
@@ -176,12 +185,12 @@ def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measureme
         torch.set_num_threads(before)  # new threads of this process would start with the number set last
 
 
-def _check_arguments(loaders: Mapping[str, Iterable[Any]], measures: Sequence[str], batch_norm: BatchNorm) -> None:
-    """ValueError for unknown names, and where a loader that ends for good would have to be read again."""
-    check_names(measures)
+def _check_arguments(
+    loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm
+) -> None:
+    """ValueError for an unknown batch_norm, and where a loader that ends for good would have to be read again."""
     if batch_norm not in ("eval", "reestimate"):
         raise ValueError(f"batch_norm={batch_norm} must be eval or reestimate")
-    of_second_pass = [name for name in measures if name in SECOND_PASSES]
     reasons = [f"measures={', '.join(of_second_pass)}"] * bool(of_second_pass)
     reasons += ["batch_norm=reestimate"] * (batch_norm != "eval")
     for split, loader in loaders.items():

@@ -13,13 +13,17 @@ Always there (their names are public):
     norm           ||W||_F                                             weights
     loss, fit, regulariser, accuracy                                   whole network (layer ''), where known
 
-On request, by name (`measures=["cdnv", "nc1"]`):
+On request, by name (`measures=["cdnv", "nc1"]`; `measures="nc"` for NC1 to NC4, see `classifier.NC`):
 
-    cdnv, etf_error, orthogonal_frame_error, equinorm, equiangularity  the functions of `ncbench.core`, see there
+    cdnv, etf_error, orthogonal_frame_error, equinorm, equiangularity  the functions of `ncbench.core`, see there; the
+                   second, fourth and fifth of weights with a row per class too, not centred
+    self_duality   ||W/||W||_F - M/||M||_F||_F of such a weight and the centred class means of its input, which is
+                   measured with it; of the first split
     tcv_floor      the tcv that rounding the layer's dtype can make: a smaller tcv cannot be told from 0
     nc1            with nc1_rank, the number of directions kept; second pass
     separation_fuzziness   with separation_rank; second pass
     ncc_accuracy   samples nearest to their own class mean; second pass
+    ncc_mismatch   samples whose nearest class mean of the first split is not the network's decision; second pass
 
 Anything else: `moments={"name": function of ClassMoments}` and `matrices={"name": function of a matrix}`, such as
 `matrices={"soft_rank": core.soft_rank}`; a matrix measure is applied to class means (R, K, d) and weights (R, d, d').
@@ -34,6 +38,7 @@ import torch
 from torch import Tensor
 
 from ncbench import core
+from ncbench.measure.classifier import NC, OF_ROWS, SELF_DUALITY, has_class_rows
 from ncbench.measure.notices import Notices
 from ncbench.measure.second_pass import SECOND_PASSES
 
@@ -42,7 +47,7 @@ __all__ = [
     "MatrixMeasure",
     "Measurement",
     "MomentMeasure",
-    "check_names",
+    "names_on_request",
     "of_dtype",
     "of_features",
     "of_weight",
@@ -98,14 +103,25 @@ class Measurement:
         self.sample_grams.update(other.sample_grams)
 
 
-def check_names(measures: Sequence[str]) -> None:
-    """ValueError for a name that is not one of those on request."""
-    unknown = [name for name in measures if name not in ON_REQUEST and name not in SECOND_PASSES]
+def names_on_request(measures: str | Sequence[str]) -> list[str]:
+    """The names of measures beyond the default ones; ValueError for one that is not known.
+
+    "default" stands for none, "nc" for NC1 to NC4; both may stand alone or in a list of names.
+
+    >>> names_on_request("default"), names_on_request(["cdnv", "nc"])[:3]
+    ([], ['cdnv', 'nc1', 'equinorm'])
+    """
+    asked = [measures] if isinstance(measures, str) else list(measures)
+    sets: Mapping[str, Sequence[str]] = {"default": (), "nc": NC}
+    names = list(dict.fromkeys(name for word in asked for name in sets.get(word, (word,))))
+    known = [*ON_REQUEST, SELF_DUALITY, *SECOND_PASSES]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        known = ", ".join([*ON_REQUEST, *SECOND_PASSES])
         raise ValueError(
-            f"measures={', '.join(unknown)} must be among {known}; give functions of your own as moments or matrices"
+            f"measures={', '.join(map(str, unknown))} must be among nc, {', '.join(known)}; give functions of your own "
+            "as moments or matrices"
         )
+    return names
 
 
 def of_dtype(name: str, dtype: torch.dtype) -> MomentMeasure:
@@ -155,9 +171,13 @@ def of_weight(
     layer: str,
     num_classes: int,
     of_matrices: Mapping[str, MatrixMeasure],
+    asked: Sequence[str],
     notices: Notices,
 ) -> None:
-    """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name)."""
+    """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name).
+
+    Of those asked for by name, what is defined for the rows of a classifier.
+    """
     s = core.singular_values(W)
     key = ("", layer, "weight")
     measurement.spectra[layer, "weight"] = s
@@ -165,7 +185,8 @@ def of_weight(
     measurement.values[*key, "tail"] = value_or_nan(
         "tail", lambda s: core.relative_tail(s=s, k=num_classes), s, s.shape[:-1], notices
     )
-    _of_matrix(measurement, key, W, s, of_matrices, notices)
+    of_rows = {name: OF_ROWS[name] for name in asked if name in OF_ROWS and has_class_rows(W, num_classes)}
+    _of_matrix(measurement, key, W, s, {**of_rows, **of_matrices}, notices)
 
 
 def with_replica_axis(x: Tensor, axes: int) -> Tensor:

@@ -24,7 +24,7 @@ def measure_network(
     layers: Sequence[str],
     num_classes: int | None = None,
     reduction: Reduction | Mapping[str, Reduction] = "flatten",
-    measures: Sequence[str] = (),
+    measures: str | Sequence[str] = (),
     moments: Mapping[str, MomentMeasure] | None = None,
     matrices: Mapping[str, MatrixMeasure] | None = None,
     batch_norm: BatchNorm = "eval",
@@ -39,10 +39,12 @@ def measure_network(
         loader: batches (inputs, labels), mappings, or what `unpack` understands, on any device; or a mapping of
             splits {"train": ..., "test": ...}, the first of which gives the singular values. Without augmentation,
             and every sample once: class means are averages.
-        layers: names as `list_layers(model)` gives them, or globs over them: ["layer4", "fc", "blocks.*"].
+        layers: names as `list_layers(model)` gives them, or globs over them: ["layer4", "fc", "blocks.*"]; with
+            `.input` what a module is called with: "fc.input" are the features that the classifier fc gets.
         num_classes: K. None takes it from the loader's dataset (`classes` or `targets`).
         reduction: "flatten", "mean", "cls", a function, or {glob: one of these}; see `ncbench.measure.reductions`.
-        measures: measures on request, ["cdnv", "nc1"]; the list is in `ncbench.measure.measures`.
+        measures: measures on request, ["cdnv", "nc1"], or "nc" for NC1 to NC4; the list is in
+            `ncbench.measure.measures`.
         moments, matrices: your own, {"name": function}.
         batch_norm: "eval", or "reestimate" for statistics estimated anew from the first split.
         distributed, sharded: see `ncbench.measure.distributed`; by default every process measures everything itself.

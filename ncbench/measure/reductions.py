@@ -10,7 +10,8 @@ Which axis holds the channels is not visible in a shape: (N, 8, 64) is eight tok
 convolution, and some vision transformers keep images as (N, H, W, C). So `mean` looks at the layer: its last
 submodule with parameters has a width, and a kind (convolutions and batch normalisation put channels first;
 linear maps, layer normalisation and attention last). The axis that has the width is taken; where both or
-neither have it, the kind decides; without parameters, three axes are tokens and more are a map.
+neither have it, the kind decides; without parameters, three axes are tokens and more are a map. Of a layer's input the
+first submodule with parameters tells, by the width that it takes in.
 """
 
 import fnmatch
@@ -31,8 +32,10 @@ REDUCTIONS = ("flatten", "mean", "cls")
 _FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
 
 
-def reducer(reduction: Reduction, layer: nn.Module, name: str, maps: bool = False) -> Callable[[Tensor], Tensor]:
-    """The function from a layer's output to (N, D). ValueError for an unknown name.
+def reducer(
+    reduction: Reduction, layer: nn.Module, name: str, maps: bool = False, of_input: bool = False
+) -> Callable[[Tensor], Tensor]:
+    """The function from a layer's output (`of_input`: its input) to (N, D). ValueError for an unknown name.
 
     With `maps`, flatten leaves a longer output as it is: whoever takes it flattens it (see `class_moments`).
     """
@@ -46,7 +49,7 @@ def reducer(reduction: Reduction, layer: nn.Module, name: str, maps: bool = Fals
             return x.unsqueeze(1) if x.ndim == 1 else x
         if reduction == "flatten":
             return x if maps else x.flatten(1)
-        first = channels_first(layer, x)
+        first = channels_first(layer, x, of_input)
         if reduction == "mean":
             return x.flatten(2).mean(-1) if first else x.flatten(1, -2).mean(1)
         if x.ndim != 3 or first:
@@ -59,12 +62,13 @@ def reducer(reduction: Reduction, layer: nn.Module, name: str, maps: bool = Fals
     return reduce
 
 
-def channels_first(layer: nn.Module, x: Tensor) -> bool:
-    """Whether axis 1 of the layer's output (N, ...) holds the channels, and not the last one."""
-    last = [m for m in layer.modules() if any(True for _ in m.parameters(recurse=False))][-1:]
-    if not last:
+def channels_first(layer: nn.Module, x: Tensor, of_input: bool = False) -> bool:
+    """Whether axis 1 of the layer's output (`of_input`: input), (N, ...), holds the channels, and not the last one."""
+    with_parameters = [m for m in layer.modules() if any(True for _ in m.parameters(recurse=False))]
+    if not with_parameters:
         return x.ndim > 3
-    width, kind = _width(last[0]), _kind(last[0])
+    nearest = with_parameters[0 if of_input else -1]
+    width, kind = _width(nearest, of_input), _kind(nearest)
     matches = (x.shape[1] == width, x.shape[-1] == width)
     if matches[0] != matches[1]:
         return matches[0]
@@ -79,9 +83,9 @@ def _kind(module: nn.Module) -> bool | None:
     return False if isinstance(module, fixed) else None
 
 
-def _width(module: nn.Module) -> int | None:
-    names = ("out_channels", "num_features", "num_channels", "out_features", "embedding_dim", "embed_dim")
-    for name in names:
+def _width(module: nn.Module, of_input: bool) -> int | None:
+    ends = ("in_channels", "in_features") if of_input else ("out_channels", "out_features", "embedding_dim")
+    for name in (*ends, "num_features", "num_channels", "embed_dim"):
         width = getattr(module, name, None)
         if isinstance(width, int):
             return width

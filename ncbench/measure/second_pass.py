@@ -4,11 +4,11 @@ Legend: h_n the features of sample n, mu_c class means, v_i the right singular v
 means, K classes, N samples, D features; leading axes are replicas.
 
 A measure declares its second pass by being a `SecondPass`: begun from the first pass's moments, fed with the same
-batches again, its `sums` added up over processes, its `values` read at the end.
+batches again, its `sums` added up over processes, its `values` read at the end. One that has a method `decided` is told
+what the network decided for the samples of the batch.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -133,8 +133,42 @@ class NearestCentre:
         return {"ncc_accuracy": torch.where(finite, self.sums / self.samples, torch.nan)}
 
 
-SECOND_PASSES: Mapping[str, Callable[[core.ClassMoments], SecondPass]] = {
-    "nc1": NC1,
-    "separation_fuzziness": partial(NC1, convention="he-su", names=("separation_fuzziness", "separation_rank")),
-    "ncc_accuracy": NearestCentre,
+class NearestCentreMismatch:
+    """Value `ncc_mismatch`: the share of samples for which argmin_c ||h - mu_c|| is not the class the network decides.
+
+    NC4 of Papyan, Han & Donoho (2020), Figure 7, where the samples are those of the test set and mu_c the class means
+    of the training set: so here, where the first split is `train`. 1 - `core.ncc_agreement` for the classifier's
+    input. Ties go to the smaller class on both sides.
+    """
+
+    def __init__(self, moments: core.ClassMoments, first_split: core.ClassMoments) -> None:
+        self.means, self.samples = first_split.means, moments.counts.sum()
+        self.nearest: Tensor | None = None
+        self.sums = torch.zeros(self.means.shape[:-2], dtype=torch.float64, device=self.means.device)
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """One batch: (..., N, D) and (N,)."""
+        self.nearest = core.ncc_labels(features, self.means)
+
+    def decided(self, classes: Tensor | None) -> None:
+        """The network's classes (..., N) for the batch that was added last; None where it has no logits."""
+        if self.nearest is None:  # the layer was not called for this batch
+            return
+        differs = torch.nan if classes is None else (self.nearest != classes.to(self.nearest.device)).sum(-1)
+        self.sums, self.nearest = self.sums + differs, None
+
+    def values(self) -> Mapping[str, Tensor]:
+        """NaN where the means are not finite, or the network has no logits."""
+        finite = self.means.isfinite().all(-1).all(-1)
+        return {"ncc_mismatch": torch.where(finite, self.sums / self.samples, torch.nan)}
+
+
+# From the moments of the split that is passed over, and those of the first split.
+SECOND_PASSES: Mapping[str, Callable[[core.ClassMoments, core.ClassMoments], SecondPass]] = {
+    "nc1": lambda moments, _: NC1(moments),
+    "separation_fuzziness": lambda moments, _: NC1(
+        moments, convention="he-su", names=("separation_fuzziness", "separation_rank")
+    ),
+    "ncc_accuracy": lambda moments, _: NearestCentre(moments),
+    "ncc_mismatch": NearestCentreMismatch,
 }

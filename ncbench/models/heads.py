@@ -8,9 +8,9 @@ pre-activation, `head.l` (or `head.l.activation`) its post-activation.
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
+from ncbench.models.whole import seeded
 from ncbench.models.widths import layer_widths
 
 __all__ = ["BackboneWithHead", "mlp_head"]
@@ -83,9 +83,7 @@ class BackboneWithHead(nn.Module):
         super().__init__()
         if init_scale is not None and not init_scale > 0:
             raise ValueError(f"init_scale={init_scale} must be positive")
-        # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             first, hidden = (width, width) if isinstance(width, int) else (width[0], layer_widths(width, depth)[1:])
             self.features = backbone(input_shape=tuple(input_shape), output_width=first)
             self.head = mlp_head(first, hidden, num_classes, depth, activation)

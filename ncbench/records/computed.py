@@ -21,7 +21,12 @@ NOT_COMPUTED = (
     *("dataset.root", "dataset.download", "trainer.progress", "trainer.checkpoint_seconds"),
 )
 # Keys that later versions write, with what a configuration without them stands for: their defaults in `ncbench.config`.
-LATER: Values = {"trainer.precision": "32", "trainer.devices": 1, "trainer.strategy": "auto"}
+LATER: Values = {
+    "trainer.precision": "32",
+    "trainer.devices": 1,
+    "trainer.strategy": "auto",
+    "measure.measures": "default",
+}
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads
 _SEED = re.compile(rb"^seed:.*$", re.MULTILINE)

@@ -14,6 +14,9 @@ Words for several layers, each with one meaning wherever it is used, in claims, 
 - inner: head.2 ... head.L-1, the layers whose matrix is neither the first nor the last.
 - all: every recorded layer, those of a backbone included.
 
+A network without such a head has the names of its own modules, and NAME.input, stage `post`, is what the module NAME is
+called with; `fc.input` and `fc` are the features and the classifier. Of the words only `all` names layers of it.
+
 Only the standard library is imported, so that every room may use these words.
 """
 
@@ -27,6 +30,7 @@ __all__ = [
     "WHOLE_NETWORK",
     "head_layer",
     "head_number",
+    "input_of",
     "last_hidden_layer",
     "layer_key",
     "layers_between",
@@ -42,6 +46,7 @@ FEATURES = "features"
 STAGES = ("", "pre", "post", "weight")  # in the order of tables; '' is that of the whole network
 
 _HEAD = "head."
+_INPUT = ".input"
 _FIRST = {"intermediate": 1, "inner": 2}  # up to head.L-1
 _PATTERNS = {"head": f"{_HEAD}*", "all": "*"}
 COUNTED_WORDS = tuple(_FIRST)  # which layers they name depends on the depth
@@ -65,6 +70,15 @@ def head_number(layer: str) -> int | None:
     """
     number = layer.removeprefix(_HEAD)
     return int(number) if layer.startswith(_HEAD) and number.isdecimal() else None
+
+
+def input_of(module: str) -> str:
+    """The layer that is what a module is called with.
+
+    >>> input_of("fc")
+    'fc.input'
+    """
+    return f"{module}{_INPUT}"
 
 
 def measured_by_default(depth: int) -> list[str]:

@@ -2,6 +2,8 @@
 
 import pickle
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
+from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.config.validate import validate_recorded
 from ncbench.config.variants import Target
-from ncbench.measure import LayerHooks, log_spaced
+from ncbench.measure import LayerHooks, find_classifier, log_spaced
+from ncbench.models import whole_network
 from ncbench.records.folder import read_config
-from ncbench.records.layers import measured_by_default
+from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.one_line_errors import one_line_errors
@@ -40,14 +44,19 @@ def build(config: Config) -> RunObjects:
         make = ensemble if config.model.full_batch else _classifier
         built = make(config, data, replica_table(config), dtype)
     with one_line_errors(config, "measure"):
-        LayerHooks(built.network, measured_layers(config))
+        LayerHooks(built.network, measured_layers(config, built.network, data.num_classes))
     return built
 
 
-def measured_layers(config: Config) -> list[str]:
-    """The layers asked for, or the features and every layer of the head."""
-    asked = config.measure.layers
-    return measured_by_default(config.model.depth) if asked is None else list(asked)
+def measured_layers(config: Config, network: torch.nn.Module, num_classes: int) -> list[str]:
+    """The layers asked for; else the features and every layer of the head, or a classifier and its input."""
+    asked, model = config.measure.layers, config.model
+    if asked is not None:
+        return list(asked)
+    if not isinstance(model, Network):
+        return measured_by_default(model.depth)
+    classifier = model.classifier or find_classifier(network, num_classes)
+    return [input_of(classifier), classifier]
 
 
 def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
@@ -83,15 +92,36 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
     epochs, schedule = config.trainer.max_epochs, config.schedule
     assert epochs is not None
     data.order_seed = config.seed
-    network = instantiate(
-        config.model.arguments(), input_shape=data.input_shape, num_classes=data.num_classes, seed=config.seed
-    ).to(dtype)
+    of_data = {"input_shape": data.input_shape, "num_classes": data.num_classes, "seed": config.seed}
+    of_whole: dict[str, Any] = {}
+    if isinstance(config.model, Network):
+        network, classifier = _whole(config, config.model, of_data)
+        of_whole = {"whole": True, "classifier": classifier}
+    else:
+        network = instantiate(config.model.arguments(), **of_data)
     module = instantiate(
         config.objective.arguments(),
-        network=network,
+        network=network.to(dtype),
+        **of_whole,
         num_samples=len(data.train),
         optimizer=instantiate(config.optimizer.arguments()),
         scheduler=instantiate(schedule.arguments()) if isinstance(schedule, Target) else None,
         _convert_="all",
     )
     return RunObjects(module, data, network, replicas, log_spaced(epochs, config.measure.points), epochs)
+
+
+def _whole(config: Config, model: Network, of_data: Mapping[str, Any]) -> tuple[torch.nn.Module, str | None]:
+    """A network of the user's and the name of its classifier; None where it has none and nothing asks for it."""
+    make = partial(instantiate, {**model.arguments(), "_partial_": True})
+    network = whole_network(make, from_data=model.from_data, **of_data)
+    if model.classifier is not None:
+        if model.classifier not in dict(network.named_modules()):
+            raise ValueError(f"classifier={model.classifier}: the network has no such module")
+        return network, model.classifier
+    try:
+        return network, find_classifier(network, of_data["num_classes"])
+    except ValueError:
+        if config.measure.layers is None or getattr(config.objective, "feature_decay", None) is not None:
+            raise
+        return network, None

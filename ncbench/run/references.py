@@ -116,7 +116,7 @@ def _mismatch(module: Any, loss: str, activation: str, arguments: Mapping[str, A
     """Why the module's closed forms are not lines for this objective, or None where they are."""
     applies: Mapping[str, str] = getattr(module, "APPLIES", {})
     for key, value in (("loss", loss), ("activation", activation)):
-        if applies.get(key, value) != value:
+        if value and applies.get(key, value) != value:  # a network of one matrix has no activation
             return f"holds for {key}={applies[key]}, the run has {key}={value}"
     if "feature_decay" in taken and arguments.get("feature_decay") is None:
         return "the objective has no feature decay"

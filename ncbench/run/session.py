@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncbench.config.identity import differences
 from ncbench.config.measuring import SHOWN_BY_REPORT
+from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.data import EpochLoader, ImageData
 from ncbench.measure import MeasureCollapse
@@ -55,6 +56,7 @@ class RunSession:
         module: Any = self.built.module
         data = self.built.data
         with one_line_errors(config, "measure"):
+            layers = measured_layers(config, self.built.network, data.num_classes)
             loaders = {
                 split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
                 for split in config.measure.splits
@@ -68,11 +70,12 @@ class RunSession:
             }
             self.records = RecordWriter(run.path, [row["seed"] for row in self.built.replicas])
             self.collapse = MeasureCollapse(
-                measured_layers(config),
+                layers,
                 loaders,
                 data.num_classes,
                 epochs=self.built.due,
                 objective=module.objective,
+                measures=config.measure.measures,
                 gram_every=config.measure.gram_every,
                 sink=self._record,
                 module=self.built.network,
@@ -87,8 +90,9 @@ class RunSession:
                 SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
             ]
             if config.trainer.progress:
-                headline = (last_hidden_layer(config.model.depth), "post")
-                callbacks.append(ProgressLine(console, lambda: self.collapse.latest, headline))
+                whole = isinstance(config.model, Network)
+                headline = layers[0] if whole else last_hidden_layer(config.model.depth)
+                callbacks.append(ProgressLine(console, lambda: self.collapse.latest, (headline, "post")))
             self.trainer = make_trainer(config, callbacks, self.built.max_epochs, run.path)
         self._check_processes()
         if config.trainer.progress:

@@ -1,6 +1,7 @@
-"""Backbone plus head on images: mini-batch training of the papers' objectives."""
+"""Backbone plus head, or a whole network of anybody's, on images: mini-batch training of the papers' objectives."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,18 +9,23 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from ncbench.measure.hooks import first_tensor
+from ncbench.training.classifier_input import ClassifierInput, single_at_least
 from ncbench.training.objectives import PaperObjective, decayed_parameters
 
 __all__ = ["ClassifierModule"]
 
 
 class ClassifierModule(pl.LightningModule):
-    """Trains a network with submodules `features` and `head` on (x, y) batches.
+    """Trains a network with submodules `features` and `head` on (x, y) batches, or any whole network that gives logits.
+
+    The latter where `whole` is true; `classifier` is then the name of its last linear layer, whose inputs are the
+    features (without one there are none, and only the standard regulariser is left).
 
     The parameters' penalty enters as coupled L2 (lam_p p is added to the gradient of p, through the optimiser's
     weight_decay), the features' penalty through the loss, scaled by N/b so that its batch estimate is unbiased.
     `scheduler` is stepped once per epoch; None keeps the rate. Raises ValueError where a decay that the regulariser
-    needs is missing.
+    needs is missing, or as `decayed_parameters` does.
     """
 
     def __init__(
@@ -33,6 +39,8 @@ class ClassifierModule(pl.LightningModule):
         num_samples: int,
         optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None = None,
+        whole: bool = False,
+        classifier: str | None = None,
     ) -> None:
         super().__init__()
         if regulariser == "dufm_like" and feature_decay is None:
@@ -42,8 +50,10 @@ class ClassifierModule(pl.LightningModule):
                 f"feature_decay={feature_decay} must be None, as the standard regulariser has no feature term"
             )
         self.network, self.make_optimizer, self.make_scheduler = network, optimizer, scheduler
-        decayed, self.free = decayed_parameters(network, regulariser, weight_decay)
-        self.objective = PaperObjective(loss, decayed, feature_decay, num_samples)
+        decayed, self.free = decayed_parameters(network, regulariser, weight_decay, classifier=classifier, whole=whole)
+        self.objective = PaperObjective(loss, decayed, feature_decay, num_samples, classifier=classifier)
+        self.whole = whole
+        self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
     @override
     def forward(self, inputs: Tensor) -> Tensor:
@@ -68,12 +78,10 @@ class ClassifierModule(pl.LightningModule):
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, labels = batch
-        network: Any = self.network
-        features = _single_at_least(network.features(inputs))
+        outputs, features = self._of_whole(inputs) if self.whole else self._of_head(inputs)
         # Under mixed precision the backbone is in bfloat16. The head, whose collapse is measured and which costs next
         # to nothing, is not, nor are sums over samples and widths.
         with torch.autocast(features.device.type, enabled=False):
-            outputs = network.head(features)
             loss = self.objective.batch_estimate(outputs, features, labels)
         if self._trainer is not None and self._trainer.world_size > 1:
             # The processes' gradients are averaged; their shares of the batch may differ by a sample.
@@ -81,6 +89,19 @@ class ClassifierModule(pl.LightningModule):
             loss = loss * loader.share(batch_idx)
         return loss
 
+    def _of_head(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features of a backbone with a head."""
+        network: Any = self.network
+        features = single_at_least(network.features(inputs))
+        with torch.autocast(features.device.type, enabled=False):
+            return network.head(features), features
 
-def _single_at_least(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    def _of_whole(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features of a whole network; the logits for both where it has no classifier to ask."""
+        with nullcontext() if self.classifier_input is None else self.classifier_input.kept() as kept:
+            found = self.network(inputs)
+            named = found.get("logits") if isinstance(found, Mapping) else None
+            logits = first_tensor(found if named is None else named)
+            assert logits is not None  # the network was tried when it was made
+            outputs = single_at_least(logits)
+            return outputs, outputs if kept is None or kept.features is None else kept.features

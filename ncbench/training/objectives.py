@@ -7,7 +7,9 @@
                  sum_p lam_p/2 ||p||^2 + lam_H/2 sum_i ||h_i||^2,  h_i the output of the backbone, i over ALL samples
 
 `standard` decays every parameter (biases and normalisation too) and no features; `dufm_like` decays the head's
-matrices and the features, so that backbone plus head has the objective of the deep unconstrained features model.
+matrices and the features, so that backbone plus head has the objective of the deep unconstrained features model. Of a
+whole network the head is its classifier, L = 1: its matrix and its inputs are decayed. It must have no bias, which the
+model does not have.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from ncbench.measure.layers import INPUT
 
 __all__ = ["Decayed", "PaperObjective", "SquaredObjective", "decayed_parameters"]
 
@@ -32,7 +36,7 @@ class PaperObjective:
     """Fit and regulariser of one network or an ensemble; the `Objective` that `ncbench.measure` asks for its terms.
 
     `num_samples` is N, the number of training samples that the feature term sums over; `feature_decay` a number, one
-    per replica (R,), or None for no feature term.
+    per replica (R,), or None for no feature term; the features are the inputs of `classifier`, or the layer `features`.
     """
 
     def __init__(
@@ -41,12 +45,14 @@ class PaperObjective:
         decayed: Sequence[Decayed],
         feature_decay: float | Tensor | None,
         num_samples: int,
+        classifier: str | None = None,
     ) -> None:
         if loss not in ("mse", "ce"):
             raise ValueError(f"loss={loss} must be mse or ce")
         self.loss, self.decayed, self.feature_decay = loss, list(decayed), feature_decay
         self.num_samples = num_samples
-        self.feature_layer = None if feature_decay is None else "features"
+        of_network = "features" if classifier is None else classifier + INPUT
+        self.feature_layer = None if feature_decay is None else of_network
 
     def sample_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """(..., N, K), (N,) -> (..., N): 1/2 ||f - e_y||^2 or -log softmax(f)_y."""
@@ -119,12 +125,18 @@ class SquaredObjective:
 
 
 def decayed_parameters(
-    network: nn.Module, regulariser: str, weight_decay: float | Sequence[float]
+    network: nn.Module,
+    regulariser: str,
+    weight_decay: float | Sequence[float],
+    *,
+    classifier: str | None = None,
+    whole: bool = False,
 ) -> tuple[list[Decayed], list[tuple[str, nn.Parameter]]]:
-    """The decayed and the free parameters of a network with submodules `features` and `head`.
+    """The decayed and the free parameters of a network with submodules `features` and `head`, or of a whole network.
 
-    dufm_like: the matrices of the head, one decay for all or one per matrix; standard: every parameter. Raises
-    ValueError for another regulariser, and for decays that do not fit it.
+    dufm_like: the matrices of the head, one decay for all or one per matrix, or that of the `classifier`; standard:
+    every parameter. Raises ValueError for another regulariser, for decays that do not fit it, and with dufm_like for a
+    whole network whose classifier is not known or has a bias.
     """
     named = list(network.named_parameters())
     if regulariser == "standard":
@@ -136,10 +148,26 @@ def decayed_parameters(
         return [Decayed(name, parameter, float(weight_decay)) for name, parameter in named], []
     if regulariser != "dufm_like":
         raise ValueError(f"regulariser={regulariser} must be dufm_like or standard")
-    head = [(name, parameter) for name, parameter in named if name.startswith("head.")]
-    free = [(name, parameter) for name, parameter in named if not name.startswith("head.")]
+    prefix = f"{_without_bias(network, classifier)}." if whole else "head."
+    head = [(name, parameter) for name, parameter in named if name.startswith(prefix)]
+    free = [(name, parameter) for name, parameter in named if not name.startswith(prefix)]
     decays = per_matrix(weight_decay, len(head))
     return [Decayed(name, parameter, decay) for (name, parameter), decay in zip(head, decays, strict=True)], free
+
+
+def _without_bias(network: nn.Module, classifier: str | None) -> str:
+    """The classifier's name; ValueError unless it is a linear layer without bias."""
+    why = "is not known" if classifier is None else ""
+    if classifier is not None:
+        module = network.get_submodule(classifier)
+        why = "has a bias" if getattr(module, "bias", None) is not None else why
+        why = why if isinstance(module, nn.Linear) else "is no linear layer"
+    if why or classifier is None:
+        raise ValueError(
+            f"regulariser=dufm_like: the classifier {classifier or ''} {why}, and the unconstrained features model has "
+            "one matrix without bias there; use objective=standard"
+        )
+    return classifier
 
 
 def per_matrix(weight_decay: float | Iterable[float], depth: int) -> list[float]:

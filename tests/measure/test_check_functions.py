@@ -39,8 +39,8 @@ def test_what_does_not_take_moments_or_gives_no_number_is_refused(function, reas
     message = refused(moments={"mine": function})
     assert message.startswith("moments=mine must be a function of ClassMoments (with scatter='trace') that gives one")
     assert reason in message
-    assert message.endswith("nc1, separation_fuzziness, ncc_accuracy need a second pass over the data and are asked "
-                            "for by name, in measures")  # fmt: skip
+    assert message.endswith("nc1, separation_fuzziness, ncc_accuracy, ncc_mismatch need a second pass over the data "
+                            "and are asked for by name, in measures")  # fmt: skip
 
 
 @pytest.mark.parametrize(

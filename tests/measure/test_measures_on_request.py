@@ -66,7 +66,8 @@ def test_what_needs_the_full_scatter_says_so_and_is_nan(caplog):
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(
-        ValueError, match="measures=nc7 must be among cdnv, .*nc1.*; give functions of your own as moments or matrices"
+        ValueError,
+        match="measures=nc7 must be among nc, cdnv, .*nc1.*; give functions of your own as moments or matrices",
     ):
         measured(measures=["cdnv", "nc7"])
 

@@ -1,0 +1,110 @@
+"""A network of anybody's, taken as it is: made with a seed of its own, told what the data is, and tried once."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["of_data", "seeded", "whole_network"]
+
+
+_BY_NAME = ("num_classes", "input_shape", "in_channels", "in_chans")  # given to whatever has such an argument
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random values of the CPU from a seed; torch's global generators are afterwards as they were.
+
+    So an initialisation neither depends on the global generator nor changes it, and is the same for every device.
+    """
+    # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def of_data(input_shape: tuple[int, ...], num_classes: int) -> dict[str, Any]:
+    """What a network may be told of the data, by the names under which libraries ask for it.
+
+    >>> of_data((3, 32, 32), 10)
+    {'num_classes': 10, 'input_shape': (3, 32, 32), 'in_channels': 3, 'in_chans': 3, 'image_size': 32}
+    """
+    channels = input_shape[0]
+    known = {"num_classes": num_classes, "input_shape": tuple(input_shape), "in_channels": channels}
+    return known | {"in_chans": channels, "image_size": input_shape[-1]}
+
+
+def whole_network(
+    make: Callable[..., Any],
+    *,
+    from_data: Mapping[str, str],
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    seed: int,
+) -> nn.Module:
+    """The network that a class or function makes, in training mode, its kernels channels_last.
+
+    Args:
+        make: called with keyword arguments; a functools.partial that holds those which a configuration gives, or a
+            function of no arguments that returns such a partial (so that its parts are made with the seed too).
+        from_data: argument -> which entry of `of_data` it is, for arguments that have another name there or that are
+            hidden behind **kwargs. What `make` names among its arguments (`num_classes`, `input_shape`, `in_channels`,
+            `in_chans`) it is given anyway, unless the configuration gives it.
+        input_shape, num_classes: of the data.
+        seed: of everything that is random in the making.
+
+    Returns:
+        A module that has been called once, on two images of zeros in evaluation mode: lazy modules have their sizes.
+
+    Raises:
+        ValueError: what is made is no nn.Module, does not take the images, or gives no (N, num_classes).
+    """
+    with seeded(seed):
+        made = make()
+        network = made(**_arguments(made, from_data, of_data(input_shape, num_classes))) if callable(made) else made
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"_target_: gives a {type(network).__name__}, and not a torch.nn.Module")
+        _try(network, input_shape, num_classes)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _arguments(make: Any, from_data: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """What `make` is told of the data: what it names, and what the configuration asks for."""
+    given = make.keywords if isinstance(make, partial) else {}
+    try:
+        parameters = inspect.signature(make.func if isinstance(make, partial) else make).parameters.values()
+    except (TypeError, ValueError):  # a class without a readable signature
+        parameters = ()  # type: ignore[assignment]
+    by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    asked: dict[str, str] = {name: name for name in _BY_NAME if name in by_name}
+    for argument, what in from_data.items():
+        if what not in known:
+            raise ValueError(f"from_data.{argument}={what}: must be one of {', '.join(known)}")
+    return {name: known[what] for name, what in (asked | dict(from_data)).items() if name not in given}
+
+
+def _try(network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """One call in evaluation mode; ValueError where it fails or gives something else than (2, num_classes)."""
+    network.eval()
+    try:
+        with torch.no_grad():
+            output = network(torch.zeros(2, *input_shape))
+    except Exception as error:
+        why = " ".join(str(error).split())[:300]
+        raise ValueError(f"_target_: the network does not take images of shape {tuple(input_shape)}: {why}") from error
+    network.train()
+    given = output.get("logits") if isinstance(output, Mapping) else output[0] if _several(output) else output
+    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    if shape != (2, num_classes):
+        raise ValueError(
+            f"_target_: for 2 images the network gives {shape}, and not (2, {num_classes}), a number for every class; "
+            f"name its argument for the classes, as in +model.num_classes={num_classes}"
+        )
+
+
+def _several(output: Any) -> bool:
+    return isinstance(output, tuple | list) and len(output) > 0
