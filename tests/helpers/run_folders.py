@@ -162,19 +162,21 @@ def write_values(
     """A finished run that recorded just these values, and claims these claims.
 
     `values`, `spectra` and `sample_grams` have keys as in the contract (`loss`, `head.1.pre.rank`; `head.1.pre`) and
-    one entry per replica, or such a list for every step; behind an @ a key of a value names the source layer. `lines`
-    has a theory line for all replicas or one for each, or is what references.json holds.
+    one entry per replica, or such a list for every step; behind an @ a key of a value names the source layer, in front
+    of everything `test.` the split. `lines` has a theory line for all replicas or one for each, or is what
+    references.json holds.
     """
     measurements: dict[int, Measurement] = {}
     count = 0
     for key, step, of_replicas in _entries(values):
         key, _, source = key.partition("@")
+        of_test, key = key.startswith("test."), key.removeprefix("test.")
         place, _, measure = key.rpartition(".")
         layer, _, stage = place.rpartition(".")
         found = measurements.setdefault(step, Measurement())
         tensor = torch.tensor(of_replicas, dtype=torch.float64)
         # What no replica's data has a part in belongs to no split, as in real records.
-        split = "" if stage == "weight" else "train"
+        split = "test" if of_test else "" if stage == "weight" else "train"
         if source:
             found.of_sources[split, layer, stage, measure, source] = tensor
         else:

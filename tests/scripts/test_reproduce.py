@@ -45,7 +45,7 @@ def run(root, out, *arguments):
 def house(tmp_path_factory):
     """A copy of the package with tiny experiments of its own, which the script has to find by itself."""
     root = tmp_path_factory.mktemp("house")
-    others = shutil.ignore_patterns("__pycache__", "sukenik24", "zangrando2?", "garrod25")
+    others = shutil.ignore_patterns("__pycache__", "sukenik24", "zangrando2?", "garrod25", "papyan20")
     for folder in ("ncbench", "conf", "scripts"):
         shutil.copytree(ROOT / folder, root / folder, ignore=others)
     parent = yaml.safe_load((ROOT / "conf" / "experiment" / "dufm_k10.yaml").read_text())
