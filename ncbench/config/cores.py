@@ -40,8 +40,8 @@ __all__ = ["available_cores", "cores_of_network", "multiply_adds", "replicas_of"
 OF_TORCH, OF_REPLICAS = 1e9, 3.5e6  # multiply-adds of a step that are worth a thread of torch, of an ensemble's engine
 
 # (channels, side) of the images; what is not known is taken for CIFAR-10.
-_IMAGES = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32)}
-_SAMPLES = {"digits": 1797, "mnist": 60_000, "cifar10": 50_000}
+_IMAGES = {"digits": (1, 8), "mnist": (1, 28), "fashion_mnist": (1, 28), "cifar10": (3, 32)}
+_SAMPLES = {"digits": 1797, "mnist": 60_000, "fashion_mnist": 60_000, "cifar10": 50_000}
 # Of one 32 x 32 image, without the last linear map; other sides in proportion.
 _RESNET20, _RESNET18 = 40_550_000, 555_420_000
 

@@ -1,5 +1,6 @@
 """What is learnt: the variants of the group `dataset`, with types and ranges."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -33,6 +34,24 @@ class Dataset(Target):
             require(value is None or value >= low, f"dataset.{key}", value, f"must be >= {low}")
 
 
+def check_classes(classes: Any) -> None:
+    """ValueError of one line unless `classes` chooses at least two: all, the first ones, or a list."""
+    rule = "must be null, a number >= 2, or a list of at least 2 different class numbers >= 0"
+    if isinstance(classes, Sequence) and not isinstance(classes, str):
+        different = all(is_int(c) and c >= 0 for c in classes) and len(set(classes)) == len(classes)
+        require(different and len(classes) >= 2, "dataset.classes", list(classes), rule)
+    else:
+        require(classes is None or (is_int(classes) and classes >= 2), "dataset.classes", classes, rule)
+
+
+def check_unequal(imbalance: float | None, minority: float, label_noise: float) -> None:
+    """ValueError of one line for an imbalance or a noise that no set can have."""
+    factor = imbalance is None or (math.isfinite(imbalance) and imbalance >= 1)
+    require(factor, "dataset.imbalance", imbalance, "must be a factor >= 1, or null")
+    require(0 < minority < 1, "dataset.minority", minority, "must be in (0, 1), the share of the classes")
+    require(0 <= label_noise <= 1, "dataset.label_noise", label_noise, "must be in [0, 1], the share of the labels")
+
+
 @dataclass(frozen=True)
 class DigitImages(Dataset):
     """scikit-learn's digits, which need no folder."""
@@ -45,16 +64,14 @@ class DigitImages(Dataset):
     seed: int = 0  # draws the samples of each class
     batch_size: int = 128
     augment: bool = False
+    imbalance: float | None = None  # R: the minority has R times fewer samples of each class; null: equal classes
+    minority: float = 0.5  # share of the classes that it is
+    label_noise: float = 0.0  # share of the training labels of each class that another one replaces
 
     def __post_init__(self) -> None:
         self._at_least(per_class=1, batch_size=1, seed=0)
-        rule = "must be null, a number >= 2, or a list of at least 2 different class numbers >= 0"
-        if isinstance(self.classes, Sequence) and not isinstance(self.classes, str):
-            different = all(is_int(c) and c >= 0 for c in self.classes) and len(set(self.classes)) == len(self.classes)
-            require(different and len(self.classes) >= 2, "dataset.classes", list(self.classes), rule)
-        else:
-            good = self.classes is None or (is_int(self.classes) and self.classes >= 2)
-            require(good, "dataset.classes", self.classes, rule)
+        check_unequal(self.imbalance, self.minority, self.label_noise)
+        check_classes(self.classes)
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,12 @@ class Images(DigitImages):
     """Image sets that are files in a folder."""
 
     KIND: ClassVar[str] = "images"
-    CLASSES: ClassVar[dict[str, str]] = {"mnist": "ncbench.data.MNIST", "cifar10": "ncbench.data.CIFAR10"}
+    CLASSES: ClassVar[dict[str, str]] = {
+        "mnist": "ncbench.data.MNIST",
+        "cifar10": "ncbench.data.CIFAR10",
+        "fashion_mnist": "ncbench.data.FashionMNIST",
+        "cifar100": "ncbench.data.CIFAR100",
+    }
 
     per_class: int | None = None
     root: str | None = None

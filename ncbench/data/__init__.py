@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from ncbench.data.order import epoch_order as epoch_order
     from ncbench.data.points import PointSet as PointSet
     from ncbench.data.torchvision_sets import CIFAR10 as CIFAR10
+    from ncbench.data.torchvision_sets import CIFAR100 as CIFAR100
     from ncbench.data.torchvision_sets import MNIST as MNIST
+    from ncbench.data.torchvision_sets import FashionMNIST as FashionMNIST
+    from ncbench.data.uneven import noisy_labels as noisy_labels
 
 _HOME = {
     "BalancedLabels": "labels",
     "CIFAR10": "torchvision_sets",
+    "CIFAR100": "torchvision_sets",
     "Digits": "digits",
     "EpochLoader": "loader",
+    "FashionMNIST": "torchvision_sets",
     "GaussianMixture": "mixtures",
     "ImageData": "datamodule",
     "ImageSet": "images",
@@ -35,15 +40,18 @@ _HOME = {
     "RandomPoints": "mixtures",
     "augment": "order",
     "epoch_order": "order",
+    "noisy_labels": "uneven",
     "select": "images",
 }
 
 __all__ = [
     "CIFAR10",
+    "CIFAR100",
     "MNIST",
     "BalancedLabels",
     "Digits",
     "EpochLoader",
+    "FashionMNIST",
     "GaussianMixture",
     "ImageData",
     "ImageSet",
@@ -51,6 +59,7 @@ __all__ = [
     "RandomPoints",
     "augment",
     "epoch_order",
+    "noisy_labels",
     "select",
 ]
 

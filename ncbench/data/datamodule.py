@@ -2,21 +2,22 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from typing_extensions import override
 
+from ncbench.data.base import RunData, check_split
 from ncbench.data.images import ImageSet
 from ncbench.data.loader import EpochLoader
 from ncbench.data.points import PointSet, one_hot_targets, refuse_noises
+from ncbench.data.uneven import noisy_labels, step_sizes, thinned
 
 __all__ = ["ImageData"]
 
 
-class ImageData(pl.LightningDataModule):
-    """Images in memory as a LightningDataModule; see `Digits`, `MNIST`, `CIFAR10`.
+class ImageData(RunData):
+    """Images in memory as a LightningDataModule; see `Digits`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`.
 
     Args:
         root: folder with the files in place, only read; None for the cache, or where a package brings the
@@ -30,11 +31,17 @@ class ImageData(pl.LightningDataModule):
         download: fetch missing files into the cache (where `root` is None).
         channels_last: memory format of the batches; the faster one for convolutions (ResNet20 on a CPU: 2-3
             times).
+        imbalance, minority: R and rho of STEP imbalance in the training set, see `ncbench.data.uneven`; R None or 1
+            for none. The minority are the last of the chosen classes.
+        label_noise: share of the training labels of each class that is replaced, drawn by `seed`, after `imbalance`.
 
-    After `prepare_data()` and `setup()`: `train` and `test` (an ImageSet; None where no image is left),
-    `mean` and `std` (C,) float64 of the training images, `num_classes`, `per_class` (N/K, an int where it is
-    whole) and `input_shape` (C, H, W). `setup` raises ValueError as `ncbench.data.images.select` does.
+    The test set has neither imbalance nor noise. After `prepare_data()` and `setup()`: `train` and `test` (an ImageSet;
+    None where no image is left), `mean` and `std` (C,) float64 of the training images, `clean_labels` (N,) (those of
+    `train` before noise), `num_classes`, `per_class` (N/K, an int where it is whole) and `input_shape` (C, H, W).
+    `setup` raises ValueError as `ncbench.data.images.select` and `ncbench.data.uneven` do.
     """
+
+    clean_labels: Tensor
 
     # What `augment` does; a subclass says why.
     crop_padding = 4
@@ -51,21 +58,23 @@ class ImageData(pl.LightningDataModule):
         augment: bool = False,
         download: bool = True,
         channels_last: bool = True,
+        imbalance: float | None = None,
+        minority: float = 0.5,
+        label_noise: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if per_class is not None and per_class < 1:
             raise ValueError(f"per_class={per_class} must be at least 1")
         self.root = root
-        self.seed = self.order_seed = seed
         self.classes = classes if classes is None or isinstance(classes, int) else list(classes)
         self.batch_size = batch_size
         self.augment = augment
         self.download = download
         self.channels_last = channels_last
+        self.imbalance, self.minority, self.label_noise = imbalance, minority, label_noise
         self._per_class = per_class
-        self._device: torch.device | None = None
         self._train: ImageSet | None = None
         self.test: ImageSet | None = None
 
@@ -80,10 +89,25 @@ class ImageData(pl.LightningDataModule):
             self._device = torch.device(device)
         if self._train is None:
             train, test = self.split()
+            train = self._uneven(train)
             self.mean, self.std = train.mean_std()
             self._train, self.test = train, test if len(test) else None
 
+    def _uneven(self, train: ImageSet) -> ImageSet:
+        """With the imbalance and the noise asked for, sorted by the labels that the network is told."""
+        if self.imbalance not in (None, 1):
+            sizes = step_sizes(train.counts, self.imbalance, self.minority)
+            train = train.at(thinned(train.labels, sizes, self.seed))
+        self.clean_labels = train.labels
+        if self.label_noise == 0:
+            return train
+        noisy = noisy_labels(train.labels, train.num_classes, self.label_noise, self.seed)
+        by_class = torch.argsort(noisy, stable=True)
+        self.clean_labels = train.labels[by_class]
+        return train.at(by_class, noisy[by_class])
+
     @property
+    @override
     def train(self) -> ImageSet:
         """The training images, sorted by class."""
         if self._train is None:
@@ -91,17 +115,13 @@ class ImageData(pl.LightningDataModule):
         return self._train
 
     @property
+    @override
     def num_classes(self) -> int:
         """K, of the chosen classes."""
         return self.train.num_classes
 
     @property
-    def per_class(self) -> int | float:
-        """N/K."""
-        N, K = len(self.train), self.num_classes
-        return N / K if N % K else N // K
-
-    @property
+    @override
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W)"""
         return self.train.input_shape
@@ -123,6 +143,7 @@ class ImageData(pl.LightningDataModule):
             process=process,
         )
 
+    @override
     def measure_loader(
         self, split: str = "train", batch_size: int | None = None, per_class: int | None = None
     ) -> EpochLoader:
@@ -155,11 +176,8 @@ class ImageData(pl.LightningDataModule):
 
     def _placed(self, split: str) -> ImageSet:
         """The split, moved (once) to the device of `setup`, of the trainer, or the CPU."""
-        if split not in ("train", "test"):
-            raise ValueError(f"split={split} must be train or test")
-        device = self._device
-        if device is None and self.trainer is not None:
-            device = self.trainer.strategy.root_device
+        check_split(split)
+        device = self._root_device()
         data = self.train if split == "train" else self.test
         if data is None:
             raise ValueError(
@@ -172,10 +190,3 @@ class ImageData(pl.LightningDataModule):
         else:
             self.test = data
         return data
-
-    def _trainer_epoch(self) -> int:
-        # Epochs finished so far, also after a resume; `trainer.current_epoch` is one behind when a pass
-        # begins. A Lightning internal, guarded by tests/data/test_datamodule.py.
-        assert self.trainer is not None
-        progress: Any = self.trainer.fit_loop.epoch_progress
-        return int(progress.current.processed)

@@ -38,6 +38,9 @@ class Digits(ImageData):
         augment: bool = False,
         download: bool = True,
         channels_last: bool = True,
+        imbalance: float | None = None,
+        minority: float = 0.5,
+        label_noise: float = 0.0,
     ) -> None:
         if root is not None:
             raise ValueError(f"root={root} must be None, as the digits come with scikit-learn")
@@ -49,6 +52,9 @@ class Digits(ImageData):
             augment=augment,
             download=download,
             channels_last=channels_last,
+            imbalance=imbalance,
+            minority=minority,
+            label_noise=label_noise,
         )
 
     @override

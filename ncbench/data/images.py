@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ncbench.data.order import SELECT, hash64
 
-__all__ = ["ImageSet", "chosen_classes", "drawn", "select"]
+__all__ = ["ImageSet", "chosen_classes", "drawn", "first_of_each", "select"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +53,13 @@ class ImageSet:
         """The same set with its tensors on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def at(self, index: Tensor, labels: Tensor | None = None) -> "ImageSet":
+        """The images at these positions, in this order, with their own labels or with those given."""
+        return replace(self, images=self.images[index], labels=self.labels[index] if labels is None else labels)
+
     def head(self, per_class: int) -> "ImageSet":
-        """At most the first `per_class` images of each class, in the same order."""
-        if per_class < 1:
-            raise ValueError(f"per_class={per_class} must be at least 1")
-        positions = [torch.nonzero(self.labels == c).flatten()[:per_class] for c in range(self.num_classes)]
-        index = torch.cat(positions)
-        return replace(self, images=self.images[index], labels=self.labels[index])
+        """At most the first `per_class` images of each class, class by class."""
+        return self.at(first_of_each(self.labels, self.num_classes, per_class))
 
     def mean_std(self) -> tuple[Tensor, Tensor]:
         """Per-channel mean and standard deviation (1/N form) of the pixels / 255, each (C,) float64.
@@ -78,6 +78,13 @@ class ImageSet:
             means.append(mean / 255)
             stds.append(std / 255)
         return torch.stack(means), torch.stack(stds)
+
+
+def first_of_each(labels: Tensor, num_classes: int, per_class: int) -> Tensor:
+    """Positions of the first `per_class` samples of each class, class by class, fewer where a class has fewer."""
+    if per_class < 1:
+        raise ValueError(f"per_class={per_class} must be at least 1")
+    return torch.cat([torch.nonzero(labels == c).flatten()[:per_class] for c in range(num_classes)])
 
 
 def _described(x: Tensor) -> str:

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ncbench.data.images import ImageSet
-from ncbench.data.order import augment, epoch_order
+from ncbench.data.order import augment
+from ncbench.data.passes import Batch, Passes
 
 __all__ = ["EpochLoader"]
 
-Batch = tuple[Tensor, Tensor]
 
-
-class EpochLoader:
+class EpochLoader(Passes):
     """Iterable over (x, y): x (B, C, H, W) float32 normalised, y (B,) int64, on the device of `data`.
 
     The order and the augmentation of a pass are functions of (seed, epoch, index) (see `ncbench.data.order`);
@@ -22,19 +22,12 @@ class EpochLoader:
 
     Args:
         data: the images; they stay uint8, one batch at a time becomes float32.
-        batch_size: images per batch; None takes all of them as one batch.
+        batch_size, epoch, shuffle, drop_last: as of `Passes`.
         mean, std: per channel, of the pixels / 255: x = (pixel / 255 - mean) / std. The training set's.
         seed: of order and augmentation.
-        epoch: asked when a pass begins (at `__iter__`); None counts the passes of this object.
-        shuffle: False keeps the order of the set.
         augment: crop with `crop_padding` and, with `flip`, mirror; see `ncbench.data.order.augment`.
-        drop_last: leave out a last batch that is smaller. The default keeps it: class means must not lose
-            images.
         channels_last: memory format of x.
         process: (r, P): of every batch this object yields the rows r, r + P, r + 2P, ... only, for process r of P.
-
-    Lightning takes it as any sized iterable: it asks `iter()` once per epoch, prefetches nothing and adds no
-    sampler.
     """
 
     def __init__(
@@ -54,18 +47,11 @@ class EpochLoader:
         channels_last: bool = False,
         process: tuple[int, int] = (0, 1),
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
-        if len(data) == 0:
-            raise ValueError("data must hold at least one image")
+        super().__init__(data, batch_size, seed=seed, epoch=epoch, shuffle=shuffle, drop_last=drop_last)
         self.data = data
-        self.batch_size = len(data) if batch_size is None else batch_size
-        self.seed = seed
-        self.shuffle = shuffle
         self.augment = augment
         self.crop_padding = crop_padding
         self.flip = flip
-        self.drop_last = drop_last
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.process = process
         left = len(data) % self.batch_size
@@ -75,23 +61,11 @@ class EpochLoader:
                 f"devices={process[1]}: each process needs a sample of every batch, and the smallest one has "
                 f"{smallest} ({len(data)} samples in batches of {self.batch_size}); choose another dataset.batch_size"
             )
-        self._epoch = epoch
-        self._passes = 0
         # One multiply-add per pixel, its constants rounded once from float64.
         centre, spread = (torch.as_tensor(v, dtype=torch.float64).view(1, -1, 1, 1) for v in (mean, std))
         device = data.images.device
         self._scale = (1 / (255 * spread)).to(device, torch.float32)
         self._shift = (-centre / spread).to(device, torch.float32)
-
-    def __len__(self) -> int:
-        whole, left = divmod(len(self.data), self.batch_size)
-        return whole if self.drop_last or not left else whole + 1
-
-    def __iter__(self) -> Iterator[Batch]:
-        # Not a generator itself: the epoch is asked here and not when the first batch is wanted.
-        epoch = self._passes if self._epoch is None else self._epoch()
-        self._passes += 1
-        return self._batches(epoch)
 
     def share(self, batch: int) -> float:
         """b_r P / b: this process's rows of a batch over the mean of all processes.
@@ -102,17 +76,17 @@ class EpochLoader:
         rows = range(min(self.batch_size, len(self.data) - batch * self.batch_size))
         return len(rows[rank::processes]) * processes / len(rows)
 
+    @override
     def _batches(self, epoch: int) -> Iterator[Batch]:
         images, labels = self.data.images, self.data.labels
-        n, size = len(labels), self.batch_size
-        order = epoch_order(self.seed, epoch, n, images.device) if self.shuffle else None
+        order = self._order(epoch, images.device)
         rank, processes = self.process
-        for start in range(0, len(self) * size, size):
-            rows = slice(start + rank, min(start + size, n), processes)
+        for start, end in self._rows():
+            rows = slice(start + rank, end, processes)
             chosen = rows if order is None else order[rows]
             x, y = images[chosen], labels[chosen]
             if self.augment:
-                where = torch.arange(n, device=images.device)[rows] if order is None else order[rows]
+                where = torch.arange(len(labels), device=images.device)[rows] if order is None else order[rows]
                 x = augment(x, where, seed=self.seed, epoch=epoch, crop_padding=self.crop_padding, flip=self.flip)
             yield self._normalised(x), y
 

@@ -1,9 +1,10 @@
-"""MNIST and CIFAR-10, read through torchvision from files whose checksums were compared first.
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, read from files whose checksums were compared first.
 
-CIFAR-10 comes as pickles, and a pickle can run anything when it is read: no file is opened by torchvision
+CIFAR comes as pickles, and a pickle can run anything when it is read: no file is opened by torchvision
 before all of them have the published md5.
 """
 
+import gzip
 import hashlib
 import os
 import tempfile
@@ -21,7 +22,7 @@ from typing_extensions import override
 from ncbench.data.datamodule import ImageData
 from ncbench.data.images import ImageSet, select
 
-__all__ = ["CIFAR10", "MNIST"]
+__all__ = ["CIFAR10", "CIFAR100", "MNIST", "FashionMNIST"]
 
 
 class _TorchvisionSet(ImageData):
@@ -122,6 +123,35 @@ class MNIST(_TorchvisionSet):
         return images, read_label_file(f"{stem}-labels-idx1-ubyte"), [str(digit) for digit in range(10)]
 
 
+class FashionMNIST(_TorchvisionSet):
+    """1 x 28 x 28 images of 10 kinds of clothes: 6 000 of each for training, 1 000 of each for the test.
+
+    Files: `FashionMNIST/raw/*-ubyte.gz` under the root, as they are published (torchvision keeps them beside what it
+    decompresses, which nobody publishes a checksum of). `augment` is that of CIFAR-10: a mirrored garment keeps its
+    kind.
+    """
+
+    title = "Fashion-MNIST"
+    source = torchvision.datasets.FashionMNIST
+    flip = True
+
+    @override
+    def files(self) -> dict[str, str]:
+        return {f"FashionMNIST/raw/{name}": md5 for name, md5 in self.source.resources}
+
+    @override
+    def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
+        stem = str(root / "FashionMNIST" / "raw" / ("train" if train else "t10k"))
+        # A header of four numbers of 32 bits before the pixels (28 x 28 each), of two before the labels.
+        pixels, labels = (
+            torch.frombuffer(
+                bytearray(gzip.decompress(Path(f"{stem}-{kind}-ubyte.gz").read_bytes())[head:]), dtype=torch.uint8
+            )
+            for kind, head in (("images-idx3", 16), ("labels-idx1", 8))
+        )
+        return pixels.view(-1, 1, 28, 28), labels.to(torch.int64), list(self.source.classes)
+
+
 class CIFAR10(_TorchvisionSet):
     """3 x 32 x 32 photographs of 10 classes: 5 000 of each for training, 1 000 of each for the test.
 
@@ -144,6 +174,17 @@ class CIFAR10(_TorchvisionSet):
         source = self.source(root, train=train, download=False)
         images = torch.from_numpy(np.ascontiguousarray(source.data.transpose(0, 3, 1, 2)))
         return images, torch.tensor(source.targets, dtype=torch.int64), list(source.classes)
+
+
+class CIFAR100(CIFAR10):
+    """3 x 32 x 32 photographs of 100 classes: 500 of each for training, 100 of each for the test.
+
+    Files: `cifar-100-python/` under the root. The classes are the fine ones, in alphabetical order: apple,
+    aquarium_fish, baby, ... `classes: 15` takes the first 15 of them. `augment` is that of CIFAR-10.
+    """
+
+    title = "CIFAR-100"
+    source = torchvision.datasets.CIFAR100
 
 
 def cache_folder() -> Path:

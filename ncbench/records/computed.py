@@ -26,6 +26,9 @@ LATER: Values = {
     "trainer.devices": 1,
     "trainer.strategy": "auto",
     "measure.measures": "default",
+    "dataset.imbalance": None,
+    "dataset.minority": 0.5,
+    "dataset.label_noise": 0.0,
 }
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads

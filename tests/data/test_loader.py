@@ -98,7 +98,7 @@ def test_no_generator_is_touched_and_the_images_stay_uint8(data):
 def test_errors(data):
     with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
         load(data, 0)
-    with pytest.raises(ValueError, match="data must hold at least one image"):
+    with pytest.raises(ValueError, match="data must hold at least one sample"):
         load(ImageSet(data.images[:0], data.labels[:0], 5), 4)
 
 

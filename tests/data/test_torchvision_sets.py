@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 from small files of the same layout: reading, checking before unpickling, the cache."""
+"""MNIST, Fashion-MNIST and CIFAR from small files of the same layout: reading, checking first, the cache."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ import pytest
 import torch
 import torchvision
 
-from ncbench.data import CIFAR10, MNIST
+from ncbench.data import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from ncbench.data.torchvision_sets import cache_folder
 
 REAL = os.environ.get("NCBENCH_TEST_DATA")  # a folder with the real files
@@ -60,6 +60,43 @@ def cifar_root(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def cifar100_root(tmp_path, monkeypatch):
+    """3 training images and 1 test image of each of 100 classes; the red channel is the class."""
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name, n in (("train", 300), ("test", 100)):
+        pixels = np.zeros((n, 3072), dtype=np.uint8)
+        labels = np.arange(n) * 7 % 100  # every class, in another order than the labels
+        pixels[:, :1024], pixels[:, 1024:2048] = labels[:, None], np.arange(n)[:, None]
+        pixels[:, 2048:] = np.arange(1024) % 256
+        (folder / name).write_bytes(pickle.dumps({"data": pixels, "fine_labels": labels.tolist()}))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {c}" for c in range(100)]}))
+    source = torchvision.datasets.CIFAR100
+    monkeypatch.setattr(source, "train_list", [["train", md5(folder / "train")]])
+    monkeypatch.setattr(source, "test_list", [["test", md5(folder / "test")]])
+    monkeypatch.setitem(source.meta, "md5", md5(folder / "meta"))
+    return tmp_path
+
+
+@pytest.fixture
+def fashion_root(tmp_path, monkeypatch):
+    """40 training and 20 test images in the four compressed files, and their md5s in torchvision's own table."""
+    raw, listed = tmp_path / "FashionMNIST" / "raw", []
+    raw.mkdir(parents=True)
+    for stem, n in (("train", 40), ("t10k", 20)):
+        pixels = np.arange(n * 784).astype(np.uint8)
+        for kind, head, body in (
+            ("images-idx3", struct.pack(">4i", 2051, n, 28, 28), pixels.tobytes()),
+            ("labels-idx1", struct.pack(">2i", 2049, n), (np.arange(n) % 10).astype(np.uint8).tobytes()),
+        ):
+            path = raw / f"{stem}-{kind}-ubyte.gz"
+            path.write_bytes(gzip.compress(head + body))
+            listed.append((path.name, md5(path)))
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", listed)
+    return tmp_path
+
+
 def ready(data):
     data.prepare_data()
     data.setup()
@@ -86,6 +123,33 @@ def test_cifar(cifar_root):
     assert data.train.class_names[9] == "class 9"
     loader = data.train_dataloader()
     assert (loader.crop_padding, loader.flip) == (4, True)
+
+
+@pytest.mark.parametrize("classes", [6, 15, 21])
+def test_cifar100(cifar100_root, classes):
+    data = ready(CIFAR100(root=str(cifar100_root), classes=classes, per_class=2))
+    assert (data.num_classes, data.per_class, data.input_shape) == (classes, 2, (3, 32, 32))
+    assert (data.train.counts, data.test.counts) == ([2] * classes, [1] * classes)
+    assert torch.equal(data.train.images[:, 0, 5, 5].long(), data.train.labels)
+    assert data.train.class_names[5] == "class 5"
+    assert (data.crop_padding, data.flip) == (4, True)
+
+
+def test_fashion_mnist(fashion_root):
+    data = ready(FashionMNIST(root=str(fashion_root), classes=[4, 7]))
+    assert (data.num_classes, data.per_class, data.input_shape) == (2, 4, (1, 28, 28))
+    assert data.train.class_names == ("Coat", "Sneaker")
+    assert data.test.counts == [2, 2]
+    pixels = torch.arange(40 * 784).to(torch.uint8).view(40, 1, 28, 28)
+    assert torch.equal(data.train.images, pixels[[4, 14, 24, 34, 7, 17, 27, 37]])
+    assert (data.crop_padding, data.flip) == (4, True)
+
+
+def test_a_damaged_fashion_mnist_is_refused(fashion_root):
+    path = fashion_root / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"the whole of Fashion-MNIST, but FashionMNIST/raw/{path.name} is damaged"):
+        FashionMNIST(root=str(fashion_root)).prepare_data()
 
 
 def test_too_few_images_of_a_class(cifar_root):

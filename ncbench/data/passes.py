@@ -1,0 +1,80 @@
+"""Passes over a set in batches: which samples come in which order, given (seed, epoch), and in which batch."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncbench.data.order import epoch_order
+
+__all__ = ["Batch", "Passes"]
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Passes:
+    """Iterable over (x (B, ...), y (B,) int64) of the N samples of `data`; a subclass reads the batches.
+
+    The order of a pass is a function of (seed, epoch) (see `ncbench.data.order`); no random generator is touched. With
+    `shuffle=False` every sample comes once, in the order of the set, whatever the epoch.
+
+    Args:
+        batch_size: samples per batch; None takes all of them as one batch.
+        seed: of the order.
+        epoch: asked when a pass begins (at `__iter__`); None counts the passes of this object.
+        shuffle: False keeps the order of the set.
+        drop_last: leave out a last batch that is smaller. The default keeps it: class means must not lose samples.
+
+    Lightning takes it as any sized iterable: it asks `iter()` once per epoch, prefetches nothing and adds no sampler.
+    Raises ValueError for a batch size below 1, and for a set without samples.
+    """
+
+    def __init__(
+        self,
+        data: Sized,
+        batch_size: int | None,
+        *,
+        seed: int = 0,
+        epoch: Callable[[], int] | None = None,
+        shuffle: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        if len(data) == 0:
+            raise ValueError("data must hold at least one sample")
+        self.num_samples = len(data)
+        self.batch_size = self.num_samples if batch_size is None else batch_size
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+        self._epoch = epoch
+        self._passes = 0
+
+    def __len__(self) -> int:
+        whole, left = divmod(self.num_samples, self.batch_size)
+        return whole if self.drop_last or not left else whole + 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Not a generator itself: the epoch is asked here and not when the first batch is wanted.
+        epoch = self._passes if self._epoch is None else self._epoch()
+        self._passes += 1
+        return self._batches(epoch)
+
+    @abstractmethod
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of one pass."""
+
+    def _order(self, epoch: int, device: Any = None) -> Tensor | None:
+        """The samples of a pass one after another, (N,) int64; None for the order of the set."""
+        return epoch_order(self.seed, epoch, self.num_samples, device) if self.shuffle else None
+
+    def _rows(self) -> Iterator[tuple[int, int]]:
+        """(first, end) of every batch among the samples of a pass."""
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield start, min(start + self.batch_size, self.num_samples)
+
+
+def in_memory_format(x: Tensor) -> Tensor:
+    """Images (B, C, H, W) with channels last, which convolutions are faster on; anything else as it is."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
