@@ -39,6 +39,9 @@ def check_consistency(config: "Config") -> None:
             "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
             "may be drawn; use optimizer=sgd, or references=[] to train without the lines"
         )
+    imbalance = getattr(config.dataset, "imbalance", None)
+    rule = "the theory lines are those of equal classes; use references=[] to train without the lines"
+    require(not config.references or imbalance in (None, 1), "dataset.imbalance", imbalance, rule)
     _check_width(config)
     _check_pairs(config)
     if config.model.on_inputs:
