@@ -105,7 +105,7 @@ def _check_precision(config: "Config") -> None:
 
 
 def _check_width(config: "Config") -> None:
-    classes, width = config.dataset.num_classes, config.model.width
+    classes, width = config.dataset.known_classes, config.model.width
     if classes is not None and not config.model.on_inputs:
         rule = f"the head needs width >= number of classes ({classes})"
         last = width[-1] if is_list(width) else width
@@ -155,7 +155,7 @@ def _check_starts(config: "Config", model: FreeFeatures) -> None:
 
 def _check_hessian(config: "Config", model: FreeFeatures) -> None:
     """The whole Hessian of a replica has as many rows as the replica has parameters."""
-    classes, per_class = config.dataset.num_classes, getattr(config.dataset, "per_class", None)
+    classes, per_class = config.dataset.known_classes, getattr(config.dataset, "per_class", None)
     if not config.measure.hessian or classes is None or per_class is None:
         return
     widths = [*(model.width if is_list(model.width) else [model.width] * model.depth), classes]

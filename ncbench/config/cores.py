@@ -96,7 +96,7 @@ def multiply_adds(config: "Config") -> float:
         whole = _RESNET18 if public_name(model._target_) == "models.ResNet18" else _RESNET20
         return float(getattr(dataset, "batch_size", None) or 128) * whole * (_image(config)[1] / 32) ** 2
     widths = list(model.width) if is_list(model.width) else [model.width] * model.num_widths
-    outputs = dataset.num_classes or 10
+    outputs = dataset.known_classes or 10
     if isinstance(model, Backbone):
         batch = getattr(dataset, "batch_size", None) or 128
         return float(batch) * (_of_backbone(config, widths[0]) + _product([*widths, outputs]))
@@ -133,7 +133,7 @@ def _num_samples(config: "Config") -> int:
         return int(dataset.num_samples)
     whole = _SAMPLES.get(dataset.public_target or "", _SAMPLES["cifar10"])
     per_class = getattr(dataset, "per_class", None)
-    return whole if per_class is None else int(per_class) * (dataset.num_classes or 10)
+    return whole if per_class is None else int(per_class) * (dataset.known_classes or 10)
 
 
 def replicas_of(config: "Config") -> int:

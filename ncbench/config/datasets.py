@@ -18,7 +18,7 @@ class Dataset(Target):
     """What is learnt: which set, which classes, how many samples of each."""
 
     @property
-    def num_classes(self) -> int | None:
+    def known_classes(self) -> int | None:
         """How many classes, where the configuration alone says so."""
         classes = getattr(self, "classes", None)
         return len(classes) if isinstance(classes, Sequence) else classes
@@ -149,10 +149,47 @@ class RandomPoints(Dataset):
 
 
 @dataclass(frozen=True)
+class TorchDatasets(Dataset):
+    """Any map-style Datasets of torch, each with its _target_ and its own arguments."""
+
+    KIND: ClassVar[str] = "torch"
+    CLASSES: ClassVar[dict[str, str]] = {"torch": "ncbench.data.TorchData"}
+
+    train: dict[str, Any] = MISSING
+    test: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None  # the samples of train without random transforms, to be measured
+    classes: Any = None  # null: all; a number: the first labels; a list: those places among the labels
+    num_classes: int | None = None  # null: the labels that occur in train; a number K: 0 ... K - 1
+    per_class: int | None = None
+    seed: int = 0  # draws the samples of each class
+    batch_size: int | None = 128  # null: all at once
+    num_workers: int = 0
+    memory: bool | None = None  # null: TensorDatasets are held in memory
+    imbalance: float | None = None
+    minority: float = 0.5
+    label_noise: float = 0.0
+
+    @property
+    def known_classes(self) -> int | None:
+        """As of every set, and `num_classes` where all are taken."""
+        return self.num_classes if self.classes is None else super().known_classes
+
+    def __post_init__(self) -> None:
+        self._at_least(num_classes=2, per_class=1, seed=0, batch_size=1, num_workers=0)
+        check_unequal(self.imbalance, self.minority, self.label_noise)
+        check_classes(self.classes)
+        for key in ("train", "test", "evaluation"):
+            made = getattr(self, key)
+            named = made is None or isinstance(made.get("_target_"), str)
+            rule = "a Dataset is needed, as in {_target_: torchvision.datasets.ImageFolder, root: DIR}"
+            require(named, f"dataset.{key}", made, rule)
+
+
+@dataclass(frozen=True)
 class OtherDataset(Dataset):
-    """A class of the user's own: every key is an argument of it."""
+    """A class of the user's own, a torch Dataset or a LightningDataModule: every key is an argument of it."""
 
     KIND: ClassVar[str] = "other"
 
 
-DATASETS = (DigitImages, Images, Labels, Mixture, RandomPoints, OtherDataset)
+DATASETS = (DigitImages, Images, Labels, Mixture, RandomPoints, TorchDatasets, OtherDataset)

@@ -1,4 +1,4 @@
-"""Data in memory: image sets drawn per class, their loaders, points drawn at random, and labels without images.
+"""Data: image sets drawn per class, their loaders, any torch Dataset or LightningDataModule, points, and labels alone.
 
 Resolved on first use (PEP 562): importing this package imports nothing else, and the pure functions (order,
 augmentation, selection) need torch only.
@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ncbench.data.base import RunData as RunData
     from ncbench.data.datamodule import ImageData as ImageData
     from ncbench.data.digits import Digits as Digits
     from ncbench.data.images import ImageSet as ImageSet
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from ncbench.data.loader import EpochLoader as EpochLoader
     from ncbench.data.mixtures import GaussianMixture as GaussianMixture
     from ncbench.data.mixtures import RandomPoints as RandomPoints
+    from ncbench.data.module_data import ModuleData as ModuleData
     from ncbench.data.order import augment as augment
     from ncbench.data.order import epoch_order as epoch_order
     from ncbench.data.points import PointSet as PointSet
+    from ncbench.data.torch_data import TorchData as TorchData
     from ncbench.data.torchvision_sets import CIFAR10 as CIFAR10
     from ncbench.data.torchvision_sets import CIFAR100 as CIFAR100
     from ncbench.data.torchvision_sets import MNIST as MNIST
@@ -36,8 +39,11 @@ _HOME = {
     "ImageData": "datamodule",
     "ImageSet": "images",
     "MNIST": "torchvision_sets",
+    "ModuleData": "module_data",
     "PointSet": "points",
     "RandomPoints": "mixtures",
+    "RunData": "base",
+    "TorchData": "torch_data",
     "augment": "order",
     "epoch_order": "order",
     "noisy_labels": "uneven",
@@ -55,8 +61,11 @@ __all__ = [
     "GaussianMixture",
     "ImageData",
     "ImageSet",
+    "ModuleData",
     "PointSet",
     "RandomPoints",
+    "RunData",
+    "TorchData",
     "augment",
     "epoch_order",
     "noisy_labels",

@@ -1,6 +1,7 @@
 """What a run asks of its data, whatever they are: an image set, a torch Dataset, a LightningDataModule."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
@@ -66,6 +67,14 @@ class RunData(pl.LightningDataModule):
         if self._device is None and self.trainer is not None:
             return self.trainer.strategy.root_device
         return self._device
+
+    def _dtype(self) -> torch.dtype | None:
+        """The precision of floats in training batches: 32 bits, but their own where the trainer makes 64 of them."""
+        return None if self.trainer is None or self.trainer.precision == "64-true" else torch.float32
+
+    def _epoch(self) -> Callable[[], int] | None:
+        """What tells a loader the epoch; None without a trainer."""
+        return None if self.trainer is None else self._trainer_epoch
 
     def _trainer_epoch(self) -> int:
         # Epochs finished so far, also after a resume; `trainer.current_epoch` is one behind when a pass

@@ -11,7 +11,7 @@ from ncbench.data.base import RunData, check_split
 from ncbench.data.images import ImageSet
 from ncbench.data.loader import EpochLoader
 from ncbench.data.points import PointSet, one_hot_targets, refuse_noises
-from ncbench.data.uneven import noisy_labels, step_sizes, thinned
+from ncbench.data.uneven import made_uneven
 
 __all__ = ["ImageData"]
 
@@ -89,22 +89,25 @@ class ImageData(RunData):
             self._device = torch.device(device)
         if self._train is None:
             train, test = self.split()
-            train = self._uneven(train)
+            train = self._made_uneven(train)
             self.mean, self.std = train.mean_std()
             self._train, self.test = train, test if len(test) else None
 
-    def _uneven(self, train: ImageSet) -> ImageSet:
+    def _made_uneven(self, train: ImageSet) -> ImageSet:
         """With the imbalance and the noise asked for, sorted by the labels that the network is told."""
-        if self.imbalance not in (None, 1):
-            sizes = step_sizes(train.counts, self.imbalance, self.minority)
-            train = train.at(thinned(train.labels, sizes, self.seed))
         self.clean_labels = train.labels
-        if self.label_noise == 0:
-            return train
-        noisy = noisy_labels(train.labels, train.num_classes, self.label_noise, self.seed)
-        by_class = torch.argsort(noisy, stable=True)
-        self.clean_labels = train.labels[by_class]
-        return train.at(by_class, noisy[by_class])
+        if self.imbalance in (None, 1) and self.label_noise == 0:
+            return train  # no copy of the images
+        index, told = made_uneven(
+            train.labels,
+            train.num_classes,
+            imbalance=self.imbalance,
+            minority=self.minority,
+            label_noise=self.label_noise,
+            seed=self.seed,
+        )
+        self.clean_labels = train.labels[index]
+        return train.at(index, told)
 
     @property
     @override
@@ -135,7 +138,7 @@ class ImageData(RunData):
             mean=self.mean,
             std=self.std,
             seed=self.order_seed,
-            epoch=self._trainer_epoch if self.trainer is not None else None,
+            epoch=self._epoch(),
             augment=self.augment,
             crop_padding=self.crop_padding,
             flip=self.flip,

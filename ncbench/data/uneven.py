@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ncbench.data.order import hash64
 
-__all__ = ["noisy_labels", "step_sizes", "thinned"]
+__all__ = ["made_uneven", "noisy_labels", "step_sizes", "thinned"]
 
 # Beside those of `ncbench.data.order`: one word per purpose keeps the streams of the same seed apart.
 THIN, FLIPPED, FLIPPED_TO = 4, 5, 6
@@ -78,3 +78,19 @@ def noisy_labels(labels: Tensor, num_classes: int, share: float, seed: int) -> T
         other = (((bits >> 40) & (2**24 - 1)) * (num_classes - 1)) >> 24
         noisy[members[replaced]] = other + (other >= c)
     return noisy
+
+
+def made_uneven(
+    labels: Tensor, num_classes: int, *, imbalance: float | None, minority: float, label_noise: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Positions (n,) of the samples that stay, sorted by the label that the network is told, and these labels (n,).
+
+    `labels` (N,) are sorted by class. Noise comes after imbalance. Raises ValueError as the functions above.
+    """
+    kept = torch.arange(len(labels))
+    if imbalance not in (None, 1):
+        sizes = step_sizes(torch.bincount(labels, minlength=num_classes).tolist(), imbalance, minority)
+        kept = thinned(labels, sizes, seed)
+    told = noisy_labels(labels[kept], num_classes, label_noise, seed)
+    by_class = torch.argsort(told, stable=True)
+    return kept[by_class], told[by_class]

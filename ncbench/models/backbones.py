@@ -8,6 +8,7 @@ them is a whole network, its last linear map the classifier. The residual networ
 too: recorded configurations call them `ncbench.models.backbones.ResNet20`.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -20,19 +21,16 @@ __all__ = ["ResNet18", "ResNet20", "SmallConvNet", "SmallMLP"]
 
 
 class SmallMLP(nn.Module):
-    """Flattened pixels, hidden layers with ReLU and bias, a last linear layer to H_1.
+    """Flattened inputs (of any shape), hidden layers with ReLU and bias, a last linear layer to H_1.
 
     The default of two hidden layers of 128 is this project's, sized for the 8x8 digits.
     """
 
-    def __init__(
-        self, *, input_shape: tuple[int, int, int], output_width: int, hidden: Sequence[int] = (128, 128)
-    ) -> None:
+    def __init__(self, *, input_shape: tuple[int, ...], output_width: int, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        C, H, W = input_shape
         if any(width < 1 for width in hidden):
             raise ValueError(f"hidden={list(hidden)} must be widths of at least 1")
-        widths = [C * H * W, *hidden]
+        widths = [math.prod(input_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
@@ -53,9 +51,11 @@ class SmallConvNet(nn.Module):
     """
 
     def __init__(
-        self, *, input_shape: tuple[int, int, int], output_width: int, channels: Sequence[int] = (16, 32, 64)
+        self, *, input_shape: tuple[int, ...], output_width: int, channels: Sequence[int] = (16, 32, 64)
     ) -> None:
         super().__init__()
+        if len(input_shape) != 3:
+            raise ValueError(f"input_shape={tuple(input_shape)} must be (C, H, W); model=mlp takes inputs of any shape")
         widths = [input_shape[0], *channels]
         layers: list[nn.Module] = []
         for number, (fan_in, fan_out) in enumerate(pairwise(widths)):

@@ -76,7 +76,7 @@ class BackboneWithHead(nn.Module):
         activation: str = "relu",
         backbone: Callable[..., nn.Module],
         init_scale: float | None = None,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         num_classes: int,
         seed: int,
     ) -> None:

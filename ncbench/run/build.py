@@ -15,6 +15,7 @@ from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.config.validate import validate_recorded
 from ncbench.config.variants import Target
+from ncbench.data.adopt import as_run_data
 from ncbench.measure import LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
 from ncbench.records.folder import read_config
@@ -26,6 +27,8 @@ from ncbench.training.checkpoints import usable_checkpoint
 
 __all__ = ["build", "load_run", "measured_layers"]
 
+MOST_UNEQUAL = 1.25  # largest class over smallest with which theory lines are drawn: 1.24 of MNIST
+
 # Lightning 2.6 calls a function that torch 2.15 deprecates, on every start.
 warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", module="pytorch_lightning")
 # L-BFGS on an ensemble keeps its own state.
@@ -36,9 +39,10 @@ def build(config: Config) -> RunObjects:
     """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     with one_line_errors(config, "dataset"):
-        data = instantiate(config.dataset.arguments())
+        data = as_run_data(instantiate(config.dataset.arguments(), _convert_="all"))
         data.prepare_data()
         data.setup()
+        _check_balance(config, data)
     with one_line_errors(config, "model", "objective", "dataset"):
         ensemble = perceptrons if config.model.on_inputs else free_features
         make = ensemble if config.model.full_batch else _classifier
@@ -86,6 +90,17 @@ def _load(module: pl.LightningModule, checkpoint: Path, run: Path) -> None:
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
+
+
+def _check_balance(config: Config, data: Any) -> None:
+    """ValueError of one line where theory lines, which are of equal classes, would be drawn for very unequal ones."""
+    counts = getattr(getattr(data, "train", None), "counts", None)
+    if config.references and counts and max(counts) > MOST_UNEQUAL * min(counts):
+        raise ValueError(
+            f"references={[line['name'] for line in config.references]}: the theory lines are those of equal classes, "
+            f"and the classes of this dataset have {min(counts)} to {max(counts)} samples; use references=[] to train "
+            "without the lines"
+        )
 
 
 def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype: torch.dtype) -> RunObjects:

@@ -164,6 +164,8 @@ class RunSession:
                 tags=logger.tags,
             )
             self.trainer.loggers = [self.wandb_run.logger]
+        for notice in getattr(self.built.data, "notices", ()):
+            _log.warning("%s", notice)
         devices, modules = self.config.trainer.devices, self.built.network.modules()
         if devices > 1 and any(isinstance(module, _BatchNorm) for module in modules):
             _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)

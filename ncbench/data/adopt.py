@@ -1,0 +1,26 @@
+"""What a user's yaml makes, as the data of a run."""
+
+from typing import Any
+
+from ncbench.data.module_data import ModuleData
+from ncbench.data.torch_data import TorchData
+
+__all__ = ["as_run_data"]
+
+
+def as_run_data(made: Any) -> Any:
+    """The data of a run from an object of the user's: one of ours or like ours, a LightningDataModule, a Dataset.
+
+    What has a `measure_loader` is taken as it is (see `ncbench.data.base.RunData`), a LightningDataModule becomes a
+    `ModuleData`, a map-style Dataset a `TorchData` with default arguments. Raises ValueError (one line) for anything
+    else.
+    """
+    if callable(getattr(made, "measure_loader", None)):
+        return made
+    if callable(getattr(made, "train_dataloader", None)):
+        return ModuleData(made)
+    if hasattr(made, "__getitem__") or hasattr(made, "__iter__"):
+        return TorchData(train=made)
+    raise ValueError(
+        f"_target_: makes a {type(made).__name__}, which is neither a torch Dataset nor a LightningDataModule"
+    )

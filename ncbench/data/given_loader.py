@@ -1,0 +1,67 @@
+"""The batches of a DataLoader whose order is not one of torch's usual two."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+
+from ncbench.data.map_set import class_indices
+from ncbench.data.order import ORDER, hash64
+from ncbench.data.passes import Batch, placed
+from ncbench.data.samples import Draws, input_of, label_of, split
+
+__all__ = ["GivenLoader", "has_known_order"]
+
+
+class GivenLoader:
+    """The batches of a DataLoader as they come, (x, y), y the classes 0..K-1.
+
+    Whenever a batch is asked for, Python's, numpy's and torch's generators go on with draws that a hash of (seed,
+    epoch) seeded when the pass began, and are as before afterwards. `values` (K,) are the class numbers of the Dataset,
+    `name` is what errors call a batch.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        name: str,
+        values: Tensor,
+        *,
+        seed: int = 0,
+        epoch: Callable[[], int] | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.loader, self.name, self.values, self.seed, self.dtype = loader, name, values, seed, dtype
+        self._epoch, self._passes = epoch, 0
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = self._passes if self._epoch is None else self._epoch()
+        self._passes += 1
+        return self._batches(int(hash64(self.seed, ORDER, epoch)))
+
+    def _batches(self, word: int) -> Iterator[Batch]:
+        draws, batches, name = Draws(word), None, self.name
+        while True:
+            with draws.resumed():
+                batches = iter(self.loader) if batches is None else batches
+                batch = next(batches, None)
+            if batch is None:
+                return
+            inputs, labels = split(batch, name)
+            own = torch.tensor([label_of(label, name) for label in labels], dtype=torch.int64)
+            yield placed(input_of(inputs, name), self.dtype), class_indices(own, self.values, name)
+
+
+def has_known_order(loader: DataLoader[Any]) -> bool:
+    """Whether its batches are consecutive samples of the Dataset's order, or of a permutation of all of them."""
+    sampler = loader.sampler
+    if type(loader.batch_sampler) is not BatchSampler:
+        return False
+    if type(sampler) is RandomSampler:
+        return not sampler.replacement and sampler.num_samples == len(sampler.data_source)
+    return type(sampler) is SequentialSampler

@@ -1,0 +1,186 @@
+"""Any LightningDataModule as the data of a run: its Datasets, and its own order where that is no usual one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+from typing_extensions import override
+
+from ncbench.data.base import RunData, check_split
+from ncbench.data.given_loader import GivenLoader, has_known_order
+from ncbench.data.map_loader import MapLoader, random_draws
+from ncbench.data.map_set import MapSet, class_indices, label_values, labels_of, map_style, read, tensors_of
+from ncbench.data.order import hash64
+from ncbench.data.samples import drawing, input_of, split
+from ncbench.data.tensors import TensorLoader, TensorSet
+from ncbench.data.torch_data import OWN_DRAWS, RANDOM, REMEDIES, on_device
+
+__all__ = ["ModuleData"]
+
+SETUP = 8  # the word of what `prepare_data` and `setup` draw
+_TRANSFERS = ("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer")
+
+
+class ModuleData(RunData):
+    """A LightningDataModule, of `pytorch_lightning` or `lightning`, as the data of a run.
+
+    Trained on are the batches of `train_dataloader()`, a DataLoader over a map-style Dataset, with its batch size,
+    workers, `collate_fn` and `drop_last`. Where its order is that of shuffle=True, the order and the draws of the
+    transforms are functions of (seed, epoch, sample) as of every other set; with shuffle=False it is that of the
+    Dataset. Another sampler is left as it is (`GivenLoader`), and `notices` says so. Measured is every sample of its
+    Dataset once in its order, and as `test` those of `test_dataloader()`, or else of `val_dataloader()`.
+
+    What `prepare_data` and `setup` draw from the global generators is drawn anew from one seed whenever they are
+    called. K is `num_classes` of the module where it has that, else the number of labels that occur in training. Raises
+    ValueError (one line) for loaders of another kind, and where the module's own hooks move or change batches.
+    """
+
+    def __init__(self, module: Any, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.module, self._name = module, type(module).__name__
+        for hook in _TRANSFERS:
+            if _is_own(module, hook):
+                raise ValueError(
+                    f"{self._name}.{hook} would not be called; do its work in the Dataset or in collate_fn"
+                )
+        self._sets: dict[str, MapSet | TensorSet] = {}
+        self._loaders: dict[str, DataLoader[Any]] = {}
+
+    @override
+    def prepare_data(self) -> None:
+        if not self._sets:
+            self._call("prepare_data")
+
+    @override
+    def setup(self, stage: str | None = None, device: torch.device | str | None = None) -> None:
+        if device is not None:
+            self._device = torch.device(device)
+        if self._sets:
+            return
+        self._call("setup", stage="fit")
+        loader = self._loader("train_dataloader")
+        name = f"{self._name}.train_dataloader()"
+        own = labels_of(loader.dataset, name)
+        stated = getattr(self.module, "num_classes", None)
+        self.values = label_values(own, stated if isinstance(stated, int) else None, name)
+        self._sets["train"] = self._set(loader, name, own)
+        self._loaders["train"] = loader
+        self._warn_of_order(loader)
+        for method, of_stage in (("test_dataloader", "test"), ("val_dataloader", None)):
+            if "test" not in self._sets and _is_own(self.module, method):
+                if of_stage is not None:
+                    self._call("setup", stage=of_stage)
+                loader, name = self._loader(method), f"{self._name}.{method}()"
+                test = self._set(loader, name, labels_of(loader.dataset, name))
+                if test.input_shape != self.input_shape:
+                    raise ValueError(
+                        f"{name}: has inputs of shape {test.input_shape}, not {self.input_shape} as training"
+                    )
+                self._sets["test"], self._loaders["test"], self.test = test, loader, test
+
+    def _call(self, method: str, **arguments: Any) -> Any:
+        with drawing(int(hash64(self.seed, SETUP))):
+            return getattr(self.module, method)(**arguments)
+
+    def _loader(self, method: str) -> DataLoader[Any]:
+        loader = self._call(method)
+        if not isinstance(loader, DataLoader) or (loader.batch_size is None and loader.batch_sampler is None):
+            raise ValueError(
+                f"{self._name}.{method}() must return one torch DataLoader of batches, not {_described(loader)}"
+            )
+        map_style(loader.dataset, f"{self._name}.{method}()")
+        return loader
+
+    def _set(self, loader: DataLoader[Any], name: str, own: Tensor) -> MapSet | TensorSet:
+        labels = class_indices(own, self.values, name)
+        collate = None if loader.collate_fn is torch.utils.data.default_collate else loader.collate_fn
+        tensors = tensors_of(loader.dataset, name) if collate is None else None
+        if tensors is not None:
+            return TensorSet(tensors[0], labels, len(self.values))
+        first = read(loader.dataset, 0, name)
+        if collate is None:
+            shape = tuple(input_of(split(first, f"{name}[0]")[0], f"{name}[0]").shape)
+        else:
+            shape = tuple(input_of(split(collate([first]), f"{name}: a batch")[0], f"{name}: a batch").shape[1:])
+        data = MapSet(loader.dataset, torch.arange(len(own)), labels, own, len(self.values), shape, name, collate)
+        draws = random_draws(data)
+        remedy = REMEDIES["test"] if self._sets else "dataset=torch measures dataset.evaluation in its place"
+        if draws is not None:
+            self.notices.append(OWN_DRAWS % name if draws == "own" else RANDOM % (name, remedy))
+        return data
+
+    def _placed(self, split: str) -> MapSet | TensorSet:
+        """A set, what is in memory moved (once) to the device of `setup`, of the trainer, or the CPU."""
+        self._sets[split] = on_device(self._sets[split], self._root_device())
+        return self._sets[split]
+
+    def _warn_of_order(self, loader: DataLoader[Any]) -> None:
+        self._given_order = not has_known_order(loader)
+        if self._given_order:
+            sampler = loader.sampler if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler
+            self.notices.append(
+                f"{self._name}.train_dataloader() has the order of its own {type(sampler).__name__}: what it draws "
+                "from the global generators is a function of (seed, epoch), and whether an interrupted run continues "
+                "exactly depends on the rest of it"
+            )
+
+    @property
+    @override
+    def train(self) -> MapSet | TensorSet:
+        if not self._sets:
+            raise RuntimeError(f"{self._name} has no samples yet; call prepare_data() and setup() first")
+        return self._sets["train"]
+
+    @property
+    @override
+    def num_classes(self) -> int:
+        return self.train.num_classes
+
+    @property
+    @override
+    def input_shape(self) -> tuple[int, ...]:
+        return self.train.input_shape
+
+    @override
+    def train_dataloader(self) -> "MapLoader | TensorLoader | GivenLoader":
+        loader, data = self._loaders["train"], self._placed("train")
+        common: dict[str, Any] = {"seed": self.order_seed, "epoch": self._epoch(), "dtype": self._dtype()}
+        if self._given_order:
+            return GivenLoader(loader, f"{self._name}.train_dataloader(): a batch", self.values, **common)
+        common |= {"shuffle": isinstance(loader.sampler, RandomSampler), "drop_last": loader.drop_last}
+        if isinstance(data, TensorSet):
+            return TensorLoader(data, loader.batch_size, **common)
+        return MapLoader(data, loader.batch_size, num_workers=loader.num_workers, keep_workers=True, **common)
+
+    @override
+    def measure_loader(
+        self, split: str = "train", batch_size: int | None = None, per_class: int | None = None
+    ) -> MapLoader | TensorLoader:
+        """Every sample of the Dataset of a split once, in its order; `batch_size` None takes that of its loader.
+
+        `per_class` takes at most the first samples of each class. Raises ValueError for another split than train and
+        test, and for test where there is neither a loader for it nor one for validation.
+        """
+        check_split(split)
+        if split not in self._sets:
+            raise ValueError(
+                f"split=test has no sample, as {self._name} has neither test_dataloader nor val_dataloader; "
+                "measure.splits=[train] leaves it out"
+            )
+        data, loader = self._placed(split), self._loaders[split]
+        data = data if per_class is None else data.head(per_class)
+        size = batch_size or loader.batch_size
+        if isinstance(data, TensorSet):
+            return TensorLoader(data, size, shuffle=False)
+        return MapLoader(data, size, shuffle=False, num_workers=loader.num_workers)
+
+
+def _is_own(module: Any, method: str) -> bool:
+    """Whether a module has its own method of that name, and not Lightning's."""
+    of = getattr(type(module), method, None)
+    return of is not None and not of.__module__.startswith(("pytorch_lightning.", "lightning."))
+
+
+def _described(loader: Any) -> str:
+    return type(loader).__name__ if not isinstance(loader, DataLoader) else "one with batch_size=None"
