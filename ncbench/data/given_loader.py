@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from ncbench.data.map_set import class_indices
 from ncbench.data.order import ORDER, hash64
@@ -60,7 +60,7 @@ class GivenLoader:
 def has_known_order(loader: DataLoader[Any]) -> bool:
     """Whether its batches are consecutive samples of the Dataset's order, or of a permutation of all of them."""
     sampler = loader.sampler
-    if type(loader.batch_sampler) is not BatchSampler:
+    if loader.batch_size is None:  # it has a batch_sampler instead
         return False
     if type(sampler) is RandomSampler:
         return not sampler.replacement and sampler.num_samples == len(sampler.data_source)

@@ -166,14 +166,12 @@ def label_values(own: Tensor, num_classes: int | None, name: str) -> Tensor:
         return occurring
     if int(occurring[0]) < 0 or int(occurring[-1]) >= num_classes:
         raise ValueError(
-            f"num_classes={num_classes} needs labels in 0..{num_classes - 1}, and {name} has labels in "
-            f"{int(occurring[0])}..{int(occurring[-1])}"
+            f"{name}: num_classes={num_classes} needs labels in 0..{num_classes - 1}, not in {int(occurring[0])}.."
+            f"{int(occurring[-1])}"
         )
     missing = sorted(set(range(num_classes)) - set(occurring.tolist()))
     if missing:
-        raise ValueError(
-            f"num_classes={num_classes} needs a sample of every class, and {name} has none of {missing[0]}"
-        )
+        raise ValueError(f"{name}: num_classes={num_classes} needs a sample of every class, and {missing[0]} has none")
     return torch.arange(num_classes)
 
 

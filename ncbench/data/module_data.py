@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler
 from typing_extensions import override
 
 from ncbench.data.base import RunData, check_split
@@ -118,7 +118,7 @@ class ModuleData(RunData):
     def _warn_of_order(self, loader: DataLoader[Any]) -> None:
         self._given_order = not has_known_order(loader)
         if self._given_order:
-            sampler = loader.sampler if type(loader.batch_sampler) is BatchSampler else loader.batch_sampler
+            sampler = loader.batch_sampler if loader.batch_size is None else loader.sampler
             self.notices.append(
                 f"{self._name}.train_dataloader() has the order of its own {type(sampler).__name__}: what it draws "
                 "from the global generators is a function of (seed, epoch), and whether an interrupted run continues "
