@@ -1,5 +1,6 @@
 """What a sample may be: inputs, labels and forms that are taken, and the one line for each that is not."""
 
+# ruff: noqa: NPY002 - numpy's global generator is what transforms draw from
 import random
 from collections import OrderedDict
 
