@@ -34,7 +34,9 @@ def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
         yield
     except InstantiationException as error:
         cause = error.__cause__
-        raise ValueError(_with_key(cause if isinstance(cause, ValueError) else error, config, groups)) from error
+        raise ValueError(
+            _with_key(cause if isinstance(cause, ValueError | OSError) else error, config, groups)
+        ) from error
     except (TypeError, FileNotFoundError, ValueError) as error:
         raise ValueError(_with_key(error, config, groups)) from error
 
