@@ -16,7 +16,7 @@ from ncbench.data.samples import drawing, input_of, split
 from ncbench.data.tensors import TensorLoader, TensorSet
 from ncbench.data.torch_data import OWN_DRAWS, RANDOM, REMEDIES, on_device
 
-__all__ = ["ModuleData"]
+__all__ = ["ModuleData", "is_own"]
 
 SETUP = 8  # the word of what `prepare_data` and `setup` draw
 _TRANSFERS = ("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer")
@@ -40,7 +40,7 @@ class ModuleData(RunData):
         super().__init__(seed)
         self.module, self._name = module, type(module).__name__
         for hook in _TRANSFERS:
-            if _is_own(module, hook):
+            if is_own(module, hook):
                 raise ValueError(
                     f"{self._name}.{hook} would not be called; do its work in the Dataset or in collate_fn"
                 )
@@ -68,7 +68,7 @@ class ModuleData(RunData):
         self._loaders["train"] = loader
         self._warn_of_order(loader)
         for method, of_stage in (("test_dataloader", "test"), ("val_dataloader", None)):
-            if "test" not in self._sets and _is_own(self.module, method):
+            if "test" not in self._sets and is_own(self.module, method):
                 if of_stage is not None:
                     self._call("setup", stage=of_stage)
                 loader, name = self._loader(method), f"{self._name}.{method}()"
@@ -176,7 +176,7 @@ class ModuleData(RunData):
         return MapLoader(data, size, shuffle=False, num_workers=loader.num_workers)
 
 
-def _is_own(module: Any, method: str) -> bool:
+def is_own(module: Any, method: str) -> bool:
     """Whether a module has its own method of that name, and not Lightning's."""
     of = getattr(type(module), method, None)
     return of is not None and not of.__module__.startswith(("pytorch_lightning.", "lightning."))

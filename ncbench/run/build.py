@@ -2,13 +2,15 @@
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from ncbench.config.models import Network
@@ -38,8 +40,10 @@ warnings.filterwarnings("ignore", message=r".*configure_optimizers. returned .No
 def build(config: Config) -> RunObjects:
     """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
+    with one_line_errors(config, "dataset"), _naming_arguments(config):
+        made = instantiate(config.dataset.arguments(), _convert_="all")
     with one_line_errors(config, "dataset"):
-        data = as_run_data(instantiate(config.dataset.arguments(), _convert_="all"))
+        data = as_run_data(made)
         data.prepare_data()
         data.setup()
         _check_balance(config, data)
@@ -90,6 +94,21 @@ def _load(module: pl.LightningModule, checkpoint: Path, run: Path) -> None:
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
         raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
+
+
+@contextmanager
+def _naming_arguments(config: Config) -> Iterator[None]:
+    """What a dataset's class of the user's own was called with, where that is what it refuses."""
+    try:
+        yield
+    except InstantiationException as error:
+        if config.dataset.public_target is not None or not isinstance(error.__cause__, TypeError):
+            raise
+        given = [key for key in config.dataset.arguments() if key != "_target_"]
+        raise ValueError(
+            f"dataset._target_={config.dataset._target_}: {error.__cause__}; its arguments are every key of dataset "
+            f"({', '.join(given) or 'none'}), and dataset=other begins with none"
+        ) from error
 
 
 def _check_balance(config: Config, data: Any) -> None:

@@ -138,7 +138,7 @@ def test_one_line_where_the_kind_is_not_clear_or_a_key_is_of_another(group, chan
 
 def test_a_key_of_another_variant_is_refused_before_anything_is_built():
     with pytest.raises(
-        ValueError, match=r"dataset.seed=0: only .* and random_points take this key; dataset.kind=labels takes classes"
+        ValueError, match=r"dataset.seed=0: only .* random_points and torch take this key; dataset.kind=labels takes cl"
     ):
         compose_jobs(["+experiment=dufm_k10", "+dataset.seed=0"], multirun=False)
 

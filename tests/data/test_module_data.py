@@ -207,6 +207,14 @@ class Endless(IterableDataset):
         return iter([])
 
 
+class Nothing(pl.LightningDataModule):
+    pass
+
+
+class OfPoints(pl.LightningDataModule):
+    points = None
+
+
 class Moves(Module):
     def on_after_batch_transfer(self, batch, dataloader_idx):
         return batch
@@ -245,9 +253,16 @@ def test_number_of_classes_of_the_module():
 def test_what_a_yaml_makes():
     own = ready(Module(loader()))
     assert as_run_data(own) is own
+    of_full_batch = OfPoints()
+    assert as_run_data(of_full_batch) is of_full_batch
     assert isinstance(as_run_data(Module(loader())), ModuleData)
     assert isinstance(as_run_data(Plain()), TorchData)
     assert isinstance(as_run_data(DATA), TorchData)
+    labelled = Module(loader())
+    labelled.labels = LABELS
+    assert isinstance(as_run_data(labelled), ModuleData)
+    with pytest.raises(ValueError, match=r"^_target_: Nothing has no train_dataloader of its own"):
+        as_run_data(Nothing())
     for made in (3, torch.nn.Identity()):
         with pytest.raises(ValueError, match=r"^_target_: makes a \w+, which is neither a torch Dataset"):
             as_run_data(made)

@@ -177,7 +177,12 @@ def test_precision(place):
         ("rings", ["dataset._target_=mine.Torn"], r"train\[0\]: cannot be read \(OSError: no such sample\)"),
         ("rings", ["dataset._target_=mine.Half"], r"train\[0\]: a label must be a whole number .* not 0.5"),
         ("rings", ["dataset._target_=mine.number", "~dataset.samples"], r"dataset._target_: makes a int, which"),
-        ("rings", ["+dataset.colour=red"], r"unexpected keyword argument 'colour'"),
+        (
+            "rings",
+            ["+dataset.colour=red"],
+            r"dataset._target_=mine.Rings: .* unexpected keyword argument 'colour'; its arguments are every key of "
+            r"dataset \(samples, colour\), and dataset=other begins with none",
+        ),
         ("few_rings", ["dataset.minority=0.5"], r"dataset.minority=0.5 must be the share of a whole number of classes"),
         ("few_rings", ["dataset.label_noise=2"], r"dataset.label_noise=2.0: must be in \[0, 1\]"),
         (
