@@ -13,8 +13,12 @@ import pytest
 import torch
 import torchvision
 
+from ncbench import load_run
 from ncbench.data import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from ncbench.data.torchvision_sets import cache_folder
+from ncbench.report import load_grams, load_measures
+from ncbench.run.compose import compose_jobs
+from ncbench.run.execute import execute as run_execute
 
 REAL = os.environ.get("NCBENCH_TEST_DATA")  # a folder with the real files
 
@@ -133,6 +137,47 @@ def test_cifar100(cifar100_root, classes):
     assert torch.equal(data.train.images[:, 0, 5, 5].long(), data.train.labels)
     assert data.train.class_names[5] == "class 5"
     assert (data.crop_padding, data.flip) == (4, True)
+
+
+def execute(folder, *overrides):
+    """One epoch of a small network on these images; its record."""
+    common = ["model=convnet", "model.backbone.channels=[4]", "trainer.max_epochs=1", "measure.points=2"]
+    quiet = ["trainer.progress=false", "trainer.accelerator=cpu", "objective=standard"]
+    (job,) = compose_jobs([*common, *quiet, *overrides], multirun=False)
+    assert run_execute(job.config, folder, command="test") == 0
+    return folder
+
+
+def sizes_of_grams(folder):
+    return set(load_grams(folder)["size"])
+
+
+@pytest.mark.parametrize("classes", [15, 21])
+def test_networks_of_many_classes(cifar100_root, tmp_path, classes):
+    of_set = ["dataset=cifar100", f"dataset.root={cifar100_root}", f"dataset.classes={classes}"]
+    assert sizes_of_grams(execute(tmp_path / "run", *of_set, f"model.width={classes}")) == {classes}
+    narrow = [*of_set, "trainer.max_epochs=1", f"model.width={classes - 1}"]
+    with pytest.raises(ValueError, match=rf"model.width=.*: the head needs width >= number of classes \({classes}\)"):
+        compose_jobs(narrow, multirun=False)
+
+
+def test_a_network_of_six_classes_of_unequal_size(cifar_root, tmp_path):
+    of_set = ["dataset=cifar10", f"dataset.root={cifar_root}", "dataset.classes=6", "dataset.imbalance=5"]
+    folder = execute(tmp_path / "run", *of_set, "model.width=6", "dataset.augment=false")
+    module, data, _ = load_run(folder)
+    assert data.train.counts == [5, 5, 5, 1, 1, 1]
+    assert sizes_of_grams(folder) == {6}
+    table = load_measures(folder)
+    table = table[(table.step == table.step.max()) & (table.layer == "features")].set_index("measure").value
+    # tr Sigma_W = 1/N sum_i ||h_i - mu_c(i)||^2 with the means of the classes' own samples, by hand.
+    ((x, y),) = data.measure_loader(batch_size=18)
+    with torch.no_grad():
+        H = module.network.features(x).double()
+    within = sum(float((H[y == c] - H[y == c].mean(0)).square().sum()) for c in range(6)) / 18
+    means = torch.stack([H[y == c].mean(0) for c in range(6)])
+    spread = float((means - H.mean(0)).square().sum(1) @ torch.tensor([5, 5, 5, 1, 1, 1.0]).double()) / 18
+    assert table["tcv"] == pytest.approx(within, rel=1e-4)
+    assert table["tcv_relative"] == pytest.approx(within / (within + spread), rel=1e-4)
 
 
 def test_fashion_mnist(fashion_root):
