@@ -34,6 +34,7 @@ def check_consistency(config: "Config") -> None:
     _check_length(config)
     _check_precision(config)
     _check_processes(config)
+    _check_mini_batches(config)
     if config.references and config.optimizer.decoupled:
         raise ValueError(
             "optimizer=adamw: decoupled decay has other stationary points than the objective, so no theory line "
@@ -102,6 +103,24 @@ def _check_precision(config: "Config") -> None:
     precision = config.trainer.precision
     rule = "only networks in mini-batches have mixed precision; full-batch problems take 32 or 64"
     require(precision != "bf16-mixed" or not config.schedule.full_batch, "trainer.precision", precision, rule)
+
+
+def _check_mini_batches(config: "Config") -> None:
+    """What only networks in mini-batches have."""
+    trainer = config.trainer
+    if config.schedule.full_batch:
+        rule = "only networks in mini-batches have it; full-batch problems have an engine of their own"
+        require(not trainer.compile, "trainer.compile", trainer.compile, rule)
+        require(trainer.fused is None, "trainer.fused", trainer.fused, rule)
+        require(trainer.micro_batch is None, "trainer.micro_batch", trainer.micro_batch, rule)
+        rule = "only networks in mini-batches keep them; full-batch problems keep their last two"
+        require(not trainer.keep_checkpoints, "trainer.keep_checkpoints", list(trainer.keep_checkpoints), rule)
+        return
+    kept, last = list(trainer.keep_checkpoints), trainer.max_epochs
+    rule = f"must be epochs up to trainer.max_epochs={last}"
+    require(not kept or last is None or kept[-1] <= last, "trainer.keep_checkpoints", kept, rule)
+    rule = "the micro-batches of one batch are taken one after another by one process; leave trainer.devices 1"
+    require(trainer.micro_batch is None or trainer.devices == 1, "trainer.micro_batch", trainer.micro_batch, rule)
 
 
 def _check_width(config: "Config") -> None:

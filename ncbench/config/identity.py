@@ -22,7 +22,7 @@ __all__ = ["differences", "shared_differences"]
 
 _NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
     "dataset": ("root", "download"),
-    "trainer": ("progress", "checkpoint_seconds"),
+    "trainer": ("progress", "checkpoint_seconds", "keep_checkpoints"),
 }
 _LEFT_OUT = ("logger", *CLAIMED)
 

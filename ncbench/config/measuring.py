@@ -59,6 +59,10 @@ class Trainer(Group):
     strategy: str = "auto"
     checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
     progress: bool = True
+    compile: bool = False  # torch.compile of the network in the training step
+    fused: bool | None = None  # the optimiser's step in one kernel; null: on a GPU
+    micro_batch: int | None = None  # gradients of a batch in parts of so many samples; null: at once
+    keep_checkpoints: list[int] = field(default_factory=list)  # after so many epochs; 0: before training
 
     def __post_init__(self) -> None:
         require(
@@ -80,6 +84,12 @@ class Trainer(Group):
         require(self.strategy in ("auto", "ddp"), "trainer.strategy", self.strategy, rule)
         rule = f"must be one of {', '.join(PRECISIONS)}"
         require(self.precision in PRECISIONS, "trainer.precision", self.precision, rule)
+        require(
+            self.micro_batch is None or self.micro_batch >= 1, "trainer.micro_batch", self.micro_batch, "must be >= 1"
+        )
+        kept = list(self.keep_checkpoints)
+        increasing = kept == sorted({epoch for epoch in kept if epoch >= 0})
+        require(increasing, "trainer.keep_checkpoints", kept, "must be increasing epochs >= 0 (0: before training)")
         require(
             self.checkpoint_seconds >= 0,
             "trainer.checkpoint_seconds",

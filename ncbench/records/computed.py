@@ -18,7 +18,7 @@ __all__ = ["LATER", "NOT_COMPUTED", "Values", "computed", "explains", "identity"
 Values = Mapping[str, Any]  # by dotted key
 NOT_COMPUTED = (
     *("seed", "replicate.seed", "claims", "grid", "open", "reproduces", "logger"),
-    *("dataset.root", "dataset.download", "trainer.progress", "trainer.checkpoint_seconds"),
+    *("dataset.root", "dataset.download", "trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints"),
 )
 # Keys that later versions write, with what a configuration without them stands for: their defaults in `ncbench.config`.
 LATER: Values = {
@@ -29,6 +29,9 @@ LATER: Values = {
     "dataset.imbalance": None,
     "dataset.minority": 0.5,
     "dataset.label_noise": 0.0,
+    "trainer.compile": False,
+    "trainer.fused": None,
+    "trainer.micro_batch": None,
 }
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads

@@ -25,7 +25,7 @@ from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.one_line_errors import one_line_errors
-from ncbench.training.checkpoints import usable_checkpoint
+from ncbench.training.checkpoints import check_whole, usable_checkpoint
 
 __all__ = ["build", "load_run", "measured_layers"]
 
@@ -90,6 +90,8 @@ def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
 
 
 def _load(module: pl.LightningModule, checkpoint: Path, run: Path) -> None:
+    if checkpoint.suffix == ".ckpt":
+        check_whole(checkpoint)
     try:
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:

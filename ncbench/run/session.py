@@ -31,8 +31,8 @@ from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.processes import LeaveOnSignal, other_processes
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.run.swept import swept_values
-from ncbench.run.trainer import make_trainer
-from ncbench.training.checkpoints import SaveLast, current_step, usable_checkpoint
+from ncbench.run.trainer import make_trainer, speed_up
+from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
 from ncbench.training.digest import weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.progress import ProgressLine, decay_table
@@ -87,6 +87,7 @@ class RunSession:
                 StopDiverged(),
                 LeaveOnSignal(),
                 self.collapse,
+                KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
                 SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
             ]
             if config.trainer.progress:
@@ -94,6 +95,8 @@ class RunSession:
                 headline = layers[0] if whole else last_hidden_layer(config.model.depth)
                 callbacks.append(ProgressLine(console, lambda: self.collapse.latest, (headline, "post")))
             self.trainer = make_trainer(config, callbacks, self.built.max_epochs, run.path)
+        with one_line_errors(config, "trainer"):
+            speed_up(module, config.trainer)
         self._check_processes()
         if config.trainer.progress:
             console.print(decay_table(module.objective, getattr(module, "free", ())))

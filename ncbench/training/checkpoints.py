@@ -1,11 +1,13 @@
 """Checkpoints that a kill cannot corrupt, and which of them a resumed run starts from (`usable_checkpoint`).
 
+`last.ckpt` and `previous.ckpt` are the newest two; `epoch_10.ckpt` is one that was asked for, and stays.
+
 A checkpoint is Lightning's own (weights and buffers, optimiser, loops) with the number of gradient steps,
 `ncbench_step`.
 
 Lightning writes through a temporary file in $TMPDIR and moves it; on another file system the move is a copy, and a
 kill inside it destroys the old checkpoint with the new one. Here the temporary file lies beside its target, the
-previous checkpoint is kept, and the SHA-256 of both stands in `checksums.json` before either gets its name.
+previous checkpoint is kept, and the SHA-256 of each stands in `checksums.json` before it gets its name.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ import logging
 import os
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,15 @@ from typing_extensions import override
 from ncbench.records.folder import write_text
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 
-__all__ = ["AtomicCheckpointIO", "CheckpointError", "SaveLast", "current_step", "usable_checkpoint"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "CheckpointError",
+    "KeepEpochs",
+    "SaveLast",
+    "check_whole",
+    "current_step",
+    "usable_checkpoint",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +49,7 @@ class CheckpointError(ValueError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes DIR/last.ckpt atomically and keeps the one before as DIR/previous.ckpt."""
+    """Writes checkpoints atomically; of DIR/last.ckpt the one before is kept as DIR/previous.ckpt."""
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -52,8 +62,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.fsync(handle.fileno())
         # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
         digests = [_digest(file) for file in (temporary, target) if file.exists()]
-        write_text(target.parent / CHECKSUMS, json.dumps({"sha256": digests}))
-        if target.exists():
+        checksums = target.parent / CHECKSUMS
+        try:
+            newest, kept = _listed(checksums)
+        except CheckpointError:  # the first checkpoint here, or nothing that could be trusted
+            newest, kept = [], {}
+        if target.name == LAST_CHECKPOINT:
+            newest = digests
+        else:
+            kept = {**kept, target.name: digests}
+        write_text(checksums, json.dumps({"sha256": newest, "kept": kept}))
+        if target.exists() and target.name == LAST_CHECKPOINT:
             link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
             link.unlink(missing_ok=True)
             os.link(target, link)
@@ -89,6 +108,41 @@ class SaveLast(Checkpoint):
         checkpoint["ncbench_step"] = current_step(trainer)
 
 
+class KeepEpochs(Checkpoint):
+    """Saves DIR/epoch_N.ckpt after N finished epochs, for every N that is asked for; 0: before training.
+
+    It belongs in front of `SaveLast`: a run that is killed between the two resumes before N and saves N again. Where a
+    resumed run has passed an N of which there is no checkpoint, the log says so.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], epochs: Collection[int]) -> None:
+        self.folder, self.epochs = Path(folder), sorted(epochs)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer, finished=_finished(trainer), first=True)
+        for epoch in self.epochs:
+            if epoch < _finished(trainer) and not self._path(epoch).exists():
+                _log.warning("trainer.keep_checkpoints: epoch %d has passed, so no checkpoint of it is kept", epoch)
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._save(trainer, finished=_finished(trainer), first=False)
+
+    def _save(self, trainer: pl.Trainer, finished: int, first: bool) -> None:
+        if finished in self.epochs and (finished == 0) is first:
+            trainer.save_checkpoint(self._path(finished))
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"epoch_{epoch}.ckpt"
+
+
+def _finished(trainer: pl.Trainer) -> int:
+    """Epochs finished, the one that is ending included."""
+    progress: Any = trainer.fit_loop.epoch_progress.current
+    return int(progress.processed)
+
+
 def current_step(trainer: pl.Trainer) -> int:
     """Gradient steps taken: those the module counts itself, where it does, or Lightning's."""
     counted_by_module = getattr(trainer.lightning_module, "gd_step", None)
@@ -109,7 +163,7 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
     if not paths:
         return None
     try:
-        listed = _listed(directory / CHECKSUMS)
+        listed, _ = _listed(directory / CHECKSUMS)
         refused: list[str] = []
         for path in paths:
             try:
@@ -125,15 +179,26 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
         raise CheckpointError(f"{error}; delete {directory} to train from the start") from error
 
 
-def _listed(checksums: Path) -> list[str]:
-    """The digests in checksums.json."""
+def check_whole(path: Path) -> None:
+    """CheckpointError (one line) where a checkpoint is not as it was written. Without checksums nothing is known."""
+    if not (path.parent / CHECKSUMS).exists():
+        return
+    newest, kept = _listed(path.parent / CHECKSUMS)
+    if _digest(path) not in kept.get(path.name, newest):
+        raise CheckpointError(f"{path}: is damaged (its checksum is another)")
+
+
+def _listed(checksums: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The digests in checksums.json: of the newest two, and of those that are kept, by their names."""
     try:
-        listed = json.loads(checksums.read_text())["sha256"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        content = json.loads(checksums.read_text())
+        newest, kept = content["sha256"], content.get("kept", {})
+        lists = [newest, *kept.values()]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{checksums}: is missing or damaged") from error
-    if not (isinstance(listed, list) and all(isinstance(digest, str) for digest in listed)):
+    if not all(isinstance(listed, list) and all(isinstance(digest, str) for digest in listed) for listed in lists):
         raise CheckpointError(f"{checksums}: is missing or damaged")
-    return listed
+    return newest, kept
 
 
 def _step_of(path: Path, listed: list[str], fits: Fits | None) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from typing_extensions import override
 from ncbench.measure.hooks import first_tensor
 from ncbench.training.classifier_input import ClassifierInput, single_at_least
 from ncbench.training.objectives import PaperObjective, decayed_parameters
+from ncbench.training.speed import in_micro_batches
 
 __all__ = ["ClassifierModule"]
 
@@ -55,6 +57,8 @@ class ClassifierModule(pl.LightningModule):
         self.whole = whole
         self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
+    micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all
+
     @override
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.network(inputs)
@@ -78,6 +82,8 @@ class ClassifierModule(pl.LightningModule):
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         inputs, labels = batch
+        if self.micro_batch is not None and len(labels) > self.micro_batch:
+            return in_micro_batches(partial(self.training_step, batch_idx=batch_idx), batch, self.micro_batch, self)
         outputs, features = self._of_whole(inputs) if self.whole else self._of_head(inputs)
         # Under mixed precision the backbone is in bfloat16. The head, whose collapse is measured and which costs next
         # to nothing, is not, nor are sums over samples and widths.
