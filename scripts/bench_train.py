@@ -43,6 +43,7 @@ from ncbench.training.divergence import StopDiverged
 
 BATCH, WARM = 128, 3
 TEST_IMAGES, IMAGES = 10_000, 50_000
+SMALLER = (50,)  # images in a batch of a measurement, beside the experiment's own number
 
 
 class Timer(pl.Callback):
@@ -241,23 +242,25 @@ def cost_of_measuring(rates: dict[str, list[list[float]]], options: Any) -> None
     built = build(config)
     module: Any = built.module.to(options.device)
     built.data.setup(device=options.device)
-    loaders = {"train": built.data.measure_loader("train", config.measure.batch_size)}
     arguments: dict[str, Any] = {"layers": measured_layers(config), "num_classes": 10, "objective": module.objective}
     clock = time.perf_counter if options.device == "cuda" else time.process_time
-    seconds = []
+    loaders = {size: built.data.measure_loader("train", size) for size in (config.measure.batch_size, *SMALLER)}
+    seconds: dict[int, list[float]] = {size: [] for size in loaders}
     for _ in range(options.turns + 1):
-        wait(torch.device(options.device))
-        began = clock()
-        measure(module.network, loaders, **arguments)
-        seconds.append((clock() - began) / 2000)
-    per_image = statistics.median(seconds[1:])
-    print(f"  measuring: {1 / per_image:.0f} images/s in batches of {config.measure.batch_size}")
+        for size, loader in loaders.items():
+            wait(torch.device(options.device))
+            began = clock()
+            measure(module.network, {"train": loader}, **arguments)
+            wait(torch.device(options.device))
+            seconds[size].append((clock() - began) / len(built.data.train))
     epochs, points = config.trainer.max_epochs or 0, len(built.due)
-    for name in ours(options):
-        training = epochs * IMAGES / statistics.median(turn[options.device == "cpu"] for turn in rates[name])
-        for splits, images in (("train", IMAGES), ("train and test", IMAGES + TEST_IMAGES)):
-            share = points * images * per_image / training
-            print(f"    {points} times in {epochs} epochs on {splits}: {100 * share:.1f} % of training, {name}")
+    for size, found in seconds.items():
+        per_image = statistics.median(found[1:])
+        print(f"  measuring in batches of {size}: {1 / per_image:.0f} images/s; {points} times in {epochs} epochs:")
+        for name in ours(options):
+            training = epochs * IMAGES / statistics.median(turn[options.device == "cpu"] for turn in rates[name])
+            shares = [points * images * per_image / training for images in (IMAGES, IMAGES + TEST_IMAGES)]
+            print("    {:20}{:.1%} of training, with the test images {:.1%}".format(name, *shares))
 
 
 def wait(device: torch.device) -> None:
