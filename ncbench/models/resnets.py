@@ -6,6 +6,7 @@ activation, and no ReLU works in place. The input of that map, `output`, is the 
 its 64 or 512 numbers are not negative.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -24,10 +25,21 @@ class ResNet20(nn.Module):
     at stages 2 and 3, shortcuts without parameters (the paper's option A), batch normalisation, global
     average to 64 non-negative numbers, then nn.Linear(64, output_width): with output_width = 10 and 3
     channels that is the paper's network, 269 722 parameters. Convolutions have no bias and start as N(0,
-    2/fan_out) (He et al. 2015). `bias` is that of the linear map.
+    2/fan_out) (He et al. 2015), times `kernel_scale`. `bias` is that of the linear map.
+
+    Batch normalisation makes the function that the network starts as independent of `kernel_scale` s; a step of gradient
+    descent turns a kernel by an angle that goes with 1/s^2. With s < 1 the kernels learn faster than what has no
+    normalisation behind it, the linear map and a head, until they have grown. ValueError unless s > 0.
     """
 
-    def __init__(self, *, input_shape: tuple[int, int, int], output_width: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        output_width: int,
+        bias: bool = True,
+        kernel_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         self.stem = _stem(input_shape[0], 16)
         self.stage1 = _stage(16, 16, stride=1, blocks=3, shortcut=_Padded)
@@ -35,7 +47,7 @@ class ResNet20(nn.Module):
         self.stage3 = _stage(32, 64, stride=2, blocks=3, shortcut=_Padded)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.output = nn.Linear(64, output_width, bias=bias)
-        _initialise(self)
+        _initialise(self, kernel_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage3(self.stage2(self.stage1(self.stem(x))))
@@ -50,10 +62,17 @@ class ResNet18(nn.Module):
     channels, four stages of two basic blocks with 64, 128, 256, 512 channels, the image halved at stages 2 to 4,
     shortcuts of 1x1 convolutions with batch normalisation where the size changes (option B), global average to 512
     non-negative numbers, then nn.Linear(512, output_width): 11 173 962 parameters with output_width = 10 and 3
-    channels. Initialised as ResNet20 here is. `bias` is that of the linear map.
+    channels. Initialised as ResNet20 here is, and `kernel_scale` and `bias` are as there.
     """
 
-    def __init__(self, *, input_shape: tuple[int, int, int], output_width: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        output_width: int,
+        bias: bool = True,
+        kernel_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         self.stem = _stem(input_shape[0], 64)
         self.stage1 = _stage(64, 64, stride=1, blocks=2, shortcut=_projected)
@@ -62,7 +81,7 @@ class ResNet18(nn.Module):
         self.stage4 = _stage(256, 512, stride=2, blocks=2, shortcut=_projected)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.output = nn.Linear(512, output_width, bias=bias)
-        _initialise(self)
+        _initialise(self, kernel_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stage4(self.stage3(self.stage2(self.stage1(self.stem(x)))))
@@ -81,10 +100,14 @@ def _stage(in_channels: int, channels: int, *, stride: int, blocks: int, shortcu
     return nn.Sequential(first, *(_BasicBlock(channels, channels, 1, shortcut) for _ in range(blocks - 1)))
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialise(network: nn.Module, kernel_scale: float) -> None:
+    if not (math.isfinite(kernel_scale) and kernel_scale > 0):
+        raise ValueError(f"kernel_scale={kernel_scale} must be a number > 0")
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            with torch.no_grad():
+                module.weight.mul_(kernel_scale)
     network.to(memory_format=torch.channels_last)
 
 

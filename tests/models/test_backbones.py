@@ -107,3 +107,22 @@ def test_kernels_are_channels_last_also_after_loading(backbone):
 def test_initialisation_has_the_published_scale():
     kernels = ResNet20(input_shape=(3, 32, 32), output_width=8).stage3[1].conv1.weight
     assert abs(float(kernels.detach().std()) / (2 / (64 * 9)) ** 0.5 - 1) < 0.03
+
+
+def test_the_scale_of_the_kernels_changes_how_fast_they_turn_and_not_the_function():
+    """Batch normalisation takes the scale out; the gradient of a kernel s times as small is 1/s times as large."""
+    networks = []
+    for scale in (1.0, 0.5):
+        torch.manual_seed(0)
+        networks.append(ResNet20(input_shape=(3, 32, 32), output_width=8, kernel_scale=scale).double())
+    one, half = networks
+    assert torch.equal(half.stage2[0].conv1.weight, 0.5 * one.stage2[0].conv1.weight)
+    x = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    first, second = one(x), half(x)
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)  # up to the epsilon of batch normalisation
+    first.square().sum().backward()
+    second.square().sum().backward()
+    ratio = half.stage2[0].conv1.weight.grad.norm() / one.stage2[0].conv1.weight.grad.norm()
+    assert float(ratio) == pytest.approx(2.0, rel=1e-2)
+    with pytest.raises(ValueError, match=r"kernel_scale=0.0 must be a number > 0"):
+        ResNet20(input_shape=(3, 32, 32), output_width=8, kernel_scale=0.0)
