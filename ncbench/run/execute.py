@@ -19,6 +19,7 @@ from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, TABLES
+from ncbench.records.standstill import standstill
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import bring_up_to_date, state_of
@@ -127,7 +128,10 @@ def _close(
 
     for problem, step in (
         ("the log could not be closed", log.close),
-        ("the final values could not be read", lambda: values.update(final=summarise(run.path))),
+        (
+            "the final values could not be read",
+            lambda: values.update(final=summarise(run.path), standstill=standstill(run.path)),
+        ),
         (
             f"{RUN_INFO} could not be written",
             lambda: run.update(**end(), finished=_now(), replica_steps_per_second=speed, **values),

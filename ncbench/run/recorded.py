@@ -9,6 +9,7 @@ from ncbench.config.validate import validate_recorded
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import SCHEMA_VERSION
+from ncbench.records.standstill import standstill
 from ncbench.records.sync_claims import update_claims
 
 __all__ = ["bring_up_to_date", "state_of"]
@@ -20,12 +21,17 @@ def state_of(run: RunFolder, config: Config) -> RunState:
 
 
 def bring_up_to_date(run: RunFolder, config: Config) -> None:
-    """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form."""
+    """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
+
+    What `run.json` says of its end today is added where it does not say it yet.
+    """
     if run.info().get("schema_version") != SCHEMA_VERSION:
         recorded = validate_recorded(read_config(run.path))
         # The hash first: a run.json with the present one is right whatever form config.yaml has.
         run.update(schema_version=SCHEMA_VERSION, config_hash=config_hash(differences(config)))
         write_config(run.path, recorded.plain())
+    if "standstill" not in run.info():
+        run.update(standstill=standstill(run.path))
     update_claims(run.path, {key: value for key, value in config.plain().items() if key in CLAIMED})
 
 

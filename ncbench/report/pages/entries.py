@@ -19,7 +19,7 @@ from ncbench.report.verdicts import SCHEMA_VERSION
 from ncbench.report.verdicts.settle import Finding
 from ncbench.report.verdicts.varied import found_in
 
-__all__ = ["RecordedExperiment", "machine_of", "read_entries"]
+__all__ = ["RecordedExperiment", "machine_of", "read_entries", "said_of_standstill"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RecordedExperiment:
     wall: str
     machine: str
     varied: Varied | None
+    standstill: str = ""
 
     @property
     def figure(self) -> str:
@@ -128,7 +129,21 @@ def _entry(
         wall=f"{sum(walls):.0f} s",
         machine=machine_of(infos),
         varied=_varied(folder, experiment.get("hashes") or []),
+        standstill=said_of_standstill(infos),
     )
+
+
+def said_of_standstill(infos: list[dict[str, Any]]) -> str:
+    """How much changed between the last two measured steps, the most of all runs; nothing where no run says it."""
+    found = [info["standstill"] for info in infos if isinstance(info.get("standstill"), dict)]
+    losses = [x["loss"] for x in found if isinstance(x.get("loss"), float)]
+    ranks = [x["effective_rank"] for x in found if isinstance(x.get("effective_rank"), float)]
+    if not losses:
+        return ""
+    of_ranks = f", an effective rank of class means by at most {max(ranks):.2g}" if ranks else ""
+    between = " and ".join(map(str, found[0]["steps"])) if len({str(x["steps"]) for x in found}) == 1 else ""
+    steps = f", {between}," if between else ""
+    return f"Between the last two measured steps{steps} the objective changed by at most {max(losses):.2%}{of_ranks}."
 
 
 def _varied(folder: Path, hashes: list[str]) -> Varied | None:
