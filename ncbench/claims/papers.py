@@ -35,9 +35,9 @@ __all__ = [
 FORMS = ("quick", "paper")  # quick: minutes on two CPU cores; paper: the size of the paper
 # The figures of `ncbench.report.figure` that one picture shows; a test compares the two, as claims stand alone.
 PICTURES = (
-    *("blocks", "bounds", "collapse", "dnc_share", "end_states", "gram", "heatmap", "logits", "loss", "loss_ratio"),
-    *("means", "measures", "nullity", "phase_diagram", "predicted", "rank", "rank_over", "seed_range", "sign_map"),
-    *("size_scaling", "spectra", "summary", "tails"),
+    *("blocks", "bounds", "collapse", "dnc_share", "end_states", "gram", "heatmap", "learning_curves", "logits"),
+    *("loss", "loss_ratio", "means", "measures", "neural_collapse", "nullity", "phase_diagram", "predicted", "rank"),
+    *("rank_over", "seed_range", "sign_map", "size_scaling", "spectra", "summary", "tails"),
 )
 _KEYS = ("paper", "figure", "forms", "variation", "departs", "picture")
 

@@ -83,7 +83,7 @@ def _arguments(make: Any, from_data: Mapping[str, str], known: Mapping[str, Any]
     asked: dict[str, str] = {name: name for name in _BY_NAME if name in by_name}
     for argument, what in from_data.items():
         if what not in known:
-            raise ValueError(f"from_data.{argument}={what}: must be one of {', '.join(known)}")
+            raise ValueError(f"from_data: {argument}={what} must be one of {', '.join(known)}")
     return {name: known[what] for name, what in (asked | dict(from_data)).items() if name not in given}
 
 

@@ -13,11 +13,13 @@ from ncbench.report.figures.dnc_share import dnc_share
 from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
 from ncbench.report.figures.heatmap import heatmap
+from ncbench.report.figures.learning_curves import learning_curves
 from ncbench.report.figures.logits import logits
 from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
 from ncbench.report.figures.measures import measures
+from ncbench.report.figures.neural_collapse import neural_collapse
 from ncbench.report.figures.nullity import nullity
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
@@ -42,11 +44,13 @@ __all__ = [
     "gram",
     "gram_frames",
     "heatmap",
+    "learning_curves",
     "logits",
     "loss",
     "loss_ratio",
     "means",
     "measures",
+    "neural_collapse",
     "nullity",
     "phase_diagram",
     "predicted",

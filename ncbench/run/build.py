@@ -23,6 +23,7 @@ from ncbench.models import whole_network
 from ncbench.records.folder import read_config
 from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG
+from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
@@ -79,6 +80,7 @@ def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
     if not (run / CONFIG).is_file():
         raise ValueError(f"{path}: holds no run (no {CONFIG})")
     config = validate_recorded(read_config(run))
+    importable_here()
     built = build(config)
     if path.is_file():
         _load(built.module, path, run)

@@ -8,6 +8,7 @@ from hydra.errors import InstantiationException
 
 from ncbench.config.root import VARIANTS, Config
 from ncbench.config.variants import keys_of
+from ncbench.run.current_folder import missing_module
 
 __all__ = ["one_line_errors"]
 
@@ -34,6 +35,10 @@ def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
         yield
     except InstantiationException as error:
         cause = error.__cause__
+        if missing := missing_module(error):
+            target = re.search(r"target '([^']+)'", str(error))
+            line = ValueError(f"_target_={target[1]}: {missing}" if target else missing)
+            raise ValueError(_with_key(line, config, groups)) from error
         raise ValueError(
             _with_key(cause if isinstance(cause, ValueError | OSError) else error, config, groups)
         ) from error

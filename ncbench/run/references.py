@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from ncbench.run.current_folder import missing_module
+
 __all__ = ["check_references", "evaluate_references"]
 
 _KEYS_OF_LINE = ("name", "measure", "layers", "stage", "_target_")
@@ -99,7 +101,8 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
             of_run = {name: None for name in KNOWN_ARGUMENTS if name in taken.parameters}
             taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _KEYS_OF_LINE})
         except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"{key}._target_={target}: no such function ({error})") from error
+            why = missing_module(error) or f"no such function ({error})"
+            raise ValueError(f"{key}._target_={target}: {why}") from error
         except TypeError as error:
             raise ValueError(f"{key}: {target} does not take its arguments ({error})") from error
         for name, check in getattr(module, "CHECKED", {}).items():

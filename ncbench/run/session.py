@@ -26,6 +26,7 @@ from ncbench.records.run_hash import run_id
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
+from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import reference_arguments
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.processes import LeaveOnSignal, other_processes
@@ -48,6 +49,7 @@ class RunSession:
 
     def __init__(self, config: Config, run: RunFolder, console: Console) -> None:
         self.config, self.run = config, run
+        importable_here()
         check_references(config.references)
         self.built = build(config)
         self.wandb_run: WandbRun | None = None

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ncbench.models import ResNet20, SmallConvNet, SmallMLP
+from ncbench.models import ResNet18, ResNet20, SmallConvNet, SmallMLP
 
-BACKBONES = [SmallMLP, SmallConvNet, ResNet20]
+BACKBONES = [SmallMLP, SmallConvNet, ResNet20, ResNet18]
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,45 @@ def test_resnet20_has_the_parameters_of_the_paper():
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 20
     assert all(m.bias is None for m in layers[:-1])
+
+
+def test_resnet18_has_the_parameters_of_its_form_for_cifar():
+    # Convolutions: 1 728 + 4 * 36 864, then per stage c -> 2c (9 * 2c + 3 * 9 * 4c + 2c) c for c = 64, 128, 256; batch
+    # normalisation 2 (5 * 64 + 5 * 128 + 5 * 256 + 5 * 512) = 9 600; linear 5 130. In all 11 173 962, as kuangliu's.
+    network = ResNet18(input_shape=(3, 32, 32), output_width=10)
+    convolutions = 1_728 + 4 * 36_864 + sum((18 + 108 + 2) * c * c for c in (64, 128, 256))
+    assert size(network) == convolutions + 9_600 + 5_130 == 11_173_962
+    assert size(ResNet18(input_shape=(1, 28, 28), output_width=10, bias=False)) == 11_173_962 - 2 * 576 - 10
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 18 + 3  # and the three convolutions of the shortcuts
+    maps = network.stage4(network.stage3(network.stage2(network.stage1(network.stem(torch.randn(2, 3, 32, 32))))))
+    assert maps.shape == (2, 512, 4, 4)
+
+
+def test_resnet18_is_the_naive_forward_pass():
+    network = ResNet18(input_shape=(3, 16, 16), output_width=4).eval()
+    parameters = dict(network.state_dict())
+    for name, buffer in parameters.items():
+        if "running" in name:
+            buffer.uniform_(0.5, 1.5)
+
+    def conv_bn(x, conv, bn, stride, padding):
+        x = nn.functional.conv2d(x, parameters[f"{conv}.weight"], stride=stride, padding=padding)
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, var, weight, bias = (parameters[f"{bn}.{name}"].view(1, -1, 1, 1) for name in names)
+        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    images = torch.randn(3, 3, 16, 16)
+    x = conv_bn(images, "stem.0", "stem.1", 1, 1).relu()
+    for stage in (1, 2, 3, 4):
+        for block in range(2):
+            at, stride = f"stage{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = conv_bn(x, f"{at}.conv1", f"{at}.bn1", stride, 1).relu()
+            y = conv_bn(y, f"{at}.conv2", f"{at}.bn2", 1, 1)
+            x = conv_bn(x, f"{at}.shortcut.0", f"{at}.shortcut.1", 2, 0) if stride == 2 else x
+            x = (x + y).relu()
+    expected = x.mean((2, 3)) @ parameters["output.weight"].T + parameters["output.bias"]
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_sizes_of_the_small_ones():

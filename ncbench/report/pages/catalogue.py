@@ -17,11 +17,13 @@ from ncbench.report.figures.dnc_share import dnc_share
 from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
 from ncbench.report.figures.heatmap import heatmap
+from ncbench.report.figures.learning_curves import learning_curves
 from ncbench.report.figures.logits import logits
 from ncbench.report.figures.loss import loss
 from ncbench.report.figures.loss_ratio import loss_ratio
 from ncbench.report.figures.means import means
 from ncbench.report.figures.measures import measures
+from ncbench.report.figures.neural_collapse import neural_collapse
 from ncbench.report.figures.nullity import nullity
 from ncbench.report.figures.phase_diagram import phase_diagram
 from ncbench.report.figures.predicted import predicted
@@ -172,6 +174,25 @@ CATALOGUE = (
         "The full objective during training; a replica that ends below the DNC line has found a solution "
         "with lower loss than any deep-neural-collapse solution of this problem.",
         measures=("loss", "fit", "regulariser"),
+    ),
+    CatalogueFigure(
+        "learning_curves",
+        "Accuracy and fit",
+        learning_curves,
+        "Accuracy and fit on the training and the test data. The terminal phase begins where the training error has "
+        "vanished for good.",
+        optional=True,
+        measures=("accuracy",),
+    ),
+    CatalogueFigure(
+        "neural_collapse",
+        "Neural collapse",
+        neural_collapse,
+        "The four parts of neural collapse at the classifier, and the error beside them. Where the features collapse "
+        "to a simplex, all of it falls to 0 in the terminal phase, which begins at the dotted line.",
+        optional=True,
+        needs="self_duality",
+        measures=("self_duality",),
     ),
     CatalogueFigure(
         "collapse",

@@ -1,0 +1,62 @@
+"""Figure of learning: accuracy and fit on the training and the test data over epochs."""
+
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from ncbench.records.layers import WHOLE_NETWORK
+from ncbench.records.load import load_measures
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, with_setting
+from ncbench.report.figures import style
+from ncbench.report.figures.arrangement import legend_columns, note_missing
+from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase, tints_of
+from ncbench.report.figures.style import Plot, panels, styled
+from ncbench.report.selectors import require_finite
+
+PANELS = {"accuracy": "accuracy", "fit": "fit"}
+SPLITS = {"train": ("-", "training data"), "test": ("--", "test data")}
+
+
+@styled
+def learning_curves(dir: Dir) -> Plot:
+    """Accuracy and fit of networks in mini-batches over epochs, medians and quartiles over the networks of a setting.
+
+    Solid on the training data, dashed on the test data, a colour for each setting, at most six. The dotted line is the
+    start of the terminal phase (see `ncbench.report.terminal_phase`). The objective beside the theory lines is the
+    figure `loss`. Full-batch problems have no epochs: where there is nothing else NoRecordsError is raised.
+    """
+    settings = find_settings(dir)
+    frame = load_measures(dir, measures=PANELS, layers=[WHOLE_NETWORK])
+    frame = with_setting(frame[frame["split"].isin(list(SPLITS))], settings)
+    in_epochs = frame.loc[frame["epoch"] != frame["step"], "setting"].unique()
+    frame = frame[frame["setting"].isin(in_epochs)]
+    if not (frame["measure"] == "accuracy").any():
+        raise NoRecordsError("no accuracy over epochs recorded")
+    require_finite(frame["value"], "accuracy and fit")
+    present = sorted(map(int, frame["setting"].unique()))
+    shown = present[: style.MAX_PANELS]
+    tints = tints_of(shown, settings)
+    figure, axes = panels(1, len(PANELS), 4.3, 3.4)
+    for ax, (measure, label) in zip(axes.flat, PANELS.items(), strict=True):
+        for code in shown:
+            rows = frame[(frame["setting"] == code) & (frame["measure"] == measure)]
+            for split, (dashes, _) in SPLITS.items():
+                draw_curve(ax, rows[rows["split"] == split], tints[code][0], dashes, log=measure == "fit")
+        if measure == "fit":
+            style.log_if_positive(ax)
+        ax.set(ylabel=label, xlabel="epoch")
+        ax.set_xlim(left=0)
+    notes = mark_terminal_phase(list(axes.flat), frame, tints)
+    handles = _legend(tints, [split for split in SPLITS if (frame["split"] == split).any()])
+    columns = legend_columns(figure, [handle.get_label() for handle in handles])
+    legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    notes = ["median over networks, band: quartiles", *notes]
+    note_missing(figure, [settings[code].values for code in present[len(shown) :]], notes, above=legend)
+    return figure
+
+
+def _legend(tints: dict[int, tuple[Any, str]], splits: list[str]) -> list[Line2D]:
+    handles = [Line2D([], [], color=tint, lw=2, label=name) for tint, name in tints.values() if name]
+    looks = [SPLITS[split] for split in splits] + [(":", TERMINAL)]
+    return [*handles, *(Line2D([], [], color="black", ls=dashes, lw=1.4, label=label) for dashes, label in looks)]

@@ -1,0 +1,41 @@
+"""Networks as users write them: activation, pooling and flattening as functions, other names, other conventions."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Functional(nn.Module):
+    """relu, pooling and flattening are functions; `num_classes` and `in_channels` are asked for by name."""
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 16, bias: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(width)
+        self.drop = nn.Dropout(0.2)
+        self.fc = nn.Linear(width, num_classes, bias=bias)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(F.relu(self.norm(self.conv(x))), 1).flatten(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.drop(self.features(x)))
+
+
+def create_model(model_name: str, pretrained: bool = False, **kwargs: int) -> nn.Module:
+    """As timm.create_model: the number of classes and of channels are hidden behind **kwargs."""
+    assert (model_name, pretrained) == ("little", False)
+    return Functional(kwargs["in_chans"], kwargs.get("num_classes", 1000))
+
+
+class Lazy(nn.Module):
+    """A network whose last layer has its width from the first batch, and which returns a mapping."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.LazyLinear(12), nn.ReLU())
+        self.last = nn.Linear(12, num_classes)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.body(x)
+        return {"hidden": hidden, "logits": self.last(hidden)}

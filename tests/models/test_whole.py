@@ -1,0 +1,69 @@
+"""Any module as the whole network: how it is made, what it is told of the data, what is refused."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from ncbench.measure import find_classifier
+from ncbench.models import ResNet18, whole_network
+from ncbench.models.whole import seeded
+from tests.helpers.whole_networks import Functional, Lazy, create_model
+
+OF_DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10, "seed": 3}
+
+
+def made(make, from_data=None, **changed):
+    return whole_network(lambda: make, from_data=from_data or {}, **{**OF_DIGITS, **changed})
+
+
+def test_what_is_asked_for_by_name_is_given_and_what_is_set_stays():
+    assert made(partial(Functional)).fc.out_features == 10
+    assert made(partial(Functional, num_classes=4), num_classes=4).fc.out_features == 4
+    network = made(partial(create_model, "little"), {"num_classes": "num_classes", "in_chans": "in_channels"})
+    assert (network.conv.in_channels, network.fc.out_features) == (1, 10)
+    assert made(Lazy).body[1].in_features == 64  # lazy layers have their sizes
+    resnet = made(ResNet18, {"output_width": "num_classes"}, input_shape=(3, 32, 32))
+    assert (resnet.training, resnet.output.out_features) == (True, 10)
+
+
+def test_the_initialisation_is_the_seeds_alone_and_the_global_generator_stays():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one, again = made(Functional), made(Functional)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(one.fc.weight, made(Functional, seed=4).fc.weight)
+    with seeded(3):  # nothing is drawn before the network itself
+        assert torch.equal(Functional(1, 10).conv.weight, one.conv.weight)
+
+
+def test_batch_normalisation_has_not_seen_the_trial():
+    norm = made(Functional).norm
+    assert (norm.num_batches_tracked, norm.running_mean.abs().max(), norm.running_var.min()) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "from_data", "message"),
+    [
+        (partial(Functional, num_classes=7), {}, r"gives \(2, 7\), and not \(2, 10\), .* as in \+model.num_classes=10"),
+        (partial(Functional, in_channels=3), {}, r"does not take images of shape \(1, 8, 8\): .* to have 3 channels"),
+        (partial(Functional), {"width": "classes"}, "from_data: width=classes must be one of num_classes, input_shape"),
+        (partial(create_model, "little"), {"in_chans": "in_chans"}, r"gives \(2, 1000\), and not \(2, 10\)"),
+        (dict, {}, "gives a dict, and not a torch.nn.Module"),
+    ],
+)
+def test_refused_in_one_line(make, from_data, message):
+    with pytest.raises(ValueError, match=message):
+        made(make, from_data)
+
+
+def test_the_classifier_is_the_last_linear_layer_with_an_output_per_class():
+    network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 3), nn.ReLU()), nn.Linear(3, 5))
+    assert find_classifier(network, 5) == "3"
+    assert find_classifier(network, 3) == "2.0"
+    with pytest.raises(ValueError, match=r"has an output for each of the 7 classes \(0 has 3, 2.0 has 3, 3 has 5\)"):
+        find_classifier(network, 7)
+    with pytest.raises(ValueError, match="it has no linear layer"):
+        find_classifier(nn.Sequential(nn.ReLU()), 7)

@@ -1,0 +1,134 @@
+"""The figures over epochs: what is drawn is what was recorded, and where the terminal phase begins."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ncbench.records.runs import NoRecordsError
+from ncbench.report import figure
+from ncbench.report.pages.catalogue import CATALOGUE
+from ncbench.report.terminal_phase import terminal_starts
+from tests.helpers.run_folders import write_values
+
+EPOCHS = (0, 1, 3, 10)
+PER_EPOCH = 10  # steps, in records written by hand
+
+
+def in_epochs(values):
+    """By step: one value for all three networks, or a list of theirs."""
+    of_networks = [[value] * 3 if np.isscalar(value) else value for value in values]
+    return {epoch * PER_EPOCH: entry for epoch, entry in zip(EPOCHS, of_networks, strict=True)}
+
+
+def accuracy(values, network=0, setting=0, split="train"):
+    rows = [
+        {"setting": setting, "network": network, "measure": "accuracy", "layer": "", "split": split, "value": value}
+        | {"step": step, "epoch": float(epoch)}
+        for step, (epoch, value) in enumerate(zip((0, 1, 2, 4, 8), values, strict=True))
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Three networks; replica 2 has twice the NC1 of replica 0. Training error 0 from epoch 3 on."""
+    values = {
+        "accuracy": in_epochs([0.1, 0.8, 1.0, 1.0]),
+        "test.accuracy": in_epochs([0.1, 0.7, 0.9, 0.95]),
+        "fit": in_epochs([2.3, 1.0, 0.1, 0.01]),
+        "test.fit": in_epochs([2.3, 1.1, 0.5, 0.4]),
+        "loss": in_epochs([2.4, 1.1, 0.2, 0.1]),
+        "fc.input.post.nc1": in_epochs([[n, 1.5 * n, 2 * n] for n in (8.0, 4.0, 1.0, 0.1)]),
+        "fc.input.post.equinorm": in_epochs([0.4, 0.3, 0.2, 0.1]),
+        "fc.weight.equinorm": in_epochs([0.04, 0.03, 0.02, 0.01]),
+        "fc.input.post.equiangularity": in_epochs([0.5, 0.4, 0.3, 0.2]),
+        "fc.weight.equiangularity": in_epochs([0.05, 0.04, 0.03, 0.02]),
+        "fc.weight.self_duality": in_epochs([1.4, 1.0, 0.5, 0.2]),
+        "fc.input.post.ncc_mismatch": in_epochs([0.9, 0.2, 0.01, 0.0]),
+        "test.fc.input.post.ncc_mismatch": in_epochs([0.9, 0.3, 0.1, 0.05]),
+    }
+    return write_values(tmp_path / "run", values, {})
+
+
+def curves(ax):
+    """dashes -> (x, y) of the curves of a panel, the vertical line left out."""
+    return {
+        line.get_linestyle(): (list(line.get_xdata()), list(line.get_ydata()))
+        for line in ax.lines
+        if len(set(line.get_xdata())) > 1
+    }
+
+
+def test_the_terminal_phase_begins_where_the_error_vanishes_for_good():
+    frame = pd.concat(
+        [
+            accuracy([0.1, 0.9, 1.0, 1.0, 1.0]),
+            accuracy([0.1, 1.0, 0.99, 0.9999, 1.0], network=1),  # begins anew
+            accuracy([0.1, 0.5, 0.6, 1.0, 0.9998], network=2),  # never
+            accuracy([1.0, 1.0, 1.0, 1.0, 1.0], network=3),
+            accuracy([0.1, 0.9, 1.0, float("nan"), 1.0], network=4),  # what is not known is no zero error
+            accuracy([1.0, 1.0, 1.0, 1.0, 1.0], network=5, split="test"),
+        ]
+    )
+    starts = terminal_starts(frame).set_index("network")["epoch"]
+    assert list(starts.index) == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(starts, [2.0, 4.0, np.nan, 0.0, 8.0])
+
+
+def test_six_panels_hold_the_recorded_values(run):
+    fig = figure.neural_collapse(run)
+    error, nc1, norms, angles, duality, mismatch = fig.axes
+    np.testing.assert_allclose(curves(error)["-"], (EPOCHS, [0.9, 0.2, 0.0, 0.0]), atol=1e-12)
+    np.testing.assert_allclose(curves(error)["--"], (EPOCHS, [0.9, 0.3, 0.1, 0.05]))
+    np.testing.assert_allclose(curves(nc1)["-"], (EPOCHS, [12.0, 6.0, 1.5, 0.15]))  # the median of n, 1.5 n, 2 n
+    band = nc1.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == pytest.approx((0.125, 14.0))  # quartiles: 1.25 n, 1.75 n
+    np.testing.assert_allclose(curves(norms)["-"], (EPOCHS, [0.4, 0.3, 0.2, 0.1]))
+    np.testing.assert_allclose(curves(norms)["-."], (EPOCHS, [0.04, 0.03, 0.02, 0.01]))
+    np.testing.assert_allclose(curves(angles)["-."], (EPOCHS, [0.05, 0.04, 0.03, 0.02]))
+    np.testing.assert_allclose(curves(duality)["-"], (EPOCHS, [1.4, 1.0, 0.5, 0.2]))
+    np.testing.assert_allclose(curves(mismatch)["--"], (EPOCHS, [0.9, 0.3, 0.1, 0.05]))
+    for ax in fig.axes:
+        (start,) = [line for line in ax.lines if len(set(line.get_xdata())) == 1]
+        assert set(start.get_xdata()) == {3.0}
+    title = fig.legends[0].get_title().get_text()
+    assert "terminal phase: training accuracy at least 0.9999 from there on" in title
+
+
+def test_learning_curves(run):
+    fig = figure.learning_curves(run)
+    of_accuracy, of_fit = fig.axes
+    np.testing.assert_allclose(curves(of_accuracy)["-"], (EPOCHS, [0.1, 0.8, 1.0, 1.0]))
+    np.testing.assert_allclose(curves(of_fit)["--"], (EPOCHS, [2.3, 1.1, 0.5, 0.4]))
+    assert of_fit.get_yscale() == "log"
+
+
+def test_full_batch_problems_and_runs_without_nc3_have_no_such_figure(tmp_path):
+    values = {"loss": {0: [3.0]}, "accuracy": {0: [0.1]}}
+    folder = write_values(tmp_path / "run", values, {})  # epoch 0 is step 0, as all are of a full-batch problem
+    with pytest.raises(NoRecordsError, match="no accuracy over epochs recorded"):
+        figure.learning_curves(folder)
+    with pytest.raises(NoRecordsError, match=r"no NC3 recorded \(measure.measures=nc\)"):
+        figure.neural_collapse(folder)
+
+
+def test_never_terminal_is_said(tmp_path):
+    values = {
+        "accuracy": in_epochs([0.1, 0.5, 0.9, [1.0, 0.9, 0.9]]),
+        "fit": in_epochs([3, 2, 1, 0.5]),
+        "loss": in_epochs([3, 2, 1, 0.5]),
+    }
+    folder = write_values(tmp_path / "run", values, {})
+    title = figure.learning_curves(folder).legends[0].get_title().get_text()
+    assert "1 of 3 networks reach the terminal phase" in title
+    values["accuracy"] = in_epochs([0.1, 0.5, 0.9, 0.9])
+    folder = write_values(tmp_path / "never", values, {})
+    title = figure.learning_curves(folder).legends[0].get_title().get_text()
+    assert "the terminal phase is not reached" in title
+
+
+def test_both_stand_in_the_report():
+    entries = {entry.name: entry for entry in CATALOGUE}
+    assert entries["neural_collapse"].draw is figure.neural_collapse
+    assert entries["neural_collapse"].needs == "self_duality"
+    assert entries["learning_curves"].measures == ("accuracy",)

@@ -1,0 +1,140 @@
+"""Networks of a user's own as runs: found in the current folder, trained, measured, loaded again, or refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ncbench.measure.__main__ import main as measure_command
+from ncbench.report import load_measures
+from ncbench.run import execute as run_execute
+from ncbench.run.build import load_run
+from ncbench.run.compose import compose_jobs
+
+NETWORKS = Path(__file__).resolve().parents[1] / "helpers" / "whole_networks.py"
+TINY = [
+    *("model=network", "dataset=digits", "dataset.per_class=12", "objective=standard", "objective.loss=ce"),
+    *("trainer.max_epochs=2", "measure.points=2", "trainer.progress=false", "measure.splits=[train,test]"),
+    *("claims=null", "references=[]"),
+]
+HELPER = "model._target_=tests.helpers.whole_networks.Functional"
+
+
+def trained(folder, *overrides):
+    (job,) = compose_jobs([*TINY, *overrides], multirun=False)
+    status = run_execute.execute(job.config, folder, command="test")
+    return status, job.config
+
+
+def test_a_run_measures_the_classifier_and_its_input(tmp_path, capsys):
+    status, _ = trained(tmp_path / "run", HELPER, "measure.measures=nc")
+    assert status == 0
+    rows = load_measures(tmp_path / "run")
+    assert set(rows[rows["layer"] != ""]["layer"]) == {"fc.input", "fc"}
+    assert set(rows[rows["layer"] == "fc.input"]["stage"]) == {"post"}
+    needed = {"nc1", "equinorm", "equiangularity", "self_duality", "ncc_mismatch"}
+    assert needed <= set(rows["measure"])
+    module, data, config = load_run(tmp_path / "run")
+    assert config.plain()["model"]["kind"] == "network"
+    images = torch.zeros(2, *data.input_shape)
+    assert module.network.eval()(images).shape == (2, 10)
+    assert measure_command([str(tmp_path / "run"), "--split", "test"]) == 0
+    out = capsys.readouterr().out
+    assert "fc.input" in out
+    # The command's NC4 on test images takes the class means of the training set, as the run does.
+    of_test = rows[(rows["split"] == "test") & (rows["layer"] == "fc.input") & (rows["measure"] == "ncc_mismatch")]
+    last = of_test.sort_values("step")["value"].iloc[-1]
+    assert f"{last:.4g}" in out
+
+
+def test_theory_of_one_matrix_with_dufm_like_decay(tmp_path):
+    status, _ = trained(
+        tmp_path / "run",
+        *(HELPER, "+model.bias=false", "objective=dufm_like", "objective.loss=mse", "objective.feature_decay=1e-3"),
+        "references=[{name: dnc, _target_: ncbench.theory.dufm_mse.dnc_loss}]",
+    )
+    assert status == 0
+    (line,) = json.loads((tmp_path / "run" / "references.json").read_text())[:1]
+    assert (line["name"], line["arguments"]["depth"], line["why"]) == ("dnc", 1, None)
+    assert line["value"] > 0
+
+
+def test_a_function_with_hidden_arguments_and_the_conventions_of_timm(tmp_path):
+    by_name = ["+model.from_data.num_classes=num_classes", "+model.from_data.in_chans=in_chans"]
+    little = ["model._target_=tests.helpers.whole_networks.create_model", "+model.model_name=little"]
+    assert trained(tmp_path / "little", *little, *by_name)[0] == 0
+    pytest.importorskip("timm", reason="timm is no requirement of ncbench")
+    timm = ["model._target_=timm.create_model", "+model.model_name=resnet10t"]
+    assert trained(tmp_path / "timm", *timm, *by_name)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "model._target_: a value is needed"),
+        (["model._target_=nowhere9.Net"], "model._target_=nowhere9.Net: no module nowhere9: run from its folder or"),
+        ([HELPER, "model.classifier=gc"], "model.classifier=gc: the network has no such module"),
+        ([HELPER, "+model.from_data.width=depth"], "model.from_data: width=depth must be one of num_classes, "),
+        ([HELPER, "+model._partial_=true"], "model._partial_=True: the network is made by ncbench; leave it out"),
+        ([HELPER, "objective=dufm_like"], "objective.regulariser=dufm_like: the classifier fc has a bias"),
+        ([HELPER, "measure.measures=nc9"], "measure.measures=nc9: must be default, nc, or a list of names"),
+        ([HELPER, "measure.measures=[nc9]"], "measure.measures=nc9 must be among nc, cdnv"),
+    ],
+)
+def test_refused_in_one_line(tmp_path, capsys, overrides, message):
+    try:
+        status, _ = trained(tmp_path / "run", *overrides)
+        text = capsys.readouterr().err
+    except ValueError as error:
+        status, text = 2, f"ncbench: {error}\n"
+    assert status == 2
+    assert message in text
+    assert text.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_identity_does_not_say_where_our_classes_stand():
+    by_file = "model._target_=ncbench.models.resnets.ResNet20"
+    jobs = [
+        compose_jobs([*TINY, target, "+model.from_data.output_width=num_classes"], multirun=False)[0]
+        for target in ("model._target_=ncbench.models.ResNet20", by_file)
+    ]
+    assert len({str(job.folder) for job in jobs}) == 1
+
+
+def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine9.py").write_text(NETWORKS.read_text())
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", os.getcwd())])
+    monkeypatch.chdir(tmp_path)
+    assert trained(tmp_path / "run", "model._target_=mine9.Functional")[0] == 0
+    assert sys.path[-1] == str(tmp_path)  # behind all others
+    load_run(tmp_path / "run")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setattr(sys, "path", sys.path[:-1])
+    monkeypatch.delitem(sys.modules, "mine9")
+    capsys.readouterr()
+    assert trained(tmp_path / "other", "model._target_=mine9.Functional")[0] == 2
+    line = "model._target_=mine9.Functional: no module mine9: run from its folder or set PYTHONPATH"
+    assert capsys.readouterr().err == f"ncbench: {line}\n"
+    assert measure_command([str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err == f"ncbench measure: {line}\n"
+    assert trained(tmp_path / "other", HELPER, "+measure.moments.x._target_=mine9.margin")[0] == 2
+    assert "no module mine9: run from its folder or set PYTHONPATH" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_installed_command_finds_it_in_a_grid(tmp_path):
+    (tmp_path / "mine9.py").write_text(NETWORKS.read_text())
+    code = "import sys; sys.path[0] = '/nowhere'; from ncbench.train import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "-m", *TINY, "model._target_=mine9.Functional", "seed=0,1"]
+    command += [f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 2

@@ -1,0 +1,92 @@
+"""The objectives on a whole network: what is decayed, what the features are, the precision of the classifier."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ncbench.training import ClassifierModule
+from tests.helpers.whole_networks import Functional, Lazy
+
+X, Y = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+
+
+def module_of(network, classifier="fc", **options):
+    options = {"loss": "ce", "regulariser": "standard", "weight_decay": 1e-2, "feature_decay": None, **options}
+    optimizer = lambda groups: torch.optim.SGD(groups, lr=0.1)  # noqa: E731
+    return ClassifierModule(
+        network=network, num_samples=120, optimizer=optimizer, whole=True, classifier=classifier, **options
+    )
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    network = Functional(1, 3, width=5, bias=False)
+    network.drop.p = 0.0
+    return network
+
+
+def test_standard_decays_every_parameter(network):
+    module = module_of(network)
+    groups = module.configure_optimizers().param_groups
+    assert [group["weight_decay"] for group in groups] == [1e-2]
+    assert len(groups[0]["params"]) == len(list(network.parameters()))
+    expected = nn.functional.cross_entropy(copy.deepcopy(network)(X), Y)
+    torch.testing.assert_close(module.training_step((X, Y), 0), expected)
+    penalty = sum(float(p.detach().double().square().sum()) for p in network.parameters()) * 1e-2 / 2
+    assert float(module.objective.parameter_penalty()) == pytest.approx(penalty)
+
+
+def test_dufm_like_decays_the_classifiers_matrix_and_its_inputs(network):
+    module = module_of(network, regulariser="dufm_like", loss="mse", feature_decay=1e-3)
+    decayed, free = module.configure_optimizers().param_groups
+    assert [p is network.fc.weight for p in decayed["params"]] == [True]
+    assert (decayed["weight_decay"], free["weight_decay"]) == (1e-2, 0.0)
+    assert module.objective.feature_layer == "fc.input"
+    H = copy.deepcopy(network).features(X)
+    fit = (H @ network.fc.weight.T - nn.functional.one_hot(Y, 3)).square().sum(1).mean() / 2
+    expected = fit + 120 / 12 * 1e-3 / 2 * H.square().sum()  # the sum over all N, estimated from the batch
+    torch.testing.assert_close(module.training_step((X, Y), 0), expected)
+
+
+def test_dufm_like_needs_a_classifier_without_bias():
+    for network, name, why in (
+        (Functional(1, 3), "fc", "the classifier fc has a bias"),
+        (Functional(1, 3, bias=False), "drop", "the classifier drop is no linear layer"),
+        (Functional(1, 3, bias=False), None, "is not known"),
+    ):
+        with pytest.raises(ValueError, match=f"regulariser=dufm_like: .*{why}.*use objective=standard"):
+            module_of(network, name, regulariser="dufm_like", feature_decay=1e-3)
+
+
+def test_the_classifier_works_in_float32_under_autocast_and_keeps_nothing(network):
+    module = module_of(network)
+    seen = []
+    network.fc.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+    network.conv.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        module.training_step((X, Y), 0).backward()
+        assert seen == [torch.bfloat16, (torch.float32, torch.float32)]
+        assert torch.is_autocast_enabled("cpu")  # as it was before
+        network(X)  # outside of a step the network is as it came
+    assert seen[-1][1] == torch.bfloat16
+    assert module.classifier_input.features is None
+    copy.deepcopy(network)
+
+
+def test_autocast_is_as_before_where_the_classifier_fails(network):
+    module = module_of(network)
+    network.fc.weight.data = torch.zeros(3, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        with pytest.raises(RuntimeError):
+            module.training_step((X, Y), 0)
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_logits_of_a_mapping_and_no_classifier():
+    network = Lazy(3)
+    network(X)
+    module = module_of(network, None)
+    torch.testing.assert_close(module.training_step((X, Y), 0), nn.functional.cross_entropy(network(X)["logits"], Y))
