@@ -10,9 +10,12 @@ from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_missing
-from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase, tints_of
+from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import require_finite
+from ncbench.report.settings import quartiles
+from ncbench.report.terminal_phase import ZERO_ERROR, terminal_starts
 
 PANELS = {"accuracy": "accuracy", "fit": "fit"}
 SPLITS = {"train": ("-", "training data"), "test": ("--", "test data")}
@@ -36,18 +39,20 @@ def learning_curves(dir: Dir) -> Plot:
     require_finite(frame["value"], "accuracy and fit")
     present = sorted(map(int, frame["setting"].unique()))
     shown = present[: style.MAX_PANELS]
-    tints = tints_of(shown, settings)
+    tints = style.tints({code: literal(settings[code].label) for code in shown})
+    table = quartiles(frame, ["setting", "measure", "split", "epoch"])
     figure, axes = panels(1, len(PANELS), 4.3, 3.4)
     for ax, (measure, label) in zip(axes.flat, PANELS.items(), strict=True):
+        floor = style.FLOOR if measure == "fit" else None
         for code in shown:
-            rows = frame[(frame["setting"] == code) & (frame["measure"] == measure)]
+            rows = table[(table["setting"] == code) & (table["measure"] == measure)]
             for split, (dashes, _) in SPLITS.items():
-                draw_curve(ax, rows[rows["split"] == split], tints[code][0], dashes, log=measure == "fit")
+                draw_curve(ax, rows[rows["split"] == split], tints[code][0], dashes, floor)
         if measure == "fit":
             style.log_if_positive(ax)
         ax.set(ylabel=label, xlabel="epoch")
         ax.set_xlim(left=0)
-    notes = mark_terminal_phase(list(axes.flat), frame, tints)
+    notes = mark_terminal_phase(list(axes.flat), terminal_starts(frame), tints, ZERO_ERROR)
     handles = _legend(tints, [split for split in SPLITS if (frame["split"] == split).any()])
     columns = legend_columns(figure, [handle.get_label() for handle in handles])
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)

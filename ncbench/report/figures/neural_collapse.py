@@ -13,9 +13,12 @@ from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_missing
-from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase, tints_of
+from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase
+from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import require_finite
+from ncbench.report.settings import quartiles
+from ncbench.report.terminal_phase import ZERO_ERROR, terminal_starts
 
 SELF_DUALITY = "self_duality"
 ERROR = "error"
@@ -69,18 +72,19 @@ def neural_collapse(dir: Dir) -> Plot:
         for code, rows in duality.groupby("setting")
     }
     shown = sorted(classifiers)[: style.MAX_PANELS]
-    tints = tints_of(shown, settings)
+    tints = style.tints({code: literal(settings[code].label) for code in shown})
+    table = quartiles(frame, ["setting", "measure", "layer", "stage", "split", "epoch"])
     figure, axes = panels(2, 3, 3.3, 2.7)
     lifted = False
     for place, (ax, panel) in enumerate(zip(axes.flat, PANELS, strict=True)):
         for code in shown:
-            rows = frame[frame["setting"] == code]
+            rows = table[table["setting"] == code]
             lifted |= _draw(ax, panel, rows, classifiers[code], tints[code][0])
         if panel.measure not in (ERROR, "ncc_mismatch"):
             style.log_if_positive(ax)
         ax.set(title=panel.title, ylabel=panel.axis, xlabel="epoch" if place >= 3 else "")
         ax.set_xlim(left=0)
-    notes = mark_terminal_phase(list(axes.flat), frame, tints)
+    notes = mark_terminal_phase(list(axes.flat), terminal_starts(frame), tints, ZERO_ERROR)
     notes = ["median over networks, band: quartiles", *notes]
     notes += [f"values below {style.FLOOR:g} drawn at {style.FLOOR:g}"] if lifted else []
     handles = _legend(frame, tints)
@@ -93,20 +97,20 @@ def neural_collapse(dir: Dir) -> Plot:
 def _draw(ax: Axes, panel: _Panel, rows: pd.DataFrame, classifier: str, tint: Any) -> bool:
     """The curves of one setting in one panel; whether zeros were lifted."""
     if panel.measure == ERROR:
-        of_network = rows[rows["measure"] == "accuracy"]
-        of_network = of_network.assign(value=1 - of_network["value"])
-        for split, part in of_network.groupby("split", observed=True):
-            draw_curve(ax, part, tint, _dashes(str(split)), log=False)
+        rows = rows[rows["measure"] == "accuracy"]
+        rows = rows.assign(median=1 - rows["median"], q25=1 - rows["q25"], q75=1 - rows["q75"])
+        for split, part in rows.groupby("split", observed=True):
+            draw_curve(ax, part, tint, _dashes(str(split)))
         return False
-    log, lifted = panel.measure != "ncc_mismatch", False
+    floor, lifted = None if panel.measure == "ncc_mismatch" else style.FLOOR, False
     rows = rows[rows["measure"] == panel.measure]
     if panel.of_input:
         of_input = rows[(rows["layer"] == input_of(classifier)) & (rows["stage"] == "post")]
         for split, part in of_input.groupby("split", observed=True):
-            lifted |= draw_curve(ax, part, tint, _dashes(str(split)), log=log)
+            lifted |= draw_curve(ax, part, tint, _dashes(str(split)), floor)
     if panel.of_weight:
         of_weight = rows[(rows["layer"] == classifier) & (rows["stage"] == "weight")]
-        lifted |= draw_curve(ax, of_weight, tint, "-." if panel.of_input else "-", log=log)
+        lifted |= draw_curve(ax, of_weight, tint, "-." if panel.of_input else "-", floor)
     return lifted
 
 

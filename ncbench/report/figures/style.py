@@ -154,6 +154,13 @@ def colours(count: int) -> list[Any]:
     return [mpl.colormaps["viridis"](x) for x in np.linspace(0.0, 0.9, count)]
 
 
+def tints(names: Mapping[int, str]) -> dict[int, tuple[Any, str]]:
+    """The colour and the name of each setting; one alone is blue and needs no name."""
+    if len(names) == 1:
+        return dict.fromkeys(names, (BLUE, ""))
+    return {code: (tint, names[code]) for code, tint in zip(names, colours(len(names)), strict=True)}
+
+
 def step_axis(axes: Axes) -> None:
     """Steps on a logarithmic axis that also holds step 0."""
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
