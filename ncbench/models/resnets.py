@@ -27,9 +27,9 @@ class ResNet20(nn.Module):
     channels that is the paper's network, 269 722 parameters. Convolutions have no bias and start as N(0,
     2/fan_out) (He et al. 2015), times `kernel_scale`. `bias` is that of the linear map.
 
-    Batch normalisation makes the function that the network starts as independent of `kernel_scale` s; a step of gradient
-    descent turns a kernel by an angle that goes with 1/s^2. With s < 1 the kernels learn faster than what has no
-    normalisation behind it, the linear map and a head, until they have grown. ValueError unless s > 0.
+    Batch normalisation makes the function that the network starts as independent of `kernel_scale` s; a step of
+    gradient descent turns a kernel by an angle that goes with 1/s^2. With s < 1 the kernels learn faster than what has
+    no normalisation behind it, the linear map and a head, until they have grown. ValueError unless s > 0.
     """
 
     def __init__(
