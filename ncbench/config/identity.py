@@ -21,7 +21,7 @@ from ncbench.config.variants import Group, Target, default_of, keys_of, public_n
 __all__ = ["differences", "shared_differences"]
 
 _NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
-    "dataset": ("root", "download"),
+    "dataset": ("root", "download", "num_workers"),
     "trainer": ("progress", "checkpoint_seconds", "keep_checkpoints"),
 }
 _LEFT_OUT = ("logger", *CLAIMED)

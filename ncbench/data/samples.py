@@ -8,7 +8,7 @@ The same forms as `ncbench.measure.batches` reads, which this room may not impor
 
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,8 @@ class Draws:
     """A stream of draws of Python's, numpy's and torch's (CPU) generators, seeded by 64 bits."""
 
     def __init__(self, word: int) -> None:
-        before = _states()
-        try:
-            random.seed(word)
-            np.random.seed(word & (2**32 - 1))  # noqa: NPY002 - what transforms draw from
-            torch.default_generator.manual_seed(word)  # not torch.manual_seed, which reseeds the GPUs too
+        with drawing(word):
             self._states = _states()
-        finally:
-            _restore(before)
 
     @contextmanager
     def resumed(self) -> Iterator[None]:
@@ -45,9 +39,17 @@ class Draws:
             _restore(before)
 
 
-def drawing(word: int) -> AbstractContextManager[None]:
+@contextmanager
+def drawing(word: int) -> Iterator[None]:
     """Inside, the generators draw what 64 bits seed; afterwards they are as before."""
-    return Draws(word).resumed()
+    before = _states()
+    try:
+        random.seed(word)
+        np.random.seed(word & (2**32 - 1))  # noqa: NPY002 - what transforms draw from
+        torch.default_generator.manual_seed(word)  # not torch.manual_seed, which reseeds the GPUs too
+        yield
+    finally:
+        _restore(before)
 
 
 def _states() -> tuple[Any, Any, Tensor]:

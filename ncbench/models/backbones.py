@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.models.resnets import ResNet18, ResNet20
+from ncbench.models.widths import image_channels
 
 __all__ = ["ResNet18", "ResNet20", "SmallConvNet", "SmallMLP"]
 
@@ -54,9 +55,7 @@ class SmallConvNet(nn.Module):
         self, *, input_shape: tuple[int, ...], output_width: int, channels: Sequence[int] = (16, 32, 64)
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
-            raise ValueError(f"input_shape={tuple(input_shape)} must be (C, H, W); model=mlp takes inputs of any shape")
-        widths = [input_shape[0], *channels]
+        widths = [image_channels(input_shape), *channels]
         layers: list[nn.Module] = []
         for number, (fan_in, fan_out) in enumerate(pairwise(widths)):
             conv = nn.Conv2d(fan_in, fan_out, 3, stride=2 if number else 1, padding=1)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ncbench.models.widths import image_channels
+
 __all__ = ["ResNet18", "ResNet20"]
 
 Shortcut = Callable[[int, int, int], nn.Module]
@@ -35,13 +37,13 @@ class ResNet20(nn.Module):
     def __init__(
         self,
         *,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         output_width: int,
         bias: bool = True,
         kernel_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.stem = _stem(input_shape[0], 16)
+        self.stem = _stem(image_channels(input_shape), 16)
         self.stage1 = _stage(16, 16, stride=1, blocks=3, shortcut=_Padded)
         self.stage2 = _stage(16, 32, stride=2, blocks=3, shortcut=_Padded)
         self.stage3 = _stage(32, 64, stride=2, blocks=3, shortcut=_Padded)
@@ -68,13 +70,13 @@ class ResNet18(nn.Module):
     def __init__(
         self,
         *,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         output_width: int,
         bias: bool = True,
         kernel_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.stem = _stem(input_shape[0], 64)
+        self.stem = _stem(image_channels(input_shape), 64)
         self.stage1 = _stage(64, 64, stride=1, blocks=2, shortcut=_projected)
         self.stage2 = _stage(64, 128, stride=2, blocks=2, shortcut=_projected)
         self.stage3 = _stage(128, 256, stride=2, blocks=2, shortcut=_projected)

@@ -1,8 +1,8 @@
-"""The widths d_1 ... d_L of H_1 ... H_L, from what a configuration says."""
+"""The widths d_1 ... d_L of H_1 ... H_L, from what a configuration says, and the channels of images."""
 
 from collections.abc import Sequence
 
-__all__ = ["layer_widths"]
+__all__ = ["image_channels", "layer_widths"]
 
 
 def layer_widths(width: int | Sequence[int], depth: int) -> list[int]:
@@ -15,3 +15,10 @@ def layer_widths(width: int | Sequence[int], depth: int) -> list[int]:
     if len(widths) != depth:
         raise ValueError(f"width={widths} must be one number, or one for each of H_1 ... H_L ({depth})")
     return widths
+
+
+def image_channels(input_shape: tuple[int, ...]) -> int:
+    """C of (C, H, W); ValueError for inputs that are no images, which convolutions need."""
+    if len(input_shape) != 3:
+        raise ValueError(f"input_shape={tuple(input_shape)} must be (C, H, W); model=mlp takes inputs of any shape")
+    return input_shape[0]

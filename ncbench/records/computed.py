@@ -18,7 +18,8 @@ __all__ = ["LATER", "NOT_COMPUTED", "Values", "computed", "explains", "identity"
 Values = Mapping[str, Any]  # by dotted key
 NOT_COMPUTED = (
     *("seed", "replicate.seed", "claims", "grid", "open", "reproduces", "logger"),
-    *("dataset.root", "dataset.download", "trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints"),
+    *("dataset.root", "dataset.download", "dataset.num_workers"),
+    *("trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints"),
 )
 # Keys that later versions write, with what a configuration without them stands for: their defaults in `ncbench.config`.
 LATER: Values = {

@@ -246,3 +246,13 @@ def test_samples_of_unequal_shape_are_refused_where_they_are_read():
         ValueError, match=r"^train\[8\]: has the shape \(3,\), and the first sample has \(2,\); a transform"
     ):
         list(data.measure_loader())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_tensors_are_held_on_the_gpu():
+    data = TorchData(train=IN_MEMORY, batch_size=4)
+    data.setup(device="cuda")
+    loader = data.train_dataloader()
+    assert all(x.is_cuda and y.is_cuda for x, y in data.measure_loader())
+    assert passed(loader)[0] == [BY_CLASS[i] for i in epoch_order(0, 0, 10).tolist()]
