@@ -36,9 +36,8 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(
-        f"{options.seeds} seeds, batches of {options.batch}, {options.device}, torch {torch.__version__}: ms of a step"
-    )
+    where = f"{options.device}, torch {torch.__version__}"
+    print(f"ms of a step: {options.seeds} seeds, batches of {options.batch}, {where}")
     for name in options.networks:
         compare(name, options)
 

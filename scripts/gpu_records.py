@@ -59,11 +59,12 @@ STEPS = (
     Step("bench_seeds", 0.5, 1, ("scripts/bench_seeds.py", "--device", "cuda", "--seeds", "8", "--steps", "20"),
          tiny=("scripts/bench_seeds.py", "--networks", "mlp", "--steps", "1", "--turns", "1")),
     Step("mnist_resnet20", 1, 8, ("seed=0,1,2",), experiment="mnist_resnet20"),
-    Step("garrod25_fig3", 1, 10, ("seed=0,1,2",), experiment="garrod25/fig3_*"),
+    Step("garrod25_fig3", 1, 10, ("seed=0,1,2",), experiment="untested/fig3_resnet_*"),
     Step("mnist_decays", 1, 10, ("objective.weight_decay=8e-3,4e-3,2e-3,5e-4",), experiment="mnist_resnet20"),
     Step("bench_compile", 3, 5, (*BENCH_TRAIN, "--turns", "2", "--compile"), needs_root=True,
          tiny=("scripts/bench_train.py", "--root", "{root}", "--turns", "1", "--batches", "1")),
     Step("cifar_decays", 1, 10, ("objective.weight_decay=1e-2,2.5e-3,1.25e-3",), experiment="cifar_resnet20"),
+    Step("papyan20", 2, 10, ("seed=0",), experiment="papyan20/resnet_ce"),
 )  # fmt: skip
 ON_GPU = ("trainer.accelerator=gpu", "trainer.precision=bf16-mixed", "trainer.checkpoint_seconds=15")
 ON_IMAGES = ("dataset.root={root}",)

@@ -107,7 +107,7 @@ def test_a_training_runs_on_the_gpu_and_its_rehearsal_does_not(tmp_path):
 @pytest.mark.slow
 def test_a_rehearsal_from_start_to_end(tmp_path):
     """Killed in the first training, continued; all that needs no images is done in the end."""
-    command = [sys.executable, gpu_records.__file__, "--minutes", "10", "--out", str(tmp_path / "out"), "--rehearse"]
+    command = [sys.executable, gpu_records.__file__, "--minutes", "30", "--out", str(tmp_path / "out"), "--rehearse"]
     first = subprocess.Popen(command)
     while states_or_none(tmp_path).get("cifar_resnet20") != "running":
         time.sleep(0.2)
@@ -119,9 +119,9 @@ def test_a_rehearsal_from_start_to_end(tmp_path):
     subprocess.run(command, check=False)
     found = states(tmp_path)
     left = {name: state for name, state in found.items() if state != "done"}
-    assert set(left) <= {"bench_train", "bench_compile", "garrod25_fig3"}
-    assert set(left.values()) <= {"passed over"}
-    for name in ("cifar_resnet20", "mnist_resnet20", "engine"):
+    assert set(left) == {"bench_train", "bench_compile"}
+    assert set(left.values()) == {"passed over"}
+    for name in ("cifar_resnet20", "garrod25_fig3", "engine"):
         runs = [path.parent for path in (tmp_path / "out" / name).glob("*/run.json")]
         assert runs
         assert {RunFolder(run).info()["status"] for run in runs} == {"done"}
