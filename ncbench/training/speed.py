@@ -53,7 +53,7 @@ def in_micro_batches(
 def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
     if total is None or gradient is None:
         return gradient if total is None else total
-    return total.add_(gradient)
+    return total + gradient  # not in place: autograd may hand out one tensor for two parameters
 
 
 class _WithGradients(torch.autograd.Function):

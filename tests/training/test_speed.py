@@ -41,6 +41,27 @@ def test_a_gradient_worked_by_hand():
     assert float(module.w.grad) == pytest.approx(4 * 56 / 3)
 
 
+class Shared(nn.Module):
+    """p and q enter as a sum, so that autograd has one tensor for the gradients of both; that of t is an expanded one."""
+
+    def __init__(self):
+        super().__init__()
+        self.p, self.q, self.t = (nn.Parameter(torch.full((2,), x)) for x in (1.0, 2.0, 3.0))
+
+
+def shared_loss(module, batch):
+    x, _ = batch
+    return (x * (module.p + module.q)).sum(1).mean() + x.mean() * module.t.sum()
+
+
+def test_parameters_with_one_gradient_do_not_get_it_twice():
+    module, batch = Shared(), (torch.arange(10.0).view(5, 2), torch.zeros(5))
+    in_micro_batches(partial(shared_loss, module), batch, 2, module).backward()
+    assert module.p.grad.tolist() == pytest.approx([4.0, 5.0])  # the means of the two columns
+    assert module.q.grad.tolist() == pytest.approx([4.0, 5.0])
+    assert module.t.grad.tolist() == pytest.approx([4.5, 4.5])
+
+
 def classifier(backbone, *, regulariser="dufm_like", dtype=torch.float64):
     network = BackboneWithHead(depth=3, width=12, backbone=backbone, input_shape=(1, 8, 8), num_classes=10, seed=0)
     return ClassifierModule(
