@@ -12,7 +12,16 @@ from ncbench.data.images import first_of_each
 from ncbench.data.order import hash64
 from ncbench.data.samples import drawing, input_of, label_of, split
 
-__all__ = ["MapSet", "class_indices", "label_values", "labels_of", "map_style", "read", "tensors_of"]
+__all__ = [
+    "MapSet",
+    "check_class_names",
+    "class_indices",
+    "label_values",
+    "labels_of",
+    "map_style",
+    "read",
+    "tensors_of",
+]
 
 # Draws outside of any epoch: of the measuring passes, and of the first look at a Dataset.
 TRANSFORM, NO_EPOCH = 7, -1
@@ -183,6 +192,17 @@ def class_indices(own: Tensor, values: Tensor, name: str) -> Tensor:
         i = int(wrong[0])
         raise ValueError(f"{name}[{i}]: has the label {int(own[i])}, which no training sample has")
     return found
+
+
+def check_class_names(train: Any, other: Any, name: str) -> None:
+    """ValueError where both Datasets name their classes, as ImageFolder does, and not alike: a number would be two."""
+    ours, theirs = (getattr(dataset, "classes", None) for dataset in (train, other))
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and list(ours) != list(theirs):
+        raise ValueError(f"{name}: has the classes {_first(theirs)}, and train has {_first(ours)}")
+
+
+def _first(names: Any) -> str:
+    return ", ".join(map(str, names[:6])) + (", ..." if len(names) > 6 else "")
 
 
 def _label(dataset: Any, position: int, name: str) -> int:

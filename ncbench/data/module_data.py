@@ -10,7 +10,16 @@ from typing_extensions import override
 from ncbench.data.base import RunData, check_split
 from ncbench.data.given_loader import GivenLoader, has_known_order
 from ncbench.data.map_loader import MapLoader, random_draws
-from ncbench.data.map_set import MapSet, class_indices, label_values, labels_of, map_style, read, tensors_of
+from ncbench.data.map_set import (
+    MapSet,
+    check_class_names,
+    class_indices,
+    label_values,
+    labels_of,
+    map_style,
+    read,
+    tensors_of,
+)
 from ncbench.data.order import hash64
 from ncbench.data.samples import drawing, input_of, split
 from ncbench.data.tensors import TensorLoader, TensorSet
@@ -72,6 +81,7 @@ class ModuleData(RunData):
                 if of_stage is not None:
                     self._call("setup", stage=of_stage)
                 loader, name = self._loader(method), f"{self._name}.{method}()"
+                check_class_names(self._loaders["train"].dataset, loader.dataset, name)
                 test = self._set(loader, name, labels_of(loader.dataset, name))
                 if test.input_shape != self.input_shape:
                     raise ValueError(

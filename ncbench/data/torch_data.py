@@ -14,6 +14,7 @@ from ncbench.data.map_set import (
     NO_EPOCH,
     TRANSFORM,
     MapSet,
+    check_class_names,
     class_indices,
     label_values,
     labels_of,
@@ -126,6 +127,7 @@ class TorchData(RunData):
                 raise ValueError("evaluation: must hold the samples of train in the same order, and its labels differ")
             self._sets["evaluation"] = self._set("evaluation", positions[index], told, own, len(chosen))
         if "test" in self._given:
+            check_class_names(self._given["train"], self._given["test"], "test")
             own = labels_of(self._given["test"], "test")
             classes = class_indices(own, values, "test")
             parts = [drawn(classes, c, None, self.seed) for c in chosen]

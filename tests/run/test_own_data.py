@@ -1,6 +1,7 @@
 """A user's own data by one yaml outside the repository: the examples of docs/data.md, and what is refused."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def place(tmp_path, monkeypatch):
             picture = Image.new("RGB", (20, 18), colour)
             picture.putpixel((number, number), (255, 255, 255))
             picture.save(tmp_path / "pictures" / "train" / kind / f"{number}.png")
+    shutil.copytree(tmp_path / "pictures" / "train" / "bees", tmp_path / "pictures" / "test" / "bees")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
@@ -167,6 +169,11 @@ def test_precision(place):
         ("pictures", ["~dataset.train.transform"], r"dataset.train\[0\]: is a PIL image; give the Dataset a transform"),
         ("pictures", ["dataset.train.root=absent"], r"No such file or directory: 'absent'"),
         ("pictures", ["dataset.train._target_=null"], r"dataset.train=.*: a Dataset is needed, as in {_target_: "),
+        (
+            "pictures",
+            ["dataset.test={_target_:torchvision.datasets.ImageFolder,root:pictures/test}"],
+            r"dataset.test: has the classes bees, and train has ants, bees",
+        ),
         ("pictures", ["dataset.evaluation=null", "dataset.memory=true"], r"dataset.memory=True: train is random"),
         ("tensors", ["model=convnet"], r"input_shape=\(6,\) must be \(C, H, W\); model=mlp takes"),
         ("tensors", ["model=resnet20"], r"input_shape=\(6,\) must be \(C, H, W\); model=mlp takes"),
