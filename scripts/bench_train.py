@@ -242,7 +242,9 @@ def cost_of_measuring(rates: dict[str, list[list[float]]], options: Any) -> None
     built = build(config)
     module: Any = built.module.to(options.device)
     built.data.setup(device=options.device)
-    arguments: dict[str, Any] = {"layers": measured_layers(config), "num_classes": 10, "objective": module.objective}
+    classes = built.data.num_classes
+    layers = measured_layers(config, built.network, classes)
+    arguments: dict[str, Any] = {"layers": layers, "num_classes": classes, "objective": module.objective}
     clock = time.perf_counter if options.device == "cuda" else time.process_time
     loaders = {size: built.data.measure_loader("train", size) for size in (config.measure.batch_size, *SMALLER)}
     seconds: dict[int, list[float]] = {size: [] for size in loaders}

@@ -15,9 +15,9 @@ __all__ = ["standstill"]
 def standstill(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Change of the objective and of the effective ranks from the last measured step but one to the last.
 
-    `{"steps": [s, t], "loss": |J_t - J_s| / |J_t|, "effective_rank": max |r_t - r_s|}`, of the medians over the replicas,
-    the maximum over the class means of every layer and stage of the training split. A number is None where the run has
-    not recorded it; None in all where fewer than two steps are recorded.
+    `{"steps": [s, t], "loss": |J_t - J_s| / |J_t|, "effective_rank": max |r_t - r_s|}`, of the medians over the
+    replicas, the maximum over the class means of every layer and stage of the training split. A number is None where
+    the run has not recorded it; None in all where fewer than two steps are recorded.
     """
     steps = sorted({last_step(file) for file in parts(Path(folder), "measures")})[-2:]
     if len(steps) < 2:

@@ -30,7 +30,7 @@ def test_what_has_no_name_and_what_is_not_kept():
 
 
 def test_a_run_records_the_geometry_of_its_end(tmp_path):
-    """All decays 4e-3 at n = 1 and L = 1: the solution is neural collapse (arXiv 2405.14468, the case L = 2 and below)."""
+    """All decays 4e-3, n = 1, L = 1: the solution is neural collapse (arXiv 2405.14468, for L = 2 and below)."""
     overrides = ["+experiment=dufm_k10", "model.depth=1", "model.width=20", "replicate.seed=2", "dataset.per_class=1"]
     overrides += ["schedule.steps=3000", "measure.points=4", "references=[]", "claims=null", "trainer.progress=false"]
     overrides += ["replicate={seed: 2}", "objective.weight_decay=4e-3", "objective.feature_decay=4e-3"]

@@ -47,7 +47,7 @@ def test_a_record_says_the_most_of_its_runs():
         {"steps": [10, 20], "loss": 0.02, "effective_rank": 0.1},
     ]
     assert said_of_standstill([{"standstill": run} for run in runs]) == (
-        "Between the last two measured steps, 10 and 20, the objective changed by at most 2.00%, an effective rank of class "
-        "means by at most 0.5."
+        "Between the last two measured steps, 10 and 20, the objective changed by at most 2.00%, an effective rank of "
+        "class means by at most 0.5."
     )
     assert said_of_standstill([{"standstill": None}, {}]) == ""

@@ -42,7 +42,7 @@ def test_a_gradient_worked_by_hand():
 
 
 class Shared(nn.Module):
-    """p and q enter as a sum, so that autograd has one tensor for the gradients of both; that of t is an expanded one."""
+    """p and q enter as a sum, so autograd has one tensor for the gradients of both; that of t is an expanded one."""
 
     def __init__(self):
         super().__init__()

@@ -77,7 +77,7 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
 
 
 def _geometry(frame: pd.DataFrame, infos: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """By "layer.stage" what run.json calls the class means of this replica at this step; empty where it says nothing."""
+    """By "layer.stage" what run.json calls the class means of this replica at this step; empty without that."""
     if frame.empty:
         return {}
     first = frame.iloc[0]
