@@ -96,20 +96,25 @@ def test_multiply_adds_by_hand(overrides, expected):
     assert cores.multiply_adds(config(*overrides)) == expected
 
 
-def test_resnet20_as_counted_by_torch():
-    """The constant against torch's own count of the convolutions and the linear map."""
+@pytest.mark.parametrize("name", ["ResNet20", "ResNet18"])
+def test_residual_networks_as_counted_by_torch(name):
+    """The constants against torch's own count of the convolutions and the linear map."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from ncbench.models import ResNet20
+    from ncbench import models
 
-    network = ResNet20(input_shape=(3, 32, 32), output_width=10)
+    network = getattr(models, name)(input_shape=(3, 32, 32), output_width=10)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, 32, 32))
-    whole = cores.multiply_adds(
-        config("+experiment=cifar_resnet20", "dataset.batch_size=1", "model.width=10", "model.depth=1")
+    model = f"model={name.lower()}"
+    backbone = ["dataset=cifar10", model, "dataset.batch_size=1", "model.width=10", "model.depth=1"]
+    alone = cores.multiply_adds(config(*backbone, "trainer.max_epochs=1"))
+    assert counter.get_total_flops() / 2 + 100 == pytest.approx(alone, rel=1e-3)
+    whole = ["dataset=cifar10", f"model=whole_{name.lower()}", "dataset.batch_size=1", "objective=standard"]
+    assert counter.get_total_flops() / 2 == pytest.approx(
+        cores.multiply_adds(config(*whole, "trainer.max_epochs=1")), rel=1e-3
     )
-    assert counter.get_total_flops() / 2 + 100 == pytest.approx(whole, rel=1e-3)
 
 
 @pytest.mark.parametrize(
