@@ -75,7 +75,7 @@ def test_calls_keywords_and_reductions():
 
 def test_nc_are_the_functions_of_core_at_the_classifiers_input(trained):
     network, X, Y, other = trained
-    splits = {"train": [(X[:50], Y[:50]), (X[50:], Y[50:])], "test": [(other, Y)]}
+    splits = {"train": [(X[:50], Y[:50]), (X[50:], Y[50:])], "test": [(other, (Y + 1) % K)]}
     found = measure_network(network, splits, layers=["fc"], num_classes=K, measures="nc")
     value = found[found["index"] == 0].set_index(["split", "layer", "stage", "measure"]).value
     H, W, b = network.features(X), network.fc.weight.detach(), network.fc.bias
@@ -92,10 +92,11 @@ def test_nc_are_the_functions_of_core_at_the_classifiers_input(trained):
     cosines = [float(F.cosine_similarity(W[i], W[j], dim=0)) for i, j in ((0, 1), (0, 2), (1, 2))]
     expected = sum(abs(cosine + 1 / 2) for cosine in cosines) / 3
     assert value["", "fc", "weight", "equiangularity"] == pytest.approx(expected, rel=1e-6)
-    # NC4 of the test split: its samples, the class means of the training split.
+    # NC4 of the test split: its samples, the class means of the training split; its own are those of other labels.
     of_test = 1 - float(core.ncc_agreement(network.features(other), M, W, b))
     assert value["test", "fc.input", "post", "ncc_mismatch"] == pytest.approx(of_test)
-    assert of_test > 0
+    own = core.ClassMoments.from_batch(network.features(other), (Y + 1) % K, K).means
+    assert of_test != pytest.approx(1 - float(core.ncc_agreement(network.features(other), own, W, b)))
     assert ("test", "fc", "weight", "self_duality") not in value.index
 
 
