@@ -82,6 +82,20 @@ class Backbone(Model):
     full_batch: ClassVar[bool] = False
 
     backbone: dict[str, Any] = MISSING  # _target_ of any nn.Module and its own arguments
+    # Of the head's matrices: N(0, init_scale^2 / fan_in), or init_scale times orthonormal rows or columns.
+    init_rule: str = "fan_in"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known = self.init_rule in ("fan_in", "orthogonal")
+        require(known, "model.init_rule", self.init_rule, "must be fan_in or orthogonal")
+        scaled = self.init_rule == "fan_in" or self.init_scale is not None
+        require(scaled, "model.init_scale", self.init_scale, "must be a number with init_rule=orthogonal")
+
+    def arguments(self) -> dict[str, Any]:
+        """As of every target, without a rule that is the default: a class of the user's own need not know the word."""
+        values = super().arguments()
+        return {key: value for key, value in values.items() if (key, value) != ("init_rule", "fan_in")}
 
 
 @dataclass(frozen=True)

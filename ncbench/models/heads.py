@@ -61,11 +61,15 @@ class BackboneWithHead(nn.Module):
             `ResNet20`.
         init_scale: g of N(0, g^2/fan_in), the draw of each matrix of the head. None keeps nn.Linear's own,
             uniform with the standard deviation of g = 1/sqrt(3).
+        init_rule: "fan_in" as above, or "orthogonal": g times a matrix with orthonormal rows or columns (Saxe et al.
+            2014), so that every direction of H_1 enters the head alike; the largest singular value is then g and not
+            about 2 g, which is what bounds the rate.
         input_shape, num_classes: of the data, known at run time.
         seed: of the initialisation, which neither depends on torch's global generator nor changes it, and is
             the same for every device (the weights are made on the CPU).
 
-    Raises ValueError as `mlp_head`, and for an init_scale that is not positive.
+    Raises ValueError as `mlp_head`, for an init_scale that is not positive, or None with the rule orthogonal, and for
+    another rule.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class BackboneWithHead(nn.Module):
         activation: str = "relu",
         backbone: Callable[..., nn.Module],
         init_scale: float | None = None,
+        init_rule: str = "fan_in",
         input_shape: tuple[int, ...],
         num_classes: int,
         seed: int,
@@ -83,13 +88,20 @@ class BackboneWithHead(nn.Module):
         super().__init__()
         if init_scale is not None and not init_scale > 0:
             raise ValueError(f"init_scale={init_scale} must be positive")
+        if init_rule not in ("fan_in", "orthogonal"):
+            raise ValueError(f"init_rule={init_rule} must be fan_in or orthogonal")
+        if init_rule == "orthogonal" and init_scale is None:
+            raise ValueError("init_scale=None must be a number with init_rule=orthogonal")
         with seeded(seed):
             first, hidden = (width, width) if isinstance(width, int) else (width[0], layer_widths(width, depth)[1:])
             self.features = backbone(input_shape=tuple(input_shape), output_width=first)
             self.head = mlp_head(first, hidden, num_classes, depth, activation)
             if init_scale is not None:
                 for weight in self.head.parameters():
-                    nn.init.normal_(weight, std=init_scale / weight.shape[1] ** 0.5)
+                    if init_rule == "orthogonal":
+                        nn.init.orthogonal_(weight, gain=init_scale)
+                    else:
+                        nn.init.normal_(weight, std=init_scale / weight.shape[1] ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(x))

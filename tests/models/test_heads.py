@@ -109,3 +109,22 @@ def test_initialisation():
 def test_nothing_works_in_place():
     model = build(backbone=ResNet20, input_shape=(3, 32, 32))
     assert not any(getattr(m, "inplace", False) for m in model.modules())
+
+
+def test_an_orthogonal_head_has_equal_singular_values():
+    network = BackboneWithHead(
+        depth=3,
+        width=16,
+        backbone=SmallMLP,
+        init_scale=1.2,
+        init_rule="orthogonal",
+        input_shape=(1, 8, 8),
+        num_classes=4,
+        seed=0,
+    )
+    for weight in network.head.parameters():
+        assert torch.linalg.svdvals(weight.detach()).tolist() == pytest.approx([1.2] * min(weight.shape), rel=1e-5)
+    with pytest.raises(ValueError, match="init_scale=None must be a number with init_rule=orthogonal"):
+        BackboneWithHead(
+            depth=3, width=16, backbone=SmallMLP, init_rule="orthogonal", input_shape=(1, 8, 8), num_classes=4, seed=0
+        )
