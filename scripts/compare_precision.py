@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from ncbench.report import load_measures
+from ncbench.run.compose import compose_command
 from ncbench.train import main as train
 
 PRECISIONS = ("32", "bf16-mixed")
@@ -30,6 +31,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="default: 3")
     arguments = parser.parse_intermixed_args()
+    if arguments.seeds < 1:
+        parser.error(f"--seeds {arguments.seeds}: must be >= 1")
+    try:
+        composed = compose_command([f"+experiment={arguments.experiment}", *arguments.overrides], multirun=False)
+    except ValueError as error:
+        parser.error(str(error))
+    if len(composed.jobs) > 1:
+        parser.error(
+            f"EXPERIMENT {arguments.experiment}: has a grid of {len(composed.jobs)} runs; choose one, as with grid={{}}"
+        )
     finals = []
     for seed in range(arguments.seeds):
         for precision in PRECISIONS:

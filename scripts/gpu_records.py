@@ -84,7 +84,7 @@ def main() -> int:
     options = parser.parse_args()
     known = [step.name for step in STEPS]
     wrong = [f"--only {name}: must be one of {', '.join(known)}" for name in options.only or () if name not in known]
-    wrong += [f"--minutes {options.minutes}: must be > 0"] * (options.minutes <= 0)
+    wrong += [f"--minutes {options.minutes}: must be > 0"] * (not 0 < options.minutes < float("inf"))
     wrong += [f"--root {options.root}: is no folder"] * (options.root is not None and not options.root.is_dir())
     if wrong:
         print(f"gpu_records: {wrong[0]}", file=sys.stderr)

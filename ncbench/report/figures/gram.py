@@ -29,7 +29,8 @@ def gram(dir: Dir) -> Plot:
     The best replica is the one with the lowest final loss; its number stands beside its matrices. All
     matrices share one colour scale: 0 to 1, or -1 to 1 where a cosine is negative. A class mean that is
     zero has no cosines (grey). At most three settings are drawn. Where the run has recorded the geometry of these class
-    means (`ncbench.core.classify_geometry`), its name and its residual stand above the matrix.
+    means (`ncbench.core.classify_geometry`), its name and its residual stand above the matrix, with the word centred where
+    it is that of the centred means and not of the cosines that are shown.
     """
     settings, infos = find_settings(dir), load_run_info(dir)
     frame = with_setting(load_grams(dir, steps="last"), settings)
@@ -95,9 +96,15 @@ def _rows(frame: pd.DataFrame, head: str, geometry: dict[str, Any] | None = None
             label = f"{head}{part['step'].iloc[0]}\n{stage}-activation"
             matrices = dict(zip(part["layer"], map(cosines, part["gram"]), strict=True))
             named = {layer: (geometry or {}).get(f"{layer}.{stage}") for layer in matrices}
-            texts = {x: f"{g['name'].replace('_', ' ')} ({g['residual']:.2g})" for x, g in named.items() if g}
+            texts = {x: _named(g) for x, g in named.items() if g}
             rows.append((label, matrices, texts))
     return rows
+
+
+def _named(geometry: dict[str, Any]) -> str:
+    """The name and the residual of a geometry, and that it is of the centred means where it is."""
+    of = "centred, " if geometry["centred"] else ""
+    return f"{geometry['name'].replace('_', ' ')} ({of}{geometry['residual']:.2g})"
 
 
 def _lowest(rows: list[Row]) -> float:
