@@ -40,3 +40,19 @@ def test_exit_status(other, status, tmp_path, monkeypatch, capsys):
     assert len(trained) == 6
     assert {"+experiment=digits_mlp", "dataset.root=x", "trainer.precision=bf16-mixed", "seed=2"} <= set(trained[-1])
     assert f"median ranks equal: {other[1] == 5}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nope"], "unknown experiment 'nope'"),
+        (["mnist_resnet20_small"], "EXPERIMENT mnist_resnet20_small: has a grid of 3 runs"),
+        (["digits_mlp", "--seeds", "0"], "--seeds 0: must be >= 1"),
+    ],
+)
+def test_refused_in_one_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare_precision.py", *words, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as stopped:
+        compare_precision.main()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]

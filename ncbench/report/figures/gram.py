@@ -29,8 +29,8 @@ def gram(dir: Dir) -> Plot:
     The best replica is the one with the lowest final loss; its number stands beside its matrices. All
     matrices share one colour scale: 0 to 1, or -1 to 1 where a cosine is negative. A class mean that is
     zero has no cosines (grey). At most three settings are drawn. Where the run has recorded the geometry of these class
-    means (`ncbench.core.classify_geometry`), its name and its residual stand above the matrix, with the word centred where
-    it is that of the centred means and not of the cosines that are shown.
+    means (`ncbench.core.classify_geometry`), its name and its residual stand above the matrix, with the word
+    centred where it is that of the centred means and not of the cosines that are shown.
     """
     settings, infos = find_settings(dir), load_run_info(dir)
     frame = with_setting(load_grams(dir, steps="last"), settings)
