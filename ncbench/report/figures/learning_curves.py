@@ -4,6 +4,7 @@ from typing import Any
 
 from matplotlib.lines import Line2D
 
+from ncbench.records.computed import computed
 from ncbench.records.layers import WHOLE_NETWORK
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir, NoRecordsError
@@ -19,6 +20,7 @@ from ncbench.report.terminal_phase import ZERO_ERROR, terminal_starts
 
 PANELS = {"accuracy": "accuracy", "fit": "fit"}
 SPLITS = {"train": ("-", "training data"), "test": ("--", "test data")}
+IN_STEPS = ("full_batch", "stationary")  # the kinds of `schedule` that count gradient steps, and no epochs
 
 
 @styled
@@ -27,13 +29,14 @@ def learning_curves(dir: Dir) -> Plot:
 
     Solid on the training data, dashed on the test data, a colour for each setting, at most six. The dotted line is the
     start of the terminal phase (see `ncbench.report.terminal_phase`). The objective beside the theory lines is the
-    figure `loss`. Full-batch problems have no epochs: where there is nothing else NoRecordsError is raised.
+    figure `loss`. Full-batch ensembles have no epochs, as the `schedule.kind` of their configuration says; epochs of one
+    step are epochs. Where there is nothing else NoRecordsError is raised.
     """
-    settings = find_settings(dir)
+    settings, configured = find_settings(dir), computed(dir)
+    kinds = [(configured.get(setting.run) or {}).get("schedule.kind") for setting in settings]
     frame = load_measures(dir, measures=PANELS, layers=[WHOLE_NETWORK])
     frame = with_setting(frame[frame["split"].isin(list(SPLITS))], settings)
-    in_epochs = frame.loc[frame["epoch"] != frame["step"], "setting"].unique()
-    frame = frame[frame["setting"].isin(in_epochs)]
+    frame = frame[frame["setting"].isin([code for code, kind in enumerate(kinds) if kind not in IN_STEPS])]
     if not (frame["measure"] == "accuracy").any():
         raise NoRecordsError("no accuracy over epochs recorded")
     require_finite(frame["value"], "accuracy and fit")

@@ -3,12 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from ncbench.config.schedules import SCHEDULES
 from ncbench.records.runs import NoRecordsError
+from ncbench.records.schema import CONFIG
+from ncbench.records.writer import RecordWriter
 from ncbench.report import figure
+from ncbench.report.figures.learning_curves import IN_STEPS
 from ncbench.report.pages.catalogue import CATALOGUE
 from ncbench.report.terminal_phase import terminal_starts
-from tests.helpers.run_folders import write_values
+from tests.helpers.run_folders import measurement, write_values
 
 EPOCHS = (0, 1, 3, 10)
 PER_EPOCH = 10  # steps, in records written by hand
@@ -103,9 +108,35 @@ def test_learning_curves(run):
     assert of_fit.get_yscale() == "log"
 
 
-def test_full_batch_problems_and_runs_without_nc3_have_no_such_figure(tmp_path):
-    values = {"loss": {0: [3.0]}, "accuracy": {0: [0.1]}}
-    folder = write_values(tmp_path / "run", values, {})  # epoch 0 is step 0, as all are of a full-batch problem
+def scheduled(run, kind):
+    """The run with a schedule of this kind in its configuration."""
+    config = yaml.safe_load((run / CONFIG).read_text())
+    (run / CONFIG).write_text(yaml.safe_dump({**config, "schedule": {"kind": kind}}))
+    return run
+
+
+@pytest.mark.parametrize("kind", [None, "constant", "cosine"])
+def test_epochs_of_one_step_are_epochs(tmp_path, kind):
+    """Batches that hold the whole training set: the epoch is the step, in every row."""
+    run = write_values(tmp_path / "run", {"accuracy": [0.1]}, {})
+    writer = RecordWriter(run, [0])
+    writer.keep_until(None)
+    for step in (0, 1, 2, 5):
+        writer.write(step, float(step), measurement(1, step))
+    if kind is not None:
+        scheduled(run, kind)
+    of_accuracy, _ = figure.learning_curves(run).axes
+    np.testing.assert_allclose(curves(of_accuracy)["--"], ((0, 1, 2, 5), [0.9] * 4))
+
+
+def test_the_kinds_without_epochs_are_those_of_full_batch_problems():
+    assert {schedule.KIND for schedule in SCHEDULES if schedule.full_batch} == set(IN_STEPS)
+
+
+@pytest.mark.parametrize("kind", IN_STEPS)
+def test_full_batch_problems_and_runs_without_nc3_have_no_such_figure(tmp_path, kind):
+    values = {"loss": {0: [3.0], 100: [1.0]}, "accuracy": {0: [0.1], 100: [0.5]}}
+    folder = scheduled(write_values(tmp_path / "run", values, {}), kind)
     with pytest.raises(NoRecordsError, match="no accuracy over epochs recorded"):
         figure.learning_curves(folder)
     with pytest.raises(NoRecordsError, match=r"no NC3 recorded \(measure.measures=nc\)"):
