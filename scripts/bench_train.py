@@ -243,7 +243,7 @@ def cost_of_measuring(rates: dict[str, list[list[float]]], options: Any) -> None
     module: Any = built.module.to(options.device)
     built.data.setup(device=options.device)
     classes = built.data.num_classes
-    layers = measured_layers(config, built.network, classes)
+    layers = measured_layers(config, module)
     arguments: dict[str, Any] = {"layers": layers, "num_classes": classes, "objective": module.objective}
     clock = time.perf_counter if options.device == "cuda" else time.process_time
     loaders = {size: built.data.measure_loader("train", size) for size in (config.measure.batch_size, *SMALLER)}

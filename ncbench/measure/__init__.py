@@ -1,7 +1,7 @@
 """Measuring collapse and rank, layer by layer, on any network."""
 
 from ncbench.measure.callback import MeasureCollapse
-from ncbench.measure.classifier import find_classifier
+from ncbench.measure.classifier import Calls, find_classifier
 from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.kmeans import ClusterVariation, kmeans_cluster_variation
@@ -14,6 +14,7 @@ from ncbench.measure.network import measure_network
 from ncbench.measure.second_pass import nc1_streaming
 
 __all__ = [
+    "Calls",
     "ClusterVariation",
     "CollapseMetric",
     "LayerHooks",

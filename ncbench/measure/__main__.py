@@ -67,7 +67,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     measurement = measure(
         module.network,
         {split: data.measure_loader(split, arguments.batch_size, arguments.per_class) for split in splits},
-        layers=arguments.layers or measured_layers(config, module.network, data.num_classes),
+        layers=arguments.layers or measured_layers(config, module),
         num_classes=data.num_classes,
         objective=module.objective if arguments.split == "train" else None,
         measures=measures,

@@ -1,22 +1,26 @@
-"""The classifier, the last linear map with an output for every class: which it is, and what NC2 and NC3 say of it.
+"""The classifier, the linear map that gives an output for every class: which it is, and what NC2 and NC3 say of it.
 
 Legend: W (..., K, d) the classifier's weight, w_c its rows; M (K, d) the class means of its input, K classes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ncbench import core
-from ncbench.measure.layers import INPUT, list_layers, resolve, weight_matrix
+from ncbench.measure.hooks import first_tensor, logits_of
+from ncbench.measure.layers import INPUT, Layer, list_layers, resolve, weight_matrix
 from ncbench.measure.notices import Notices
 
 __all__ = [
     "NC",
     "OF_ROWS",
     "SELF_DUALITY",
+    "Calls",
     "find_classifier",
     "has_class_rows",
     "inputs_of_classifiers",
@@ -35,22 +39,84 @@ OF_ROWS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def find_classifier(model: nn.Module, num_classes: int) -> str:
-    """The name of the last linear layer, in the order of registration, with `num_classes` outputs.
+class Calls:
+    """Which modules of a network a forward pass calls with a tensor, in order: `with calls.watched(network): ...`.
 
-    Raises ValueError where there is none, with the outputs of the linear layers that there are.
+    `names` are those of `list_layers`, one entry for every call; `last` are the modules whose output, the very tensor,
+    is what the network gives.
     """
-    layers = [layer for layer in resolve(model, list_layers(model)) if isinstance(layer.weighted, nn.Linear)]
-    bare = [layer for layer in layers if layer.output is None]
-    outputs = {layer.name: weight_matrix(layer.weighted).shape[-2] for layer in bare if layer.weighted is not None}
-    found = [name for name, rows in outputs.items() if rows == num_classes]
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.last: list[str] = []
+
+    @contextmanager
+    def watched(self, network: nn.Module) -> Iterator[None]:
+        """Watch what is called inside; what was seen before is forgotten."""
+        self.names, self.last = [], []
+        given: dict[str, Tensor | None] = {}
+
+        def of(name: str) -> Callable[..., None]:
+            def called(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+                if first_tensor([args, kwargs]) is not None:
+                    self.names.append(name)
+                    given[name] = first_tensor(output)  # kept, so that no later tensor is taken for it
+
+            return called
+
+        def finished(_: nn.Module, __: Any, output: Any) -> None:
+            logits = logits_of(output)
+            self.last = [name for name, x in given.items() if x is not None and x is logits]
+
+        layers = resolve(network, list_layers(network))
+        handles = [layer.module.register_forward_hook(of(layer.name), with_kwargs=True) for layer in layers]
+        handles.append(network.register_forward_hook(finished))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            given.clear()
+
+
+def find_classifier(model: nn.Module, num_classes: int, calls: Calls, asked: str | None = None) -> str:
+    """The name of the classifier: of the linear layers with `num_classes` outputs that a forward pass calls.
+
+    It is the one whose output the network gives; where none is, as behind a scale, the last that is called. `calls` has
+    watched a forward pass. A layer that is `asked` for by its name may be any that holds one weight, of `num_classes`
+    rows.
+
+    Raises ValueError (one line) where there is none, with the linear layers that there are, and for one that is asked
+    for and does not exist, has another number of outputs or is never called.
+    """
+    layers = {layer.name: layer for layer in resolve(model, list_layers(model))}
+    if asked is not None:
+        if asked not in layers:
+            raise ValueError(f"classifier={asked}: the network has no such module")
+        rows = _rows(layers[asked])
+        if rows != num_classes:
+            told = "it holds no weight of its own" if rows is None else f"it has {rows} outputs"
+            raise ValueError(f"classifier={asked}: must have an output for each of the {num_classes} classes ({told})")
+        if asked not in calls.names:
+            raise ValueError(f"classifier={asked}: the forward pass never calls it, so what it gets cannot be seen")
+        return asked
+    bare = [layer for layer in layers.values() if isinstance(layer.weighted, nn.Linear) and layer.output is None]
+    outputs = {layer.name: _rows(layer) for layer in bare}
+    found = [name for name in calls.names if outputs.get(name) == num_classes]
     if found:
-        return found[-1]
-    last = list(outputs.items())[-3:]
-    told = ", ".join(f"{name} has {rows}" for name, rows in last) or "it has no linear layer"
+        return next((name for name in reversed(found) if name in calls.last), found[-1])
+    others = [
+        f"{name} has {rows}{'' if name in calls.names else ' and is not called'}" for name, rows in outputs.items()
+    ]
     raise ValueError(
-        f"classifier=None: no linear layer of the network has an output for each of the {num_classes} classes ({told})"
+        f"classifier=None: the forward pass calls no linear layer with an output for each of the {num_classes} classes "
+        f"({', '.join(others[-3:]) or 'it has no linear layer'})"
     )
+
+
+def _rows(layer: Layer) -> int | None:
+    """The outputs of the one weight that a layer holds; None where it holds none, or several."""
+    return None if layer.weighted is None else weight_matrix(layer.weighted).shape[-2]
 
 
 def has_class_rows(W: Tensor, num_classes: int) -> bool:

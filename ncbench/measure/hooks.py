@@ -156,6 +156,12 @@ def first_tensor(value: Any) -> Tensor | None:
     return next((x for x in map(first_tensor, inner) if x is not None), None)
 
 
+def logits_of(output: Any) -> Tensor | None:
+    """What a classifying network gives: `logits` of a mapping that has them, else the first tensor."""
+    named = output.get("logits") if isinstance(output, Mapping) else None
+    return first_tensor(output if named is None else named)
+
+
 class _ActivationWatch(TorchFunctionMode):
     """Sees every torch function that is applied to a watched output while it is on."""
 

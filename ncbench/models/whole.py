@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,7 @@ def whole_network(
     input_shape: tuple[int, ...],
     num_classes: int,
     seed: int,
+    watch: Callable[[nn.Module], AbstractContextManager[Any]] = nullcontext,
 ) -> nn.Module:
     """The network that a class or function makes, in training mode, its kernels channels_last.
 
@@ -56,6 +57,7 @@ def whole_network(
             `in_chans`) it is given anyway, unless the configuration gives it.
         input_shape, num_classes: of the data.
         seed: of everything that is random in the making.
+        watch: a context around the one call, for what looks at the modules that it calls.
 
     Returns:
         A module that has been called once, on two images of zeros in evaluation mode: lazy modules have their sizes.
@@ -68,7 +70,8 @@ def whole_network(
         network = made(**_arguments(made, from_data, of_data(input_shape, num_classes))) if callable(made) else made
         if not isinstance(network, nn.Module):
             raise ValueError(f"_target_: gives a {type(network).__name__}, and not a torch.nn.Module")
-        _try(network, input_shape, num_classes)
+        with watch(network):
+            _try(network, input_shape, num_classes)
     return network.to(memory_format=torch.channels_last)
 
 

@@ -18,7 +18,7 @@ from ncbench.config.root import Config
 from ncbench.config.validate import validate_recorded
 from ncbench.config.variants import Target
 from ncbench.data.adopt import as_run_data
-from ncbench.measure import LayerHooks, find_classifier, log_spaced
+from ncbench.measure import Calls, LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
 from ncbench.records.folder import read_config
 from ncbench.records.layers import input_of, measured_by_default
@@ -53,18 +53,18 @@ def build(config: Config) -> RunObjects:
         make = ensemble if config.model.full_batch else _classifier
         built = make(config, data, replica_table(config), dtype)
     with one_line_errors(config, "measure"):
-        LayerHooks(built.network, measured_layers(config, built.network, data.num_classes))
+        LayerHooks(built.network, measured_layers(config, built.module))
     return built
 
 
-def measured_layers(config: Config, network: torch.nn.Module, num_classes: int) -> list[str]:
+def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:
     """The layers asked for; else the features and every layer of the head, or a classifier and its input."""
     asked, model = config.measure.layers, config.model
     if asked is not None:
         return list(asked)
     if not isinstance(model, Network):
         return measured_by_default(model.depth)
-    classifier = model.classifier or find_classifier(network, num_classes)
+    classifier = str(module.classifier)  # known where no layers are asked for
     return [input_of(classifier), classifier]
 
 
@@ -151,15 +151,12 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
 
 def _whole(config: Config, model: Network, of_data: Mapping[str, Any]) -> tuple[torch.nn.Module, str | None]:
     """A network of the user's and the name of its classifier; None where it has none and nothing asks for it."""
-    make = partial(instantiate, {**model.arguments(), "_partial_": True})
-    network = whole_network(make, from_data=model.from_data, **of_data)
-    if model.classifier is not None:
-        if model.classifier not in dict(network.named_modules()):
-            raise ValueError(f"classifier={model.classifier}: the network has no such module")
-        return network, model.classifier
+    make, calls = partial(instantiate, {**model.arguments(), "_partial_": True}), Calls()
+    network = whole_network(make, from_data=model.from_data, watch=calls.watched, **of_data)
     try:
-        return network, find_classifier(network, of_data["num_classes"])
+        return network, find_classifier(network, of_data["num_classes"], calls, model.classifier)
     except ValueError:
-        if config.measure.layers is None or getattr(config.objective, "feature_decay", None) is not None:
+        decays_features = getattr(config.objective, "feature_decay", None) is not None
+        if model.classifier is not None or config.measure.layers is None or decays_features:
             raise
         return network, None

@@ -58,7 +58,7 @@ class RunSession:
         module: Any = self.built.module
         data = self.built.data
         with one_line_errors(config, "measure"):
-            layers = measured_layers(config, self.built.network, data.num_classes)
+            layers = measured_layers(config, module)
             loaders = {
                 split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
                 for split in config.measure.splits

@@ -1,6 +1,6 @@
 """Backbone plus head, or a whole network of anybody's, on images: mini-batch training of the papers' objectives."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ncbench.measure.hooks import first_tensor
+from ncbench.measure.hooks import logits_of
 from ncbench.training.classifier_input import ClassifierInput, single_at_least
 from ncbench.training.objectives import PaperObjective, decayed_parameters
 from ncbench.training.speed import in_micro_batches
@@ -21,8 +21,8 @@ __all__ = ["ClassifierModule"]
 class ClassifierModule(pl.LightningModule):
     """Trains a network with submodules `features` and `head` on (x, y) batches, or any whole network that gives logits.
 
-    The latter where `whole` is true; `classifier` is then the name of its last linear layer, whose inputs are the
-    features (without one there are none, and only the standard regulariser is left).
+    The latter where `whole` is true; `classifier` is then the name of the linear layer whose inputs are the features
+    (without one there are none, and only the standard regulariser is left).
 
     The parameters' penalty enters as coupled L2 (lam_p p is added to the gradient of p, through the optimiser's
     weight_decay), the features' penalty through the loss, scaled by N/b so that its batch estimate is unbiased.
@@ -54,7 +54,7 @@ class ClassifierModule(pl.LightningModule):
         self.network, self.make_optimizer, self.make_scheduler = network, optimizer, scheduler
         decayed, self.free = decayed_parameters(network, regulariser, weight_decay, classifier=classifier, whole=whole)
         self.objective = PaperObjective(loss, decayed, feature_decay, num_samples, classifier=classifier)
-        self.whole = whole
+        self.whole, self.classifier = whole, classifier
         self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
     micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all
@@ -103,11 +103,18 @@ class ClassifierModule(pl.LightningModule):
             return network.head(features), features
 
     def _of_whole(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and features of a whole network; the logits for both where it has no classifier to ask."""
+        """Logits and features of a whole network; the logits for both where no features are decayed and none are seen.
+
+        Raises ValueError where they are decayed and the classifier was not called.
+        """
         with nullcontext() if self.classifier_input is None else self.classifier_input.kept() as kept:
-            found = self.network(inputs)
-            named = found.get("logits") if isinstance(found, Mapping) else None
-            logits = first_tensor(found if named is None else named)
+            logits = logits_of(self.network(inputs))
             assert logits is not None  # the network was tried when it was made
             outputs = single_at_least(logits)
-            return outputs, outputs if kept is None or kept.features is None else kept.features
+            features = None if kept is None else kept.features
+        if features is None and self.objective.feature_decay is not None:
+            raise ValueError(
+                f"classifier={self.classifier}: the forward pass does not call it, so its inputs, the features that "
+                f"feature_decay={self.objective.feature_decay} is of, cannot be seen"
+            )
+        return outputs, outputs if features is None else features

@@ -7,11 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ncbench.measure.hooks import first_tensor
+
 __all__ = ["ClassifierInput", "single_at_least"]
 
 
 class ClassifierInput:
     """While `kept()` is open the module works in float32 whatever autocast says, and `features` is its input.
+
+    The input is the first tensor that it is called with, by position or by keyword; None where it was not called.
 
     As with our own head: the classifier costs next to nothing, and its collapse is what is measured. Outside nothing
     changes, and no tensor is kept, so that the network can be copied.
@@ -21,7 +25,7 @@ class ClassifierInput:
         self.features: Tensor | None = None
         self._open = False
         self._contexts: list[Any] = []
-        classifier.register_forward_pre_hook(self._before)
+        classifier.register_forward_pre_hook(self._before, with_kwargs=True)
         classifier.register_forward_hook(self._after, always_call=True)
 
     @contextmanager
@@ -33,14 +37,18 @@ class ClassifierInput:
         finally:
             self._open, self.features = False, None
 
-    def _before(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if not self._open or not args or not isinstance(args[0], Tensor):
+    def _before(
+        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        x = first_tensor([args, kwargs]) if self._open else None
+        if x is None:
             return None
-        context = torch.autocast(args[0].device.type, enabled=False)
+        context = torch.autocast(x.device.type, enabled=False)
         context.__enter__()  # type: ignore[no-untyped-call]
         self._contexts.append(context)
-        self.features = single_at_least(args[0])
-        return (self.features, *args[1:])
+        self.features = features = single_at_least(x)
+        given = {name: features if value is x else value for name, value in kwargs.items()}
+        return tuple(features if value is x else value for value in args), given
 
     def _after(self, *_: Any) -> None:
         if self._contexts:

@@ -39,3 +39,32 @@ class Lazy(nn.Module):
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         hidden = self.body(x)
         return {"hidden": hidden, "logits": self.last(hidden)}
+
+
+class Called(nn.Module):
+    """Linear layers without bias: `how` says in which way `last`, the classifier, is called. `spare` never is.
+
+    plain: last(h); keyword: last(input=h); function: F.linear(h, last.weight); scaled: 3 last(h);
+    aside: last(h), and then aside(h), an auxiliary head that is registered behind it.
+    """
+
+    def __init__(self, num_classes: int, how: str = "plain", width: int = 6) -> None:
+        super().__init__()
+        self.body = nn.Linear(64, width, bias=False)
+        self.last = nn.Linear(width, num_classes, bias=False)
+        self.aside = nn.Linear(width, num_classes, bias=False)
+        self.spare = nn.Linear(width, num_classes, bias=False)
+        self.how = how
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x.flatten(1)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        h = self.features(x)
+        if self.how == "keyword":
+            return self.last(input=h)
+        if self.how == "function":
+            return F.linear(h, self.last.weight)
+        if self.how == "aside":
+            return self.last(h), self.aside(h)
+        return 3 * self.last(h) if self.how == "scaled" else self.last(h)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from ncbench.measure import find_classifier
+from ncbench.measure import Calls, find_classifier
 from ncbench.models import ResNet18, whole_network
 from ncbench.models.whole import seeded
-from tests.helpers.whole_networks import Functional, Lazy, create_model
+from tests.helpers.whole_networks import Called, Functional, Lazy, create_model
 
 OF_DIGITS = {"input_shape": (1, 8, 8), "num_classes": 10, "seed": 3}
 
@@ -59,11 +59,56 @@ def test_refused_in_one_line(make, from_data, message):
         made(make, from_data)
 
 
-def test_the_classifier_is_the_last_linear_layer_with_an_output_per_class():
+def called(network, x):
+    calls = Calls()
+    with calls.watched(network):
+        network(x)
+    assert not any(module._forward_hooks for module in network.modules())
+    return calls
+
+
+def test_the_classifier_is_the_linear_layer_that_gives_the_outputs():
     network = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 3), nn.ReLU()), nn.Linear(3, 5))
-    assert find_classifier(network, 5) == "3"
-    assert find_classifier(network, 3) == "2.0"
-    with pytest.raises(ValueError, match=r"has an output for each of the 7 classes \(0 has 3, 2.0 has 3, 3 has 5\)"):
-        find_classifier(network, 7)
+    calls = called(network, torch.zeros(2, 4))
+    assert calls.names == ["0", "1", "2.0", "2.1", "2", "3"]
+    assert find_classifier(network, 5, calls) == "3"
+    assert find_classifier(network, 3, calls) == "2.0"
+    told = r"no linear layer with an output for each of the 7 classes \(0 has 3, 2.0 has 3, 3 has 5\)"
+    with pytest.raises(ValueError, match=told):
+        find_classifier(network, 7, calls)
     with pytest.raises(ValueError, match="it has no linear layer"):
-        find_classifier(nn.Sequential(nn.ReLU()), 7)
+        find_classifier(nn.Sequential(nn.ReLU()), 7, Calls())
+
+
+@pytest.mark.parametrize("how", ["plain", "keyword", "scaled", "aside"])
+def test_a_layer_that_is_not_called_or_gives_something_else_is_not_the_classifier(how):
+    """`aside` and `spare` are registered behind it, and of `aside` it is not the last that is called."""
+    calls = Calls()
+    network = made(partial(Called, how=how), watch=calls.watched)
+    assert find_classifier(network, 10, calls) == "last"
+    assert calls.last == ([] if how == "scaled" else ["last"])
+
+
+@pytest.mark.parametrize(
+    ("how", "asked", "message"),
+    [
+        ("function", None, r"classes \(last has 10 and is not called, aside has 10 and is not called, spare has"),
+        ("function", "last", "classifier=last: the forward pass never calls it"),
+        ("plain", "spare", "classifier=spare: the forward pass never calls it"),
+        ("plain", "body", r"classifier=body: must have an output for each of the 10 classes \(it has 6 outputs\)"),
+        ("plain", "gc", "classifier=gc: the network has no such module"),
+    ],
+)
+def test_a_classifier_whose_input_cannot_be_seen_or_with_other_outputs_is_refused(how, asked, message):
+    calls = Calls()
+    network = made(partial(Called, how=how), watch=calls.watched)
+    with pytest.raises(ValueError, match=message):
+        find_classifier(network, 10, calls, asked)
+
+
+def test_a_classifier_by_name_may_be_any_module_with_one_weight_of_a_row_per_class():
+    network = nn.Sequential(nn.Linear(4, 3), nn.Sequential(nn.Dropout(), nn.Linear(3, 5)), nn.Linear(5, 5))
+    calls = called(network, torch.zeros(2, 4))
+    assert find_classifier(network, 5, calls, "1") == "1"
+    with pytest.raises(ValueError, match=r"classifier=1.0: must have .* \(it holds no weight of its own\)"):
+        find_classifier(network, 5, calls, "1.0")

@@ -21,6 +21,8 @@ TINY = [
     *("trainer.max_epochs=2", "measure.points=2", "trainer.progress=false", "measure.splits=[train,test]"),
     *("claims=null", "references=[]"),
 ]
+CALLED = ["model._target_=tests.helpers.whole_networks.Called", "objective=dufm_like", "objective.loss=mse"]
+CALLED += ["objective.feature_decay=1e-3"]
 HELPER = "model._target_=tests.helpers.whole_networks.Functional"
 
 
@@ -63,6 +65,14 @@ def test_theory_of_one_matrix_with_dufm_like_decay(tmp_path):
     assert line["value"] > 0
 
 
+def test_what_is_measured_and_decayed_is_the_classifier_that_is_called(tmp_path):
+    assert trained(tmp_path / "run", *CALLED, "+model.how=aside", "measure.measures=nc")[0] == 0
+    rows = load_measures(tmp_path / "run")
+    assert set(rows[rows["layer"] != ""]["layer"]) == {"last.input", "last"}
+    module, _, _ = load_run(tmp_path / "run")
+    assert [entry.name for entry in module.objective.decayed] == ["last.weight"]
+
+
 def test_a_function_with_hidden_arguments_and_the_conventions_of_timm(tmp_path):
     by_name = ["+model.from_data.num_classes=num_classes", "+model.from_data.in_chans=in_chans"]
     little = ["model._target_=tests.helpers.whole_networks.create_model", "+model.model_name=little"]
@@ -78,6 +88,12 @@ def test_a_function_with_hidden_arguments_and_the_conventions_of_timm(tmp_path):
         ([], "model._target_: a value is needed"),
         (["model._target_=nowhere9.Net"], "model._target_=nowhere9.Net: no module nowhere9: run from its folder or"),
         ([HELPER, "model.classifier=gc"], "model.classifier=gc: the network has no such module"),
+        (
+            [HELPER, "model.classifier=conv"],
+            "model.classifier=conv: must have an output for each of the 10 classes",
+        ),
+        ([*CALLED, "+model.how=function"], "model.classifier=None: the forward pass calls no linear layer with an out"),
+        ([*CALLED, "model.classifier=spare"], "model.classifier=spare: the forward pass never calls it"),
         ([HELPER, "+model.from_data.width=depth"], "model.from_data: width=depth must be one of num_classes, "),
         ([HELPER, "+model._partial_=true"], "model._partial_=True: the network is made by ncbench; leave it out"),
         ([HELPER, "objective=dufm_like"], "objective.regulariser=dufm_like: the classifier fc has a bias"),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ncbench.training import ClassifierModule
-from tests.helpers.whole_networks import Functional, Lazy
+from tests.helpers.whole_networks import Called, Functional, Lazy
 
 X, Y = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 
@@ -49,6 +49,36 @@ def test_dufm_like_decays_the_classifiers_matrix_and_its_inputs(network):
     fit = (H @ network.fc.weight.T - nn.functional.one_hot(Y, 3)).square().sum(1).mean() / 2
     expected = fit + 120 / 12 * 1e-3 / 2 * H.square().sum()  # the sum over all N, estimated from the batch
     torch.testing.assert_close(module.training_step((X, Y), 0), expected)
+
+
+@pytest.mark.parametrize("how", ["plain", "keyword", "scaled"])
+def test_the_features_are_the_classifiers_inputs_however_it_is_called(how):
+    torch.manual_seed(2)
+    network = Called(3, how)
+    module = module_of(network, "last", regulariser="dufm_like", loss="mse", weight_decay=0.0, feature_decay=1e-2)
+    H = network.features(X)
+    outputs = H @ network.last.weight.T * (3 if how == "scaled" else 1)
+    fit = (outputs - nn.functional.one_hot(Y, 3)).square().sum(1).mean() / 2
+    expected = fit + 120 / 12 * 1e-2 / 2 * H.square().sum()
+    torch.testing.assert_close(module.training_step((X, Y), 0), expected)
+
+
+def test_the_logits_never_stand_for_features_that_cannot_be_seen():
+    decayed = {"regulariser": "dufm_like", "loss": "mse", "feature_decay": 1e-2}
+    with pytest.raises(ValueError, match="classifier=last: the forward pass does not call it, so its inputs, .* of, c"):
+        module_of(Called(3, "function"), "last", **decayed).training_step((X, Y), 0)
+    module_of(Called(3, "function"), "last").training_step((X, Y), 0)  # no term of the features
+
+
+def test_a_classifier_called_by_keyword_works_in_float32_under_autocast():
+    network, seen = Called(3, "keyword"), []
+    module = module_of(network, "last")
+    look = lambda _, args, kwargs, output: seen.append((kwargs["input"].dtype, output.dtype))  # noqa: E731
+    network.last.register_forward_hook(look, with_kwargs=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        module.training_step((X, Y), 0).backward()
+        assert torch.is_autocast_enabled("cpu")
+    assert seen == [(torch.float32, torch.float32)]
 
 
 def test_dufm_like_needs_a_classifier_without_bias():
