@@ -29,8 +29,8 @@ def learning_curves(dir: Dir) -> Plot:
 
     Solid on the training data, dashed on the test data, a colour for each setting, at most six. The dotted line is the
     start of the terminal phase (see `ncbench.report.terminal_phase`). The objective beside the theory lines is the
-    figure `loss`. Full-batch ensembles have no epochs, as the `schedule.kind` of their configuration says; epochs of one
-    step are epochs. Where there is nothing else NoRecordsError is raised.
+    figure `loss`. Full-batch ensembles have no epochs, as the `schedule.kind` of their configuration says (epochs of
+    one step are epochs): where there is nothing else NoRecordsError is raised.
     """
     settings, configured = find_settings(dir), computed(dir)
     kinds = [(configured.get(setting.run) or {}).get("schedule.kind") for setting in settings]
