@@ -61,17 +61,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             handle.flush()
             os.fsync(handle.fileno())
         # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
-        digests = [_digest(file) for file in (temporary, target) if file.exists()]
-        checksums = target.parent / CHECKSUMS
-        try:
-            newest, kept = _listed(checksums)
-        except CheckpointError:  # the first checkpoint here, or nothing that could be trusted
-            newest, kept = [], {}
+        newest, kept = _listed_or_found(target.parent)
+        before = newest if target.name == LAST_CHECKPOINT else kept.get(target.name, [])
+        there = [_digest(target)] if target.exists() else []
+        # A file that is damaged by now must not become a whole one.
+        digests = [_digest(temporary), *(digest for digest in there if not before or digest in before)]
         if target.name == LAST_CHECKPOINT:
             newest = digests
         else:
             kept = {**kept, target.name: digests}
-        write_text(checksums, json.dumps({"sha256": newest, "kept": kept}))
+        write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept}))
         if target.exists() and target.name == LAST_CHECKPOINT:
             link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
             link.unlink(missing_ok=True)
@@ -180,12 +179,35 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
 
 
 def check_whole(path: Path) -> None:
-    """CheckpointError (one line) where a checkpoint is not as it was written. Without checksums nothing is known."""
-    if not (path.parent / CHECKSUMS).exists():
+    """CheckpointError (one line) where a checkpoint is not as it was written.
+
+    Where nothing says how it was written (checksums.json is missing or damaged, or does not name it) the log says that
+    it is unchecked.
+    """
+    try:
+        newest, kept = _listed(path.parent / CHECKSUMS)
+    except CheckpointError as error:
+        _log.warning("%s: is unchecked, it may be damaged (%s)", path, error)
         return
-    newest, kept = _listed(path.parent / CHECKSUMS)
-    if _digest(path) not in kept.get(path.name, newest):
+    listed = kept.get(path.name, newest if path.name in (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT) else [])
+    if not listed:
+        _log.warning("%s: is unchecked, it may be damaged (%s does not name it)", path, path.parent / CHECKSUMS)
+    elif _digest(path) not in listed:
         raise CheckpointError(f"{path}: is damaged (its checksum is another)")
+
+
+def _listed_or_found(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """The digests in checksums.json; where they are lost those of the newest two files as they are, said in the log.
+
+    The training that goes on made these two. What it kept before is unchecked from then on (`check_whole`).
+    """
+    try:
+        return _listed(folder / CHECKSUMS)
+    except CheckpointError as error:
+        if any(folder.glob("*.ckpt")):
+            _log.warning("%s: the newest checkpoints are listed as they are, kept ones are unchecked", error)
+        newest = (folder / LAST_CHECKPOINT, folder / PREVIOUS_CHECKPOINT)
+        return [_digest(path) for path in newest if path.exists()], {}
 
 
 def _listed(checksums: Path) -> tuple[list[str], dict[str, list[str]]]:

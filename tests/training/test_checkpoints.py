@@ -30,6 +30,18 @@ def test_damage_is_seen(tmp_path, damage):
     assert usable_checkpoint(tmp_path) == (tmp_path / "previous.ckpt", 1)
 
 
+def test_the_next_one_does_not_make_a_damaged_one_whole(tmp_path):
+    for step in (1, 2):
+        save(tmp_path, step)
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-7] + b"damaged")
+    save(tmp_path, 3)  # the damaged one is now previous.ckpt
+    assert usable_checkpoint(tmp_path) == (path, 3)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match=r"last.ckpt: is damaged .*; .*previous.ckpt: is damaged"):
+        usable_checkpoint(tmp_path)
+
+
 def shorten_both(folder):
     for path in (folder / "last.ckpt", folder / "previous.ckpt"):
         path.write_bytes(path.read_bytes()[:-7])

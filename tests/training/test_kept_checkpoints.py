@@ -162,8 +162,61 @@ def test_a_kill_at_every_rename_leaves_the_others_whole(tmp_path, monkeypatch, m
         check_whole(tmp_path / name)
     assert usable_checkpoint(tmp_path) == (tmp_path / "last.ckpt", 2)
     assert not list(tmp_path.glob(".*.tmp"))
-    (tmp_path / "checksums.json").write_text('{"sha256": [], "kept": {"epoch_1.ckpt": 3}}')
-    with pytest.raises(CheckpointError, match=r"checksums.json: is missing or damaged"):
-        check_whole(tmp_path / "epoch_1.ckpt")
-    save("epoch_3.ckpt", 3)  # does not end the training that could not trust them
-    check_whole(tmp_path / "epoch_3.ckpt")
+
+
+LOST = {
+    "missing": lambda path: path.unlink(),
+    "damaged": lambda path: path.write_text('{"sha256": [], "kept": {"epoch_1.ckpt": 3}}'),
+    "without it": lambda path: path.write_text('{"sha256": [], "kept": {}}'),
+    "of an earlier version": lambda path: path.write_text('{"sha256": ["0"]}'),
+}
+
+
+def saved(folder, *named):
+    for name, step in named:
+        content = {"ncbench_step": step, "state_dict": {"x": torch.ones(3) * step}}
+        AtomicCheckpointIO().save_checkpoint(content, folder / name)
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
+def test_without_a_checksum_it_is_said_to_be_unchecked(tmp_path, caplog, lost):
+    saved(tmp_path, ("epoch_1.ckpt", 1), ("last.ckpt", 1))
+    check_whole(tmp_path / "epoch_1.ckpt")
+    assert not caplog.messages
+    lost(tmp_path / "checksums.json")
+    check_whole(tmp_path / "epoch_1.ckpt")
+    (said,) = caplog.messages
+    assert said.startswith(f"{tmp_path / 'epoch_1.ckpt'}: is unchecked, it may be damaged ({tmp_path}/checksums.json")
+
+
+def test_the_command_says_so_too(run, capsys, caplog):
+    checksums = run / "checkpoints" / "checksums.json"
+    text = checksums.read_text()
+    checksums.unlink()
+    try:
+        assert measure([str(run / "checkpoints" / "epoch_1.ckpt")]) == 0
+    finally:
+        checksums.write_text(text)
+    assert "dnc1" in capsys.readouterr().out
+    assert "epoch_1.ckpt: is unchecked, it may be damaged" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "epoch_3.ckpt"])
+@pytest.mark.parametrize("lost", ["missing", "damaged"])
+def test_lost_checksums_do_not_make_whole_checkpoints_damaged(tmp_path, caplog, lost, name):
+    """The training goes on, whichever it saves next: the newest two can be resumed from, the kept ones measured."""
+    saved(tmp_path, ("epoch_1.ckpt", 1), ("last.ckpt", 1), ("last.ckpt", 2))
+    LOST[lost](tmp_path / "checksums.json")
+    saved(tmp_path, (name, 3))
+    assert "checksums.json: is missing or damaged: the newest checkpoints are listed as they are" in caplog.text
+    assert usable_checkpoint(tmp_path) == (tmp_path / "last.ckpt", 3 if name == "last.ckpt" else 2)
+    caplog.clear()
+    for path in (name, "last.ckpt", "previous.ckpt"):
+        check_whole(tmp_path / path)
+    assert not caplog.messages
+    check_whole(tmp_path / "epoch_1.ckpt")
+    assert "epoch_1.ckpt: is unchecked" in caplog.text
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        check_whole(path)
