@@ -18,9 +18,10 @@ from ncbench.config.measuring import SHOWN_BY_REPORT, Measure, Trainer
 from ncbench.config.root import CLAIMED, Config
 from ncbench.config.variants import Group, Target, default_of, keys_of, public_name
 
-__all__ = ["differences", "shared_differences"]
+__all__ = ["NOT_COMPUTED", "differences", "shared_differences"]
 
-_NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
+# Keys of the variants of a group. What a user's own class takes beside them counts, whatever it is called.
+NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
     "dataset": ("root", "download", "num_workers"),
     "trainer": ("progress", "checkpoint_seconds", "keep_checkpoints"),
 }
@@ -35,7 +36,7 @@ def differences(config: Config) -> dict[str, Any]:
         if f.name in _LEFT_OUT:
             continue
         if isinstance(value, Group):
-            different[f.name] = _of_group(value, _NOT_COMPUTED.get(f.name, ()))
+            different[f.name] = _of_group(value, NOT_COMPUTED.get(f.name, ()))
         elif f.name == "references":
             # What a line is compared with is the loss, unless it says otherwise.
             lines = [{k: v for k, v in line.items() if (k, v) != ("measure", "loss")} for line in value]

@@ -2,6 +2,7 @@
 
 The keys that do not count are those that `ncbench.config` leaves out of a run's identity, and the seed itself: what is
 claimed about the numbers, where data lies, where measures are sent, how often a checkpoint is written or a bar drawn.
+What has such a name but is an argument of a dataset of the user's own (`dataset=other`) counts.
 """
 
 import json
@@ -13,14 +14,29 @@ from ncbench.records.cache import cached
 from ncbench.records.runs import Dir, named_runs, read_yaml
 from ncbench.records.schema import CONFIG
 
-__all__ = ["LATER", "NOT_COMPUTED", "Values", "computed", "explains", "identity", "telling_apart", "value_of"]
+__all__ = [
+    "LATER",
+    "NOT_COMPUTED",
+    "OF_KIND",
+    "Values",
+    "computed",
+    "explains",
+    "identity",
+    "telling_apart",
+    "value_of",
+]
 
 Values = Mapping[str, Any]  # by dotted key
 NOT_COMPUTED = (
     *("seed", "replicate.seed", "claims", "grid", "open", "reproduces", "logger"),
-    *("dataset.root", "dataset.download", "dataset.num_workers"),
     *("trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints"),
 )
+# What does not count of a dataset of one kind; under other kinds these are arguments of a class, which may read them.
+OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "images": ("dataset.root", "dataset.download"),
+    "torch": ("dataset.num_workers",),
+}
+_OWN = "other"  # the kind whose keys are all arguments of the user's class, with defaults that nothing here knows
 # Keys that later versions write, with what a configuration without them stands for: their defaults in `ncbench.config`.
 LATER: Values = {
     "trainer.precision": "32",
@@ -54,7 +70,7 @@ def computed(dir: Dir) -> dict[str, Values | None]:
         text = _SEED.sub(b"", path.read_bytes()) if path.is_file() else b""
         if text not in known:  # the runs of a sweep over seeds have one text
             content = read_yaml(path) if text else None
-            known[text] = _in_present_words(dict(_flat(content))) if isinstance(content, dict) else None
+            known[text] = _in_present_words(_counted(content)) if isinstance(content, dict) else None
         found[name] = known[text]
     return found
 
@@ -64,17 +80,27 @@ def _in_present_words(values: dict[str, Any]) -> Values:
     if not any(key.startswith("trainer.") for key in values):
         return values
     named = {"trainer.precision": _PRECISION.get(str(values.pop("trainer.dtype", None)), "32")}
-    filled = {**LATER, **named, **values}
+    own = values.get("dataset.kind") == _OWN
+    filled = {**{key: value for key, value in LATER.items() if not (own and key.startswith("dataset."))}, **named}
+    filled |= values
     return filled | {"trainer.precision": str(filled["trainer.precision"])}
 
 
-def _flat(content: Mapping[Any, Any], above: str = "") -> Iterable[tuple[str, Any]]:
+def _counted(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values that count, by dotted key; a configuration without the kind of its data is of an earlier version."""
+    dataset = content.get("dataset")
+    kind = dataset.get("kind") if isinstance(dataset, Mapping) else None
+    of_data = OF_KIND.get(kind, ()) if kind else [key for keys in OF_KIND.values() for key in keys]
+    return dict(_flat(content, frozenset((*NOT_COMPUTED, *of_data))))
+
+
+def _flat(content: Mapping[Any, Any], left_out: frozenset[str], above: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in content.items():
         name = f"{above}{key}"
-        if name in NOT_COMPUTED or _SHOWN.fullmatch(name):
+        if name in left_out or _SHOWN.fullmatch(name):
             continue
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{name}.")
+            yield from _flat(value, left_out, f"{name}.")
         else:
             yield name, json.dumps(value, sort_keys=True) if isinstance(value, Mapping | list) else value
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from ncbench.records.computed import NOT_COMPUTED, Values, explains, identity, value_of
+from ncbench.records.computed import NOT_COMPUTED, OF_KIND, Values, explains, identity, value_of
 from ncbench.records.naming import known_values
 
 __all__ = ["Network", "Repeated", "alike"]
 
 Group = tuple[tuple["Network", ...], dict[str, Any]]
-_IDLE = {part for key in NOT_COMPUTED for part in (key, key.rsplit(".", 1)[-1])}  # columns of what computes nothing
+# Columns of what computes nothing. Where it is an argument of a user's dataset, the configurations differ.
+_IDLE = {part for keys in (NOT_COMPUTED, *OF_KIND.values()) for key in keys for part in (key, key.rsplit(".", 1)[-1])}
 
 
 @dataclass(frozen=True)

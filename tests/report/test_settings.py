@@ -6,11 +6,14 @@ from dataclasses import fields
 import pytest
 import yaml
 
+from ncbench.config.datasets import DATASETS
+from ncbench.config.identity import NOT_COMPUTED
 from ncbench.config.measuring import Trainer
+from ncbench.config.variants import keys_of
 from ncbench.records import computed as computations
 from ncbench.records import same_network
 from ncbench.records import settings as grouping
-from ncbench.records.computed import LATER, computed
+from ncbench.records.computed import LATER, OF_KIND, computed
 from ncbench.records.load import load_replicas, load_run_info
 from ncbench.records.schema import CONFIG, REPLICAS
 from ncbench.records.settings import find_settings, load_networks, only_where, repeated_networks
@@ -88,6 +91,52 @@ def test_what_computes_nothing_is_no_difference(tmp_path, key):
     (setting,) = find_settings(tmp_path)
     assert [network.run for network in setting.networks] == ["a", "b", "c"]
     assert setting.values == {}
+
+
+OWN = {"dataset.kind": "other", "dataset._target_": "mine.Rings"}
+
+
+@pytest.mark.parametrize(
+    ("key", "line", "bug"),
+    [
+        ("root", "OF_KIND.get(kind, ()) if kind else", ""),
+        ("num_workers", "OF_KIND.get(kind, ()) if kind else", ""),
+        ("label_noise", "own and key", "False and key"),
+    ],
+)
+def test_an_argument_of_a_dataset_of_the_users_own_is_a_difference(tmp_path, mutant, key, line, bug):
+    """Whatever it is called: two folders are two sets of data, and what is not given has a default of the class."""
+    for run, given in (("a", {key: 0.0}), ("b", {key: 1.0}), ("c", {})):
+        path = write_seed(tmp_path / run, 0, 1.0, {f"dataset.{name}": value for name, value in given.items()}) / CONFIG
+        config = yaml.safe_load(path.read_text())
+        config["dataset"] = {"kind": "other", "_target_": "mine.Rings", **given}
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+    found = [[network.run for network in setting.networks] for setting in find_settings(tmp_path)]
+    assert found == [["a"], ["b"], ["c"]]
+    assert repeated_networks(tmp_path) == []
+    assert len(set(labels(tmp_path))) == 3
+    careless = mutant(computations, line, bug)
+    assert len({identity_of(careless, tmp_path, run) for run in "abc"}) < 3
+
+
+def identity_of(module, dir, run):
+    return module.identity(module.computed(dir)[run])
+
+
+@pytest.mark.parametrize(("kind", "key"), [("images", "root"), ("images", "download"), ("torch", "num_workers")])
+def test_where_data_lie_is_no_difference(tmp_path, kind, key):
+    for seed, run in enumerate("ab"):
+        write_seed(tmp_path / run, seed, 1.0, **{"dataset.kind": kind, f"dataset.{key}": seed})
+    assert len(find_settings(tmp_path)) == 1
+
+
+def test_settings_leave_out_what_the_identity_of_a_run_leaves_out():
+    of_identity = {
+        variant.KIND: tuple(f"dataset.{key}" for key in NOT_COMPUTED["dataset"] if key in keys_of(variant))
+        for variant in DATASETS
+    }
+    assert {kind: keys for kind, keys in of_identity.items() if keys} == OF_KIND
+    assert {f"trainer.{key}" for key in NOT_COMPUTED["trainer"]} < set(computations.NOT_COMPUTED)
 
 
 def test_runs_of_earlier_versions_are_read_in_present_words(tmp_path):
