@@ -1,6 +1,6 @@
 """The batches of a DataLoader whose order is not one of torch's usual two."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from ncbench.data.map_set import class_indices
 from ncbench.data.order import ORDER, hash64
-from ncbench.data.passes import Batch, placed
-from ncbench.data.samples import Draws, input_of, label_of, split
+from ncbench.data.passes import Batch, batch_sizes, placed
+from ncbench.data.samples import Draws, check_finite, input_of, label_of, split
 
 __all__ = ["GivenLoader", "has_known_order"]
 
@@ -39,6 +39,13 @@ class GivenLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
+    @property
+    def sizes(self) -> list[int]:
+        """The different sizes of the batches of a pass, ascending; none where a sampler of batches decides them."""
+        if self.loader.batch_size is None or not isinstance(self.loader.sampler, Sized):
+            return []
+        return batch_sizes(len(self.loader.sampler), self.loader.batch_size, self.loader.drop_last)
+
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._passes if self._epoch is None else self._epoch()
         self._passes += 1
@@ -54,7 +61,7 @@ class GivenLoader:
                 return
             inputs, labels = split(batch, name)
             own = torch.tensor([label_of(label, name) for label in labels], dtype=torch.int64)
-            yield placed(input_of(inputs, name), self.dtype), class_indices(own, self.values, name)
+            yield placed(check_finite(input_of(inputs, name), name), self.dtype), class_indices(own, self.values, name)
 
 
 def has_known_order(loader: DataLoader[Any]) -> bool:

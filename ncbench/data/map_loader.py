@@ -117,13 +117,9 @@ def random_draws(data: MapSet) -> str | None:
     for place in places:
         words = [int(hash64(TRANSFORM, word, place)) for word in range(8)]
         same = [data.batch([data.sample(place, words[0])], torch.tensor([place])) for _ in range(2)]
-        if not _equal(same[0], same[1]):
+        if not torch.equal(same[0], same[1]):
             return "own"
         others = (data.batch([data.sample(place, word)], torch.tensor([place])) for word in words[1:])
-        if drawn is None and not all(_equal(same[0], other) for other in others):
+        if drawn is None and not all(torch.equal(same[0], other) for other in others):
             drawn = "drawn"
     return drawn
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.equal(a.nan_to_num(), b.nan_to_num()))

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from ncbench.data.images import first_of_each
 from ncbench.data.order import hash64
-from ncbench.data.samples import drawing, input_of, label_of, split
+from ncbench.data.samples import check_finite, drawing, input_of, label_of, split
 
 __all__ = [
     "MapSet",
@@ -64,7 +64,7 @@ class MapSet:
     def sample(self, place: int, word: int) -> Any:
         """The sample at a place of this set as the Dataset gives it; its random transforms draw what `word` seeds.
 
-        Raises ValueError where its label is no longer that which was read before.
+        Raises ValueError where its label is no longer that which was read before, and for values that are not finite.
         """
         position = int(self.positions[place])
         sample = read(self.dataset, position, self.name, word)
@@ -77,7 +77,7 @@ class MapSet:
                     f"{self.name}[{position}]: has the shape {tuple(x.shape)}, and the first sample has "
                     f"{self.input_shape}; a transform such as torchvision.transforms.Resize makes them equal"
                 )
-            return x
+            return check_finite(x, f"{self.name}[{position}]")
         return sample
 
     def batch(self, samples: list[Any], places: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class MapSet:
             raise ValueError(f"{self.name}: collate_fn makes {len(labels)} labels of {len(positions)} samples")
         for position, label in zip(positions.tolist(), labels, strict=True):
             self._check_label(label_of(label, f"{self.name}[{position}]"), position)
-        return input_of(inputs, f"{self.name}: a batch")
+        return check_finite(input_of(inputs, f"{self.name}: a batch"), f"{self.name}: a batch")
 
     def _check_label(self, label: int, position: int) -> None:
         before = int(self.own[position])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ncbench.data.order import epoch_order
 
-__all__ = ["Batch", "Passes"]
+__all__ = ["Batch", "Passes", "batch_sizes", "placed"]
 
 Batch = tuple[Tensor, Tensor]
 
@@ -55,6 +55,11 @@ class Passes:
         whole, left = divmod(self.num_samples, self.batch_size)
         return whole if self.drop_last or not left else whole + 1
 
+    @property
+    def sizes(self) -> list[int]:
+        """The different sizes of the batches of a pass, ascending."""
+        return batch_sizes(self.num_samples, self.batch_size, self.drop_last)
+
     def __iter__(self) -> Iterator[Batch]:
         # Not a generator itself: the epoch is asked here and not when the first batch is wanted.
         epoch = self._passes if self._epoch is None else self._epoch()
@@ -73,6 +78,16 @@ class Passes:
         """(first, end) of every batch among the samples of a pass."""
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             yield start, min(start + self.batch_size, self.num_samples)
+
+
+def batch_sizes(num_samples: int, batch_size: int, drop_last: bool) -> list[int]:
+    """The different sizes of the batches that so many samples make, ascending.
+
+    >>> batch_sizes(100, 33, False), batch_sizes(100, 33, True), batch_sizes(7, 33, False), batch_sizes(7, 33, True)
+    ([1, 33], [33], [7], [])
+    """
+    whole, left = divmod(num_samples, batch_size)
+    return sorted({*([batch_size] if whole else []), *([left] if left and not drop_last else [])})
 
 
 def placed(x: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LABELS", "Draws", "drawing", "input_of", "label_of", "split"]
+__all__ = ["LABELS", "Draws", "check_finite", "drawing", "input_of", "label_of", "split"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 
@@ -102,6 +102,14 @@ def input_of(x: Any, where: str) -> Tensor:
     if x.dtype == torch.bool or x.is_complex():
         raise ValueError(f"{where}: its input must be floats or whole numbers, not {x.dtype}")
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def check_finite(x: Tensor, where: str) -> Tensor:
+    """The input itself; ValueError where a value is nan or infinite."""
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        wrong = int((~x.isfinite()).sum())
+        raise ValueError(f"{where}: its input must be finite, and {wrong} of {x.numel()} values are not")
+    return x
 
 
 def label_of(y: Any, where: str) -> int:

@@ -134,6 +134,8 @@ def test_a_sampler_of_its_own_is_left_and_seeded(mutant):
     ours, again = data.train_dataloader(), data.train_dataloader()
     assert isinstance(ours, GivenLoader)
     assert len(ours) == 10
+    assert ours.sizes == sorted({len(y) for _, y in ours}) == [4]
+    ours, again = data.train_dataloader(), data.train_dataloader()
     state = torch.get_rng_state()
     first, second = passed(ours), passed(ours)
     assert torch.equal(torch.get_rng_state(), state)
@@ -145,6 +147,15 @@ def test_a_sampler_of_its_own_is_left_and_seeded(mutant):
     forgetful = mutant(given_loader, "hash64(self.seed, ORDER, epoch)", "hash64(self.seed, ORDER)")
     same = forgetful.GivenLoader(weighted(None), "a batch", data.values)
     assert passed(same) == passed(same)
+
+
+def test_inputs_that_are_not_finite_are_refused_in_every_order():
+    spoilt = TensorDataset(NUMBERED.clone().index_fill(0, torch.tensor([5]), float("nan")), LABELS)
+    samples = [spoilt[i] for i in range(11)]
+    own = {"sampler": RandomSampler(samples, num_samples=44, replacement=True)}
+    for options in ({"shuffle": True}, {"collate_fn": lambda batch: torch.utils.data.default_collate(batch)}, own):
+        with pytest.raises(ValueError, match=r"^Module.train_dataloader\(\).*: its input must be finite"):
+            list(ready(Module(loader(samples, **options))).train_dataloader())
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,40 @@ def test_what_is_held_in_memory():
     assert passed(held.measure_loader()) == (BY_CLASS, CLASSES)
 
 
+class Spoilt(Numbered):
+    """The samples at `places` have a value that is no number."""
+
+    def __init__(self, places, value):
+        super().__init__()
+        self.places, self.value = places, value
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return (x.index_fill(0, torch.tensor([1]), self.value) if i in self.places else x), y
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_finite_are_refused_where_they_are_read(value):
+    said = r"^train\[4\]: its input must be finite, and 1 of 2 values are not"
+    data = ready(train=Spoilt([4], value), batch_size=3)
+    for loader in (data.measure_loader(), data.train_dataloader()):
+        with pytest.raises(ValueError, match=said):
+            list(loader)
+    with pytest.raises(ValueError, match=said):
+        ready(train=Spoilt([4], value), memory=True)
+    with pytest.raises(ValueError, match=r"^test\[9\]: its input must be finite"):
+        list(ready(train=READ, test=Spoilt([9], value)).measure_loader("test"))
+    with pytest.raises(ValueError, match="must be finite"):
+        ready(train=TensorDataset(torch.full((10, 2), value), LABELS))
+
+
+def test_sizes_of_the_batches_of_a_pass():
+    for batch_size, sizes in ((3, [1, 3]), (4, [2, 4]), (5, [5]), (None, [10]), (64, [10])):
+        for memory in (True, False):
+            loader = ready(train=READ, batch_size=batch_size, memory=memory).train_dataloader()
+            assert loader.sizes == sizes == sorted({len(y) for _, y in loader})
+
+
 def test_a_batch_is_no_view_of_the_set():
     data = ready(train=TensorDataset(NUMBERED.clone(), LABELS))
     for loader in (data.measure_loader(), data.train_dataloader()):
