@@ -46,6 +46,7 @@ def whole_network(
     num_classes: int,
     seed: int,
     watch: Callable[[nn.Module], AbstractContextManager[Any]] = nullcontext,
+    samples: Tensor | None = None,
 ) -> nn.Module:
     """The network that a class or function makes, in training mode, its kernels channels_last.
 
@@ -58,12 +59,14 @@ def whole_network(
         input_shape, num_classes: of the data.
         seed: of everything that is random in the making.
         watch: a context around the one call, for what looks at the modules that it calls.
+        samples: (B, *input_shape), inputs of the data to try the network with, floats in 32 bits or whole numbers; None
+            for two of zeros.
 
     Returns:
-        A module that has been called once, on two images of zeros in evaluation mode: lazy modules have their sizes.
+        A module that has been called once, on the samples in evaluation mode: lazy modules have their sizes.
 
     Raises:
-        ValueError: what is made is no nn.Module, does not take the images, or gives no (N, num_classes).
+        ValueError: what is made is no nn.Module, does not take the samples, or gives no (B, num_classes).
     """
     with seeded(seed):
         made = make()
@@ -71,7 +74,7 @@ def whole_network(
         if not isinstance(network, nn.Module):
             raise ValueError(f"_target_: gives a {type(network).__name__}, and not a torch.nn.Module")
         with watch(network):
-            _try(network, input_shape, num_classes)
+            _try(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -90,22 +93,25 @@ def _arguments(make: Any, from_data: Mapping[str, str], known: Mapping[str, Any]
     return {name: known[what] for name, what in (asked | dict(from_data)).items() if name not in given}
 
 
-def _try(network: nn.Module, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """One call in evaluation mode; ValueError where it fails or gives something else than (2, num_classes)."""
+def _try(network: nn.Module, samples: Tensor, num_classes: int) -> None:
+    """One call in evaluation mode; ValueError where it fails or gives something else than (B, num_classes)."""
     network.eval()
     try:
         with torch.no_grad():
-            output = network(torch.zeros(2, *input_shape))
+            output = network(samples.clone())
     except Exception as error:
         why = " ".join(str(error).split())[:300]
-        raise ValueError(f"_target_: the network does not take images of shape {tuple(input_shape)}: {why}") from error
+        kind = "" if samples.is_floating_point() else f", whole numbers ({samples.dtype})"
+        raise ValueError(
+            f"_target_: the network does not take inputs of shape {tuple(samples.shape[1:])}{kind}: {why}"
+        ) from error
     network.train()
     given = output.get("logits") if isinstance(output, Mapping) else output[0] if _several(output) else output
-    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
-    if shape != (2, num_classes):
+    shape, B = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__, len(samples)
+    if shape != (B, num_classes):
         raise ValueError(
-            f"_target_: for 2 images the network gives {shape}, and not (2, {num_classes}), a number for every class; "
-            f"name its argument for the classes, as in +model.num_classes={num_classes}"
+            f"_target_: for {B} samples the network gives {shape}, and not ({B}, {num_classes}), a number for every "
+            f"class; name its argument for the classes, as in +model.num_classes={num_classes}"
         )
 
 

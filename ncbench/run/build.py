@@ -23,6 +23,7 @@ from ncbench.models import whole_network
 from ncbench.records.folder import read_config
 from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG
+from ncbench.run.checks import check_batch_sizes, check_inputs, trial_samples
 from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.one_line_errors import one_line_errors
@@ -132,14 +133,17 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
     data.order_seed = config.seed
     of_data = {"input_shape": data.input_shape, "num_classes": data.num_classes, "seed": config.seed}
     of_whole: dict[str, Any] = {}
+    samples = trial_samples(data)
     if isinstance(config.model, Network):
-        network, classifier = _whole(config, config.model, of_data)
+        network, classifier = _whole(config, config.model, {**of_data, "samples": samples})
         of_whole = {"whole": True, "classifier": classifier}
     else:
         network = instantiate(config.model.arguments(), **of_data)
+        check_inputs(config, network, samples)
+    check_batch_sizes(config, network.to(dtype), data, samples)
     module = instantiate(
         config.objective.arguments(),
-        network=network.to(dtype),
+        network=network,
         **of_whole,
         num_samples=len(data.train),
         optimizer=instantiate(config.optimizer.arguments()),

@@ -39,6 +39,15 @@ def test_the_initialisation_is_the_seeds_alone_and_the_global_generator_stays():
         assert torch.equal(Functional(1, 10).conv.weight, one.conv.weight)
 
 
+def test_it_is_tried_with_samples_of_the_data_and_not_with_floats():
+    tokens = torch.tensor([[0, 4, 2], [1, 1, 3]])
+    network = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(), nn.LazyLinear(10))
+    few = nn.Sequential(nn.Embedding(4, 8), nn.Flatten(), nn.LazyLinear(10))
+    assert made(partial(lambda: network), input_shape=(3,), samples=tokens)[2].in_features == 24
+    with pytest.raises(ValueError, match=r"inputs of shape \(3,\), whole numbers \(torch.int64\): index out of range"):
+        made(partial(lambda: few), input_shape=(3,), samples=tokens)
+
+
 def test_batch_normalisation_has_not_seen_the_trial():
     norm = made(Functional).norm
     assert (norm.num_batches_tracked, norm.running_mean.abs().max(), norm.running_var.min()) == (0, 0, 1)
@@ -48,7 +57,7 @@ def test_batch_normalisation_has_not_seen_the_trial():
     ("make", "from_data", "message"),
     [
         (partial(Functional, num_classes=7), {}, r"gives \(2, 7\), and not \(2, 10\), .* as in \+model.num_classes=10"),
-        (partial(Functional, in_channels=3), {}, r"does not take images of shape \(1, 8, 8\): .* to have 3 channels"),
+        (partial(Functional, in_channels=3), {}, r"does not take inputs of shape \(1, 8, 8\): .* to have 3 channels"),
         (partial(Functional), {"width": "classes"}, "from_data: width=classes must be one of num_classes, input_shape"),
         (partial(create_model, "little"), {"in_chans": "in_chans"}, r"gives \(2, 1000\), and not \(2, 10\)"),
         (dict, {}, "gives a dict, and not a torch.nn.Module"),
