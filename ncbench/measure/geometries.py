@@ -25,12 +25,12 @@ def named_geometries(measurement: Measurement) -> dict[str, Any] | None:
         return None
     losses = [x for (_, layer, _, name), x in measurement.values.items() if (layer, name) == ("", "loss")]
     finite = losses[0].nan_to_num(nan=float("inf")) if losses else None
-    replica = int(finite.argmin()) if finite is not None else 0
+    best = int(finite.argmin()) if finite is not None else 0
     of: dict[str, Any] = {}
     for (layer, stage), means in measurement.means.items():
         # What does not depend on the replica (the inputs) is kept once for all.
-        chosen = means[min(replica, len(means) - 1)]
+        chosen = means[min(best, len(means) - 1)]
         if chosen.isfinite().all():
             geometry = classify_geometry(chosen.detach().double().cpu())
             of[f"{layer}.{stage}"] = None if geometry is None else geometry._asdict()
-    return {"replica": replica, "of": of}
+    return {"replica": best, "of": of}

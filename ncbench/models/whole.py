@@ -75,7 +75,10 @@ def whole_network(
             raise ValueError(f"_target_: gives a {type(network).__name__}, and not a torch.nn.Module")
         with watch(network):
             _try(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes)
-    return network.to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):  # alone: a parameter of five dimensions has no such format
+            module.to(memory_format=torch.channels_last)
+    return network
 
 
 def _arguments(make: Any, from_data: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,3 +121,23 @@ def test_a_classifier_by_name_may_be_any_module_with_one_weight_of_a_row_per_cla
     assert find_classifier(network, 5, calls, "1") == "1"
     with pytest.raises(ValueError, match=r"classifier=1.0: must have .* \(it holds no weight of its own\)"):
         find_classifier(network, 5, calls, "1.0")
+
+
+class Volumes(nn.Module):
+    """Convolutions in three dimensions and a parameter of five, which have no channels-last format of images."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 2, 3, padding=1)
+        self.flat = nn.Conv2d(2, 2, 1)
+        self.scale = nn.Parameter(torch.ones(1, 2, 1, 1, 1))
+        self.fc = nn.Linear(2, 4)
+
+    def forward(self, x):
+        return self.fc(self.flat((self.scale * self.conv(x[:, None])).mean(2)).mean((2, 3)))
+
+
+def test_parameters_of_any_number_of_dimensions():
+    network = made(Volumes, input_shape=(3, 8, 8), num_classes=4)
+    assert network.flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert network.conv.weight.is_contiguous()

@@ -35,10 +35,10 @@ def test_exit_status(other, status, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         compare_precision, "final", lambda folder: of_run(*(other if folder.name.startswith("bf16") else (1e-3, 5)))
     )
-    monkeypatch.setattr(sys, "argv", ["compare_precision.py", "digits_mlp", "--out", str(tmp_path), "dataset.per_class=100"])
+    monkeypatch.setattr(sys, "argv", ["compare_precision.py", "digits_mlp", "--out", str(tmp_path), "measure.points=5"])
     assert compare_precision.main() == status
     assert len(trained) == 6
-    assert {"+experiment=digits_mlp", "dataset.per_class=100", "trainer.precision=bf16-mixed", "seed=2"} <= set(trained[-1])
+    assert {"+experiment=digits_mlp", "measure.points=5", "trainer.precision=bf16-mixed", "seed=2"} <= set(trained[-1])
     assert f"median ranks equal: {other[1] == 5}" in capsys.readouterr().out
 
 
