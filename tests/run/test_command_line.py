@@ -60,7 +60,10 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
         (["measure.layers=[]"], "measure.layers=[]: must name layers, or null"),
         (["model.backbone.hidden=[0]"], "hidden=[0] must be widths of at least 1"),
         (["references=[{name: a}]"], "references[0]._target_={'name': 'a'}: a text is needed"),
-        (["references=[{name: a, _target_: nosuch.mod.f}]"], "references.a._target_=nosuch.mod.f: no such function"),
+        (
+            ["references=[{name: a, _target_: nosuch.mod.f}]"],
+            "references.a._target_=nosuch.mod.f: no module nosuch: run from its folder or set PYTHONPATH",
+        ),
         (["references=[{name: a, _target_: ncbench.theory.dufm_mse.nope}]"], "dufm_mse.nope: no such function"),
         (
             ["references=[{name: a, _target_: ncbench.theory.dufm_mse.dnc_loss, foo: 3}]"],
