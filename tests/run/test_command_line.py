@@ -62,7 +62,7 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
         (["references=[{name: a}]"], "references[0]._target_={'name': 'a'}: a text is needed"),
         (
             ["references=[{name: a, _target_: nosuch.mod.f}]"],
-            "references.a._target_=nosuch.mod.f: no module nosuch: run from its folder or set PYTHONPATH",
+            "references.a._target_=nosuch.mod.f: no module nosuch",
         ),
         (["references=[{name: a, _target_: ncbench.theory.dufm_mse.nope}]"], "dufm_mse.nope: no such function"),
         (
