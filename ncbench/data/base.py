@@ -17,6 +17,14 @@ class SampleSet(Protocol):
     def counts(self) -> list[int]:
         """Samples of each class."""
 
+    @property
+    def num_classes(self) -> int:
+        """K"""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+
     def __len__(self) -> int: ...
 
 
@@ -43,14 +51,14 @@ class RunData(pl.LightningDataModule):
         """The training samples."""
 
     @property
-    @abstractmethod
     def num_classes(self) -> int:
-        """K"""
+        """K, of the chosen classes."""
+        return self.train.num_classes
 
     @property
-    @abstractmethod
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one input: (C, H, W) of images."""
+        return self.train.input_shape
 
     @property
     def per_class(self) -> int | float:

@@ -119,12 +119,6 @@ class ImageData(RunData):
 
     @property
     @override
-    def num_classes(self) -> int:
-        """K, of the chosen classes."""
-        return self.train.num_classes
-
-    @property
-    @override
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W)"""
         return self.train.input_shape

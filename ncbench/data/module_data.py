@@ -142,16 +142,6 @@ class ModuleData(RunData):
             raise RuntimeError(f"{self._name} has no samples yet; call prepare_data() and setup() first")
         return self._sets["train"]
 
-    @property
-    @override
-    def num_classes(self) -> int:
-        return self.train.num_classes
-
-    @property
-    @override
-    def input_shape(self) -> tuple[int, ...]:
-        return self.train.input_shape
-
     @override
     def train_dataloader(self) -> "MapLoader | TensorLoader | GivenLoader":
         loader, data = self._loaders["train"], self._placed("train")

@@ -171,16 +171,6 @@ class TorchData(RunData):
             raise RuntimeError(f"{type(self).__name__} has no samples yet; call prepare_data() and setup() first")
         return self._sets["train"]
 
-    @property
-    @override
-    def num_classes(self) -> int:
-        return self.train.num_classes
-
-    @property
-    @override
-    def input_shape(self) -> tuple[int, ...]:
-        return self.train.input_shape
-
     @override
     def train_dataloader(self) -> TensorLoader | MapLoader:
         data = self._placed("train")

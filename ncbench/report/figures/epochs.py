@@ -1,13 +1,13 @@
 """Curves over epochs: medians and quartiles over the networks of a setting, and where their terminal phase begins."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-__all__ = ["TERMINAL", "draw_curve", "mark_terminal_phase"]
+__all__ = ["TERMINAL", "draw_curve", "is_reached", "mark_terminal_phase"]
 
 TERMINAL = "start of the terminal phase"
 
@@ -26,6 +26,11 @@ def draw_curve(ax: Axes, table: pd.DataFrame, tint: Any, dashes: str, floor: flo
     ax.fill_between(epochs, low, high, color=tint, alpha=0.18, lw=0)
     ax.plot(epochs, middle, color=tint, ls=dashes, lw=1.5)
     return floor is not None and bool((curves[0] < floor).any())
+
+
+def is_reached(starts: pd.DataFrame, shown: Iterable[int]) -> bool:
+    """Whether any network of these settings begins its terminal phase, and so any dotted line is drawn."""
+    return bool(starts.loc[starts["setting"].isin(list(shown)), "epoch"].notna().any())
 
 
 def mark_terminal_phase(

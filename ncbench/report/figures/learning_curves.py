@@ -11,7 +11,7 @@ from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_missing
-from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase
+from ncbench.report.figures.epochs import TERMINAL, draw_curve, is_reached, mark_terminal_phase
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import require_finite
@@ -55,8 +55,10 @@ def learning_curves(dir: Dir) -> Plot:
             style.log_if_positive(ax)
         ax.set(ylabel=label, xlabel="epoch")
         ax.set_xlim(left=0)
-    notes = mark_terminal_phase(list(axes.flat), terminal_starts(frame), tints, ZERO_ERROR)
-    handles = _legend(tints, [split for split in SPLITS if (frame["split"] == split).any()])
+    starts = terminal_starts(frame)
+    notes = mark_terminal_phase(list(axes.flat), starts, tints, ZERO_ERROR)
+    splits = [split for split in SPLITS if (frame["split"] == split).any()]
+    handles = _legend(tints, splits, is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles])
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     notes = ["median over networks, band: quartiles", *notes]
@@ -64,7 +66,7 @@ def learning_curves(dir: Dir) -> Plot:
     return figure
 
 
-def _legend(tints: dict[int, tuple[Any, str]], splits: list[str]) -> list[Line2D]:
+def _legend(tints: dict[int, tuple[Any, str]], splits: list[str], reached: bool) -> list[Line2D]:
     handles = [Line2D([], [], color=tint, lw=2, label=name) for tint, name in tints.values() if name]
-    looks = [SPLITS[split] for split in splits] + [(":", TERMINAL)]
+    looks = [SPLITS[split] for split in splits] + [(":", TERMINAL)] * reached
     return [*handles, *(Line2D([], [], color="black", ls=dashes, lw=1.4, label=label) for dashes, label in looks)]

@@ -13,7 +13,7 @@ from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_missing
-from ncbench.report.figures.epochs import TERMINAL, draw_curve, mark_terminal_phase
+from ncbench.report.figures.epochs import TERMINAL, draw_curve, is_reached, mark_terminal_phase
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import require_finite
@@ -84,10 +84,11 @@ def neural_collapse(dir: Dir) -> Plot:
             style.log_if_positive(ax)
         ax.set(title=panel.title, ylabel=panel.axis, xlabel="epoch" if place >= 3 else "")
         ax.set_xlim(left=0)
-    notes = mark_terminal_phase(list(axes.flat), terminal_starts(frame), tints, ZERO_ERROR)
+    starts = terminal_starts(frame)
+    notes = mark_terminal_phase(list(axes.flat), starts, tints, ZERO_ERROR)
     notes = ["median over networks, band: quartiles", *notes]
     notes += [f"values below {style.FLOOR:g} drawn at {style.FLOOR:g}"] if lifted else []
-    handles = _legend(frame, tints)
+    handles = _legend(frame, tints, is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles], 4)
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     note_missing(figure, [settings[code].values for code in sorted(classifiers)[len(shown) :]], notes, above=legend)
@@ -118,9 +119,11 @@ def _dashes(split: str) -> str:
     return "--" if split == "test" else "-"
 
 
-def _legend(frame: pd.DataFrame, tints: dict[int, tuple[Any, str]]) -> list[Line2D]:
+def _legend(frame: pd.DataFrame, tints: dict[int, tuple[Any, str]], reached: bool) -> list[Line2D]:
     handles = [Line2D([], [], color=tint, lw=2, label=name) for tint, name in tints.values() if name]
-    looks = {"-": "training data (class means M)", "--": "test data", "-.": "classifier W", ":": TERMINAL}
+    looks = {"-": "training data (class means M)", "--": "test data", "-.": "classifier W"} | (
+        {":": TERMINAL} if reached else {}
+    )
     if not (frame["split"] == "test").any():
         del looks["--"]
     return [
