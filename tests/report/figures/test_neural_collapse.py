@@ -150,12 +150,14 @@ def test_never_terminal_is_said(tmp_path):
         "loss": in_epochs([3, 2, 1, 0.5]),
     }
     folder = write_values(tmp_path / "run", values, {})
-    title = figure.learning_curves(folder).legends[0].get_title().get_text()
-    assert "1 of 3 networks reach the terminal phase" in title
+    legend = figure.learning_curves(folder).legends[0]
+    assert "1 of 3 networks reach the terminal phase" in legend.get_title().get_text()
+    assert "start of the terminal phase" in [text.get_text() for text in legend.get_texts()]
     values["accuracy"] = in_epochs([0.1, 0.5, 0.9, 0.9])
     folder = write_values(tmp_path / "never", values, {})
-    title = figure.learning_curves(folder).legends[0].get_title().get_text()
-    assert "the terminal phase is not reached" in title
+    legend = figure.learning_curves(folder).legends[0]
+    assert "the terminal phase is not reached" in legend.get_title().get_text()
+    assert "start of the terminal phase" not in [text.get_text() for text in legend.get_texts()]
 
 
 def test_both_stand_in_the_report():
