@@ -68,10 +68,10 @@ class Config:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2^32)")
         parse_claims(self.claims)
         check_reproduces(self.reproduces)
-        # null takes back an inherited setting of `open`.
-        varied = {key: axis for key, axis in self.open.items() if axis is not None}
-        for word, axes in (("grid", self.grid), ("open", varied)):
+        for word, axes in (("grid", self.grid), ("open", self.open)):
             for key, axis in axes.items():
+                if axis is None:  # takes back an inherited one
+                    continue
                 require(is_list(axis) and len(axis) > 0, f"{word}.{key}", axis, "must be a list of values")
         for place, line in enumerate(self.references):
             for needed in ("name", "_target_"):

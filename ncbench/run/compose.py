@@ -118,7 +118,8 @@ def compose_command(
         parsed = hydra.parse(overrides)
         first = hydra.compose(_grid(parsed, multirun)[0], 0 if multirun else None)
         given = {override.get_key_element().lstrip("+~") for override in parsed}
-        added = [_axis(key, values) for key, values in (plain_values(first).get("grid") or {}).items()]
+        grid = plain_values(first).get("grid") or {}
+        added = [_axis(key, values) for key, values in grid.items() if values is not None]
         added = [axis for axis in added if axis.partition("=")[0] not in given]
         several = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment" and o.is_sweep_override()]
         if not (multirun or added):
@@ -131,7 +132,7 @@ def compose_command(
             composed = hydra.compose(point, number)
             jobs.append(_job(point, composed, True))
             roots.append(Path(composed.hydra.sweep.dir))
-            if several and jobs[-1].config.grid:
+            if several and any(values is not None for values in jobs[-1].config.grid.values()):
                 raise ValueError(f"{several[0].input_line}: one of them has a grid of its own; run it by itself")
             progress(number + 1, len(points))
         axes = {

@@ -35,6 +35,19 @@ def grid_of(overrides, **options):
     return command.overrides[len(overrides) :]
 
 
+def test_null_takes_back_an_inherited_axis(mine, tmp_path):
+    heir = MINE.replace("dufm_k10", "mine").replace("name: mine", "name: heir")
+    heir = heir.replace("{model.width: [12, 16], model.depth: [3, 4]}", "{model.width: null}")
+    (tmp_path / "mine" / "experiment" / "heir.yaml").write_text(heir)
+    assert grid_of(["+experiment=heir"], config_dirs=[mine]) == ["model.depth=3,4"]
+    with pytest.raises(ValueError, match="one of them has a grid of its own"):
+        compose_command(["+experiment=dufm_k10,heir"], multirun=True, config_dirs=[mine])
+    bare = heir.replace("{model.width: null}", "{model.width: null, model.depth: null}")
+    (tmp_path / "mine" / "experiment" / "heir.yaml").write_text(bare)
+    command = compose_command(["+experiment=dufm_k10,heir"], multirun=True, config_dirs=[mine])
+    assert [job.config.name for job in command.jobs] == ["dufm_k10", "heir"]
+
+
 def test_grid_as_overrides_and_the_command_line_wins(mine):
     assert grid_of(["+experiment=dufm_k10"]) == []
     assert grid_of(["+experiment=mine"], config_dirs=[mine]) == ["model.width=12,16", "model.depth=3,4"]

@@ -8,7 +8,7 @@ what its claims can name is a type of `ncbench.claims.types`, and no code.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -193,11 +193,12 @@ def _overrides(run: Path, grid: Mapping[str, Any]) -> list[str]:
     listed = read_yaml(path) if path.is_file() else []
     if not isinstance(listed, list):
         raise BadRecordsError(f"{path}: has to hold a list")
-    return [change for change in map(str, listed) if not _among(change.lstrip("+~").partition("=")[0], grid)]
+    swept = [key for key, values in grid.items() if values is not None]
+    return [change for change in map(str, listed) if not _among(change.lstrip("+~").partition("=")[0], swept)]
 
 
-def _among(key: str, grid: Mapping[str, Any]) -> bool:
-    return key in grid or any(key == word or key.startswith((f"{word}.", f"{word}/")) for word in _NO_CHANGE)
+def _among(key: str, swept: Sequence[str]) -> bool:
+    return key in swept or any(key == word or key.startswith((f"{word}.", f"{word}/")) for word in _NO_CHANGE)
 
 
 def _plain(value: Any) -> Any:
