@@ -41,7 +41,7 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"archive: {error}", file=sys.stderr)
         return 2
-    arguments.manifest.write_text(json.dumps(manifest, indent=1) + "\n")
+    write_manifest(manifest, arguments.manifest)
     print(f"{arguments.out}: {manifest['bytes'] / 1e6:.1f} MB, SHA-256 {manifest['sha256']}; {arguments.manifest}")
     return 0
 
@@ -86,6 +86,11 @@ def records_without_runs(manifest: dict[str, Any], results: Path = RESULTS) -> l
         if not hashes <= packed:
             names.append(claims.parent.relative_to(results).as_posix())
     return names
+
+
+def write_manifest(manifest: dict[str, Any], path: Path = RESULTS / "MANIFEST.json") -> None:
+    """Write it in its one form."""
+    path.write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def check(archive: Path, manifest: Path) -> int:

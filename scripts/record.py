@@ -3,7 +3,8 @@
     python scripts/record.py DIR [DIR ...] [--name NAME]     the experiment whose run, or grid, is in DIR
     python scripts/record.py                                 only write the index again
 
-The parts of README.md and docs/theory.md that tell of verdicts are written with the index, so that they tell the same.
+The parts of README.md and docs/theory.md that tell of verdicts are written with the index, so that they tell the same,
+and docs/results/MANIFEST.json names the records whose runs are not in the archive.
 
 What a record holds: ncbench/report/pages/record.py. A run that is not done is refused.
 """
@@ -12,6 +13,8 @@ import argparse
 import json
 import sys
 from pathlib import Path
+
+from archive import records_without_runs, write_manifest
 
 from ncbench.records.runs import find_runs
 from ncbench.report.pages.index import read_tables, rewrite_block, write_index
@@ -43,6 +46,8 @@ def main() -> int:
         tables, _ = read_tables(RESULTS, RESULTS)
         for page, template in PAGES.items():
             rewrite_block(page, template, tables)
+        manifest = json.loads((RESULTS / "MANIFEST.json").read_text())
+        write_manifest(manifest | {"records_without_runs": records_without_runs(manifest, RESULTS)})
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
