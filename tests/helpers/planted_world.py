@@ -26,7 +26,7 @@ class World:
     def __init__(self, config: Any, most_seeds: int) -> None:
         self.config = config
         axes = {name: _values(name, axis, most_seeds) for name, axis in config.replicate.items()}
-        grid = {key.rpartition(".")[2]: list(values) for key, values in config.grid.items()}
+        grid = {key.rpartition(".")[2]: list(values) for key, values in config.grid.items() if values is not None}
         self.runs = [dict(zip(grid, point, strict=True)) for point in itertools.product(*grid.values())]
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
         self.replicas = [
