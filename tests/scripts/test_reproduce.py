@@ -78,7 +78,7 @@ def test_killed_and_started_again_it_continues_and_writes_the_index(house, tmp_p
     command = [str(house / "scripts" / "reproduce.sh"), "quick", "zangrando24"]
     script = subprocess.Popen(command, env=environment(out), stdout=subprocess.DEVNULL, start_new_session=True)
     last = out / "b_long" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not last.exists() and script.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert last.exists()
