@@ -84,7 +84,8 @@ def figure_of(reproduces: Mapping[str, Any] | None) -> str:
         return ""
     variation = f" ({reproduces['variation']})" if reproduces.get("variation") else ""
     numbers = figure_numbers(reproduces.get("figure"))
-    return f"{paper.label}, Figure{'s' * (len(numbers) > 1)} {' and '.join(numbers)}{variation}"
+    listed = " and ".join([", ".join(numbers[:-1]), numbers[-1]]) if len(numbers) > 1 else "".join(numbers)
+    return f"{paper.label}, Figure{'s' * (len(numbers) > 1)} {listed}{variation}"
 
 
 @dataclass(frozen=True)
