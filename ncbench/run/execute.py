@@ -3,7 +3,6 @@
 import logging
 import math
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -81,7 +80,7 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
     trained.write_inputs(overrides)
     log = _Log(run.path / LOG)
     logging.getLogger().addHandler(log)
-    began, before = time.monotonic(), previous.get("wall_seconds") or 0.0
+    before = previous.get("wall_seconds") or 0.0
     status, error = "interrupted", None
     try:
         trained.fit()
@@ -96,7 +95,7 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
             else f"{type(failure).__name__}: {failure}"
         )
         _log.error("the run failed\n%s", traceback.format_exc())
-    wall = before + time.monotonic() - began
+    wall = trained.wall_seconds()
     # From here on nothing may hide how training ended, above all no disk that is full.
     status, error = _close(trained, log, status, error, wall, wall - before)
     if status == "done":

@@ -1,6 +1,7 @@
 """The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class RunSession:
         self.built = build(config)
         self.wandb_run: WandbRun | None = None
         self.resumed_at = 0
+        self.began, self.wall_before = time.monotonic(), 0.0
         self.digests: dict[str, str] = {}
         module: Any = self.built.module
         data = self.built.data
@@ -123,10 +125,14 @@ class RunSession:
         if further is not None:
             measured.update(further(measured))
         self.records.write(step, epoch, measured)
-        # Written at once, so that a killed run has the digests of its rows.
+        # Written at once, so that a killed run has the digests of its rows, and the time that they took.
         self.digests[str(step)] = weights_digest(self.built.network)
         geometry = named_geometries(measured)
-        self.run.update(digests=self.digests, **({"geometry": {"step": step, **geometry}} if geometry else {}))
+        self.run.update(
+            digests=self.digests,
+            wall_seconds=self.wall_seconds(),
+            **({"geometry": {"step": step, **geometry}} if geometry else {}),
+        )
         if self.wandb_run is not None:
             self.wandb_run.send(step)
 
@@ -149,8 +155,13 @@ class RunSession:
             ),
         )
 
+    def wall_seconds(self) -> float:
+        """Seconds of the clock since training began, those of the run's earlier processes included."""
+        return self.wall_before + time.monotonic() - self.began
+
     def fit(self) -> None:
         """Train from the last usable checkpoint, or from the start."""
+        self.began, self.wall_before = time.monotonic(), self.run.info().get("wall_seconds") or 0.0
         found = usable_checkpoint(self.run.path / CHECKPOINTS, self.built.module.load_state_dict)
         path, self.resumed_at = found or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import json
+import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,6 +94,38 @@ def interrupted(folder):
     assert execute(DUFM, folder) == 0
     RunFolder(folder).update(status="running")  # as a kill leaves it
     return folder / "checkpoints"
+
+
+def test_the_time_before_a_kill_counts(tmp_path, monkeypatch):
+    """Between two measured steps a minute passes; the process is killed at the third, and the end adds up all of it."""
+    minutes = iter(range(1000))
+    real = session.RunSession._record
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    now = [0.0]
+
+    def slow(self, *args):
+        now[0] = 60.0 * next(minutes)
+        real(self, *args)
+        if killed and len(self.digests) == 3:
+            raise SystemExit
+
+    def vanishes(trained, log, *args):  # as a kill leaves it: nothing is written of the end
+        logging.getLogger().removeHandler(log)
+        log.close()
+        return "interrupted", None
+
+    monkeypatch.setattr(session, "time", clock)
+    monkeypatch.setattr(session.RunSession, "_record", slow)
+    killed = [True]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_execute, "_close", vanishes)
+        assert execute(DUFM, tmp_path / "run") == 1
+    assert RunFolder(tmp_path / "run").info()["wall_seconds"] == 120.0
+    assert RunFolder(tmp_path / "run").info()["status"] == "running"
+    killed.clear()
+    began = now[0]
+    assert execute(DUFM, tmp_path / "run") == 0
+    assert RunFolder(tmp_path / "run").info()["wall_seconds"] == 120.0 + now[0] - began > 120.0
 
 
 def test_where_no_checkpoint_can_be_trusted_nothing_is_dropped(tmp_path, capsys):
