@@ -184,4 +184,6 @@ def _copy(source: Path, target: Path) -> None:
         text = json.dumps(json.loads(text), separators=(",", ":")) + "\n"
     elif source.suffix == ".json":
         json.loads(text)
+    # A job of a grid has its folder in quotes for Hydra inside of quotes for the shell, escaped where it is JSON.
+    text = re.sub(r"""'([\w.]*(?:root|dir)=)'\\?"'\\?"'/[^\s"',\\]+'\\?"'\\?"''""", r"\1DIR", text)
     target.write_text(re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text), encoding="utf-8")

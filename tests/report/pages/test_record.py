@@ -1,6 +1,7 @@
 """The light record of an experiment: small, complete, with the numbers of the whole report."""
 
 import json
+import shlex
 
 import pandas as pd
 import pytest
@@ -38,6 +39,11 @@ def test_six_digits_and_no_folder_of_this_machine(tmp_path):
     (run / "run.json").write_text(json.dumps(info | {"command": f"train hydra.run.dir={run} dataset.root=/data/a"}))
     target = write_record(run, tmp_path / "record")
     assert json.loads((target / "run.json").read_text())["command"] == "train hydra.run.dir=DIR dataset.root=DIR"
+    # As a grid starts its jobs: the folder quoted for Hydra, and that for the shell.
+    job = shlex.join(["train", "seed=1", f"hydra.run.dir='{run}'"])
+    (run / "run.json").write_text(json.dumps(info | {"command": job}))
+    target = write_record(run, tmp_path / "job")
+    assert json.loads((target / "run.json").read_text())["command"] == "train seed=1 hydra.run.dir=DIR"
     shown = pd.read_csv(target / "summary.csv")
     loss = shown[(shown["measure"] == "loss") & (shown["step"] == 1000)]["median"].iloc[0]
     exact = load_measures(run, measures=["loss"], steps="last")["value"].median()
