@@ -9,11 +9,12 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from typing_extensions import override
 
-from ncbench.measure.batches import call, unpacked
+from ncbench.measure.batches import call, check_callable, unpacked
 from ncbench.measure.check_functions import check_functions
 from ncbench.measure.evaluation_mode import evaluation
 from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
+from ncbench.measure.keys import logged_name
 from ncbench.measure.measure_pass import measure
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, names_on_request
 from ncbench.measure.network import rows
@@ -41,10 +42,12 @@ class MeasureCollapse(pl.Callback):
     matrices. `epochs` says after how many finished epochs to measure (0: before training); None means before training
     and after every epoch.
 
-    Each measurement goes to `sink(step, epoch, measurement)`; without a sink the values are sent to the trainer's
-    loggers under `layer.stage.measure` (those of other splits than the first under `split.layer.stage.measure`) and
-    kept in `table()`. `module` picks the network inside the LightningModule (default: the LightningModule itself),
-    `clock` reads the step and epoch of problems that count their own.
+    Each measurement goes to `sink(step, epoch, measurement)`; without a sink it is kept in `table()`, and the values
+    (medians over replicas) are sent to the trainer's loggers under the names of `keys.logged_name`,
+    `nc/<layer>/<stage>/<measure>`, with `prefix` in place of nc. With them go `epoch`, in Lightning's sense (the epoch
+    under way or just finished, from 0), and `nc/epoch`, how many are finished. `module` is the network inside the
+    LightningModule or its name there, `module="net"` (default: the LightningModule itself, which then needs a method
+    `forward`), `clock` reads the step and epoch of problems that count their own.
 
     `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures` ("nc" for NC1 to NC4), `batch_norm`,
     `unpack`, `sharded` and `threads`, are those of `measure`. Under DDP the processes divide the samples among them
@@ -67,8 +70,9 @@ class MeasureCollapse(pl.Callback):
         matrices: Mapping[str, MatrixMeasure] | None = None,
         gram_every: int = 8,
         sink: Sink | None = None,
-        module: nn.Module | None = None,
+        module: nn.Module | str | None = None,
         clock: Clock | None = None,
+        prefix: str = "nc",
         **options: Any,
     ) -> None:
         if num_classes < 2:
@@ -82,22 +86,23 @@ class MeasureCollapse(pl.Callback):
         self.due = None if epochs is None else sorted(epochs)
         self.options = {"objective": objective, "moments": moments, "matrices": matrices, **options}
         self.reduction, self.unpack = options.get("reduction", "flatten"), options.get("unpack")
-        self.gram_every, self.sink, self.module = gram_every, sink, module
+        self.gram_every, self.sink, self.module, self.prefix = gram_every, sink, module, prefix
         self.clock = clock or (lambda trainer: (trainer.global_step, float(_finished(trainer))))
         self.latest: Measurement | None = None
         self._rows: list[dict[str, Any]] = []
         self.notices = Notices()
         has_replica_axis = False
-        if module is not None:  # an unknown layer is refused at once
+        if isinstance(module, nn.Module):  # an unknown layer is refused at once
             has_replica_axis = LayerHooks(module, self.layers, reduction=self.reduction).has_replica_axis
         check_functions(moments or {}, matrices or {}, num_classes, has_replica_axis=has_replica_axis)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        check_callable(self._network(pl_module))
         if trainer.current_epoch == 0 and self._is_due(0):
             self._hand_over(trainer, self._measure(trainer, pl_module, finished=0))
         else:
-            self._rehearse(self.module or pl_module)
+            self._rehearse(self._network(pl_module))
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -110,6 +115,16 @@ class MeasureCollapse(pl.Callback):
             _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
             return
         self._hand_over(trainer, measurement)  # a record that cannot be written is the run's failure, not a measure's
+
+    def _network(self, pl_module: pl.LightningModule) -> nn.Module:
+        """What is measured; ValueError of one line where its name is none of the LightningModule's."""
+        if not isinstance(self.module, str):
+            return self.module or pl_module
+        try:
+            return pl_module.get_submodule(self.module)
+        except AttributeError:
+            inside = ", ".join(name for name, _ in pl_module.named_children())
+            raise ValueError(f"module={self.module}: the LightningModule has no such module; it has {inside}") from None
 
     def _is_due(self, finished: int) -> bool:
         return self.due is None or finished in self.due
@@ -132,7 +147,7 @@ class MeasureCollapse(pl.Callback):
         position = finished if self.due is None else self.due.index(finished)
         last = finished == trainer.max_epochs or (self.due is not None and finished == self.due[-1])
         return measure(
-            self.module or pl_module,
+            self._network(pl_module),
             self.loaders,
             layers=self.layers,
             num_classes=self.num_classes,
@@ -152,14 +167,15 @@ class MeasureCollapse(pl.Callback):
             self.sink(step, epoch, measurement)
             return
         self._rows += [{"step": step, "epoch": epoch, **row} for row in rows(measurement)]
-        logged = {self._key(*key): float(x.nanmedian()) for key, x in measurement.values.items()}
+        first = next(iter(self.loaders))
+        logged: dict[str, float] = {
+            logged_name(*key, prefix=self.prefix, first_split=first): float(x.nanmedian())
+            for key, x in measurement.values.items()
+        }
+        logged |= {"epoch": trainer.current_epoch, logged_name("", "", "", "epoch", prefix=self.prefix): epoch}
         for logger in trainer.loggers:
             logger.log_metrics(logged, step=step)
-
-    def _key(self, split: str, layer: str, stage: str, name: str) -> str:
-        """The name under which a value is logged: the first split's goes without saying."""
-        other = split and split != next(iter(self.loaders))
-        return ".".join(part for part in (split if other else "", layer, stage, name) if part)
+            logger.save()
 
     def table(self) -> "pd.DataFrame":
         """Every value measured so far, one row each (empty where a sink takes them)."""

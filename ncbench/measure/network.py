@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ncbench.measure.batches import Unpack
+from ncbench.measure.batches import Unpack, check_callable
 from ncbench.measure.measure_pass import BatchNorm, measure
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure
 from ncbench.measure.reductions import Reduction
@@ -65,6 +65,7 @@ def measure_network(
         >>> values[values.measure == "dnc1"][["layer", "stage"]].values.tolist()
         [['1', 'post'], ['2', 'pre']]
     """
+    check_callable(model)
     loaders = loader if isinstance(loader, Mapping) else {"train": loader}
     K = infer_num_classes(loaders) if num_classes is None else num_classes
     if K < 2:

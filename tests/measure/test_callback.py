@@ -49,10 +49,10 @@ def test_values_go_to_the_logger_under_names_that_do_not_collide():
     assert (first, last) == (0, 6)
     table = callback.table()
     table = table[table.epoch == 0].set_index(["split", "layer", "stage", "measure"]).value
-    assert values["body.post.dnc1"] == table["train", "body", "post", "dnc1"]
-    assert values["test.body.post.dnc1"] == table["test", "body", "post", "dnc1"]
-    assert values["body.weight.norm"] == table["", "body", "weight", "norm"]
-    assert values["accuracy"] == table["train", "", "", "accuracy"]
+    assert values["nc/body/post/dnc1"] == table["train", "body", "post", "dnc1"]
+    assert values["nc/test/body/post/dnc1"] == table["test", "body", "post", "dnc1"]
+    assert values["nc/body/weight/norm"] == table["", "body", "weight", "norm"]
+    assert values["nc/accuracy"] == table["train", "", "", "accuracy"]
 
 
 def test_a_measurement_that_fails_later_is_logged_and_the_training_goes_on(caplog):
