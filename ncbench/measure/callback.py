@@ -16,7 +16,8 @@ from ncbench.measure.first_pass import Objective
 from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.keys import logged_name
 from ncbench.measure.measure_pass import measure
-from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure, names_on_request
+from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure
+from ncbench.measure.names import names_on_request
 from ncbench.measure.network import rows
 from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import check_output

@@ -44,7 +44,7 @@ def measure_network(
         num_classes: K. None takes it from the loader's dataset (`classes` or `targets`).
         reduction: "flatten", "mean", "cls", a function, or {glob: one of these}; see `ncbench.measure.reductions`.
         measures: measures on request, ["cdnv", "nc1"], or "nc" for NC1 to NC4; the list is in
-            `ncbench.measure.measures`.
+            `ncbench.measure.names`.
         moments, matrices: your own, {"name": function}.
         batch_norm: "eval", or "reestimate" for statistics estimated anew from the first split.
         distributed, sharded: see `ncbench.measure.distributed`; by default every process measures everything itself.
