@@ -1,5 +1,10 @@
 """One function per figure: `figure.loss(dir)` draws what the runs in `dir` recorded.
 
+In place of a directory each takes a callback, `figure.gram(callback)` with a `MeasureCollapse` that has measured, or a
+table: of `load_measures`, `load_spectra`, `load_grams` or `load_means`, of `measure_network`, or `callback.table()`. Of
+a table every run is a setting of its own; what it does not hold (a table of measures has no Gram matrices) is refused
+in one line.
+
 Each returns a matplotlib Figure: in a notebook it shows itself, `fig.savefig("loss.pdf")` writes it. A
 directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError; where the values are
 recorded but none of them is finite, its subclass `UndefinedError`.
