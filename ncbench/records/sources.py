@@ -4,6 +4,7 @@ A table and a callback are written as run folders into a temporary directory for
 figure reads all of them in one way.
 """
 
+import json
 import tempfile
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ncbench.records.folder import write_json
 from ncbench.records.runs import BadRecordsError, CrowdedError, NoRecordsError, UndefinedError
 from ncbench.records.schema import REPLICAS, RUN, RUN_INFO, TABLES, TEXT, arrow_schema, part_path, row_key
 
@@ -149,8 +149,9 @@ def _write_inputs(rows: pd.DataFrame, run: Path, name: str) -> None:
             if isinstance(value, str | int | float) and isinstance(value, Hashable) and not pd.isna(value):
                 known[str(column)] = value
         replicas.append(known)
-    write_json(run / REPLICAS, replicas)
-    write_json(run / RUN_INFO, {"status": "done", "name": name, "replicas": len(replicas)})
+    info = {"status": "done", "name": name, "replicas": len(replicas)}
+    (run / REPLICAS).write_text(json.dumps(replicas), encoding="utf-8")
+    (run / RUN_INFO).write_text(json.dumps(info), encoding="utf-8")
 
 
 def _folder_name(run: str) -> str:

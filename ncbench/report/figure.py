@@ -33,6 +33,7 @@ from ncbench.report.figures.rank_over import rank_over
 from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import seed_range
 from ncbench.report.figures.sign_map import sign_map
+from ncbench.report.figures.simplex import simplex
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.summary import summary
@@ -64,6 +65,7 @@ __all__ = [
     "robustness",
     "seed_range",
     "sign_map",
+    "simplex",
     "size_scaling",
     "spectra",
     "summary",
