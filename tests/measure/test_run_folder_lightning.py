@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from ncbench.measure import MeasureCollapse, measure
 from ncbench.measure.__main__ import main as measure_command
 from ncbench.records.folder import RunFolder, read_config
+from ncbench.records.settings import find_settings
 from ncbench.report import figure, load_grams, load_means, load_measures, load_replicas, load_spectra
 from ncbench.report.__main__ import main as report
 from tests.helpers.foreign_module import Plain
@@ -188,6 +189,22 @@ def test_a_checkpoint_of_another_network_does_not_go_on(tmp_path):
     two = MeasureCollapse(["body"], BATCHES, 4, folder=folder)
     with pytest.raises(ValueError, match=r"holds a run with dataset.classes=3, not 4"):
         fit(two, epochs=2, checkpoint=tmp_path / "epoch=0.ckpt")
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_setting(tmp_path, monkeypatch):
+    class Faster(Plain):
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.3)
+
+    for name, seed, kind in (("a", "1", Plain), ("b", "2", Plain), ("c", "1", Faster)):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)  # as pl.seed_everything sets it
+        network = kind(BATCHES, K)
+        network.__class__ = type("Plain", (kind,), {"__module__": Plain.__module__, "__qualname__": "Plain"})
+        fit(callback(tmp_path / name), epochs=1, module=network)
+    slow, fast = find_settings(tmp_path)
+    assert [(network.run, network.seed) for network in slow.networks] == [("a", 1), ("b", 2)]
+    assert [(network.run, network.seed) for network in fast.networks] == [("c", 1)]
+    assert (slow.values, fast.values) == ({"optimizer.lr": 0.1}, {"optimizer.lr": 0.3})
 
 
 def test_without_a_folder_it_can_be_written_afterwards(run, tmp_path):
