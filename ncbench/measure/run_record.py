@@ -92,7 +92,10 @@ class RunRecord:
             previous = {}
         RecordWriter(self.run.path, []).keep_until(step if step else None)
         self._began, self._before = time.monotonic(), previous.get("wall_seconds") or 0.0
-        self._say(status="running", started=previous.get("started", _now()), finished=None, error=None)
+        anew: dict[str, Any] = {} if step else {"final": {}, "geometry": None, "wall_seconds": None}
+        self._say(
+            status="running", started=previous.get("started", _now()), finished=None, error=None, steps=step, **anew
+        )
         write_config(self.run.path, {**read_config(self.run.path), **self.values} if step else self.values)
 
     def write(self, step: int, epoch: float, measurement: Measurement) -> None:

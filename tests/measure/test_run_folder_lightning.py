@@ -126,6 +126,10 @@ def test_a_resumed_training_goes_on_in_its_folder(tmp_path):
     # An uninterrupted training has the same values.
     assert values(after) == pytest.approx(values(whole.table()), rel=1e-12, nan_ok=True)
     assert (info(folder)["status"], info(folder)["steps"]) == ("done", 10)
+    # What was recorded later is dropped also where this training measures seldom.
+    fit(callback(folder, epochs=[0, 4]), epochs=4, checkpoint=tmp_path / "epoch=0.ckpt")
+    assert sorted(load_measures(folder).step.unique()) == [0, 2, 8]
+    assert info(folder)["steps"] == 8
 
 
 class Stops(pl.Callback):
@@ -164,6 +168,11 @@ def test_an_early_stop_keeps_the_last_gram_matrices(tmp_path):
     assert sorted(load_means(tmp_path / "run").step.unique()) == [0, 2]
 
 
+class Unread:
+    def __iter__(self):
+        raise AssertionError("the samples are looked at")
+
+
 def test_refused_before_anything_is_touched(run, tmp_path):
     folder, _, _ = run
     before = (folder / "run.json").read_text()
@@ -174,7 +183,7 @@ def test_refused_before_anything_is_touched(run, tmp_path):
     with pytest.raises(ValueError, match=r"folder=.*: holds a run that ncbench.train has recorded"):
         fit(callback(tmp_path))
     with RunFolder(tmp_path / "held"), pytest.raises(ValueError, match=r"folder=.*: another process is recording"):
-        fit(callback(tmp_path / "held"))
+        fit(MeasureCollapse(["body"], Unread(), K, folder=tmp_path / "held"))  # before anything is measured
     with pytest.raises(ValueError, match=r"layers=bodi: the network has no such layer"):
         fit(MeasureCollapse(["bodi"], BATCHES, K, folder=tmp_path / "none"))
     assert not (tmp_path / "none").exists()
