@@ -41,6 +41,7 @@ def training_values(
     said = network_values(network, layers, num_classes, measures)
     said["dataset"] |= {key: value for key, value in sizes.items() if isinstance(value, int)}
     said |= {
+        "name": type(module).__name__,
         "seed": int(seed) if seed.lstrip("-").isdecimal() else None,
         "trainer": {
             "max_epochs": trainer.max_epochs,

@@ -34,6 +34,7 @@ def test_lightning(tmp_path, monkeypatch, capsys):
     assert set(found.measure) >= NC
     assert sorted(found.epoch.unique()) == [0, 1, 2, 3, 4, 5]
     assert len(callback.table()) == len(found)
+    assert json.loads((tmp_path / "runs" / "mine" / "run.json").read_text())["name"] == "Classifier"
     assert "nc1" in capsys.readouterr().out
     assert (tmp_path / "nc.png").stat().st_size > 10_000
     logged = pd.concat(

@@ -15,6 +15,7 @@ import ncbench
 from ncbench.measure import MeasureCollapse, measure
 from ncbench.measure.network import rows
 from ncbench.models.replica import DUFM
+from ncbench.report import load_measures
 from tests.helpers.foreign_module import Plain
 
 K = 3
@@ -129,6 +130,9 @@ def test_lightning_ddp_measures_as_one_process_does(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     values = json.loads((tmp_path / "values.json").read_text())
+    run = load_measures(tmp_path / "run")  # written by process 0 alone
+    assert len(run) == sum(map(len, values["found"].values()))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"
     for epoch in ("0", "2"):
         found, expected = values["found"][epoch], values["expected"][epoch]
         assert found.keys() == expected.keys()
