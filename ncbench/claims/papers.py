@@ -37,7 +37,7 @@ FORMS = ("quick", "paper")  # quick: minutes on two CPU cores; paper: the size o
 PICTURES = (
     *("blocks", "bounds", "collapse", "dnc_share", "end_states", "gram", "heatmap", "learning_curves", "logits"),
     *("loss", "loss_ratio", "means", "measures", "neural_collapse", "nullity", "phase_diagram", "predicted", "rank"),
-    *("rank_over", "seed_range", "sign_map", "size_scaling", "spectra", "summary", "tails"),
+    *("rank_over", "seed_range", "sign_map", "simplex", "size_scaling", "spectra", "summary", "tails"),
 )
 _KEYS = ("paper", "figure", "forms", "variation", "departs", "picture")
 

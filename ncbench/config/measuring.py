@@ -10,7 +10,7 @@ __all__ = ["LARGEST_HESSIAN", "PRECISIONS", "SCALES", "SHOWN_BY_REPORT", "Logger
 
 SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
 PRECISIONS = ("32", "64", "bf16-mixed")  # bf16-mixed: weights and measures in 32, products of training in bfloat16
-SETS = ("default", "nc")  # of measures
+SETS = ("default", "nc", "nc1", "nc2", "nc3", "nc4")  # of measures
 SCALES = ("linear", "log", "symlog")
 LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which cannot be imported without torch
 
@@ -38,7 +38,7 @@ class Measure(Group):
         require(self.layers is None or len(self.layers) > 0, "measure.layers", self.layers, "must name layers, or null")
         names = [self.measures] if isinstance(self.measures, str) else self.measures
         texts = is_list(names) and all(isinstance(name, str) for name in names)
-        rule = "must be default, nc, or a list of names of measures"
+        rule = f"must be {', '.join(SETS)} or a list of names of measures"
         require(texts and (is_list(self.measures) or names[0] in SETS), "measure.measures", self.measures, rule)
         known = len(self.splits) > 0 and set(self.splits) <= {"train", "test"}
         require(known, "measure.splits", list(self.splits), "must name train, test or both")

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     from ncbench.measure.measure_pass import measure
-    from ncbench.measure.measures import names_on_request
+    from ncbench.measure.names import names_on_request
     from ncbench.measure.network import table
     from ncbench.run.build import load_run, measured_layers
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.measure.hooks import first_tensor
+from ncbench.measure.layers import unwrap
 
-__all__ = ["LABELS", "Batches", "Unpack", "call", "logits", "unpacked"]
+__all__ = ["LABELS", "Batches", "Unpack", "call", "check_callable", "logits", "unpacked"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 
@@ -59,6 +60,19 @@ def split(batch: Any) -> tuple[Any, Any]:
     raise ValueError(
         f"a batch must be (inputs, labels, ...) or a mapping, and this one is a {type(batch).__name__}; give unpack "
         "for batches of another form"
+    )
+
+
+def check_callable(model: nn.Module) -> None:
+    """ValueError of one line for a module without a method `forward`, such as a LightningModule of steps alone."""
+    network = unwrap(model)
+    owner = next(kind for kind in type(network).__mro__ if "forward" in vars(kind))
+    if "forward" in vars(network) or (owner is not nn.Module and owner.__name__ != "LightningModule"):
+        return
+    inside = [name for name, child in network.named_children() if next(child.parameters(), None) is not None]
+    raise ValueError(
+        f"module={type(network).__name__}: has no method forward, so it cannot be measured itself; give the network "
+        f'inside it ({", ".join(inside) or "it has none"}), MeasureCollapse(..., module="{(inside or ["net"])[0]}")'
     )
 
 

@@ -11,11 +11,13 @@ import torch
 
 from ncbench import core
 from ncbench.measure.measures import MatrixMeasure, MomentMeasure, one_number
+from ncbench.measure.names import ALWAYS, KNOWN
 from ncbench.measure.second_pass import SECOND_PASSES
 
 __all__ = ["check_functions"]
 
 PER_CLASS = 3
+SECOND = f"{', '.join(SECOND_PASSES)} need a second pass over the data and are asked for by name, in measures"
 WIDTH = 64  # at least: functions that look at several singular values find them
 
 
@@ -30,33 +32,46 @@ def check_functions(
 
     Each is called once, on standard normal features of K classes (of two replicas where the network has a replica
     axis) or on a standard normal matrix. What depends on the size of a layer is left to the measurement: errors of
-    torch, and for matrices every ValueError.
+    torch, and for matrices every ValueError. Refused are also names that the measures have that are always there.
     """
+    for kind, functions in (("moments", moments), ("matrices", matrices)):
+        for name in functions:
+            if name in ALWAYS:
+                raise ValueError(f"{kind}={name}: {name} is the name of a measure that is always there; choose another")
     width = max(num_classes + 1, WIDTH)
     generator = torch.Generator().manual_seed(0)
-    leading = (2,) if has_replica_axis else ()
+    leading = torch.Size((2,) if has_replica_axis else ())
     labels = torch.arange(num_classes).repeat_interleave(PER_CLASS)
-    if moments:
-        features = torch.randn(*leading, len(labels), width, generator=generator, dtype=torch.float64)
-        class_moments = core.ClassMoments.from_batch(features, labels, num_classes)
-        for name, function in moments.items():
-            reason = _failure(function, class_moments, torch.Size(leading), (TypeError, AttributeError, ValueError))
-            if reason:
-                raise ValueError(
-                    f"moments={name} must be a function of ClassMoments (with scatter='trace') that gives one number "
-                    f"per network, but {reason}; {', '.join(SECOND_PASSES)} need a second pass over the data and are "
-                    "asked for by name, in measures"
-                )
-    if matrices:
-        leading = leading or (1,)
-        matrix = torch.randn(*leading, width, width, generator=generator, dtype=torch.float64)
-        for name, function in matrices.items():
-            reason = _failure(function, matrix, torch.Size(leading), (TypeError, AttributeError))
-            if reason:
-                raise ValueError(
-                    f"matrices={name} must be a function of a matrix (with leading axes) that gives one number per "
-                    f"network, but {reason}"
-                )
+    features = torch.randn(*leading, len(labels), width, generator=generator, dtype=torch.float64)
+    class_moments = core.ClassMoments.from_batch(features, labels, num_classes)
+    of_matrix = leading or torch.Size((1,))
+    matrix = torch.randn(*of_matrix, width, width, generator=generator, dtype=torch.float64)
+    for name, function in moments.items():
+        reason = _failure(function, class_moments, leading, (TypeError, AttributeError, ValueError))
+        if reason:
+            fits_there = _failure(function, matrix, of_matrix, (Exception,)) is None
+            there = "it takes a matrix, so give it under matrices" if fits_there else ""
+            raise ValueError(
+                f"moments={name} must be a function of ClassMoments (with scatter='trace') that gives one number "
+                f"per network, but {reason}; {_advice(name, function) or there or SECOND}"
+            )
+    for name, function in matrices.items():
+        reason = _failure(function, matrix, of_matrix, (TypeError, AttributeError))
+        if reason:
+            fits_there = _failure(function, class_moments, leading, (Exception,)) is None
+            there = "it takes class moments, so give it under moments" if fits_there else ""
+            advice = _advice(name, function) or there
+            raise ValueError(
+                f"matrices={name} must be a function of a matrix (with leading axes) that gives one number per "
+                f"network, but {reason}" + (f"; {advice}" if advice else "")
+            )
+
+
+def _advice(name: str, function: Callable[[Any], Any]) -> str:
+    """What to ask for instead of a function of `ncbench.core` that is a measure by name."""
+    own = getattr(getattr(function, "func", function), "__name__", "")
+    known = next((word for word in (own, name) if word in KNOWN), None)
+    return f"{known} is asked for by name, measures=[{known}]" if known else ""
 
 
 def _failure(

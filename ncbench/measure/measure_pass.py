@@ -24,12 +24,12 @@ from ncbench.measure.measures import (
     MatrixMeasure,
     Measurement,
     MomentMeasure,
-    names_on_request,
     of_dtype,
     of_features,
     of_weight,
     with_replica_axis,
 )
+from ncbench.measure.names import names_on_request
 from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import Reduction
 from ncbench.measure.second_pass import SECOND_PASSES

@@ -13,7 +13,8 @@ Always there (their names are public):
     norm           ||W||_F                                             weights
     loss, fit, regulariser, accuracy                                   whole network (layer ''), where known
 
-On request, by name (`measures=["cdnv", "nc1"]`; `measures="nc"` for NC1 to NC4, see `classifier.NC`):
+On request, by name (`measures=["cdnv", "nc1"]`; "nc" for NC1 to NC4, "nc2", "nc3", "nc4" for one of them, see
+`names.SETS`):
 
     cdnv, etf_error, orthogonal_frame_error, equinorm, equiangularity  the functions of `ncbench.core`, see there; the
                    second, fourth and fifth of weights with a row per class too, not centred
@@ -38,16 +39,16 @@ import torch
 from torch import Tensor
 
 from ncbench import core
-from ncbench.measure.classifier import NC, OF_ROWS, SELF_DUALITY, has_class_rows
+from ncbench.measure.classifier import OF_ROWS, has_class_rows
 from ncbench.measure.notices import Notices
-from ncbench.measure.second_pass import SECOND_PASSES
 
 __all__ = [
+    "OF_MOMENTS",
+    "OF_SINGULAR_VALUES",
     "ON_REQUEST",
     "MatrixMeasure",
     "Measurement",
     "MomentMeasure",
-    "names_on_request",
     "of_dtype",
     "of_features",
     "of_weight",
@@ -101,27 +102,6 @@ class Measurement:
         self.grams.update(other.grams)
         self.means.update(other.means)
         self.sample_grams.update(other.sample_grams)
-
-
-def names_on_request(measures: str | Sequence[str]) -> list[str]:
-    """The names of measures beyond the default ones; ValueError for one that is not known.
-
-    "default" stands for none, "nc" for NC1 to NC4; both may stand alone or in a list of names.
-
-    >>> names_on_request("default"), names_on_request(["cdnv", "nc"])[:3]
-    ([], ['cdnv', 'nc1', 'equinorm'])
-    """
-    asked = [measures] if isinstance(measures, str) else list(measures)
-    sets: Mapping[str, Sequence[str]] = {"default": (), "nc": NC}
-    names = list(dict.fromkeys(name for word in asked for name in sets.get(word, (word,))))
-    known = [*ON_REQUEST, SELF_DUALITY, *SECOND_PASSES]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(
-            f"measures={', '.join(map(str, unknown))} must be among nc, {', '.join(known)}; give functions of your own "
-            "as moments or matrices"
-        )
-    return names
 
 
 def of_dtype(name: str, dtype: torch.dtype) -> MomentMeasure:

@@ -1,14 +1,18 @@
 """`measure_network`: the measures of a network as it is, in plain PyTorch."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ncbench.measure.batches import Unpack
+from ncbench.measure.batches import Unpack, check_callable
+from ncbench.measure.layers import unwrap
 from ncbench.measure.measure_pass import BatchNorm, measure
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure
+from ncbench.measure.names import names_on_request
+from ncbench.measure.own_training import device_of, network_values
 from ncbench.measure.reductions import Reduction
 
 if TYPE_CHECKING:
@@ -31,6 +35,9 @@ def measure_network(
     unpack: Unpack | None = None,
     distributed: bool = False,
     sharded: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    step: int | None = None,
+    epoch: float | None = None,
 ) -> "pd.DataFrame":
     """The measures of a network as it is, one row per value.
 
@@ -44,10 +51,15 @@ def measure_network(
         num_classes: K. None takes it from the loader's dataset (`classes` or `targets`).
         reduction: "flatten", "mean", "cls", a function, or {glob: one of these}; see `ncbench.measure.reductions`.
         measures: measures on request, ["cdnv", "nc1"], or "nc" for NC1 to NC4; the list is in
-            `ncbench.measure.measures`.
+            `ncbench.measure.names`.
         moments, matrices: your own, {"name": function}.
         batch_norm: "eval", or "reestimate" for statistics estimated anew from the first split.
         distributed, sharded: see `ncbench.measure.distributed`; by default every process measures everything itself.
+        folder: write this measurement, with spectra, Gram matrices and class means, into a run folder (docs/runs.md)
+            beside those that are there, for `python -m ncbench.report` and the figures. One of the same step is
+            replaced.
+        step, epoch: where in the training this is: gradient steps, epochs passed. Either stands for the other; without
+            both it is step 0, which only a new folder takes.
 
     Returns:
         DataFrame with columns replica, split, layer, stage, measure, value, index. Singular values are rows too
@@ -55,7 +67,8 @@ def measure_network(
         the reason in the log; so an empty class makes its layer's values NaN.
 
     Raises:
-        ValueError: as `measure`, and for labels outside [0, K) and a K that cannot be inferred.
+        ValueError: as `measure`, and for labels outside [0, K), a K that cannot be inferred, a folder that holds
+            another run, and a second measurement in a folder without step or epoch.
 
     Examples:
         >>> _ = torch.manual_seed(0)
@@ -65,10 +78,19 @@ def measure_network(
         >>> values[values.measure == "dnc1"][["layer", "stage"]].values.tolist()
         [['1', 'post'], ['2', 'pre']]
     """
+    check_callable(model)
     loaders = loader if isinstance(loader, Mapping) else {"train": loader}
     K = infer_num_classes(loaders) if num_classes is None else num_classes
     if K < 2:
         raise ValueError(f"num_classes={K} must be at least 2")
+    record, place = None, (0, 0.0)
+    if folder is not None:
+        from ncbench.measure.run_record import RunRecord  # with pyarrow, which only a folder needs
+
+        values = network_values(unwrap(model), layers, K, names_on_request(measures))
+        record = RunRecord(folder, values, recorded_by="measure_network", device=device_of(model))
+        place = _place(step, epoch, folder, empty=record.is_empty)
+        record.check(place[0], adding=True)
     measurement = measure(
         model,
         loaders,
@@ -80,10 +102,30 @@ def measure_network(
         matrices=matrices,
         batch_norm=batch_norm,
         unpack=unpack,
+        grams=record is not None,
+        means=record is not None,
         distributed=distributed,
         sharded=sharded,
     )
+    if record is not None and (not distributed or torch.distributed.get_rank() == 0):
+        record.add(*place, measurement)
     return table(measurement, first_split=next(iter(loaders)))
+
+
+def _place(step: int | None, epoch: float | None, folder: object, empty: bool) -> tuple[int, float]:
+    """Step and epoch of a measurement, either from the other; ValueError where neither is known."""
+    if step is None and epoch is None:
+        if not empty:
+            raise ValueError(f"folder={folder}: holds measurements; say where this one belongs by step= or epoch=")
+        return 0, 0.0
+    if step is None:
+        assert epoch is not None
+        if epoch != int(epoch):
+            raise ValueError(f"epoch={epoch} is no whole number, so it cannot stand for the step; give step= too")
+        step = int(epoch)
+    if step < 0:
+        raise ValueError(f"step={step} must be at least 0")
+    return int(step), float(step if epoch is None else epoch)
 
 
 def infer_num_classes(loaders: Mapping[str, Iterable[Any]]) -> int:

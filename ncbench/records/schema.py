@@ -26,6 +26,7 @@ __all__ = [
     "MEASURED",
     "OVERRIDES",
     "PREVIOUS_CHECKPOINT",
+    "RECORDED_BY",
     "REFERENCES",
     "REPLICAS",
     "REPORT",
@@ -48,6 +49,7 @@ __all__ = [
 SCHEMA_VERSION = 2  # in run.json; 1: config_hash was that of all resolved values, import paths included
 
 RUN_INFO = "run.json"
+RECORDED_BY = "recorded_by"  # in run.json, of a training that is none of ncbench.train: what wrote the folder
 CONFIG = "config.yaml"
 REFERENCES = "references.json"
 REPLICAS = "replicas.json"

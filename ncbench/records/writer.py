@@ -7,16 +7,18 @@ written again, so no row is there twice. Tables, columns and file names are thos
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from ncbench.measure import Measurement
 from ncbench.records.layers import rows_of_split
 from ncbench.records.schema import MEASURED, SERIES, TABLES, arrow_schema, last_step, part_path, parts
+
+if TYPE_CHECKING:
+    from ncbench.measure.measures import Measurement
 
 __all__ = ["RecordWriter", "summarise"]
 
@@ -41,7 +43,7 @@ class RecordWriter:
                 if step is None or last_step(part) > step:
                     part.unlink()
 
-    def write(self, step: int, epoch: float, measurement: Measurement) -> None:
+    def write(self, step: int, epoch: float, measurement: "Measurement") -> None:
         """One measurement as rows of `measures`, `spectra` and the tables of matrices, of those it has values for."""
         if measurement.values or measurement.of_sources:
             self._put("measures", step, self._measures(step, epoch, measurement))
@@ -56,7 +58,7 @@ class RecordWriter:
             if matrices:
                 self._put(table, step, self._matrices(table, step, column, matrices))
 
-    def _measures(self, step: int, epoch: float, measurement: Measurement) -> pa.Table:
+    def _measures(self, step: int, epoch: float, measurement: "Measurement") -> pa.Table:
         """One row per series and replica; a series with no source layer has an empty one."""
         series = {(*key, ""): value for key, value in measurement.values.items()} | measurement.of_sources
         names = {name: [key[i] for key in series] for i, name in enumerate(SERIES)}

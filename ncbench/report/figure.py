@@ -1,5 +1,10 @@
 """One function per figure: `figure.loss(dir)` draws what the runs in `dir` recorded.
 
+In place of a directory each takes a callback, `figure.gram(callback)` with a `MeasureCollapse` that has measured, or a
+table: of `load_measures`, `load_spectra`, `load_grams` or `load_means`, of `measure_network`, or `callback.table()`. Of
+a table every run is a setting of its own; what it does not hold (a table of measures has no Gram matrices) is refused
+in one line.
+
 Each returns a matplotlib Figure: in a notebook it shows itself, `fig.savefig("loss.pdf")` writes it. A
 directory whose runs have not recorded what a figure shows raises `NoRecordsError`, a ValueError; where the values are
 recorded but none of them is finite, its subclass `UndefinedError`.
@@ -28,6 +33,7 @@ from ncbench.report.figures.rank_over import rank_over
 from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import seed_range
 from ncbench.report.figures.sign_map import sign_map
+from ncbench.report.figures.simplex import simplex
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.summary import summary
@@ -59,6 +65,7 @@ __all__ = [
     "robustness",
     "seed_range",
     "sign_map",
+    "simplex",
     "size_scaling",
     "spectra",
     "summary",

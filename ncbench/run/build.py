@@ -20,9 +20,9 @@ from ncbench.config.variants import Target
 from ncbench.data.adopt import as_run_data
 from ncbench.measure import Calls, LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
-from ncbench.records.folder import read_config
+from ncbench.records.folder import RunFolder, read_config
 from ncbench.records.layers import input_of, measured_by_default
-from ncbench.records.schema import CHECKPOINTS, CONFIG
+from ncbench.records.schema import CHECKPOINTS, CONFIG, RECORDED_BY
 from ncbench.run.checks import check_batch_sizes, check_inputs, trial_samples
 from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
@@ -80,6 +80,12 @@ def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
     run = next((p for p in path.resolve().parents if (p / CONFIG).is_file()), path) if path.is_file() else path
     if not (run / CONFIG).is_file():
         raise ValueError(f"{path}: holds no run (no {CONFIG})")
+    recorded_by = RunFolder(run).info().get(RECORDED_BY)
+    if recorded_by:
+        raise ValueError(
+            f"{path}: {recorded_by} has recorded it from a network of your own, which cannot be built from the folder; "
+            "measure the network itself, with ncbench.measure_network"
+        )
     config = validate_recorded(read_config(run))
     importable_here()
     built = build(config)

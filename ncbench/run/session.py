@@ -65,7 +65,7 @@ class RunSession:
                 split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
                 for split in config.measure.splits
             }
-            extra = {
+            extra: dict[str, Any] = {
                 kind: {
                     name: instantiate({**_without_reading(spec), "_partial_": True})
                     for name, spec in getattr(config.measure, kind).items()

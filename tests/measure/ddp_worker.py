@@ -38,7 +38,7 @@ def main(folder):
     loader = DataLoader(data, batch_size=10, shuffle=True)
     module = Module()
     alone = measure_network(module, loader, layers=["body", "fc"], num_classes=K, measures=["nc1"])
-    callback = MeasureCollapse(["body", "fc"], loader, K, epochs=[0, 2], measures=["nc1"])
+    callback = MeasureCollapse(["body", "fc"], loader, K, epochs=[0, 2], measures=["nc1"], folder=Path(folder) / "run")
     silent = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
     trainer = pl.Trainer(strategy="ddp", accelerator="cpu", devices=2, max_epochs=2, callbacks=[callback], **silent)
     trainer.fit(module, DataLoader(data, batch_size=17))

@@ -15,6 +15,7 @@ import ncbench
 from ncbench.measure import MeasureCollapse, measure
 from ncbench.measure.network import rows
 from ncbench.models.replica import DUFM
+from ncbench.report import load_measures
 from tests.helpers.foreign_module import Plain
 
 K = 3
@@ -49,10 +50,10 @@ def test_values_go_to_the_logger_under_names_that_do_not_collide():
     assert (first, last) == (0, 6)
     table = callback.table()
     table = table[table.epoch == 0].set_index(["split", "layer", "stage", "measure"]).value
-    assert values["body.post.dnc1"] == table["train", "body", "post", "dnc1"]
-    assert values["test.body.post.dnc1"] == table["test", "body", "post", "dnc1"]
-    assert values["body.weight.norm"] == table["", "body", "weight", "norm"]
-    assert values["accuracy"] == table["train", "", "", "accuracy"]
+    assert values["nc/body/post/dnc1"] == table["train", "body", "post", "dnc1"]
+    assert values["nc/test/body/post/dnc1"] == table["test", "body", "post", "dnc1"]
+    assert values["nc/body/weight/norm"] == table["", "body", "weight", "norm"]
+    assert values["nc/accuracy"] == table["train", "", "", "accuracy"]
 
 
 def test_a_measurement_that_fails_later_is_logged_and_the_training_goes_on(caplog):
@@ -129,6 +130,9 @@ def test_lightning_ddp_measures_as_one_process_does(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     values = json.loads((tmp_path / "values.json").read_text())
+    run = load_measures(tmp_path / "run")  # written by process 0 alone
+    assert len(run) == sum(map(len, values["found"].values()))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"
     for epoch in ("0", "2"):
         found, expected = values["found"][epoch], values["expected"][epoch]
         assert found.keys() == expected.keys()

@@ -39,14 +39,23 @@ def test_what_does_not_take_moments_or_gives_no_number_is_refused(function, reas
     message = refused(moments={"mine": function})
     assert message.startswith("moments=mine must be a function of ClassMoments (with scatter='trace') that gives one")
     assert reason in message
-    assert message.endswith("nc1, separation_fuzziness, ncc_accuracy, ncc_mismatch need a second pass over the data "
-                            "and are asked for by name, in measures")  # fmt: skip
+    known = getattr(function, "__name__", "")
+    if known in ("nc1", "separation_fuzziness"):
+        assert message.endswith(f"; {known} is asked for by name, measures=[{known}]")
+    elif known == "soft_rank":
+        assert message.endswith("; it takes a matrix, so give it under matrices")
+    else:
+        assert message.endswith(
+            "; nc1, separation_fuzziness, ncc_accuracy, ncc_mismatch need a second pass over the data "
+            "and are asked for by name, in measures"
+        )
 
 
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (core.cdnv, "on random features it raises AttributeError"),
+        (core.cdnv, "'means'; cdnv is asked for by name, measures=[cdnv]"),
+        (core.scatter_ratio, "'means'; it takes class moments, so give it under moments"),
         (lambda M: M.mean(-1), "its result has the shape (1, 64) and not (1,)"),
         (lambda M: M.shape, "its result is a Size and not a tensor"),
         (core.singular_values, "its result has the shape (1, 64) and not (1,)"),
@@ -67,7 +76,11 @@ def needs_index_hundred(M):
 
 
 def test_what_works_or_depends_on_the_size_of_a_layer_is_left_alone():
-    moments = {"cdnv": core.cdnv, "tcv": partial(core.total_cluster_variation, scale_free=True), "7": needs_width_seven}
+    moments = {
+        "cdnv": core.cdnv,
+        "free": partial(core.total_cluster_variation, scale_free=True),
+        "7": needs_width_seven,
+    }
     matrices = {"soft_rank": core.soft_rank, "nuclear": lambda M: core.schatten(M, 1), "100": needs_index_hundred}
     MeasureCollapse(["0"], BATCHES, K, moments=moments, matrices=matrices)
 
@@ -80,6 +93,20 @@ def test_a_network_with_replicas_needs_one_number_for_each_of_them():
         make(moments={"sum": lambda moments: moments.means.sum()})
     with pytest.raises(ValueError, match=r"matrices=sum must be .* its result has the shape \(\) and not \(2,\)"):
         make(matrices={"sum": torch.sum})
+
+
+@pytest.mark.parametrize("kind", ["moments", "matrices"])
+@pytest.mark.parametrize("name", ["dnc1", "dnc2", "rank", "norm"])
+def test_the_names_of_what_is_always_there_are_taken(kind, name):
+    assert refused(**{kind: {name: lambda x: x}}) == (
+        f"{kind}={name}: {name} is the name of a measure that is always there; choose another"
+    )
+
+
+def test_the_functions_of_class_means_are_asked_for_by_name():
+    for function in (core.etf_error, core.equinorm, core.equiangularity, core.orthogonal_frame_error):
+        name = function.__name__
+        assert refused(moments={"mine": function}).endswith(f"; {name} is asked for by name, measures=[{name}]")
 
 
 def test_no_random_generator_is_touched():

@@ -67,7 +67,7 @@ def test_what_needs_the_full_scatter_says_so_and_is_nan(caplog):
 def test_an_unknown_name_is_refused():
     with pytest.raises(
         ValueError,
-        match="measures=nc7 must be among nc, cdnv, .*nc1.*; give functions of your own as moments or matrices",
+        match="measures=nc7 must be among nc, nc2, nc3, nc4, cdnv, .*nc1.*; give functions of .* as moments or",
     ):
         measured(measures=["cdnv", "nc7"])
 
@@ -78,3 +78,23 @@ def test_an_empty_class_is_said_and_is_nan_where_it_is_undefined(caplog):
     assert "every class needs a sample; empty classes: [3] of num_classes=4" in caplog.text
     assert found["tcv"] == pytest.approx(2 / 6)  # a partition into at most K sets
     assert found.drop("tcv").isna().all()
+
+
+def test_one_of_the_four_by_its_name():
+    # Class means as above, the classifier its own rows: NC2 of both, NC3 between them, NC4 of every sample.
+    net = nn.Sequential(nn.Linear(2, K, bias=False))
+    net[0].weight.data = torch.tensor([[2.0, 0.0], [0.0, 2.0], [-2.0, -2.0]])
+
+    def asked(measures):
+        found = measure_network(net, [(H, Y)], layers=["0"], num_classes=K, measures=measures)
+        return set(found.measure) - DEFAULT - {"norm", "tail", "accuracy"}
+
+    assert asked("nc1") == {"nc1", "nc1_rank"}
+    assert asked("nc2") == {"equinorm", "equiangularity"}
+    assert asked(["nc3"]) == {"self_duality"}
+    assert asked("nc4") == {"ncc_mismatch"}
+    assert asked(["nc1", "nc2", "nc3", "nc4"]) == asked("nc")
+    found = measure_network(net, [(H, Y)], layers=["0"], num_classes=K, measures="nc3")
+    assert found[found.measure == "self_duality"].value.item() == pytest.approx(0, abs=1e-7)
+    with pytest.raises(ValueError, match="measures=dnc1 is always measured and need not be asked for"):
+        asked("dnc1")

@@ -98,7 +98,7 @@ def test_a_function_with_hidden_arguments_and_the_conventions_of_timm(tmp_path):
         ([HELPER, "+model._partial_=true"], "model._partial_=True: the network is made by ncbench; leave it out"),
         ([HELPER, "objective=dufm_like"], "objective.regulariser=dufm_like: the classifier fc has a bias"),
         ([HELPER, "measure.measures=nc9"], "measure.measures=nc9: must be default, nc, or a list of names"),
-        ([HELPER, "measure.measures=[nc9]"], "measure.measures=nc9 must be among nc, cdnv"),
+        ([HELPER, "measure.measures=[nc9]"], "measure.measures=nc9 must be among nc, nc2, nc3, nc4, cdnv"),
     ],
 )
 def test_refused_in_one_line(tmp_path, capsys, overrides, message):

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, Symmetri
 from PIL import Image
 
 from ncbench.records.settings import only_where
+from ncbench.records.sources import as_dir
 
 # Okabe and Ito's palette, distinguishable under the common colour-vision deficiencies.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
@@ -65,14 +66,15 @@ class Plot(Figure):
 def styled(draw: Callable[..., T]) -> Callable[..., T]:
     """Runs a drawing function under the style of this file, leaving the caller's own alone.
 
-    Every function that draws takes `where` besides its own arguments, {"width": 64}: only the settings with these
-    values are drawn.
+    What is drawn may be a directory of runs, a table or a callback (`ncbench.records.sources.as_dir`). Every function
+    that draws takes `where` besides its own arguments, {"width": 64}: only the settings with these values are drawn.
     """
 
     @functools.wraps(draw)
     def inner(*args: Any, where: Mapping[str, Any] | None = None, **kwargs: Any) -> T:
-        with mpl.rc_context(_RC), only_where(where) if where else nullcontext():
-            return draw(*args, **kwargs)
+        source, *others = args or (kwargs.pop("dir"),)
+        with mpl.rc_context(_RC), only_where(where) if where else nullcontext(), as_dir(source) as drawn:
+            return draw(drawn, *others, **kwargs)
 
     return inner
 

@@ -32,6 +32,7 @@ from ncbench.report.figures.rank_over import rank_over
 from ncbench.report.figures.robustness import robustness
 from ncbench.report.figures.seed_range import QUANTITIES, seed_range
 from ncbench.report.figures.sign_map import sign_map
+from ncbench.report.figures.simplex import simplex
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
 from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
@@ -193,6 +194,14 @@ CATALOGUE = (
         optional=True,
         needs="self_duality",
         measures=("self_duality",),
+    ),
+    CatalogueFigure(
+        "simplex",
+        "Class means and the simplex",
+        simplex,
+        "The class means of three or four classes, centred and scaled, in the plane or space that they span: at the "
+        "first and the last recorded step, beside the regular simplex that neural collapse ends at.",
+        optional=True,
     ),
     CatalogueFigure(
         "collapse",
