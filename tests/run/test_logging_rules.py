@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+import ncbench.report.__main__ as report_command
 from ncbench.config.measuring import Logger
 from ncbench.run import logging_rules
 from ncbench.run.compose import compose_jobs
 from ncbench.run.logged_as import LoggedAs, logged_as
-from ncbench.run.logger import learning_rate
+from ncbench.run.logger import close_logger, learning_rate
 from ncbench.run.logging_rules import check_logger, check_no_secrets
 
 SECRET = "hunter2hunter2"
@@ -79,6 +80,32 @@ def test_a_job_of_a_sweep_is_called_by_its_axes(tmp_path, moved):
         name="dufm_k10 width=30", group="dufm_k10/widths", tags=["model.width=30"]
     )
     assert logged_as(sweep / "c", job.config, []).group == "dufm_k10"
+
+
+class Broken:
+    """A logger that cannot take a report."""
+
+    shows_reports = True
+
+    def __init__(self):
+        self.closed = []
+
+    def show_report(self, page):
+        raise OSError("no more space")
+
+    def close(self, exit_code):
+        self.closed.append(exit_code)
+
+
+def test_a_report_that_cannot_be_handed_on_does_not_end_the_run(tmp_path, monkeypatch, caplog):
+    (job,) = compose_jobs(["+experiment=dufm_k10", "logger=wandb_offline"], multirun=False)
+    monkeypatch.setattr(report_command, "make_report", lambda folder, out: (folder / "report.html", [], None))
+    logger = Broken()
+    close_logger(logger, job.config, tmp_path, 0)
+    assert "the report could not be handed to the logger" in caplog.text
+    caplog.clear()
+    close_logger(logger, job.config, tmp_path, 1)  # of a run that failed there is no report
+    assert (logger.closed, caplog.text) == ([0, 1], "")
 
 
 def test_learning_rates_by_hand():

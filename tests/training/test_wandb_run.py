@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +125,20 @@ def test_a_run_that_is_killed_and_resumed(tmp_path, monkeypatch):
         assert row["nc/learning_rate"] == 0.5
         assert bool(media_of(row)[0]) == (row["nc/step"] in (0, 40))
     assert records["run"][0]["run_id"] == json.loads((tmp_path / "run.json").read_text())["config_hash"][:10]
+
+
+@pytest.mark.slow
+def test_a_finished_run_hands_on_its_report(tmp_path):
+    assert execute(tmp_path) == 0
+    segment, records, rows = read_back(tmp_path)
+    images, _ = media_of(rows[-1])
+    assert set(images) == {f"figures/{path.stem}" for path in (tmp_path / "figures").glob("*.png")}
+    assert set(images) >= {f"figures/{name}" for name in ("loss", "collapse", "rank", "gram", "spectra", "measures")}
+    assert all((segment / "files" / path).is_file() for path in images.values())
+    (artifact,) = records["artifact"]
+    for entry in artifact["manifest"]["contents"]:
+        assert Path(entry["local_path"]).read_bytes() == (tmp_path / entry["path"]).read_bytes()
+    assert {entry["path"] for entry in artifact["manifest"]["contents"]} == {"report.html", "table.csv", "claims.json"}
 
 
 def test_four_jobs_of_a_grid_log_the_same_names(tmp_path):
