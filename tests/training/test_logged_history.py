@@ -18,7 +18,7 @@ from tests.helpers.run_folders import LAST, STEPS, write_run, write_values
 
 
 def of_two_splits(folder):
-    """Two replicas, a measure of every kind, worked out by hand below; the second line holds for replica 1 only."""
+    """Two replicas, a measure of every kind; the line srg holds for replica 1 only, two has a value for each."""
     values = {
         "loss": {0: [3.0, 5.0], 7: [1.0, 2.0]},
         "head.1.post.dnc1": {0: [0.5, 0.75], 7: [0.25, math.nan]},
@@ -29,6 +29,8 @@ def of_two_splits(folder):
         {"name": "dnc", "measure": "loss", "value": 0.5, "values": None, "replicas": None},
         {"name": "srg", "measure": "loss", "value": None, "values": None, "replicas": [0]},
         {"name": "srg", "measure": "loss", "value": 0.25, "values": None, "replicas": [1]},
+        {"name": "two", "measure": "loss", "value": 1.0, "values": None, "replicas": [0]},
+        {"name": "two", "measure": "loss", "value": 3.0, "values": None, "replicas": [1]},
         {"name": "exists", "measure": "noise", "value": 2.0, "values": None, "replicas": None},
         {"name": "srg", "measure": "spectra", "value": None, "values": {"head.2.pre": [1.0]}, "replicas": None},
     ]
@@ -58,6 +60,9 @@ def test_a_row_worked_by_hand(tmp_path):
             "nc/test/accuracy.q75": 0.6875,
             **{f"theory/dnc{end}": 0.5 for end in ("", ".q25", ".q75")},
             **{f"theory/srg{end}": math.nan for end in ("", ".q25", ".q75")},
+            "theory/two": 2.0,
+            "theory/two.q25": 1.5,
+            "theory/two.q75": 2.5,
             **{f"theory/exists/noise{end}": 2.0 for end in ("", ".q25", ".q75")},
         },
         nan_ok=True,
