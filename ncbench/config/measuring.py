@@ -12,6 +12,7 @@ SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure
 PRECISIONS = ("32", "64", "bf16-mixed")  # bf16-mixed: weights and measures in 32, products of training in bfloat16
 SETS = ("default", "nc", "nc1", "nc2", "nc3", "nc4")  # of measures
 SCALES = ("linear", "log", "symlog")
+LOGGERS = ("local", "csv", "tensorboard", "wandb_offline", "wandb")
 LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which cannot be imported without torch
 
 
@@ -106,10 +107,10 @@ class Logger(Group):
     project: str = "ncbench"
     entity: str | None = None
     tags: list[str] = field(default_factory=list)
+    report: bool = True  # hand on the report of the finished run: its figures, and on W&B the page and the claims
 
     def __post_init__(self) -> None:
-        known = ("local", "wandb_offline", "wandb")
-        require(self.kind in known, "logger.kind", self.kind, f"must be one of {', '.join(known)}")
+        require(self.kind in LOGGERS, "logger.kind", self.kind, f"must be one of {', '.join(LOGGERS)}")
 
 
 def _check_measure(key: str, spec: Any) -> None:

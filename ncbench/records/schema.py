@@ -24,6 +24,7 @@ __all__ = [
     "LOCK",
     "LOG",
     "MEASURED",
+    "METRICS",
     "OVERRIDES",
     "PREVIOUS_CHECKPOINT",
     "RECORDED_BY",
@@ -34,7 +35,9 @@ __all__ = [
     "RUN_INFO",
     "SCHEMA_VERSION",
     "SERIES",
+    "SWEEP",
     "TABLES",
+    "TENSORBOARD",
     "TEXT",
     "WANDB",
     "Column",
@@ -60,7 +63,8 @@ HYDRA = ".hydra"
 OVERRIDES = f"{HYDRA}/overrides.yaml"
 CHECKPOINTS = "checkpoints"
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, CHECKSUMS = "last.ckpt", "previous.ckpt", "checksums.json"
-WANDB = "wandb"
+WANDB, TENSORBOARD, METRICS = "wandb", "tensorboard", "metrics.csv"  # of its loggers
+SWEEP = "sweep.json"  # in the folder of a sweep, above those of its runs
 REPORT, FINAL_TABLE, CLAIMS, FIGURE_FOLDER = "report.html", "table.csv", "claims.json", "figures"  # of its report
 
 TEXT = "text"  # a dictionary-encoded string

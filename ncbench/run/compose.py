@@ -6,7 +6,6 @@ A single run is composed once and validated once.
 
 import itertools
 import json
-import netrc
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +20,12 @@ from ncbench.config.identity import differences, shared_differences
 from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
 from ncbench.run.composer import composer, experiments, quoted
+from ncbench.run.logging_rules import check_logger, check_no_secrets
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
 
 __all__ = [
     "Command",
     "Job",
-    "check_logger",
     "compose_command",
     "compose_jobs",
     "compose_points",
@@ -210,22 +209,9 @@ def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
 def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
     values = plain_values(composed)
     config = validated(values)
-    check_logger(config)
+    check_logger(config.logger)
+    check_no_secrets(config.plain(), os.environ)
     where = composed.hydra
     with naming_folders(composed, config):
         folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
     return Job(overrides, values, config, folder, None if multirun else composed)
-
-
-def check_logger(config: Config) -> None:
-    """W&B online needs a key, and asking for it in the middle of a sweep would hang it: refuse at the start."""
-    if config.logger.kind != "wandb" or os.environ.get("WANDB_API_KEY"):
-        return
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    try:
-        known = netrc.netrc(path).authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
-        known = False
-    if not known:
-        raise ValueError("logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`, or use logger=wandb_offline")

@@ -1,10 +1,10 @@
-"""The moving parts of a run: trainer, callbacks, records, wandb_run, and what is written before the first step."""
+"""The moving parts of a run: trainer, callbacks, records, logger, and what is written before the first step."""
 
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ncbench.config.identity import differences
 from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Network
 from ncbench.config.root import Config
@@ -23,12 +22,12 @@ from ncbench.measure import MeasureCollapse
 from ncbench.measure.geometries import named_geometries
 from ncbench.records.folder import RunFolder, write_config, write_json
 from ncbench.records.layers import last_hidden_layer
-from ncbench.records.run_hash import run_id
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
 from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import reference_arguments
+from ncbench.run.logger import close_logger, learning_rate, open_logger
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.processes import LeaveOnSignal, other_processes
 from ncbench.run.references import check_references, evaluate_references
@@ -38,7 +37,9 @@ from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usa
 from ncbench.training.digest import weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.progress import ProgressLine, decay_table
-from ncbench.training.wandb_logger import WandbRun
+
+if TYPE_CHECKING:
+    from ncbench.training.loggers import RunLogger
 
 __all__ = ["RunSession"]
 
@@ -53,10 +54,12 @@ class RunSession:
         importable_here()
         check_references(config.references)
         self.built = build(config)
-        self.wandb_run: WandbRun | None = None
+        self.logger: RunLogger | None = None
+        self.overrides: Sequence[str] = ()
         self.resumed_at = 0
         self.began, self.wall_before = time.monotonic(), 0.0
         self.digests: dict[str, str] = {}
+        self.rates: dict[str, float | None] = {}
         module: Any = self.built.module
         data = self.built.data
         with one_line_errors(config, "measure"):
@@ -127,14 +130,13 @@ class RunSession:
         self.records.write(step, epoch, measured)
         # Written at once, so that a killed run has the digests of its rows, and the time that they took.
         self.digests[str(step)] = weights_digest(self.built.network)
+        self.rates[str(step)] = learning_rate(self.built.module, self.trainer.optimizers)
         geometry = named_geometries(measured)
-        self.run.update(
-            digests=self.digests,
-            wall_seconds=self.wall_seconds(),
-            **({"geometry": {"step": step, **geometry}} if geometry else {}),
-        )
-        if self.wandb_run is not None:
-            self.wandb_run.send(step)
+        named = {"geometry": {"step": step, **geometry}} if geometry else {}
+        known = {"digests": self.digests, "learning_rates": self.rates, "wall_seconds": self.wall_seconds()}
+        self.run.update(**known, **named)
+        if self.logger is not None:
+            self.logger.send(step)
 
     def write_inputs(self, overrides: Sequence[str]) -> None:
         """config.yaml, .hydra/, references.json, replicas.json."""
@@ -143,6 +145,7 @@ class RunSession:
         for folder in (path, path / HYDRA):
             write_config(folder, config.plain())
         OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
+        self.overrides = overrides
         swept = swept_values(overrides)
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(
@@ -165,21 +168,11 @@ class RunSession:
         found = usable_checkpoint(self.run.path / CHECKPOINTS, self.built.module.load_state_dict)
         path, self.resumed_at = found or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)
-        recorded = self.run.info().get("digests") or {}
-        self.digests = {step: x for step, x in recorded.items() if path and int(step) <= self.resumed_at}
-        logger = self.config.logger
-        if logger.kind != "local":
-            self.wandb_run = WandbRun(
-                self.run.path,
-                offline=logger.kind == "wandb_offline",
-                run_id=run_id(differences(self.config)),
-                group=self.config.name,
-                config=self.config.plain(),
-                project=logger.project,
-                entity=logger.entity,
-                tags=logger.tags,
-            )
-            self.trainer.loggers = [self.wandb_run.logger]
+        info = self.run.info()
+        for known, name in ((self.digests, "digests"), (self.rates, "learning_rates")):
+            recorded: dict[str, Any] = info.get(name) or {}
+            known |= {step: x for step, x in recorded.items() if path and int(step) <= self.resumed_at}
+        self.logger = open_logger(self.config, self.run.path, self.overrides)
         for notice in getattr(self.built.data, "notices", ()):
             _log.warning("%s", notice)
         devices, modules = self.config.trainer.devices, self.built.network.modules()
@@ -203,9 +196,9 @@ class RunSession:
         return {} if states is None else {"replica_states": states.summary()}
 
     def close(self, exit_code: int) -> None:
-        """End the W&B run, so that the next job of this process starts its own."""
-        if self.wandb_run is not None:
-            self.wandb_run.finish(exit_code)
+        """End the logger, so that the next job of this process starts its own; a finished run's report goes to it."""
+        if self.logger is not None:
+            close_logger(self.logger, self.config, self.run.path, exit_code)
 
 
 def _without_reading(spec: Mapping[str, Any]) -> dict[str, Any]:

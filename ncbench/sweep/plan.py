@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.records.folder import write_json
+from ncbench.records.schema import SWEEP
 from ncbench.sweep.options import SweepOptions
 
-__all__ = ["SWEEP", "Plan", "PlannedJob", "add_to_plan", "read_plan", "write_plan"]
+__all__ = ["Plan", "PlannedJob", "add_to_plan", "read_plan", "write_plan"]
 
-SWEEP = "sweep.json"
 _SCHEMA = 1
 
 

@@ -4,7 +4,8 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from ncbench.sweep.plan import SWEEP, Plan, PlannedJob
+from ncbench.records.schema import SWEEP
+from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.states import JobState, states_of
 
 __all__ = ["duration", "plan_text", "status_text"]

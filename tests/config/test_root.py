@@ -63,7 +63,7 @@ def test_experiments_become_dataclasses(digits):
         ("measure.moments", {"mine": {"_target_": "a.b", "unit": 3}}, "measure.moments.mine.unit=3: must be a text"),
         ("trainer.max_epochs", None, "trainer.max_epochs=None: must be >= 1"),
         ("trainer.precision", 16, "trainer.precision=16: must be one of 32, 64, bf16-mixed"),
-        ("logger.kind", "csv", "logger.kind=csv: must be one of local, wandb_offline, wandb"),
+        ("logger.kind", "xml", "logger.kind=xml: must be one of local, csv, tensorboard, wandb_offline, wandb"),
         ("replicate", {"seed": 4}, "only full-batch problems"),
         ("replicate", {"width": [4]}, "replicate=width: unknown axis"),
         ("model.width", [64, 64], r"model.width=\[64, 64\]: one width, or one for each of H_1 ... H_L \(4\)"),

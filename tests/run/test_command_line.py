@@ -55,7 +55,7 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
         (["dataset=mnist", "dataset.root=/does/not/exist"], "root=/does/not/exist must hold the whole of MNIST"),
         (["+model.backbone.hiden=[3]"], "unexpected keyword argument 'hiden'"),
         (["trainer.accelerator=gpu"], "trainer.accelerator=gpu: "),
-        (["logger=tensorboard"], "Could not find 'logger/tensorboard'"),
+        (["logger=mlflow"], "Could not find 'logger/mlflow'"),
         (["logger=wandb"], "logger=wandb: no W&B key"),
         (["measure.layers=[]"], "measure.layers=[]: must name layers, or null"),
         (["model.backbone.hidden=[0]"], "hidden=[0] must be widths of at least 1"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from ncbench.measure.keys import logged_name
 from ncbench.run.compose import compose_command
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "wandb_sweep.yaml"
@@ -22,6 +23,7 @@ def command_lines(sweep):
 def test_every_point_is_a_run(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     sweep = yaml.safe_load(FILE.read_text())
+    assert sweep["metric"]["name"] == logged_name("", "", "", "loss")
     lines = list(command_lines(sweep))
     assert lines[0][:4] == ["env", "python", "-m", "ncbench.train"]
     jobs = [compose_command(line[4:], multirun=False).jobs[0] for line in lines]
