@@ -24,9 +24,10 @@ USAGE = """usage: python -m ncbench.train [+experiment=NAME] [key=value ...]    
        python -m ncbench.train --config-dir DIR +experiment=MINE         with yaml files of your own
 
 Without an experiment, digits_mlp is run. A run goes to outputs/<name>/<hash of its configuration>; the same command
-finds the same folder again, leaves a finished run as it is and continues an interrupted one. Often changed:
-  seed=1   model.depth=5   model.width=128   objective.weight_decay=1e-3   dataset=mnist   dataset.root=DIR
-  trainer.max_epochs=20   schedule.steps=5000   replicate.seed=8   logger=wandb_offline   hydra.run.dir=DIR
+finds the same folder again, leaves a finished run as it is and continues an interrupted one. Often changed
+  in any experiment:                seed=1  model.depth=5  model.width=128  logger=wandb_offline  hydra.run.dir=DIR
+  of a network such as digits_mlp:  trainer.max_epochs=20  optimizer.lr=0.02  dataset=mnist dataset.root=DIR
+  of free features (dufm_k10):      schedule.steps=5000  replicate.seed=8
 Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 """
 
@@ -147,11 +148,8 @@ def _single(job: "Job", command: str) -> int:
     from ncbench.run.execute import execute
     from ncbench.run.hydra_job import as_hydra_job
 
-    try:
-        with as_hydra_job(job) as folder:
-            return execute(job.config, folder, command=command, overrides=job.composed.hydra.overrides.task)
-    except KeyboardInterrupt:
-        return 1
+    with as_hydra_job(job) as folder:
+        return execute(job.config, folder, command=command, overrides=job.composed.hydra.overrides.task)
 
 
 def _grid(command: "Command", text: str, directories: list[str]) -> int:

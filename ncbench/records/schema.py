@@ -35,6 +35,7 @@ __all__ = [
     "RUN_INFO",
     "SCHEMA_VERSION",
     "SERIES",
+    "STOPPED",
     "SWEEP",
     "TABLES",
     "TENSORBOARD",
@@ -59,6 +60,7 @@ REPLICAS = "replicas.json"
 LOG = "ncbench.log"
 LOCK = ".lock"
 HOLDER = ".holder"  # process and host that have the lock, or had it last
+STOPPED = "stopped by a signal"  # the error in run.json of a run that a signal has ended
 HYDRA = ".hydra"
 OVERRIDES = f"{HYDRA}/overrides.yaml"
 CHECKPOINTS = "checkpoints"

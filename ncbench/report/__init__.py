@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ncbench.records.load import load_grams as load_grams
     from ncbench.records.load import load_means as load_means
-    from ncbench.records.load import load_measures as load_measures
     from ncbench.records.load import load_references as load_references
     from ncbench.records.load import load_replicas as load_replicas
     from ncbench.records.load import load_run_info as load_run_info
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from ncbench.records.load import load_spectra as load_spectra
     from ncbench.records.runs import find_runs as find_runs
     from ncbench.report import figure
+    from ncbench.report.asked import load_measures as load_measures
 
 __all__ = [
     "figure",
@@ -35,6 +35,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "figure":
         return import_module("ncbench.report.figure")
+    if name == "load_measures":
+        return import_module("ncbench.report.asked").load_measures
     if name in __all__:
         return getattr(import_module("ncbench.records.load"), name)
     raise AttributeError(f"module 'ncbench.report' has no attribute {name!r}")

@@ -28,6 +28,8 @@ from ncbench.config.validate import unknown_key
 
 __all__ = ["Composer", "composer", "experiments", "quoted"]
 
+_AT_THE_ROOT = re.compile(r"\s*#\s*@package\s+_global_\s*$", re.MULTILINE)
+
 
 class Composer:
     """Hydra, ready to compose `config.yaml` with overrides; made by `composer`."""
@@ -63,7 +65,19 @@ class Composer:
         return composed
 
     def _by_hydra(self, overrides: Sequence[str]) -> Any:
+        for override in self.parse(overrides):
+            if override.key_or_group == "experiment" and isinstance(override.value(), str):
+                self._check_header(str(override.value()))
         return compose("config", overrides=[*overrides, *self._search_path], return_hydra_config=True)
+
+    def _check_header(self, experiment: str) -> None:
+        """ValueError where an experiment's keys would not be those of the run, as Hydra puts them under its group."""
+        paths = [folder / "experiment" / f"{experiment}.yaml" for folder in (*self._folders, CONF_DIR)]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is not None and not _AT_THE_ROOT.match(path.read_text(encoding="utf-8")):
+            raise ValueError(
+                f"{path}: its first line must be '# @package _global_', or its keys are not those of the run"
+            )
 
     def _is_group(self, override: Override) -> bool:
         group = override.key_or_group

@@ -17,7 +17,7 @@ from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
-from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, TABLES
+from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, STOPPED, TABLES
 from ncbench.records.standstill import standstill
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
@@ -85,8 +85,8 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
     try:
         trained.fit()
         status = "done"
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns both signals into an exit
-        error = f"{type(stop).__name__}: stopped by a signal"
+    except (KeyboardInterrupt, SystemExit):  # Lightning turns both signals into an exit
+        error = STOPPED
     except Exception as failure:
         status = "failed"
         error = (
@@ -101,7 +101,13 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
     if status == "done":
         _say_where(run, f"done in {wall:.0f} s")
         return 0
-    print(f"ncbench: {status}: {' '.join(str(error).split())}; log in {run.path / LOG}", file=sys.stderr)
+    why = " ".join(str(error).split())
+    if status == "interrupted":
+        print(
+            f"ncbench: interrupted{why.removeprefix(STOPPED)}; the same command continues: {run.path}", file=sys.stderr
+        )
+    else:
+        print(f"ncbench: {status}: {why}; log in {run.path / LOG}", file=sys.stderr)
     return 1
 
 

@@ -1,9 +1,13 @@
-"""What `python -m ncbench.train --list` prints: the experiments, their papers, costs and records."""
+"""What `python -m ncbench.train --list` prints: a table of the experiments, their papers, costs and records."""
 
 import itertools
-import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.claims.papers import FORMS, paper_of, read_papers
@@ -12,9 +16,14 @@ from ncbench.run.compose import compose_jobs, experiments
 
 __all__ = ["list_experiments"]
 
+RECORDS = "docs/results"
+_END_OF_CLAUSE = re.compile(r"[:;.]( |$)| \(| with ")
 
-def list_experiments(words: Sequence[str], *, names_only: bool = False, config_dirs: Sequence[str] = ()) -> str:
-    """The experiments as text, a paragraph each or with `names_only` a name per line.
+
+def list_experiments(
+    words: Sequence[str], *, names_only: bool = False, config_dirs: Sequence[str] = (), width: int | None = None
+) -> str:
+    """The experiments as a table that wraps in `width` columns (default: the terminal's), or a name per line.
 
     `words` keep those that have a form (quick, paper) or belong to a paper (sukenik24, ...). Raises ValueError for
     another word. Experiments and papers of `config_dirs` are listed too. What lies in `untested/` was never run at its
@@ -25,22 +34,26 @@ def list_experiments(words: Sequence[str], *, names_only: bool = False, config_d
     for word in words:
         if word not in known:
             raise ValueError(f"--list {word}: must be among {', '.join(known)}")
-    lines = []
-    listed = {name: path for folder in reversed(folders) for name, path in experiments(folder / "experiment").items()}
-    for name, path in sorted(listed.items()):
-        if words and (name.startswith("untested/") or not set(words) <= set(_labels(name, config_dirs))):
-            continue
-        if names_only:
-            lines.append(name)
-            continue
+    found = {name: path for folder in reversed(folders) for name, path in experiments(folder / "experiment").items()}
+    listed = {
+        name: path
+        for name, path in sorted(found.items())
+        if not words or (not name.startswith("untested/") and set(words) <= set(_labels(name, config_dirs)))
+    }
+    if names_only:
+        return "".join(f"{name}\n" for name in listed)
+    table = Table(
+        "+experiment=", "paper and figure", "cost", "record", box=SIMPLE_HEAD, pad_edge=False, show_edge=False
+    )
+    table.columns[0].no_wrap = True
+    for name, path in listed.items():
         header = _header(path.read_text())
-        lines += [
-            name,
-            f"    paper   {header['Paper']}",
-            f"    cost    {header['Cost']}",
-            f"    record  {_record(name)}",
-        ]
-    return "".join(f"{line}\n" for line in lines)
+        table.add_row(name, _clause(header["Paper"]), _clause(header["Cost"]), _record(name))
+    console = Console(width=width, markup=False, highlight=False)
+    with console.capture() as shown:
+        console.print(table)
+    lines = [line.rstrip() for line in shown.get().splitlines()]
+    return "\n".join([*lines, "", f"Records: {RECORDS}/NAME. More: conf/experiment/NAME.yaml.", ""])
 
 
 def _labels(name: str, config_dirs: Sequence[str]) -> Iterator[str]:
@@ -53,12 +66,17 @@ def _labels(name: str, config_dirs: Sequence[str]) -> Iterator[str]:
 
 
 def _record(name: str) -> str:
-    folder = Path("docs", "results", name)
-    infos = [json.loads(path.read_text()) for path in sorted((CONF_DIR.parent / folder).rglob(RUN_INFO))]
-    if not infos:
-        return "none"
-    hashes = ", ".join(info["config_hash"][:10] for info in infos[:3]) + (", ..." if len(infos) > 3 else "")
-    return f"{folder.as_posix()} ({hashes}; {sum(info['wall_seconds'] for info in infos):.0f} s)"
+    return "yes" if any((CONF_DIR.parent / RECORDS / name).rglob(RUN_INFO)) else "none"
+
+
+def _clause(text: str) -> str:
+    """The words before the first colon, semicolon, full stop, bracket or "with".
+
+    >>> _clause("arXiv 2405.14468, Figure 2 top: decay 4e-3"), _clause("2.5 minutes on an H200; hours on two cores.")
+    ('arXiv 2405.14468, Figure 2 top', '2.5 minutes on an H200')
+    """
+    end = _END_OF_CLAUSE.search(text)
+    return text[: end.start()] if end else text
 
 
 def _header(text: str) -> dict[str, str]:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ncbench.config.cores import usable_cores
 from ncbench.records.folder import RunFolder
+from ncbench.records.schema import STOPPED
 from ncbench.sweep.plan import Plan, PlannedJob, read_plan
 from ncbench.sweep.process import Attempt, environment_of
 from ncbench.sweep.states import ATTEMPTS, JobState, claim, release, state_of_job, states_of
 
 __all__ = ["carry_out_job", "cores_of", "note_lost", "present_state", "require_engine"]
 
-STOPPED = "stopped by a signal"  # in the reason of a run that a signal has ended
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 1.0
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from ncbench.config.cores import available_cores
 from ncbench.config.rules import require
-from ncbench.sweep.engines import STOPPED, carry_out_job, cores_of, note_lost, present_state, require_engine
+from ncbench.records.schema import STOPPED
+from ncbench.sweep.engines import carry_out_job, cores_of, note_lost, present_state, require_engine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.pool import Watcher
 from ncbench.sweep.process import Attempt

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 from typing_extensions import override
 
 from ncbench.measure import Measurement
 from ncbench.training.objectives import Decayed, PaperObjective, SquaredObjective
 
-__all__ = ["ProgressLine", "decay_table"]
+__all__ = ["ProgressLine", "decay_table", "progress_text"]
+
+SHORTEST_BAR, LONGEST_BAR = 4, 20
 
 
 def decay_table(objective: PaperObjective | SquaredObjective, free: Sequence[tuple[str, Tensor]]) -> Table:
@@ -57,27 +60,20 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, console: Console, latest: Callable[[], Measurement | None], headline: tuple[str, str]) -> None:
         self.latest, self.headline = latest, headline
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} {task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=False,
-        )
+        self.progress = Progress(_Line(console), console=console, transient=False)
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         ends = getattr(pl_module, "ends", None)
         total, unit = (ends[-1], "steps") if ends else (trainer.max_epochs, "epochs")
-        self.task = self.progress.add_task(self._text(), total=total, unit=unit, completed=self._done(trainer))
+        self.task = self.progress.add_task(
+            "", total=total, unit=unit, completed=self._done(trainer), values=self._values()
+        )
         self.progress.start()
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.progress.update(self.task, description=self._text(), completed=self._done(trainer))
+        self.progress.update(self.task, values=self._values(), completed=self._done(trainer))
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -92,11 +88,64 @@ class ProgressLine(pl.Callback):
         progress: Any = trainer.fit_loop.epoch_progress.current
         return int(progress.processed if counted_by_module is None else counted_by_module)
 
-    def _text(self) -> str:
+    def _values(self) -> list[str]:
         measurement = self.latest()
         if measurement is None:
-            return "training"
+            return []
         layer, stage = self.headline
         shown = {"loss": ("", "", "loss"), "acc": ("", "", "accuracy"), f"{layer} dnc1": (layer, stage, "dnc1")}
         medians = {label: measurement.values.get(("train", *key)) for label, key in shown.items()}
-        return "  ".join(f"{label} {float(x.nanmedian()):.3g}" for label, x in medians.items() if x is not None)
+        return [f"{label} {float(x.nanmedian()):.3g}" for label, x in medians.items() if x is not None]
+
+
+class _Line(ProgressColumn):
+    """The whole line, made for the present width of the terminal."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    @override
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time if task.finished else task.elapsed
+        left = None if task.finished else task.time_remaining
+        done, total = int(task.completed), int(task.total or 0)
+        line = progress_text(
+            self.console.width, done, total, task.fields["unit"], elapsed or 0.0, left, task.fields["values"]
+        )
+        return Text(line, no_wrap=True)
+
+
+def progress_text(
+    width: int, done: int, total: int, unit: str, elapsed: float, left: float | None, values: Sequence[str]
+) -> str:
+    """How much is done, time taken and left (seconds; None: not known), and measures, on at most `width` characters.
+
+    What has no room is left out: the last of the measures first, then the time. Room for four characters or more
+    becomes a bar.
+
+    >>> progress_text(60, 50, 200, "epochs", 61.2, 183.0, ["loss 0.1", "acc 0.9", "head.3 dnc1 0.004"])
+    '50/200 epochs  1:01, 3:03 left  loss 0.1  acc 0.9  ━━───────'
+    """
+    time = _clock(elapsed) + ("" if left is None else f", {_clock(left)} left")
+    line = f"{done}/{total} {unit}"
+    for part in (time, *values):
+        if len(line) + 2 + len(part) > width:
+            break
+        line += f"  {part}"
+    room = min(width - len(line) - 2, LONGEST_BAR)
+    if room < SHORTEST_BAR:
+        return line[:width]
+    filled = room * min(done, total) // max(total, 1)
+    return f"{line}  {'━' * filled}{'─' * (room - filled)}"
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    >>> _clock(59.9), _clock(3723)
+    ('0:59', '1:02:03')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ncbench.records import load
 from ncbench.records.load import load_final
+from ncbench.records.runs import BadRecordsError
 from ncbench.records.schema import last_step, part_path, parts
 from ncbench.records.settings import find_settings
 from ncbench.report import (
@@ -54,7 +56,33 @@ def test_filters_keep_what_they_name(records):
     expected = [loss_of(replica, step) for replica, step in zip(loss["replica"], loss["step"], strict=True)]
     assert loss["value"].tolist() == expected
     assert len(load_measures(records / "eight", measures=["dnc1", "tcv"], layers="head.1", steps=10)) == 2 * 2 * 8
-    assert load_measures(records / "eight", measures=["no such measure"]).empty
+    assert load.load_measures(records / "eight", measures=["no such measure"]).empty
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"measures": "rnak"}, "measures=rnak: no run here has recorded it (did you mean rank?)"),
+        ({"measures": iter(["loss", "los"])}, "measures=los: no run here has recorded it (did you mean loss?)"),
+        (
+            {"measures": ["rank"], "layers": ["haed.1"]},
+            "layers=haed.1: no run here has recorded it (did you mean head.",
+        ),
+        ({"layers": ["zzz"]}, "layers=zzz: no run here has recorded it (known: "),
+    ],
+)
+def test_a_name_that_no_run_has_recorded_is_refused(records, arguments, message):
+    with pytest.raises(BadRecordsError) as refused:
+        load_measures(records, **arguments)
+    assert str(refused.value).startswith(message)
+
+
+def test_a_name_that_some_run_has_recorded_somewhere_is_no_mistake(records, tmp_path):
+    assert load_measures(records / "eight", measures=["loss"], layers="head.1").empty  # each is there, both are not
+    run = write_run(tmp_path / "new", [0], finished=False)
+    for part in parts(run, "measures"):
+        part.unlink()
+    assert load_measures(tmp_path, measures=["loss"]).empty  # nothing is recorded yet
     final = load_final(records / "eight")
     kept = load_final(records / "eight", measures="rank", layers=["head.1"])
     assert len(kept) == ((final["measure"] == "rank") & (final["layer"] == "head.1")).sum() == 3 * 8

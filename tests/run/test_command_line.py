@@ -10,6 +10,7 @@ from ncbench import __main__ as dispatcher
 from ncbench import train
 from ncbench.records.folder import RunFolder
 from ncbench.run.compose import compose_command
+from ncbench.run.listing import list_experiments
 
 TINY = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20", "measure.points=4", "trainer.progress=false"]
 
@@ -25,12 +26,38 @@ def test_help_is_quick_to_import():
     assert "+experiment=NAME" in done.stdout
 
 
-def test_list_names_paper_and_cost(capsys):
-    assert run("--list") == 0
-    out = capsys.readouterr().out
-    assert "dufm_k10\n    paper   arXiv 2405.14468" in out
-    assert "cost" in out
-    assert "untested/fig5_depth" in out
+def test_what_help_says_is_often_changed_can_be_changed(tmp_path):
+    from ncbench.run.build import build
+
+    lines = [line.strip() for line in train.USAGE.splitlines() if re.match("  (in any|of a|of free)", line)]
+    in_any, of_network, of_features = (
+        line.partition(":")[2].replace("dataset=mnist dataset.root=DIR", "").replace("DIR", str(tmp_path)).split()
+        for line in lines
+    )
+    for experiment, further in (("digits_mlp", of_network), ("dufm_k10", of_features)):
+        build(compose_command([f"+experiment={experiment}", *in_any, *further], multirun=False).jobs[0].config)
+    compose_command(["+experiment=digits_mlp", "dataset=mnist", f"dataset.root={tmp_path}"], multirun=False)
+
+
+def test_list_is_a_table_that_wraps():
+    wide, narrow = (list_experiments([], width=width) for width in (200, 80))
+    assert max(map(len, wide.splitlines())) <= 200
+    assert max(map(len, narrow.splitlines())) <= 80
+    row = next(line for line in wide.splitlines() if line.startswith("dufm_k10 "))
+    assert re.split("  +", row) == ["dufm_k10", "arXiv 2405.14468", "16 seconds on one CPU core", "yes"]
+    names = list_experiments([], names_only=True).split()
+    for text in (wide, narrow):
+        starts = [line.split()[0] for line in text.splitlines() if line[:1].strip()]
+        assert [start for start in starts if start in names] == names
+
+
+def test_list_takes_a_folder_of_ones_own(tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    header = "# @package _global_\n# Paper    none: mine\n# Cost     1 minute.\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(header)
+    assert run("--config-dir", str(tmp_path), "--list") == 0
+    assert re.search(r"^mine +none +1 minute +none$", capsys.readouterr().out, re.MULTILINE)
+    assert run("--config-dir", str(tmp_path / "nothing"), "--list") == 2
 
 
 def test_what_was_never_run_at_its_size_has_no_form(capsys):
@@ -104,6 +131,18 @@ def test_an_experiment_file_with_a_misspelt_key(tmp_path, capsys):
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     assert run("--config-dir", str(tmp_path), "+experiment=mine") == 2
     assert "optimizer.momentun=0.5: unknown key (did you mean optimizer.momentum?)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "head", ["", "# Paper x\n", "# @package mine\n", "# Paper x\n# @package _global_\n", "# @package _global_ too\n"]
+)
+def test_an_experiment_whose_keys_would_lie_elsewhere(head, tmp_path, capsys):
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    path.write_text(f"{head}defaults:\n  - override /dataset: mnist\n  - _self_\nname: mine\n")
+    assert run("--config-dir", str(tmp_path), "+experiment=mine") == 2
+    rule = "its first line must be '# @package _global_', or its keys are not those of the run"
+    assert capsys.readouterr().err == f"ncbench: {path}: {rule}\n"
 
 
 def test_the_states_of_a_folder(tmp_path, capsys):

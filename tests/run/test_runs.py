@@ -99,8 +99,14 @@ def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop,
         patch.setattr(session.RunSession, "_record", stops)
         assert execute(overrides, tmp_path / "stopped") == 1
     info = RunFolder(tmp_path / "stopped").info()
-    assert info["status"] == ("interrupted" if stop is KeyboardInterrupt else "failed")
-    capsys.readouterr()
+    said = capsys.readouterr().err.splitlines()[-1]
+    if stop is KeyboardInterrupt:
+        assert info["status"] == "interrupted"
+        assert info["error"] == "stopped by a signal"
+        assert said == f"ncbench: interrupted; the same command continues: {tmp_path / 'stopped'}"
+    else:
+        assert info["status"] == "failed"
+        assert said.startswith("ncbench: failed: RuntimeError: ")
     assert execute(overrides, tmp_path / "stopped") == 0
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
     assert RunFolder(tmp_path / "stopped").info()["error"] is None

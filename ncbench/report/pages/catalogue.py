@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ncbench.records.load import load_final
+from ncbench.records.load import load_final, load_measures
 from ncbench.records.runs import CrowdedError, Dir, NoRecordsError, UndefinedError
 from ncbench.records.schema import FIGURE_FOLDER
 from ncbench.report.figures.blocks import blocks
@@ -35,13 +35,18 @@ from ncbench.report.figures.sign_map import sign_map
 from ncbench.report.figures.simplex import simplex
 from ncbench.report.figures.size_scaling import size_scaling
 from ncbench.report.figures.spectra import spectra
-from ncbench.report.figures.style import KINDS, Plot, inline_svg, save, to_svg
+from ncbench.report.figures.strips import stacked_svg, strips
+from ncbench.report.figures.style import FLOOR, KINDS, Plot, inline_svg, save, to_svg
 from ncbench.report.figures.summary import summary
 from ncbench.report.figures.tails import tails
 
 __all__ = ["CATALOGUE", "CatalogueFigure", "DrawnFigure", "draw_all"]
 
 _log = logging.getLogger(__name__)
+
+
+class NothingToShowError(UndefinedError):
+    """What the figure would show is the same everywhere, and a sentence says it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,17 @@ class CatalogueFigure:
     optional: bool = False
     needs: str | None = None
     measures: tuple[str, ...] = ()
+
+
+def _collapse(dir: Dir) -> Plot:
+    """The figure, where there is something to collapse; else NothingToShowError in place of flat lines."""
+    ends = (load_measures(dir, COLLAPSE, steps="first"), load_final(dir, COLLAPSE))
+    if all(len(frame) and frame["value"].max() <= FLOOR for frame in ends):
+        raise NothingToShowError(
+            "there is nothing to collapse; the variation within the classes is 0 from the first to the last step, as "
+            "with one sample per class"
+        )
+    return collapse(dir)
 
 
 OF_ENSEMBLES = "dead_layers"  # recorded of ensembles of fully connected networks
@@ -206,7 +222,7 @@ CATALOGUE = (
     CatalogueFigure(
         "collapse",
         "Collapse per layer",
-        collapse,
+        _collapse,
         "Within-class variability relative to the spread of the class means (DNC1), and the total cluster "
         "variation relative to the total variance and raw: towards zero the samples of a class come to share "
         "one representation.",
@@ -309,7 +325,7 @@ FORMER_NAMES = ("transition", "ratio", "trend", "shadows")
 class DrawnFigure:
     """A figure as it stands in the page: its SVG, or a sequence of (step, SVG), or why there is none.
 
-    `left_out` is a sentence on what has no place in it.
+    `left_out` is a sentence on what has no place in it. `told`: the reason says all there is to see.
     """
 
     figure: CatalogueFigure
@@ -317,6 +333,7 @@ class DrawnFigure:
     frames: tuple[tuple[int, str], ...] = ()
     missing: str = ""
     left_out: str = ""
+    told: bool = False
 
 
 def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
@@ -332,7 +349,8 @@ def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
     recorded = list(dict.fromkeys(map(str, load_final(dir)["measure"])))
     drawn = [_drawn(figure, dir, folder) for figure in CATALOGUE if figure.needs is None or figure.needs in recorded]
-    shown = {name for each in drawn if each is not None and each.svg for name in each.figure.measures}
+    seen = [each.figure for each in drawn if each is not None and (each.svg or each.told)]
+    shown = {name for figure in seen for name in figure.measures}
     further = _further_measures(dir, folder, [name for name in recorded if name not in shown])
     return [each for each in (*drawn, further, _gram_frames(dir)) if each is not None]
 
@@ -343,14 +361,14 @@ def _drawn(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | Non
         plot = figure.draw(dir)
         svg = save(plot, folder, figure.name)
     except (UndefinedError, CrowdedError) as reason:
-        return DrawnFigure(figure, missing=str(reason))
+        return DrawnFigure(figure, missing=str(reason), told=isinstance(reason, NothingToShowError))
     except NoRecordsError as reason:
         return None if figure.optional else DrawnFigure(figure, missing=str(reason))
     except Exception as error:  # whatever one figure meets in the records, the page and the other figures are written
         _log.warning("figure %s could not be drawn", figure.name, exc_info=True)
         return DrawnFigure(figure, missing=f"drawing failed with {type(error).__name__}: {error}")
     return DrawnFigure(
-        figure, svg=_inside(svg, figure.name, figure.title), left_out=_called(plot.left_out, figure.name)
+        figure, svg=_picture(plot, svg, figure.name, figure.title), left_out=_called(plot.left_out, figure.name)
     )
 
 
@@ -374,12 +392,15 @@ def _gram_frames(dir: Dir) -> DrawnFigure | None:
         _log.warning("the Gram matrices over time could not be drawn", exc_info=True)
         return DrawnFigure(GRAM_FRAMES, missing=f"drawing failed with {type(error).__name__}: {error}")
     pictures = tuple(
-        (step, _inside(to_svg(plot, glyphs=False), f"gram-{step}", f"Gram matrices at step {step}"))
+        (step, _picture(plot, to_svg(plot, glyphs=False), f"gram-{step}", f"Gram matrices at step {step}"))
         for step, plot in frames
     )
     return DrawnFigure(GRAM_FRAMES, frames=pictures) if len(pictures) > 1 else None
 
 
-def _inside(svg: str, prefix: str, title: str) -> Markup:
+def _picture(plot: Plot, svg: str, prefix: str, title: str) -> Markup:
+    """The figure inside the page, and its columns of panels, which a narrow screen shows one below the other."""
     # The only markup that is not escaped; matplotlib escapes the text inside its SVG.
-    return Markup(inline_svg(svg, prefix, title))
+    whole, parts = inline_svg(svg, prefix, title), stacked_svg(strips(plot), f"{prefix}-figure_1")
+    kind = "picture several" if parts else "picture"
+    return Markup(f'<span class="{kind}"><span class="whole">{whole}</span>{parts}</span>')

@@ -14,6 +14,7 @@ from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1
 from ncbench.report.settings import interval_reach, load_setting_references, quartiles
 
 MOST_LAYER_TABLES = 6
+SPLITS = ["train", "test", ""]  # in the order of the tables
 _MEDIANS = "Final values: median over replicas, lower and upper quartile in brackets where they differ."
 _MEANS = "Final values: mean over replicas, in brackets its 95 % interval after Student where there are several."
 
@@ -92,13 +93,15 @@ def layer_tables(dir: Dir) -> list[Table]:
     """For each of the first six settings the final measures of every layer and stage.
 
     A column for every measure that is recorded per layer, in the order of the table of measures; those with a value for
-    each of several source layers have no place in it.
+    each of several source layers have no place in it. Where the test split is recorded, it stands below the training
+    split of the same layer.
     """
     settings = find_settings(dir)
     frame = with_setting(load_final(dir), settings)
-    frame = frame[(frame["layer"] != WHOLE_NETWORK) & frame["split"].isin(rows_of_split())]
+    frame = frame[(frame["layer"] != WHOLE_NETWORK) & frame["split"].isin(SPLITS)]
     frame = frame[~frame["measure"].isin(_of_several_sources(frame))]
-    values = quartiles(frame, ["setting", "layer", "stage", "measure"])
+    frame["split"] = frame["split"].cat.set_categories(SPLITS, ordered=True)
+    values = quartiles(frame, ["setting", "layer", "stage", "split", "measure"])
     columns = list(known_measures(dir, values["measure"]).values())
     return [
         _layer_table(values[values["setting"] == code], settings[code], columns)
@@ -108,7 +111,7 @@ def layer_tables(dir: Dir) -> list[Table]:
 
 def _of_several_sources(frame: pd.DataFrame) -> set[str]:
     """The measures of which some layer has a value for each of several source layers."""
-    sources = frame.groupby(["layer", "stage", "measure"], observed=True)["source_layer"].nunique()
+    sources = frame.groupby(["layer", "stage", "split", "measure"], observed=True)["source_layer"].nunique()
     return set(sources[sources > 1].index.get_level_values("measure"))
 
 
@@ -123,10 +126,12 @@ def measure_table(dir: Dir) -> Table:
 
 def _layer_table(values: pd.DataFrame, setting: Setting, columns: list[MeasureInfo]) -> Table:
     rows = []
-    for (layer, stage), part in values.groupby(["layer", "stage"], observed=True):
+    with_test = "test" in set(values["split"])
+    for (layer, stage, split), part in values.groupby(["layer", "stage", "split"], observed=True):
         entries = part.set_index("measure")
-        rows.append([str(layer), str(stage), *(_entry(entries, info.name) for info in columns)])
-    header = ["layer", "stage", *(info.heading for info in columns)]
+        of = str(split) if with_test else ""
+        rows.append([str(layer), str(stage), of, *(_entry(entries, info.name) for info in columns)])
+    header = ["layer", "stage", "split", *(info.heading for info in columns)]
     return without_empty_columns(Table(header, rows, setting.label))
 
 

@@ -17,6 +17,7 @@ from ncbench.report.pages.catalogue import draw_all
 from ncbench.report.pages.headline import Table, headline, layer_tables, measure_table, without_empty_columns
 from ncbench.report.pages.latex import LATEX_TABLE, latex_table
 from ncbench.report.pages.notes import notes
+from ncbench.report.pages.opening import configuration, sentence
 from ncbench.report.pages.templating import environment
 from ncbench.report.settings import final_table
 
@@ -41,6 +42,8 @@ def write_report(dir: Dir, out: Path, judgements: "Sequence[Judgement]", refused
     page = environment().get_template("page.html.jinja")
     text = page.render(
         title=_title(dir, infos),
+        sentence=sentence(dir, values, judgements),
+        configuration=configuration(dir),
         judgements=[claims_of(judgement) for judgement in judgements],
         refused=refused,
         headline=values,

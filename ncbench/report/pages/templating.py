@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ncbench.report.pages.badges import badge
+from ncbench.report.pages.glossary import GLOSSARY, anchor, terms
 
 
 def environment() -> Environment:
@@ -22,8 +23,9 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     script = (files("ncbench.report.pages") / "templates" / "slider.js").read_text(encoding="utf-8")
-    templates.globals |= {"script": Markup(script), "policy": policy(script), "badge": badge}
-    templates.filters |= {"markdown": markdown, "code": lambda text: re.sub(r"[^\w ./+=:,-]", "?", str(text))}
+    templates.globals |= {"script": Markup(script), "policy": policy(script), "badge": badge, "glossary": GLOSSARY}
+    templates.filters |= {"terms": terms, "anchor": anchor, "markdown": markdown}
+    templates.filters |= {"code": lambda text: re.sub(r"[^\w ./+=:,-]", "?", str(text))}
     return templates
 
 

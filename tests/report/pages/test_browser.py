@@ -110,3 +110,45 @@ def test_the_index_has_every_figure(driver, folder):
     link = driver.find_element(By.LINK_TEXT, "dufm_k4")
     link.click()
     assert driver.title == "dufm_k4"
+
+
+def test_a_figure_opens_large_on_a_click_and_closes_on_the_next(driver, folder):
+    opened(driver, folder / "run" / "report.html")
+    zoom = driver.find_element(By.CSS_SELECTOR, "#collapse-section .zoom")
+    picture = zoom.find_element(By.CSS_SELECTOR, ".picture")
+    drawn = picture.find_element(By.CSS_SELECTOR, "svg[role=img]")
+    before = drawn.size["width"]
+    drawn.click()
+    assert picture.value_of_css_property("position") == "fixed"
+    assert drawn.size["width"] > before
+    zoom.find_element(By.TAG_NAME, "input").send_keys(Keys.SPACE)  # or with the keyboard
+    assert picture.value_of_css_property("position") != "fixed"
+    assert drawn.size["width"] == before
+
+
+def test_on_a_narrow_screen_panels_stand_below_one_another_and_nothing_is_wider(driver, folder):
+    size = {"height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 400, **size})
+    try:
+        opened(driver, folder / "run" / "report.html")
+        assert driver.execute_script("return document.documentElement.scrollWidth") == 400
+        parts = driver.find_elements(By.CSS_SELECTOR, "#collapse-section .strip")
+        boxes = [part.rect for part in parts if part.is_displayed()]
+        assert len(boxes) >= 3
+        assert all(box["width"] <= 400 for box in boxes)
+        tops = [box["y"] for box in boxes]
+        assert tops == sorted(tops)
+        assert sum(box["height"] > 150 for box in boxes) == 3  # the panels
+        whole = driver.find_element(By.CSS_SELECTOR, "#collapse-section .whole")
+        assert (whole.size["width"], whole.size["height"]) == (0, 0)
+    finally:
+        driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_every_link_inside_the_page_leads_somewhere(driver, folder):
+    opened(driver, folder / "run" / "report.html")
+    links = driver.find_elements(By.CSS_SELECTOR, "a[href^='#']")
+    targets = {link.get_attribute("href").partition("#")[2] for link in links}
+    assert {"claims", "final-values", "glossary", "word-dnc"} <= targets
+    ids = {element.get_attribute("id") for element in driver.find_elements(By.CSS_SELECTOR, "[id]:not(svg *)")}
+    assert targets <= ids

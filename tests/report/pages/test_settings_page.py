@@ -19,7 +19,7 @@ def test_a_page_of_a_sweep_over_seeds_has_a_row_for_each_setting_and_no_folder_i
     page, _, _ = make_report(sweep, tmp_path / "out")
     text = page.read_text()
     assert "6 runs, 2 settings with 3 networks each" in text
-    final = text[text.index("<h2>Final values</h2>") : text.index("<h2>Final values per layer</h2>")]
+    final = text[text.index('<h2 id="final-values">') : text.index('<h2 id="layers">')]
     assert re.findall(r'<th scope="row">(.*?)</th>', final) == ["weight_decay=0.001", "weight_decay=0.01"]
     assert not any(folder.name in final for folder in sweep.iterdir())
     table = (tmp_path / "out" / "table.tex").read_text()

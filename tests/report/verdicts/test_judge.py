@@ -124,6 +124,7 @@ def test_runs_of_one_name_are_judged_together_by_the_claims_of_the_latest(tmp_pa
     for job, (decay, started) in enumerate([(1e-3, "2026-01-01"), (2e-3, "2026-01-03"), (4e-3, "2026-01-02")]):
         stated = named(MONOTONE | {"by": "estimate"}) if job == 1 else {}
         overrides = ("+experiment=fig1", f"objective.weight_decay={decay}", "logger=wandb", "hydra.run.dir=x", "seed=1")
+        overrides += ("trainer.threads=1", "+trainer.keep_checkpoints=[0]", "trainer.progress=false")
         record = {"swept": [{"weight_decay": decay}] * 2, "config_hash": f"{job}", "started": started}
         write_values(tmp_path / str(job), {"loss": [job, job]}, stated, overrides=overrides, **record)
     write_values(tmp_path / "other", {"loss": [1.0]}, {}, name="a_figure")
