@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all docs coverage check format wheel clean
+.PHONY: demo test test-all docs site coverage check format wheel clean
 
 $(BIN)/activate:
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +39,10 @@ test-all: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python -m pytest -q ncbench tests/test_readme.py tests/test_repository.py
 
+# The documentation site, in site/; needs no network.
+site: $(VENV)/.dev
+	$(BIN)/zensical build --clean --strict
+
 # Lines and branches that the quick tests reach, of the rooms in [tool.coverage.run]; about twice as long as `make test`.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not slow and not gpu" --cov --cov-report=term
@@ -57,4 +61,4 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) dist build .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) dist build site .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

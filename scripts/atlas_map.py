@@ -136,7 +136,7 @@ of an entry follows from its matrices, and `tests/theory/test_atlas.py` checks i
 """
 TAIL = """## How to cite
 
-ncbench ([CITATION.cff](../../../CITATION.cff)), its version (`ncbench.__version__`) and the command above, with (K, L,
+ncbench (`CITATION.cff`), its version (`ncbench.__version__`) and the command above, with (K, L,
 decay) of the entry. `atlas_ce.csv` and `atlas_mse.csv` here are the tables of the package; the matrices lie in
 `ncbench/theory/atlas_table/*.npz`.
 

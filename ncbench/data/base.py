@@ -29,9 +29,9 @@ class SampleSet(Protocol):
 
 
 class RunData(pl.LightningDataModule):
-    """Data of a run. After `prepare_data()` and `setup()`: `train`, `test` (None where there is none), and what follows
-    from them.
+    """Data of a run.
 
+    After `prepare_data()` and `setup()`: `train`, `test` (None where there is none), and what follows from them.
     `order_seed` is the seed of the order and of random transforms; a run sets it to its own seed. `notices` are
     sentences that the run says at its start. A class that is not made of this one needs `train` (with a length),
     `num_classes`, `per_class`, `input_shape`, `train_dataloader` and `measure_loader`.
