@@ -2,9 +2,10 @@
 
 A name is that of `named_modules()` without the parts that torch.compile, activation checkpointing, FSDP and
 (Distributed)DataParallel insert: `_orig_mod.layer4` and `module.layer4` are both `layer4`, in what is asked
-and in what is recorded. A glob stands for every name it matches. `NAME.input` is what the module NAME is called with:
-`fc.input` are the features that a classifier `fc` gets, whatever made them, a module or a function. Where the network
-has a module of that very name, it is the module.
+and in what is recorded. A glob stands for every name it matches, part by part: `*` stays between two dots, so that
+`layer*` is not everything inside of `layer1` too, and `**` is any number of parts, also none. `NAME.input` is what the
+module NAME is called with: `fc.input` are the features that a classifier `fc` gets, whatever made them, a module or a
+function. Where the network has a module of that very name, it is the module.
 """
 
 import fnmatch
@@ -57,7 +58,8 @@ def resolve(model: nn.Module, layers: Iterable[str]) -> list[Layer]:
     modules = _named(model)
     layers_by_name: dict[str, Layer] = {}
     for asked in layers:
-        pattern = _asked(model, asked)
+        # A name as it is recorded says what it says, also where it begins as those of a wrapper do.
+        pattern = asked if asked.removesuffix(INPUT) in modules else _asked(model, asked)
         names = _matching(modules, pattern)
         receivers = [] if names or not pattern.endswith(INPUT) else _matching(modules, pattern.removesuffix(INPUT))
         if not names and not receivers:
@@ -99,7 +101,17 @@ def weight_matrix(module: nn.Module, has_replica_axis: bool = False) -> Tensor:
 
 
 def _matching(modules: Collection[str], pattern: str) -> list[str]:
-    return [pattern] if pattern in modules else fnmatch.filter(modules, pattern)
+    if pattern in modules:
+        return [pattern]
+    return [name for name in modules if _matches(name.split("."), pattern.split("."))]
+
+
+def _matches(name: list[str], glob: list[str]) -> bool:
+    if not glob:
+        return not name
+    if glob[0] == "**":
+        return any(_matches(name[skipped:], glob[1:]) for skipped in range(len(name) + 1))
+    return bool(name) and fnmatch.fnmatchcase(name[0], glob[0]) and _matches(name[1:], glob[1:])
 
 
 def _named(model: nn.Module) -> dict[str, nn.Module]:

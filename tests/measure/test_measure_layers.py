@@ -1,5 +1,7 @@
 """Names of layers under the wrappers that libraries put around a network."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -99,3 +101,39 @@ def test_an_embedding_has_outputs_and_no_weight():
     assert list(hooks.weights()) == ["1"]
     found = measure_network(hooks.model, [(torch.arange(3), torch.arange(K))], layers=["0"], num_classes=K)
     assert set(found.stage) == {"", "post"}
+
+
+def resnet_like():
+    block = {"conv1": nn.Conv2d(1, 1, 1), "conv2": nn.Conv2d(1, 1, 1)}
+    layers = {f"layer{number}": nn.Sequential(nn.Sequential(OrderedDict(block))) for number in (1, 2)}
+    return nn.Sequential(OrderedDict({"conv1": nn.Conv2d(1, 1, 1), **layers, "fc": nn.Linear(1, K)}))
+
+
+@pytest.mark.parametrize(
+    ("glob", "names"),
+    [
+        ("layer*", "layer1 layer2"),
+        ("layer?.*", "layer1.0 layer2.0"),
+        ("layer[2-9].*.conv1", "layer2.0.conv1"),
+        ("*", "conv1 layer1 layer2 fc"),
+        ("**.conv1", "conv1 layer1.0.conv1 layer2.0.conv1"),
+        ("layer1.**", "layer1 layer1.0 layer1.0.conv1 layer1.0.conv2"),
+        ("layer1.*.**.conv2", "layer1.0.conv2"),
+        ("*.input", "conv1.input layer1.input layer2.input fc.input"),
+        ("layer1.**.conv?.input", "layer1.0.conv1.input layer1.0.conv2.input"),
+    ],
+)
+def test_a_star_stays_between_two_dots(glob, names):
+    assert [layer.name for layer in layers.resolve(resnet_like(), [glob])] == names.split()
+
+
+@pytest.mark.parametrize("glob", ["layer*.conv1", "*.conv1", "layer1.*.*.*", "**.layer3"])
+def test_a_glob_that_matches_nothing_is_refused(glob):
+    with pytest.raises(ValueError, match="the network has no such layer; it has conv1, layer1, layer1.0, layer2"):
+        layers.resolve(resnet_like(), [glob])
+
+
+def test_a_recorded_name_is_found_again_inside_a_wrapper():
+    asked = ["module", "module.0", "module.input", "module.module.1"]  # the last as the wrapper prints it
+    found = [layer.name for layer in layers.resolve(DataParallel(Net()), asked)]
+    assert found == ["module", "module.0", "module.input", "module.1"]
