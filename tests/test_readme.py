@@ -133,3 +133,11 @@ def test_no_record_names_a_folder_of_the_machine_it_was_made_on():
     for path in RESULTS.rglob("*.*"):
         if path.suffix in (".json", ".yaml", ".csv", ".html", ".md"):
             assert not re.search(r"[=\"' ]/(tmp|home|root|work|mnt|Users)/", path.read_text()), path
+
+
+def test_the_claims_of_a_record_stand_once_in_the_index():
+    text = (RESULTS / "index.html").read_text()
+    cells = {name: [cell.split("</div>")[0] for cell in text.split(f'<a href="./{name}">')[1:]] for name in RECORDS}
+    assert {name: sum("<details>" in cell for cell in of) for name, of in cells.items()} == dict.fromkeys(RECORDS, 1)
+    assert max(map(len, cells.values())) > 1
+    assert all("<br>" in cell for of in cells.values() for cell in of[1:])

@@ -282,7 +282,7 @@ def test_a_quick_form_inherits_the_claims_of_its_paper_form():
     )
     for name, claim in paper.items():
         assert quick[name] == claim.model_copy(update={"expect": quick[name].expect})
-    assert [name for name, claim in paper.items() if (claim.expect, quick[name].expect) == ("holds", "undecided")]
+    assert [name for name, claim in paper.items() if (claim.expect, quick[name].expect) == (None, "fails")]
     (job,) = compose_jobs(["+experiment=sukenik24/fig3_width_quick"], multirun=False)
     removed = {name for name, claim in job.values["claims"].items() if claim is None}
     assert removed

@@ -46,7 +46,7 @@ def test_exit_status(other, status, tmp_path, monkeypatch, capsys):
     ("words", "message"),
     [
         (["nope"], "unknown experiment 'nope'"),
-        (["mnist_resnet20_small"], "EXPERIMENT mnist_resnet20_small: has a grid of 3 runs"),
+        (["mnist_resnet20_small"], "EXPERIMENT mnist_resnet20_small: has a grid of 2 runs"),
         (["digits_mlp", "--seeds", "0"], "--seeds 0: must be >= 1"),
     ],
 )
