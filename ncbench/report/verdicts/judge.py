@@ -32,7 +32,7 @@ CHECKS = checks_of(checks, trends, boundary, levels)
 # Overrides that change neither what is computed nor what is compared with the paper.
 _NO_CHANGE = (
     *("experiment", "hydra", "logger", "dataset.root", "dataset.download", "dataset.num_workers"),
-    *("trainer.progress", "trainer.checkpoint_seconds"),
+    *("trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints", "trainer.cuda_graph"),
 )
 
 
