@@ -5,6 +5,7 @@ plain          an ordinary LightningModule in float32: torchvision's CIFAR10, Ra
 plain, ch.last the same with network and images in channels_last
 ours 32        what `python -m ncbench.train +experiment=cifar_resnet20 dataset.augment=true` trains with
 ours bf16      the same with trainer.precision=bf16-mixed
+ours ... graph on a CUDA device, with trainer.cuda_graph=true besides
 
 All train ResNet20 with the 4-layer head on CIFAR-10, batches of 128, the loss of the experiment, SGD. A turn of a side
 is one `Trainer.fit` of --batches timed batches after a few that are not (workers start, queues fill, code is compiled).
@@ -131,8 +132,14 @@ def ours(options: Any) -> dict[str, list[str]]:
     """Our sides, and the configuration of each."""
     precisions = {"ours 32": "32", "ours bf16": "bf16-mixed"}
     sides = {name: [f"trainer.precision={precision}"] for name, precision in precisions.items()}
+    if options.device == "cuda":
+        sides |= {f"{name} graph": [*overrides, "trainer.cuda_graph=true"] for name, overrides in sides.items()}
     if options.compile:
-        sides |= {f"{name} compiled": [*overrides, "trainer.compile=true"] for name, overrides in sides.items()}
+        sides |= {
+            f"{name} compiled": [*overrides, "trainer.compile=true"]
+            for name, overrides in sides.items()
+            if "graph" not in name
+        }
     return sides
 
 

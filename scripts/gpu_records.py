@@ -66,7 +66,12 @@ STEPS = (
     Step("cifar_decays", 1, 10, ("objective.weight_decay=1e-2,2.5e-3,1.25e-3",), experiment="cifar_resnet20"),
     Step("papyan20", 2, 10, ("seed=0",), experiment="papyan20/resnet_ce"),
 )  # fmt: skip
-ON_GPU = ("trainer.accelerator=gpu", "trainer.precision=bf16-mixed", "trainer.checkpoint_seconds=15")
+ON_GPU = (
+    "trainer.accelerator=gpu",
+    "trainer.precision=bf16-mixed",
+    "trainer.checkpoint_seconds=15",
+    "trainer.cuda_graph=true",
+)
 ON_IMAGES = ("dataset.root={root}",)
 REHEARSED = ("trainer.accelerator=cpu", "measure.points=2")
 REHEARSED_IMAGES = ("dataset=digits", "dataset.per_class=10", "trainer.max_epochs=1", "seed=0,1")

@@ -111,11 +111,16 @@ def _check_mini_batches(config: "Config") -> None:
     if config.schedule.full_batch:
         rule = "only networks in mini-batches have it; full-batch problems have an engine of their own"
         require(not trainer.compile, "trainer.compile", trainer.compile, rule)
+        require(not trainer.cuda_graph, "trainer.cuda_graph", trainer.cuda_graph, rule)
         require(trainer.fused is None, "trainer.fused", trainer.fused, rule)
         require(trainer.micro_batch is None, "trainer.micro_batch", trainer.micro_batch, rule)
         rule = "only networks in mini-batches keep them; full-batch problems keep their last two"
         require(not trainer.keep_checkpoints, "trainer.keep_checkpoints", list(trainer.keep_checkpoints), rule)
         return
+    rule = "one graph is a step of one process on a whole batch; leave trainer.{} {}"
+    for key, plain in (("devices", 1), ("micro_batch", None), ("compile", False)):
+        alone = getattr(trainer, key) == plain
+        require(not trainer.cuda_graph or alone, "trainer.cuda_graph", True, rule.format(key, str(plain).lower()))
     kept, last = list(trainer.keep_checkpoints), trainer.max_epochs
     rule = f"must be epochs up to trainer.max_epochs={last}"
     require(not kept or last is None or kept[-1] <= last, "trainer.keep_checkpoints", kept, rule)

@@ -4,9 +4,10 @@ A class may move within its room, a key with a default may be added, and a defau
 another run of it. Therefore a default of `ncbench.config` must never be changed: a run with the old one would be taken
 for a run with the new one. Add a key instead, or set the value in the yaml file.
 
-Where the data lies, where measures are sent, and how often a checkpoint is written or a bar drawn do not change the
-numbers: a run can be moved to another disk, or logged elsewhere, and continue. Nor does what is claimed about them: a
-claim may be added to a run that is done. `trainer.threads` is part of it: only gradient descent and L-BFGS on
+Where the data lies, where measures are sent, how often a checkpoint is written or a bar drawn, and whether a step's
+kernels are launched one by one or as a CUDA graph do not change the numbers: a run can be moved to another disk, or
+logged elsewhere, and continue. Nor does what is claimed about them: a claim may be added to a run that is done.
+`trainer.threads` is part of it: only gradient descent and L-BFGS on
 ensembles give the same bits whatever the number of threads, other optimisers and backbones do not.
 """
 
@@ -23,7 +24,7 @@ __all__ = ["NOT_COMPUTED", "differences", "shared_differences"]
 # Keys of the variants of a group. What a user's own class takes beside them counts, whatever it is called.
 NOT_COMPUTED: Mapping[str, tuple[str, ...]] = {
     "dataset": ("root", "download", "num_workers"),
-    "trainer": ("progress", "checkpoint_seconds", "keep_checkpoints"),
+    "trainer": ("progress", "checkpoint_seconds", "keep_checkpoints", "cuda_graph"),
 }
 _LEFT_OUT = ("logger", *CLAIMED)
 

@@ -61,6 +61,7 @@ class Trainer(Group):
     checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
     progress: bool = True
     compile: bool = False  # torch.compile of the network in the training step
+    cuda_graph: bool = False  # a training step recorded once and replayed, on one CUDA device
     fused: bool | None = None  # the optimiser's step in one kernel; null: on a GPU
     micro_batch: int | None = None  # gradients of a batch in parts of so many samples; null: at once
     keep_checkpoints: list[int] = field(default_factory=list)  # after so many epochs; 0: before training

@@ -29,7 +29,7 @@ __all__ = [
 Values = Mapping[str, Any]  # by dotted key
 NOT_COMPUTED = (
     *("seed", "replicate.seed", "claims", "grid", "open", "reproduces", "logger"),
-    *("trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints"),
+    *("trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints", "trainer.cuda_graph"),
 )
 # What does not count of a dataset of one kind; under other kinds these are arguments of a class, which may read them.
 OF_KIND: Mapping[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from ncbench.config.measuring import Trainer
 from ncbench.config.root import Config
 from ncbench.training.checkpoints import AtomicCheckpointIO
 from ncbench.training.classifier import ClassifierModule
-from ncbench.training.speed import Fused, compile_parts
+from ncbench.training.speed import Fused, StepGraph, compile_parts
 
 __all__ = ["make_trainer", "speed_up"]
 
@@ -26,7 +26,7 @@ def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, 
     """Lightning's Trainer as the configuration has it; ValueError where this machine lacks the accelerator."""
     devices = config.trainer.devices
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=config.trainer.accelerator,
             devices=devices,
             strategy="ddp" if devices > 1 else "auto",
@@ -43,6 +43,11 @@ def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, 
         )
     except (RuntimeError, MisconfigurationException) as error:  # an accelerator that this machine lacks
         raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {error}") from error
+    if config.trainer.cuda_graph and trainer.strategy.root_device.type != "cuda":
+        raise ValueError(
+            f"trainer.cuda_graph=True: must be trained on a CUDA device, not {trainer.strategy.root_device}"
+        )
+    return trainer
 
 
 def speed_up(module: Any, trainer: Trainer) -> None:
@@ -54,5 +59,6 @@ def speed_up(module: Any, trainer: Trainer) -> None:
         return
     module.micro_batch = trainer.micro_batch
     module.make_optimizer = Fused(module.make_optimizer, trainer.fused)
+    module.step_graph = StepGraph() if trainer.cuda_graph else None
     if trainer.compile:
         compile_parts(module.network)

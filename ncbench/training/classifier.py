@@ -13,7 +13,7 @@ from typing_extensions import override
 from ncbench.measure.hooks import logits_of
 from ncbench.training.classifier_input import ClassifierInput, single_at_least
 from ncbench.training.objectives import PaperObjective, decayed_parameters
-from ncbench.training.speed import in_micro_batches
+from ncbench.training.speed import StepGraph, in_micro_batches
 
 __all__ = ["ClassifierModule"]
 
@@ -58,6 +58,7 @@ class ClassifierModule(pl.LightningModule):
         self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
     micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all
+    step_graph: StepGraph | None = None  # a step as one CUDA graph
 
     @override
     def forward(self, inputs: Tensor) -> Tensor:
@@ -81,19 +82,24 @@ class ClassifierModule(pl.LightningModule):
 
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        inputs, labels = batch
-        if self.micro_batch is not None and len(labels) > self.micro_batch:
+        if self.micro_batch is not None and len(batch[1]) > self.micro_batch:
             return in_micro_batches(partial(self.training_step, batch_idx=batch_idx), batch, self.micro_batch, self)
-        outputs, features = self._of_whole(inputs) if self.whole else self._of_head(inputs)
-        # Under mixed precision the backbone is in bfloat16. The head, whose collapse is measured and which costs next
-        # to nothing, is not, nor are sums over samples and widths.
-        with torch.autocast(features.device.type, enabled=False):
-            loss = self.objective.batch_estimate(outputs, features, labels)
+        if self.step_graph is not None:
+            return self.step_graph(self._batch_loss, batch, self)
+        loss = self._batch_loss(batch)
         if self._trainer is not None and self._trainer.world_size > 1:
             # The processes' gradients are averaged; their shares of the batch may differ by a sample.
             loader: Any = self._trainer.train_dataloader
             loss = loss * loader.share(batch_idx)
         return loss
+
+    def _batch_loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        inputs, labels = batch
+        outputs, features = self._of_whole(inputs) if self.whole else self._of_head(inputs)
+        # Under mixed precision the backbone is in bfloat16. The head, whose collapse is measured and which costs next
+        # to nothing, is not, nor are sums over samples and widths.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.objective.batch_estimate(outputs, features, labels)
 
     def _of_head(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and features of a backbone with a head."""

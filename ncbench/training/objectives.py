@@ -66,7 +66,9 @@ class PaperObjective:
         """(..., n, d) -> (...): lam_H/2 sum_i ||h_i||^2 over the samples given."""
         if self.feature_decay is None:
             return features.new_zeros(features.shape[:-2])
-        decay = torch.as_tensor(self.feature_decay, dtype=features.dtype, device=features.device)
+        decay = self.feature_decay
+        if isinstance(decay, Tensor):  # a number stays one: as a tensor it would be sent to the device, which waits
+            decay = decay.to(features)
         return decay / 2 * features.square().sum((-2, -1))
 
     def batch_estimate(self, outputs: Tensor, features: Tensor, labels: Tensor) -> Tensor:

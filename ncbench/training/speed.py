@@ -2,6 +2,7 @@
 
 in_micro_batches   the gradient of a large batch as a sum over parts of it
 compile_parts      torch.compile of what the training step calls
+StepGraph          the kernels of a step recorded once as a CUDA graph, which launches them all at once
 Fused              an optimiser whose step is one kernel
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Fused", "compile_parts", "in_micro_batches"]
+__all__ = ["Fused", "StepGraph", "compile_parts", "in_micro_batches"]
 
 MakeOptimizer = Callable[[Iterable[Any]], torch.optim.Optimizer]
 
@@ -40,12 +41,9 @@ def in_micro_batches(
     value = torch.zeros((), device=labels.device)
     sums: list[Tensor | None] = [None] * len(parameters)
     for part in zip(torch.split(inputs, size), torch.split(labels, size), strict=True):
-        loss = batch_loss(part) * (len(part[1]) / len(labels))
-        # Mixed precision is for the forward pass; the backward pass follows the precision that it had.
-        with torch.autocast(labels.device.type, enabled=False):
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        loss, gradients = _value_and_gradients(batch_loss, part, parameters, len(part[1]) / len(labels))
         sums = [_plus(total, gradient) for total, gradient in zip(sums, gradients, strict=True)]
-        value = value + loss.detach()
+        value = value + loss
     carried: Tensor = _WithGradients.apply(value, sums, *parameters)
     return carried
 
@@ -68,7 +66,86 @@ class _WithGradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         """The remembered gradients times the outer derivative."""
-        return None, None, *(None if x is None else x * outer[0] for x in ctx.gradients)
+        known = [x for x in ctx.gradients if x is not None]
+        scaled = iter(torch._foreach_mul(known, outer[0]) if known else ())
+        return None, None, *(None if x is None else next(scaled) for x in ctx.gradients)
+
+
+class StepGraph:
+    """Loss and gradients of a batch by a CUDA graph: one launch instead of the hundreds of a network of small layers.
+
+    Batches of one shape use one graph. It is recorded when the shape comes for the third time: the first two set
+    libraries up, and a shape that comes but once (the last batch of an epoch) waits for its second and third epoch.
+    Every step, recorded or not, computes with the kernels that it had without this class. A graph reads and writes the
+    addresses it was recorded with, so that parameters and buffers have to stay in place, as training leaves them.
+    """
+
+    WARM = 2
+
+    def __init__(self) -> None:
+        self._seen: dict[Any, int] = {}
+        self._graphs: dict[Any, tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor, list[Tensor | None]]] = {}
+        self._stream: torch.cuda.Stream | None = None
+
+    def __call__(
+        self,
+        batch_loss: Callable[[tuple[Tensor, Tensor]], Tensor],
+        batch: tuple[Tensor, Tensor],
+        module: nn.Module,
+    ) -> Tensor:
+        """The loss of a batch; its backward pass hands the gradients out.
+
+        Raises ValueError where the batch is not on a CUDA device.
+        """
+        inputs, labels = batch
+        if not (isinstance(inputs, Tensor) and inputs.is_cuda):
+            raise ValueError("cuda_graph=True: batches have to be tensors on a CUDA device")
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        key = (inputs.shape, inputs.dtype, inputs.stride(), labels.shape)
+        seen = self._seen[key] = self._seen.get(key, 0) + 1
+        self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        if seen <= self.WARM:
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                value, gradients = _value_and_gradients(batch_loss, (inputs, labels), parameters)
+            torch.cuda.current_stream().wait_stream(self._stream)
+        else:
+            if key not in self._graphs:
+                self._graphs[key] = self._record(batch_loss, inputs.clone(), labels.clone(), parameters)
+            graph, own_inputs, own_labels, value, gradients = self._graphs[key]
+            own_inputs.copy_(inputs)
+            own_labels.copy_(labels)
+            graph.replay()
+        carried: Tensor = _WithGradients.apply(value, gradients, *parameters)
+        return carried
+
+    def _record(
+        self,
+        batch_loss: Callable[[tuple[Tensor, Tensor]], Tensor],
+        inputs: Tensor,
+        labels: Tensor,
+        parameters: Sequence[nn.Parameter],
+    ) -> Any:
+        # Weights in reduced precision are made anew in every replay, not kept from before the recording.
+        torch.clear_autocast_cache()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream):
+            value, gradients = _value_and_gradients(batch_loss, (inputs, labels), parameters)
+        torch.clear_autocast_cache()
+        return graph, inputs, labels, value, gradients
+
+
+def _value_and_gradients(
+    batch_loss: Callable[[tuple[Tensor, Tensor]], Tensor],
+    batch: tuple[Tensor, Tensor],
+    parameters: Sequence[nn.Parameter],
+    weight: float = 1.0,
+) -> tuple[Tensor, list[Tensor | None]]:
+    loss = batch_loss(batch) * weight
+    # Mixed precision is for the forward pass; the backward pass follows the precision that it had.
+    with torch.autocast(loss.device.type, enabled=False):
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return loss.detach(), list(gradients)
 
 
 def compile_parts(network: nn.Module) -> None:

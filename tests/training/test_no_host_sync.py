@@ -153,9 +153,13 @@ def test_a_gpu_is_not_waited_for(loss, overrides, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("overrides", [["trainer.compile=true"], ["trainer.fused=false"], ["trainer.micro_batch=16"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [["trainer.compile=true"], ["trainer.cuda_graph=true"], ["trainer.fused=false"], ["trainer.micro_batch=16"]],
+)
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
 def test_the_same_training_on_a_gpu(overrides, tmp_path):
-    """Compiled, with another optimiser kernel, in micro-batches: the path of a plain run on the CPU, rounding apart."""
+    """Compiled, recorded, with another optimiser kernel, in micro-batches: a plain run's path, rounding apart."""
     ends = []
     for place in (["trainer.accelerator=cpu"], ["trainer.accelerator=gpu", *overrides]):
         config = config_of("model=convnet", "dataset.batch_size=48", "trainer.max_epochs=2", *place)

@@ -113,7 +113,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch):
 
 def test_a_mean_over_micro_batches_would_be_seen(mutant, monkeypatch):
     """Weighted alike, a smaller last part counts too much."""
-    wrong = mutant(speed_module, "* (len(part[1]) / len(labels))", "* (size / len(labels))")
+    wrong = mutant(speed_module, "len(part[1]) / len(labels))", "size / len(labels))")
     module, batch = classifier(SmallConvNet), images(23)
     _, whole = gradients(module, batch, None)
     for in_parts, same in ((in_micro_batches, True), (wrong.in_micro_batches, False)):

@@ -34,6 +34,7 @@ CHECKS = checks_of(checks, trends, boundary, levels)
 _NO_CHANGE = (
     *("experiment", "hydra", "logger", "dataset.root", "dataset.download", "dataset.num_workers"),
     *("trainer.progress", "trainer.checkpoint_seconds", "trainer.keep_checkpoints", "trainer.threads"),
+    "trainer.cuda_graph",
 )
 
 
