@@ -60,7 +60,7 @@ def test_verdicts_and_figures_are_visible(driver, folder):
     assert [b.text for b in badges] == ["✓ reproduced", "✗ not reproduced at the paper's settings"]
     drawn = driver.find_elements(By.CSS_SELECTOR, "figure svg[role=img]")
     shown = [svg for svg in drawn if svg.is_displayed()]
-    assert len(shown) == 8  # seven figures and one frame of the sequence
+    assert len(shown) == 9  # eight figures and one frame of the sequence
     assert all(svg.size["width"] > 200 and svg.size["height"] > 100 for svg in shown)
 
 
