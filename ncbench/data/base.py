@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from typing_extensions import override
 
 __all__ = ["RunData", "SampleSet"]
 
@@ -44,6 +45,11 @@ class RunData(pl.LightningDataModule):
         self.seed = self.order_seed = seed
         self.notices: list[str] = []
         self._device: torch.device | None = None
+
+    @abstractmethod
+    @override
+    def setup(self, stage: str | None = None, device: torch.device | str | None = None) -> None:
+        """Make `train` and `test`; loaders find them on `device`, or on that of the trainer. May be called again."""
 
     @property
     @abstractmethod

@@ -18,6 +18,7 @@ from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.data import EpochLoader, ImageData
+from ncbench.data.base import RunData
 from ncbench.measure import MeasureCollapse
 from ncbench.measure.geometries import named_geometries
 from ncbench.records.folder import RunFolder, write_config, write_json
@@ -32,7 +33,7 @@ from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.processes import LeaveOnSignal, other_processes
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.run.swept import swept_values
-from ncbench.run.trainer import make_trainer, speed_up
+from ncbench.run.trainer import make_trainer, speed_up, training_device
 from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
 from ncbench.training.digest import weights_digest
 from ncbench.training.divergence import StopDiverged
@@ -62,6 +63,10 @@ class RunSession:
         self.rates: dict[str, float | None] = {}
         module: Any = self.built.module
         data = self.built.data
+        if isinstance(data, RunData) and not config.schedule.full_batch:
+            # Otherwise the images to be measured would stay on the CPU, and be normalised and sent anew in every pass.
+            with one_line_errors(config, "trainer"):
+                data.setup(device=training_device(config.trainer))
         with one_line_errors(config, "measure"):
             layers = measured_layers(config, module)
             loaders = {

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
@@ -13,13 +15,31 @@ from ncbench.training.checkpoints import AtomicCheckpointIO
 from ncbench.training.classifier import ClassifierModule
 from ncbench.training.speed import Fused, StepGraph, compile_parts
 
-__all__ = ["make_trainer", "speed_up"]
+__all__ = ["make_trainer", "speed_up", "training_device"]
 
 _LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
     "32": "32-true",
     "64": "64-true",
     "bf16-mixed": "bf16-mixed",
 }
+
+
+def training_device(trainer: Trainer) -> torch.device:
+    """The device that this process will train on, before there is a trainer: where its data have to lie.
+
+    Raises ValueError where this machine lacks the accelerator.
+    """
+    several = trainer.devices > 1
+    try:
+        fabric = Fabric(
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            strategy="ddp" if several else "auto",
+            plugins=[LightningEnvironment()] if several else [],
+        )
+    except (RuntimeError, MisconfigurationException) as error:
+        raise ValueError(f"trainer.accelerator={trainer.accelerator}: {error}") from error
+    return fabric.device
 
 
 def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, folder: Path) -> pl.Trainer:

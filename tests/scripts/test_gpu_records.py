@@ -98,8 +98,8 @@ def test_a_training_runs_on_the_gpu_and_its_rehearsal_does_not(tmp_path):
     for rehearse in (False, True):
         options = Namespace(minutes=1.0, out=tmp_path, root=tmp_path, rehearse=rehearse)
         words[rehearse] = Session(options).command(step)
-    assert {"seed=0,1,2", "trainer.accelerator=gpu", "trainer.precision=bf16-mixed"} <= set(words[False])
-    assert {f"dataset.root={tmp_path}", "hydra.launcher.jobs_per_gpu=3"} <= set(words[False])
+    assert {"seed=0,1,2", "trainer.cuda_graph=true"} <= set(words[False])
+    assert {f"dataset.root={tmp_path}", "hydra.launcher.jobs_per_gpu=1"} <= set(words[False])
     assert {"dataset=digits", "trainer.accelerator=cpu", "trainer.max_epochs=1"} <= set(words[True])
     assert not any("gpu" in word for word in words[True] if not word.startswith("hydra.launcher"))
 
