@@ -31,7 +31,10 @@ DENSE = 600
 
 
 def gradient_norm(objective: Objective, parameters: Sequence[Tensor]) -> float:
-    """Largest absolute entry of the gradient over all parameters."""
+    """Largest absolute entry of the gradient over all parameters.
+
+    Arguments as `hessian_nullity`; ValueError for parameters that are not float64.
+    """
     flat, gradient = _flat(objective, parameters)
     return float(gradient(flat).detach().abs().max())
 
@@ -63,7 +66,7 @@ def hessian_nullity(
 
     Args:
         objective: function of the parameters.
-        parameters: float64 tensors, at most 4 * DENSE numbers in all (the Hessian is built).
+        parameters: float64 tensors of any shapes, at most 4 * DENSE numbers in all (the Hessian is built).
         rtol: what counts as zero; 1e-9 suits points known to 1e-12.
         gradient_tol: largest entry of the gradient that is accepted.
 

@@ -74,7 +74,11 @@ def centroid_gradient_gap(
 
 
 def stationarity_residual(network: Network, loss: Loss, x: Tensor, y: Tensor, layer: int, weight_decay: float) -> float:
-    """||grad_{W_l} L + 2 lam W_l||_F / (2 lam), lam = `weight_decay`; arguments as `centroid_gradient_gap`."""
+    """||grad_{W_l} L + 2 lam W_l||_F / (2 lam), lam = `weight_decay`; arguments as `centroid_gradient_gap`.
+
+    Raises:
+        ValueError: as `centroid_gradient_gap`, or weight_decay is not positive.
+    """
     lam = _positive(weight_decay)
     weight, tail, z = _tail(network, loss, x, layer, layer - 1)
     return float((_mean_gradient(weight, tail, z, y) + 2 * lam * weight).norm() / (2 * lam))
@@ -94,6 +98,9 @@ def rank_distance_bound(
 
     K is the number of different labels. The distance is 0 for K >= min(n_l, n_{l-1}). Needs a loss that is twice
     differentiable along the way (tanh, not ReLU) for (ii) and (iii) to be meaningful; (i) needs one derivative.
+
+    Raises:
+        ValueError: as `centroid_gradient_gap`, whose arguments these are, or weight_decay is not positive.
     """
     lam = _positive(weight_decay)
     weight, tail, z = _tail(network, loss, x, layer, source_layer)
@@ -115,7 +122,10 @@ def rank_distance_bound(
 
 
 def gradient_batch_rank(network: Network, loss: Loss, x: Tensor, y: Tensor, layer: int, rtol: float = 1e-10) -> int:
-    """Rank of grad_{W_l} of the batch's mean loss: at most the number of samples, in every layer (Proposition 3.1)."""
+    """Rank of grad_{W_l} of the batch's mean loss: at most the number of samples, in every layer (Proposition 3.1).
+
+    Arguments and errors as `centroid_gradient_gap`; singular values above rtol times the largest count.
+    """
     weight, tail, z = _tail(network, loss, x, layer, layer - 1)
     s = singular_values(_mean_gradient(weight, tail, z, y))
     return int((s > rtol * s[0]).sum())
@@ -125,6 +135,9 @@ def last_layer_curvature(W: Tensor) -> float:
     """M of Lemma 3.3 for the squared loss ||W z - y||^2, l = L, j = L - 1: 2 (||W||_2 + sqrt(1 + ||W||_2^2)).
 
     There gap <= (M/2) WCSS_{L-1}, WCSS the joint variation of features and targets.
+
+    Raises:
+        ValueError: W is not a matrix (n_L, n_{L-1}).
     """
     norm = float(singular_values(W)[0])
     return float(2 * (norm + (1 + norm**2) ** 0.5))

@@ -58,14 +58,20 @@ def _layers(value: Any) -> tuple[str, ...]:
 
 
 def texts(value: Any) -> Any:
-    """A list of texts as a tuple; numbers, which yaml makes of some of them, as texts."""
+    """A list of texts as a tuple; numbers, which yaml makes of some of them, as texts.
+
+    ValueError for what is no list.
+    """
     if not isinstance(value, list | tuple):
         raise ValueError("must be a list of texts")
     return tuple(str(text) for text in value)
 
 
 def not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Refuses an empty list."""
+    """Refuses an empty list.
+
+    ValueError for one.
+    """
     if not value:
         raise ValueError("must name at least one")
     return value

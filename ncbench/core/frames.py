@@ -94,6 +94,9 @@ def simplex_blocks(sizes: Sequence[int]) -> Tensor:
 
     (K, K) with K the sum of the sizes. Margins across blocks are 1; a block has k - 1 singular values
     k/(k-1).
+
+    Raises:
+        ValueError: no size, or one below 1.
     """
     if not sizes or min(sizes) < 1:
         raise ValueError(f"sizes must be positive, at least one of them, got {list(sizes)}")
@@ -107,6 +110,9 @@ def pair_blocks(num_classes: int) -> Tensor:
     """Block diagonal of [[1, -1], [-1, 1]], with a last 1 for odd K, (K, K), rank ceil(K/2).
 
     arXiv 2410.23169, equation (5): the logits that beat deep neural collapse.
+
+    Raises:
+        ValueError: num_classes is below 2.
     """
     pairs, single = divmod(_at_least("num_classes", num_classes, 2), 2)
     return simplex_blocks([2] * pairs + [1] * single)

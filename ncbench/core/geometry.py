@@ -20,6 +20,9 @@ def gram_cosines(means: Tensor, *, centre: bool = False) -> Tensor:
 
     Returns:
         (..., K, K); NaN in the row and column of a class mean that is 0.
+
+    Raises:
+        ValueError: means are not (..., K, D) with K, D >= 1.
     """
     M = class_rows(means, centre)
     unit: Tensor = M / torch.linalg.vector_norm(M, dim=-1, keepdim=True)
@@ -37,6 +40,9 @@ def class_mean_condition_number(means: Tensor) -> Tensor:
     Returns:
         (...); 1 for K = 1; inf when s_K = 0, so whenever D < K (rounding can leave a huge finite number
         where K <= D); NaN for the zero matrix.
+
+    Raises:
+        ValueError: means are not (..., K, D) with K, D >= 1.
     """
     M = class_rows(means, centre=False)
     s = svdvals(M)
@@ -56,6 +62,9 @@ def etf_error(means: Tensor, *, centre: bool = True) -> Tensor:
 
     Returns:
         (...), in [0, 2]; NaN for K = 1 and when G is 0 (coinciding means).
+
+    Raises:
+        ValueError: means are not (..., K, D) with K, D >= 1.
     """
     return product_distance(_gram(class_rows(means, centre)), simplex=True)
 
@@ -68,6 +77,9 @@ def orthogonal_frame_error(means: Tensor) -> Tensor:
 
     Returns:
         (...), in [0, 2]; 0 for K = 1; NaN when G is 0.
+
+    Raises:
+        ValueError: means are not (..., K, D) with K, D >= 1.
     """
     return product_distance(_gram(class_rows(means, centre=False)), simplex=False)
 
@@ -80,6 +92,9 @@ def equinorm(means: Tensor, *, centre: bool = True) -> Tensor:
 
     Returns:
         (...); NaN for K = 1 and when all norms are 0.
+
+    Raises:
+        ValueError: means are not (..., K, D) with K, D >= 1.
     """
     norms: Tensor = torch.linalg.vector_norm(class_rows(means, centre), dim=-1)
     mean = norms.mean(-1)
@@ -107,6 +122,9 @@ def equiangularity(
 
     Returns:
         (...); NaN for K = 1 and when a (centred) class mean is 0.
+
+    Raises:
+        ValueError: another reduction, or means that are not (..., K, D) with K, D >= 1.
     """
     if reduction not in ("mean", "max"):
         raise ValueError(f'reduction must be "mean" or "max", got {reduction!r}')

@@ -39,6 +39,9 @@ def ncc_agreement(features: Tensor, means: Tensor, weight: Tensor, bias: Tensor 
 
     Returns:
         (...), in [0, 1]; ties go to the smaller class on both sides; NaN where an input is not finite.
+
+    Raises:
+        ValueError: features, means, weight and bias do not agree in K and D.
     """
     H, W = as_float64(features), as_float64(weight)
     if weight.shape[-2:] != means.shape[-2:] or features.shape[-1] != means.shape[-1]:

@@ -14,7 +14,7 @@ def singular_value(W: Tensor | None = None, index: int | None = None, *, s: Tens
     """The index-th largest singular value s_index, counted from 1.
 
     Raises:
-        ValueError: not exactly one of W and s, or index missing or outside 1..p.
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or index missing or outside 1..p.
     """
     s = given_values(W, s)
     return s[..., _position("index", index, s) - 1]
@@ -27,7 +27,7 @@ def mean_singular_value(W: Tensor | None = None, k: int | None = None, *, s: Ten
     (k = K).
 
     Raises:
-        ValueError: not exactly one of W and s, or k missing or outside 1..p.
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or k missing or outside 1..p.
     """
     s = given_values(W, s)
     return s[..., : _position("k", k, s)].mean(-1)
@@ -42,7 +42,7 @@ def leading_mass(W: Tensor | None = None, k: int | None = None, *, s: Tensor | N
     matrix, which is a mass and not undefined.
 
     Raises:
-        ValueError: not exactly one of W and s, or k missing or below 1.
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or k missing or below 1.
     """
     s = given_values(W, s)
     if k is None or k < 1:

@@ -43,7 +43,7 @@ def relative_tail(W: Tensor | None = None, k: int | None = None, *, s: Tensor | 
     1e-8.
 
     Raises:
-        ValueError: not exactly one of W and s, or k missing or negative.
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or k missing or negative.
     """
     s, k = given_values(W, s), _rank(k)
     return s[..., k:].square().sum(-1) / _living(s.square().sum(-1))
@@ -54,6 +54,9 @@ def tail_curve(W: Tensor | None = None, *, s: Tensor | None = None, root: bool =
 
     r_k as in `relative_tail`; root=True takes the square root, which arXiv 2402.03991v1, equation (22), may
     have meant (the two differ by a factor 2 on a logarithmic axis). NaN for a dead matrix.
+
+    Raises:
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or an empty one.
     """
     s = given_values(W, s)
     tails = s.square().flip(-1).cumsum(-1).flip(-1)  # summed from the smallest: the far tail keeps its digits
@@ -68,14 +71,20 @@ def rank_distance(W: Tensor | None = None, k: int | None = None, *, s: Tensor | 
     Eckart & Young. The left side of Theorem 3.4 of arXiv 2402.03991.
 
     Raises:
-        ValueError: not exactly one of W and s, or k missing or negative.
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or k missing or negative.
     """
     s, k = given_values(W, s), _rank(k)
     return s[..., k:].square().sum(-1).sqrt()
 
 
 def stable_rank(W: Tensor | None = None, *, s: Tensor | None = None) -> Tensor:
-    """||W||_F^2 / ||W||_2^2 = sum_j s_j^2 / s_1^2, in [1, rank W]; NaN for the zero matrix."""
+    """||W||_F^2 / ||W||_2^2 = sum_j s_j^2 / s_1^2, in [1, rank W]; NaN for the zero matrix.
+
+    Rudelson & Vershynin (2007) call it the numerical rank.
+
+    Raises:
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or an empty one.
+    """
     s = given_values(W, s)
     return (s / s[..., :1]).square().sum(-1)
 
@@ -84,6 +93,9 @@ def effective_rank(W: Tensor | None = None, *, s: Tensor | None = None) -> Tenso
     """exp(-sum_j q_j log q_j), q = s / sum_j s_j (not squared), in [1, rank W]; NaN for the zero matrix.
 
     Roy & Vetterli, "The effective rank" (EUSIPCO 2007), natural logarithm.
+
+    Raises:
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or an empty one.
     """
     s = given_values(W, s)
     q = s / s.sum(-1, keepdim=True)
@@ -97,7 +109,7 @@ def numerical_rank(W: Tensor | None = None, rtol: float = 1e-2, *, s: Tensor | N
     trailing values lay below 3e-4 s_1 and the leading ones above 0.24 s_1.
 
     Raises:
-        ValueError: not exactly one of W and s, or rtol outside [0, 1).
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or rtol outside [0, 1).
     """
     if not 0 <= rtol < 1:
         raise ValueError(f"rtol must lie in [0, 1), got {rtol}")
@@ -113,6 +125,9 @@ def soft_rank(W: Tensor, *, s: Tensor | None = None) -> Tensor:
     entries of that variance, lambda_max = s_1^2; so it equals stable_rank (1 + sqrt(m / n))^2 / m, the same
     for W and W^T. Martin & Mahoney (JMLR 22, 2021), with the variance estimated by the mean square of all
     entries. W gives the shape and is always needed; `s` saves its decomposition. NaN for the zero matrix.
+
+    Raises:
+        ValueError: W is not a matrix (..., m, n) with m, n >= 1.
     """
     m, n = W.shape[-2:]
     return stable_rank(s=singular_values(W) if s is None else s) * (1 + math.sqrt(m / n)) ** 2 / m
@@ -125,7 +140,7 @@ def schatten(W: Tensor | None = None, p: float | None = None, *, s: Tensor | Non
     decayed factors regularise.
 
     Raises:
-        ValueError: not exactly one of W and s, or p missing or not positive.
+        ValueError: not exactly one of W (..., m, n) and s (..., p), or p missing or not positive.
     """
     if p is None or not p > 0:
         raise ValueError(f"p must be given and positive, got {p}")
@@ -137,6 +152,9 @@ def conv_matrix(kernel: Tensor) -> Tensor:
 
     Its singular values are those of the layer applied to one patch, not of the layer applied to an image:
     see `conv_operator_singular_values`. A view where possible, in the kernel's dtype.
+
+    Raises:
+        ValueError: kernel has fewer than four axes.
     """
     if kernel.ndim < 4:
         raise ValueError(f"kernel must have shape (..., out, in, kh, kw), got {tuple(kernel.shape)}")

@@ -118,6 +118,9 @@ def nc1_directions(
     Returns:
         (directions (..., p, D), weights (..., p), kept_rank (...)), p = min(K, D); weights are factor /
         s_i^2, and 0 for directions that are not kept.
+
+    Raises:
+        ValueError: rtol lies outside [0, 1), or another convention.
     """
     if not 0 <= rtol < 1:
         raise ValueError(f"rtol must lie in [0, 1), got {rtol}")

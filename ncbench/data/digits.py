@@ -19,6 +19,8 @@ class Digits(ImageData):
     in the other sets; normalisation removes the factor. `augment` moves by one pixel (an eighth of the image,
     as 4 is of 32) and does not flip: a mirrored digit is another sign.
 
+    ValueError for a root: the digits come with scikit-learn.
+
     >>> data = Digits(per_class=170)
     >>> data.setup()
     >>> len(data.train), len(data.test), data.input_shape, data.per_class

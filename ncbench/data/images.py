@@ -81,7 +81,10 @@ class ImageSet:
 
 
 def first_of_each(labels: Tensor, num_classes: int, per_class: int) -> Tensor:
-    """Positions of the first `per_class` samples of each class, class by class, fewer where a class has fewer."""
+    """Positions of the first `per_class` samples of each class, class by class, fewer where a class has fewer.
+
+    ValueError for per_class < 1.
+    """
     if per_class < 1:
         raise ValueError(f"per_class={per_class} must be at least 1")
     return torch.cat([torch.nonzero(labels == c).flatten()[:per_class] for c in range(num_classes)])

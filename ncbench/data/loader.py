@@ -28,6 +28,9 @@ class EpochLoader(Passes):
         augment: crop with `crop_padding` and, with `flip`, mirror; see `ncbench.data.order.augment`.
         channels_last: memory format of x.
         process: (r, P): of every batch this object yields the rows r, r + P, r + 2P, ... only, for process r of P.
+
+    Raises:
+        ValueError: the smallest batch has fewer samples than there are processes, or as `Passes`.
     """
 
     def __init__(

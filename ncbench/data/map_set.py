@@ -130,7 +130,10 @@ def read(dataset: Any, position: int, name: str, word: int | None = None) -> Any
 
 
 def tensors_of(dataset: Any, name: str) -> tuple[Tensor, Tensor] | None:
-    """Inputs (n, ...) and class numbers (n,) of a Dataset that is tensors in memory (or a Subset of one), else None."""
+    """Inputs (n, ...) and class numbers (n,) of a Dataset that is tensors in memory (or a Subset of one), else None.
+
+    ValueError for inputs without an axis beside that of the samples.
+    """
     if type(dataset) is Subset:
         whole = tensors_of(dataset.dataset, name)
         index = torch.as_tensor(list(dataset.indices), dtype=torch.int64)

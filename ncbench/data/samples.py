@@ -63,7 +63,10 @@ def _restore(states: tuple[Any, Any, Tensor]) -> None:
 
 
 def split(sample: Any, where: str) -> tuple[Any, Any]:
-    """Input and label of a sample (or inputs and labels of a batch) by the rules above; `where` begins the errors."""
+    """Input and label of a sample (or inputs and labels of a batch) by the rules above; `where` begins the errors.
+
+    ValueError for what these rules do not cover.
+    """
     if isinstance(sample, Mapping):
         key = next((name for name in LABELS if name in sample), None)
         rest = [name for name in sample if name != key]

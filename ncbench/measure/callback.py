@@ -65,6 +65,8 @@ class MeasureCollapse(pl.Callback):
     What is wrong with the arguments is raised as ValueError before the first epoch: `moments` and `matrices` are tried
     on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal on one
     batch. Later a measurement that fails is logged and left out: it does not end the training.
+
+    An argument of another name is a TypeError.
     """
 
     def __init__(

@@ -13,6 +13,9 @@ def log_spaced(last: int, points: int) -> list[int]:
 
     Collapse proceeds over decades of steps, so a linear grid would spend its points on the plateau.
 
+    Raises:
+        ValueError: last or points is below 1.
+
     >>> log_spaced(1000, 5)
     [0, 1, 10, 100, 1000]
     >>> log_spaced(3, 60)

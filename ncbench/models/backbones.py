@@ -25,6 +25,8 @@ class SmallMLP(nn.Module):
     """Flattened inputs (of any shape), hidden layers with ReLU and bias, a last linear layer to H_1.
 
     The default of two hidden layers of 128 is this project's, sized for the 8x8 digits.
+
+    ValueError for a hidden width below 1.
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], output_width: int, hidden: Sequence[int] = (128, 128)) -> None:
@@ -49,6 +51,8 @@ class SmallConvNet(nn.Module):
     Every convolution after the first halves the image. No normalisation layers: every parameter is a weight
     or a bias, and train and evaluation mode agree. The convolutions start as in He et al. 2015 (N(0,
     2/fan_in)), which keeps the signal's size without normalisation.
+
+    ValueError for inputs that are no images (C, H, W).
     """
 
     def __init__(

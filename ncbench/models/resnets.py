@@ -65,6 +65,8 @@ class ResNet18(nn.Module):
     shortcuts of 1x1 convolutions with batch normalisation where the size changes (option B), global average to 512
     non-negative numbers, then nn.Linear(512, output_width): 11 173 962 parameters with output_width = 10 and 3
     channels. Initialised as ResNet20 here is, and `kernel_scale` and `bias` are as there.
+
+    ValueError for inputs that are no images (C, H, W), and unless kernel_scale > 0.
     """
 
     def __init__(

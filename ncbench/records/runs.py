@@ -45,7 +45,8 @@ def find_runs(dir: Dir) -> list[Path]:
 
     Folders inside a run and folders whose name starts with a dot are not searched, links are not followed.
 
-    Raises FileNotFoundError for a directory that does not exist and ValueError for one that holds no run.
+    Raises FileNotFoundError for a directory that does not exist, and BadRecordsError, a ValueError, for one that holds
+    no run.
     """
     folders: dict[Path, None] = {}
     for base in as_paths(dir):
@@ -101,7 +102,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
-    """What `run.json` says (status, command, versions, cost, final values) for every run, by its name."""
+    """What `run.json` says (status, command, versions, cost, final values) for every run, by its name.
+
+    Raises BadRecordsError, a ValueError, where it is no JSON object.
+    """
     info = {}
     for name, run in named_runs(dir).items():
         info[name] = read_json(run / RUN_INFO)

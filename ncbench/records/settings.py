@@ -60,6 +60,8 @@ def find_settings(dir: Dir) -> list[Setting]:
     (`repeated_networks`). What varies is named by `replicas.json`; where that does not tell two settings apart, by
     keys of the configuration, and by the run's folder where these do not either. Inside `only_where` only those
     settings are found.
+
+    Raises BadRecordsError, a ValueError, where `where` names what does not vary, or values that no network has.
     """
     settings, _ = _grouped(dir)
     wanted = _where.get()

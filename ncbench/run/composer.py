@@ -98,7 +98,10 @@ class Composer:
 
 @contextmanager
 def composer(config_dirs: Sequence[str]) -> Iterator[Composer]:
-    """Hydra ready to compose, also from the user's own folders, with its errors in one line; then as it was before."""
+    """Hydra ready to compose, also from the user's own folders, with its errors in one line; then as it was before.
+
+    ValueError for a folder that does not exist, and in place of what Hydra raises.
+    """
     for folder in config_dirs:
         if not Path(folder).is_dir():
             raise ValueError(f"--config-dir {folder}: no such directory")

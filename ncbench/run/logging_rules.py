@@ -13,6 +13,7 @@ from ncbench.config.measuring import Logger
 __all__ = ["check_logger", "check_no_secrets"]
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW(OR)?D|CREDENTIAL", re.IGNORECASE)  # in the name of a variable
+_CLOUD = ("api.wandb.ai", "api.forge.coreweave.com")  # W&B's own server; `wandb login` of 0.31 notes the second name
 _SHORTEST = 8  # characters: a shorter value, such as 1 or true, says nothing
 
 
@@ -25,10 +26,11 @@ def check_logger(logger: Logger) -> None:
         raise ValueError("logger=tensorboard: no module tensorboard; pip install tensorboard, or use logger=csv")
     if logger.kind != "wandb" or os.environ.get("WANDB_API_KEY"):
         return
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+    host = os.environ.get("WANDB_BASE_URL", _CLOUD[0]).split("//")[-1].split("/")[0]
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
-        known = netrc.netrc(path).authenticators(host) is not None
+        hosts = netrc.netrc(path).hosts
+        known = any(name in hosts for name in (_CLOUD if host in _CLOUD else [host]))
     except (FileNotFoundError, netrc.NetrcParseError):
         known = False
     if not known:

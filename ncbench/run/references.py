@@ -32,6 +32,8 @@ def evaluate_references(
     for which they are the same share an entry (`replicas` None: all). A function that returns a mapping of stages to
     singular values gives `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it
     along. A line that does not exist for these arguments has value None and says why.
+
+    ValueError where a function returns neither a number, None nor a mapping.
     """
     entries: list[dict[str, Any]] = []
     for reference in [*references, *_companions(references)]:

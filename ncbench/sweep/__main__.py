@@ -31,7 +31,10 @@ A sweep is started by `python -m ncbench.train -m ...`; the same command again c
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line (default: the process's own arguments) and return its exit status."""
+    """Run a command line (default: the process's own arguments) and return its exit status.
+
+    An unknown command is a ValueError, which ends it with status 2.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"plan": _plan, "status": _status, "resume": _resume, "rerun": _rerun, "verify": _verify}
     if not words or "-h" in words or "--help" in words:

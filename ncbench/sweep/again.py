@@ -23,7 +23,10 @@ __all__ = ["rerun", "verify"]
 
 def rerun(run: Path, out: Path | None) -> int:
     """Train the run's configuration again in `out` (default: the run's folder with `-again` behind its name) with as
-    many threads, and compare all recorded values and, where both have them, the digests of the weights."""
+    many threads, and compare all recorded values and, where both have them, the digests of the weights.
+
+    ValueError for a folder that is no finished run with a configuration, and for `out` inside it.
+    """
     if not (run / RUN_INFO).is_file():
         raise ValueError(f"{run}: is no run (no {RUN_INFO} in it)")
     info = RunFolder(run).info()

@@ -44,7 +44,10 @@ def classes_and_depth(num_classes: int, depth: int) -> tuple[int, int]:
 
 
 def positive(name: str, value: Any) -> Array:
-    """`value` as a float64 array of any shape (0-dimensional for a number), all entries positive and finite."""
+    """`value` as a float64 array of any shape (0-dimensional for a number), all entries positive and finite.
+
+    ValueError where one is not.
+    """
     array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
     bad = array[~(np.isfinite(array) & (array > 0))]
     if bad.size:
@@ -53,7 +56,10 @@ def positive(name: str, value: Any) -> Array:
 
 
 def layer_decays(weight_decays: Decays, depth: int) -> list[Array]:
-    """One array per weight matrix, from one decay for all of them or from a list or tuple of `depth` decays."""
+    """One array per weight matrix, from one decay for all of them or from a list or tuple of `depth` decays.
+
+    ValueError for a list of another length, and for a decay that is not positive.
+    """
     if isinstance(weight_decays, list | tuple):
         if len(weight_decays) != depth:
             raise ValueError(
@@ -64,7 +70,10 @@ def layer_decays(weight_decays: Decays, depth: int) -> list[Array]:
 
 
 def scalar_decays(weight_decays: Decays, depth: int) -> list[float]:
-    """`layer_decays` where explicit matrices are built: every decay must be one number."""
+    """`layer_decays` where explicit matrices are built: every decay must be one number.
+
+    ValueError for an array.
+    """
     decays = layer_decays(weight_decays, depth)
     if any(decay.ndim for decay in decays):
         shape = next(decay.shape for decay in decays if decay.ndim)

@@ -58,6 +58,9 @@ def ridge_minimiser(X: Tensor, Y: Tensor, decay: float) -> Tensor:
     """W* = Y X^T (X X^T + lam I)^{-1}, (c, d): the minimiser of ||W X - Y||_F^2 + lam ||W||_F^2.
 
     Remark 5.2: plain least squares on [X, sqrt(lam) I], [Y, 0].
+
+    Raises:
+        ValueError: X (d, N) and Y (c, N) are not matrices of the same N, or the decay is not positive.
     """
     X, Y, A = _checked(X, Y, decay)
     W: Tensor = torch.linalg.solve(A, X @ Y.mT)
@@ -65,7 +68,11 @@ def ridge_minimiser(X: Tensor, Y: Tensor, decay: float) -> Tensor:
 
 
 def cluster_centroids(X: Tensor, labels: Tensor) -> Tensor:
-    """Xb (d, N): every column of X replaced by the (empirical) mean of the columns with its label."""
+    """Xb (d, N): every column of X replaced by the (empirical) mean of the columns with its label.
+
+    Raises:
+        ValueError: labels are not N integers.
+    """
     if labels.shape != X.shape[1:] or labels.is_floating_point():
         raise ValueError(f"labels must be {X.shape[1]} integers, got {labels.dtype} of shape {tuple(labels.shape)}")
     inverse = torch.unique(labels, return_inverse=True)[1]
@@ -77,6 +84,10 @@ def centroid_minimiser(X: Tensor, Y: Tensor, labels: Tensor, decay: float) -> Te
     """Wc = Yb Xb^T (Xb Xb^T + lam I)^{-1}, (c, d), of rank at most the number of clusters.
 
     The ridge minimiser of the loss in which every sample is replaced by the centroid of its cluster.
+
+    Raises:
+        ValueError: X (d, N) and Y (c, N) are not matrices of the same N, labels are not N integers, or the decay is not
+            positive.
     """
     X, Y, _ = _checked(X, Y, decay)
     return ridge_minimiser(cluster_centroids(X, labels), cluster_centroids(Y, labels), decay)
@@ -88,6 +99,10 @@ def rank_constrained_minimiser(X: Tensor, Y: Tensor, decay: float, rank: int) ->
     The global minimiser of ||W X - Y||_F^2 + lam ||W||_F^2 over matrices of rank at most r, with minimum
     ||Y||_F^2 - sum_{i<=r} s_i(Q)^2. The other critical points on rank r keep other r-subsets of the singular
     values, and are strict saddles.
+
+    Raises:
+        ValueError: X (d, N) and Y (c, N) are not matrices of the same N, the decay is not positive, or the rank is
+            below 0.
     """
     X, Y, A = _checked(X, Y, decay)
     at_least("rank", rank, 0)
@@ -102,6 +117,10 @@ def minimiser_gap(X: Tensor, Y: Tensor, labels: Tensor, decay: float) -> Tensor:
 
     Computed from the right-hand side, which keeps its relative accuracy when the clusters are tight. For the
     autoencoder, Y = X, it equals lam (Xb Xb^T + lam I)^{-1} D_X D_X^T A^{-1}.
+
+    Raises:
+        ValueError: X (d, N) and Y (c, N) are not matrices of the same N, labels are not N integers, or the decay is not
+            positive.
     """
     X, Y, A = _checked(X, Y, decay)
     D_X, D_Y = X - cluster_centroids(X, labels), Y - cluster_centroids(Y, labels)
@@ -115,6 +134,10 @@ def gap_bounds(X: Tensor, Y: Tensor, labels: Tensor, decay: float) -> GapBounds:
 
     sharp: (||D_Y D_X^T||_F + ||Wc||_2 ||D_X D_X^T||_F) / (lam + lambda_min(X X^T));
     paper: (N T / lam) (1/2 + ||X||_2 ||Y||_F / lam), T = T_X + T_Y (the constants are derived, not quoted).
+
+    Raises:
+        ValueError: X (d, N) and Y (c, N) are not matrices of the same N, labels are not N integers, or the decay is not
+            positive.
     """
     X, Y, A = _checked(X, Y, decay)
     lam = float(positive("decay", decay))
@@ -131,6 +154,10 @@ def rank_gap_bounds(X: Tensor, Y: Tensor, labels: Tensor, decay: float) -> RankG
 
     sharp: sqrt(N T_Y / (lam + lambda_min(X X^T))); paper: sqrt(N T_Y / lam). T_Y is the variation of the targets
     alone under `labels`, at least the theorem's minimum over partitions, so the bounds hold for any partition.
+
+    Raises:
+        ValueError: X (d, N) and Y (c, N) are not matrices of the same N, labels are not N integers, or the decay is not
+            positive.
     """
     X, Y, A = _checked(X, Y, decay)
     NT = (Y - cluster_centroids(Y, labels)).square().sum()
@@ -150,6 +177,9 @@ def autoencoder_gap_law(num_clusters: int, dimension: int, noise: Decay, weight_
         num_clusters: K >= 1.
         dimension: d >= K.
         noise: sigma > 0. weight_decay: lam' = lam / N, the decay of the loss with 1/N. Both may be arrays.
+
+    Raises:
+        ValueError: K is below 1, d below K, or a noise or decay not positive.
 
     >>> autoencoder_gap_law(1, 10, 1.0, 2.0)
     1.0

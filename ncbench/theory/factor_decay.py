@@ -39,6 +39,9 @@ def factor_decay_thresholds(depth: int) -> FactorDecayThresholds:
     L > 2: exists above 1 / ((1-w0) w0^(1-2/L)), w0 = (L-2)/(2(L-1)), the largest slope of the data term; global
     above (L-1) w1^(2/L-1), w1 = (L-2)/(L-1), where f(w1) = f(0) = c. w = 0 is then always a local minimum.
     L = 2: both 1 (f is convex); L = 1: both 0 (plain ridge).
+
+    Raises:
+        ValueError: L is below 1.
     """
     L = at_least("depth", depth, 1)
     if L <= 2:
@@ -53,6 +56,9 @@ def factor_decay_mode(eigenvalue: Decay, weight_decay: Decay, depth: int) -> Fac
     Both are 0 where no minimum away from zero exists, at the threshold included (there it is an inflection), and
     the first is 0 up to and at the second threshold (at it both minima have the same value). Trained networks may
     keep a mode between the thresholds, or leave one above them at 0. Eigenvalue and decay may be arrays.
+
+    Raises:
+        ValueError: L is below 1, or an eigenvalue or decay not positive.
     """
     L = at_least("depth", depth, 1)
     ratio = positive("eigenvalue", eigenvalue) / positive("weight_decay", weight_decay)

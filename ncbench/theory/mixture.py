@@ -40,7 +40,11 @@ def expected_cluster_variation(counts: Sequence[int], traces: Sequence[float]) -
 
 
 def cluster_variation_std(sigma: float, dimension: int, num_samples: int, num_clusters: int) -> float:
-    """Standard deviation sigma^2 sqrt(2 d (N-K)) / N for S_k = sigma^2 I: N WCSS / sigma^2 is chi^2 of d(N-K)."""
+    """Standard deviation sigma^2 sqrt(2 d (N-K)) / N for S_k = sigma^2 I: N WCSS / sigma^2 is chi^2 of d(N-K).
+
+    Raises:
+        ValueError: sigma is not positive, K below 1, or N below K.
+    """
     freedom = _degrees_of_freedom(dimension, num_samples, num_clusters)
     return float(positive("sigma", sigma)) ** 2 * math.sqrt(2 * freedom) / num_samples
 
@@ -50,6 +54,9 @@ def cluster_variation_tail_bound(sigma: float, dimension: int, num_samples: int,
 
     (sigma^2 / N) (f + 2 sqrt(f t) + 2 t) with f = d (N-K) degrees of freedom: Laurent & Massart (2000), Lemma 1,
     explicit where the paper has the unspecified constant of Hanson and Wright.
+
+    Raises:
+        ValueError: sigma is not positive, t negative or infinite, K below 1, or N below K.
     """
     freedom = _degrees_of_freedom(dimension, num_samples, num_clusters)
     if not (math.isfinite(t) and t >= 0):

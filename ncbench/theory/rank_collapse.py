@@ -83,6 +83,9 @@ def mixture_tcv(num_samples: int, num_classes: int, dimension: int, noise: float
 
     The inputs are one draw, which all replicas share up to the factor sigma: so many noises are one test of the mean,
     and another seed of the data is another.
+
+    Raises:
+        ValueError: K or d is below 1, N below K, or the noise not positive.
     """
     at_least("num_classes", num_classes, 1)
     at_least("num_samples", num_samples, num_classes, "the number of classes")
@@ -120,7 +123,10 @@ def residual_norm_first(num_classes: int, per_class: float, depth: int, delta: f
 
 
 def residual_norm_intermediate(num_classes: int, per_class: float, depth: int, delta: float) -> float:
-    """||W_l||_F, 2 <= l <= L-1, as `residual_norm_first`; vanishes as delta -> 0. L >= 3, or there is none."""
+    """||W_l||_F, 2 <= l <= L-1, as `residual_norm_first`; vanishes as delta -> 0. L >= 3, or there is none.
+
+    ValueError for depth < 3 (there are no intermediate layers).
+    """
     at_least("depth", depth, 3)
     return float(_residual(num_classes, per_class, depth, delta).intermediate.norm())
 

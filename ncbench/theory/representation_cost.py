@@ -50,6 +50,9 @@ def feedforward_singular_values(y: Sequence[float], regularised_layers: int, fea
 
     Returns:
         (K,), in the order of y; further singular values are 0.
+
+    Raises:
+        ValueError: a singular value or the norm is not positive, or m below 1.
     """
     values = positive("y", list(y))
     m = at_least("regularised_layers", regularised_layers, 1)
@@ -94,7 +97,8 @@ def feedforward_cost_delta(
         R_0 = m K (sqrt(K/(n_1 N)) y)^(2/m)
 
     without reaching it: R_delta decreases pointwise in delta, so its Gamma-limit is the lower semicontinuous envelope
-    of R_0, and its minima converge to that of R_0 over features bounded by 1. Arguments and errors as there.
+    of R_0, and its minima converge to that of R_0 over features bounded by 1. Arguments and errors
+    as `feedforward_singular_values_delta`.
 
     >>> [round(feedforward_cost_delta([5**0.5] * 4, 4, delta, 16, 20)[1], 3) for delta in (1e-3, 1e-5, 0)]
     [8.451, 8.011, 8.0]
@@ -140,6 +144,9 @@ def residual_singular_values(y: Sequence[float], depth: int, delta: float) -> Re
         y: singular values of Y.
         depth: L >= 2 layers, L - 2 of them residual (L = 2: `intermediate` is what such a layer would have).
         delta: > 0.
+
+    Raises:
+        ValueError: a singular value or delta is not positive, or L below 2.
     """
     values = positive("y", list(y))
     L = at_least("depth", depth, 2)

@@ -37,6 +37,8 @@ class PaperObjective:
 
     `num_samples` is N, the number of training samples that the feature term sums over; `feature_decay` a number, one
     per replica (R,), or None for no feature term; the features are the inputs of `classifier`, or the layer `features`.
+
+    ValueError for another loss than mse and ce.
     """
 
     def __init__(

@@ -36,6 +36,8 @@ class PerceptronModule(BlockModule):
     replica stands still from max |gradient| <= `stationary` on (None: it does not); torch optimisers are looked at
     after each block only. `matched_pairs` pairs replicas (on the samples, on their class means) that are equal
     otherwise.
+
+    ValueError for another loss than squared.
     """
 
     def __init__(

@@ -113,10 +113,14 @@ def test_tensorboard_has_them(tmp_path):
 def test_an_offline_run_of_wandb_has_them(tmp_path, monkeypatch):
     import wandb
 
-    monkeypatch.setenv("WANDB_SILENT", "true")
+    # Lightning asks for an offline run by a variable, which W&B reads once in a process, perhaps in an earlier test.
+    wandb.teardown()
+    for name, value in (("WANDB_SILENT", "true"), ("WANDB_MODE", "dryrun")):
+        monkeypatch.setenv(name, value)
     callback, logger = measured(), WandbLogger(save_dir=tmp_path, offline=True)
     fit(callback, logger)
     wandb.finish()
+    wandb.teardown()
     (segment,) = [path for path in (tmp_path / "wandb").glob("offline-run-*") if path.is_dir()]
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(segment)]
     records = map(json.loads, subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())

@@ -51,6 +51,28 @@ def test_tensorboard_without_its_package(monkeypatch):
     check_logger(Logger(kind="csv"))
 
 
+@pytest.mark.parametrize(
+    ("noted", "server", "known"),
+    [
+        ("api.wandb.ai", None, True),
+        ("api.forge.coreweave.com", None, True),  # as `wandb login` of 0.31 notes it
+        ("api.forge.coreweave.com", "https://api.wandb.ai", True),
+        ("wandb.example.org", None, False),
+        ("wandb.example.org", "https://wandb.example.org/", True),
+        ("api.wandb.ai", "https://wandb.example.org", False),
+    ],
+)
+def test_a_key_that_wandb_login_has_noted(noted, server, known, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text(f"machine {noted} login user password {'0' * 40}\n")
+    environment = {"NETRC": str(tmp_path / "netrc")} | ({} if server is None else {"WANDB_BASE_URL": server})
+    monkeypatch.setattr(logging_rules.os, "environ", environment)
+    if known:
+        check_logger(Logger(kind="wandb"))
+    else:
+        with pytest.raises(ValueError, match="^logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`"):
+            check_logger(Logger(kind="wandb"))
+
+
 def test_a_run_of_its_own_is_called_by_what_its_command_sets(tmp_path):
     overrides = ["+experiment=dufm_k10", "model.depth=3", "logger=csv", "+dataset.root=x", "trainer.progress=false"]
     (job,) = compose_jobs([*overrides[:3], "logger=wandb_offline", "logger.tags=[mine]"], multirun=False)

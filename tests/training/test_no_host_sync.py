@@ -158,6 +158,7 @@ def test_a_gpu_is_not_waited_for(loss, overrides, tmp_path):
     [["trainer.compile=true"], ["trainer.cuda_graph=true"], ["trainer.fused=false"], ["trainer.micro_batch=16"]],
 )
 @pytest.mark.filterwarnings("ignore:GPU available but not used")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # of torch.compile in torch 2.11
 def test_the_same_training_on_a_gpu(overrides, tmp_path):
     """Compiled, recorded, with another optimiser kernel, in micro-batches: a plain run's path, rounding apart."""
     ends = []

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,33 @@ def test_a_run_that_is_killed_and_resumed(tmp_path, monkeypatch):
         assert row["nc/learning_rate"] == 0.5
         assert bool(media_of(row)[0]) == (row["nc/step"] in (0, 40))
     assert records["run"][0]["run_id"] == json.loads((tmp_path / "run.json").read_text())["config_hash"][:10]
+
+
+OF_ITS_OWN = """
+import sys
+from pathlib import Path
+from ncbench.training.loggers.wandb_run import WandbRun
+told = dict(run_id="0123456789", name="a run", group="a sweep", tags=[], config={}, project="ncbench")
+WandbRun(Path(sys.argv[1]), offline=True, **told).close(0)
+"""
+
+
+@pytest.mark.slow  # in a process of its own, as W&B reads the environment once
+@pytest.mark.parametrize("kept_back", [False, True])
+def test_what_w_and_b_finds_out_by_itself_can_be_kept_back(kept_back, tmp_path):
+    """As SECURITY.md says: the command line and the name of the computer."""
+    write_run(tmp_path, [1])
+    variables = {"WANDB_X_DISABLE_META": "true", "WANDB_X_DISABLE_MACHINE_INFO": "true", "WANDB_HOST": "elsewhere"}
+    said = (Path(__file__).resolve().parents[2] / "SECURITY.md").read_text()
+    assert all(f"`{name}={value if value == 'true' else 'NAME'}`" in said for name, value in variables.items())
+    command = [sys.executable, "-c", OF_ITS_OWN, str(tmp_path), "an-argument-of-mine"]
+    subprocess.run(command, check=True, env=os.environ | (variables if kept_back else {}))
+    segment, records, _ = read_back(tmp_path)
+    (of_run,) = records["run"]
+    assert (of_run["host"] == "elsewhere") == kept_back
+    assert ("environment" in records) != kept_back
+    files = [path.read_bytes() for path in segment.rglob("*") if path.is_file()]
+    assert any(b"an-argument-of-mine" in content for content in files) != kept_back
 
 
 @pytest.mark.slow

@@ -42,8 +42,8 @@ def end_states(dir: Dir, absolute: float = ABSOLUTE, stationary: float = STATION
     their setting stand as triangles at the upper edge. Where the settings have different DNC lines, losses and levels
     are drawn as multiples of the setting's own.
 
-    At most 24 settings are drawn. Raises NoRecordsError where no loss, no gradient or no theory line of the loss is
-    recorded.
+    At most 24 settings are drawn. Raises ValueError where `absolute` or `stationary` is not positive and finite, and
+    its subclass NoRecordsError where no loss, no gradient or no theory line of the loss is recorded.
     """
     settings, points = find_settings(dir), end_points(dir)
     if points.empty:

@@ -30,7 +30,7 @@ def nullity(dir: Dir) -> Plot:
     directions along which a set of minima extends. Every `start` has a marker of its own, all other quantities that
     vary a panel, at most eight; a dot is the median of a setting, a bar from its least to its largest replica. Lines
     are the theory lines of the measure. Raises NoRecordsError where no such count is recorded, or the width does not
-    vary.
+    vary, and its subclass CrowdedError for more starts than there are markers.
     """
     settings = find_settings(dir)
     frame = load_final(dir)

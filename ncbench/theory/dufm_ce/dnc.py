@@ -58,6 +58,9 @@ def dnc_loss(num_classes: int, depth: int, decay: Decay) -> float | Array:
     Between the thresholds `zero` and `exists` it is above log K, the loss of the zero solution, and is returned all
     the same; beyond `exists` the value is log K. `decay` may be an array.
 
+    Raises:
+        ValueError: K is below 2, L below 1, or a decay not positive.
+
     >>> round(dnc_loss(10, 2, 2**-10 * 5 ** (1 / 3)), 8)  # 5 samples per class, all decays 2^-10
     0.09066218
     """

@@ -39,6 +39,9 @@ def paper_fibre_dimension(rank: int, width: int | Sequence[int], depth: int) -> 
 
     It misses the L r(r-1)/2 rotations inside the feature space, e.g. (W O^T, O H) for L = 1.
 
+    Raises:
+        ValueError: rank or depth is below 1, a width below the rank, or a list of widths not of L.
+
     >>> paper_fibre_dimension(3, 5, 2)
     12
     """

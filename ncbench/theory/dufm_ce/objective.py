@@ -77,6 +77,9 @@ def effective_decay(
 
     `weight_decays` is a list of L decays, or one decay for all of L = `depth` matrices.
 
+    Raises:
+        ValueError: decays that are not positive, a list that is not of L, or one decay without depth.
+
     >>> round(effective_decay([5e-3] * 3, 1e-6, 5000), 12)
     0.005
     """
@@ -97,6 +100,9 @@ def reduced_objective(M: Tensor, depth: int, decay: float) -> Tensor:
         J(M) = (1/K) sum_c -log softmax(m_c)_c + ((L+1)/2) Lam sum_j s_j(M)^(2/(L+1)),
 
     the Schatten quasi-norm of exponent 2/(L+1) (nuclear norm for L = 1). Lam = `decay`, see `effective_decay`.
+
+    Raises:
+        ValueError: L is below 1, or the decay not positive.
     """
     L, lam = at_least("depth", depth, 1), float(positive("decay", decay))
     fit = torch.nn.functional.cross_entropy(M.mT, torch.arange(len(M), device=M.device))
@@ -154,13 +160,13 @@ def balanced_factors(
 
 
 def minimum_margin(M: Tensor) -> float:
-    """min over columns c and rows j != c of M_cc - M_jc: positive iff M is diagonally superior."""
+    """min over columns c and rows j != c of M_cc - M_jc, M (K, K): positive iff M is diagonally superior."""
     margins = M.diagonal() - M
     return float(margins[~torch.eye(len(M), dtype=torch.bool)].min())
 
 
 def softmax_code_cost(M: Tensor, depth: int) -> float:
-    """rho_L(M) = sum_j (s_j(M) / minimum margin)^(2/(L+1)), what a structure costs as the decay goes to zero.
+    """rho_L(M) = sum_j (s_j(M) / minimum margin)^(2/(L+1)) of M (K, K): a structure's cost as the decay goes to zero.
 
     There the fit depends on the minimum margin alone, so structure A has the lower loss iff rho_L(A) < rho_L(B);
     K - 1 for DNC. Raises ValueError where M is not diagonally superior.

@@ -50,6 +50,9 @@ def best_known(num_classes: int, depth: int, decay: float, random_starts: int = 
 
     Every start is relaxed over all entries by L-BFGS, structures after a small perturbation that leaves saddles.
     Global optimality is not proven. The zero solution (loss log K, rank 0) is returned where no end point is below it.
+
+    Raises:
+        ValueError: K is below 2, L below 1, or the decay not positive.
     """
     K, L = num_classes, at_least("depth", depth, 1)
     lam = float(positive("decay", decay))
@@ -87,6 +90,9 @@ def stable_end_states(num_classes: int, depth: int, decay: float, minima_only: b
     Returns:
         All critical points that were reached, or with `minima_only` those without a negative eigenvalue. Other
         critical points may exist.
+
+    Raises:
+        ValueError: K is below 2, L below 1, or the decay not positive.
     """
     K, L = num_classes, at_least("depth", depth, 1)
     lam = float(positive("decay", decay))

@@ -33,6 +33,9 @@ def ray_optimum(M: Tensor, depth: int, decay: float) -> tuple[float, float]:
 
     M (K, K) need not be a critical direction: for most structures other than DNC, even pairs and the polygon a
     relaxation of all entries lowers the loss further.
+
+    Raises:
+        ValueError: L is below 1, or the decay not positive.
     """
     M = M.to(torch.float64)
     return _least_on_ray(M, float(schatten_power(M, at_least("depth", depth, 1))), depth, decay)
@@ -72,6 +75,9 @@ def singular_value_bound(num_classes: int, depth: int, index: int | None = None,
     L large enough, without saying how large. index = j >= 1: a bound on the j-th largest that holds at every L and
     every decay, (2 c / j)^(1/p) for K >= 3 with c = (K sqrt(n) / (1 - cos(2 pi/K)))^p, capped at 1 (derived: entries
     of Z/||Z|| are at most 1, so its margins at most 2, and the polygon scaled to margins 2 must cost no less).
+
+    Raises:
+        ValueError: K is below 2, or L, n or the index below 1.
     """
     rank, cost = _separating_cost(num_classes, depth, per_class)
     exponent = (depth + 1) / 2
@@ -84,6 +90,9 @@ def singular_value_count_bound(num_classes: int, depth: int, threshold: float, p
     """Upper bound on the number of singular values of Z / ||Z||_F that are at least `threshold`, at every L and decay.
 
     2 [K sqrt(n) / ((1 - cos(2 pi/K)) t)]^(2/(L+1)) for K >= 3: tends to q_K = 2 as L -> infinity.
+
+    Raises:
+        ValueError: K is below 2, L or n below 1, or the threshold not positive.
     """
     t = float(positive("threshold", threshold))
     return float(_separating_cost(num_classes, depth, per_class)[1] / t ** (2 / (depth + 1)))
@@ -110,6 +119,9 @@ def relu_low_rank(
     11^T), W_L = psi sqrt((K+2)/K) X, and W_1 H_1 a least-norm factorisation. For equal decays all |F|^2 are
     psi^2 (2K + 4), with a sqrt(n) = 2^(L-1) psi^(L+1) ((K+2)/K)^(3/2). a = `scale` > 0;
     `width` is at least K, and K by default.
+
+    Raises:
+        ValueError: K is odd, L below 2, the width below K, or a decay or the scale not positive.
     """
     K, L, n = _even(num_classes), at_least("depth", depth, 2), per_class
     d = K if width is None else at_least("width", width, K)
@@ -133,6 +145,9 @@ def relu_low_rank_loss(num_classes: int, depth: int, decay: float) -> tuple[floa
     """(a, loss): least loss over the scale a of `relu_low_rank`; (0, log K) where zero is best.
 
     fit as for even pairs + ((L+1)/2) Lam (2K + 4) [a 2^(1-L) (K/(K+2))^(3/2)]^(2/(L+1)).
+
+    Raises:
+        ValueError: K is odd, L below 2, or the decay not positive.
     """
     K, L = _even(num_classes), at_least("depth", depth, 2)
     cost = (2 * K + 4) * (2 ** (1 - L) * (K / (K + 2)) ** 1.5) ** (2 / (L + 1))

@@ -36,12 +36,20 @@ def interpolant_norm(h: Tensor, vertices: int, alpha: float = 1.0) -> float:
 
 
 def hidden_weight_norm(vertices: int, alpha: float, next_alpha: float) -> float:
-    """Lemma 13: least ||W_l||_F^2 with W_l M_l = M_{l+1}, 2 <= l <= L-2: r alpha_{l+1} / alpha_l."""
+    """Lemma 13: least ||W_l||_F^2 with W_l M_l = M_{l+1}, 2 <= l <= L-2: r alpha_{l+1} / alpha_l.
+
+    Raises:
+        ValueError: fewer than 3 vertices, or an alpha that is not positive.
+    """
     return at_least("vertices", vertices, 3) * float(positive("next_alpha", next_alpha) / positive("alpha", alpha))
 
 
 def last_hidden_weight_norm(vertices: int, alpha: float, next_alpha: float) -> float:
-    """Lemma 14: least ||W_{L-1}||_F^2 with W_{L-1} M_{L-1} = M_L: K^2 alpha_L / ((r^2 - 5r + 8) alpha_{L-1})."""
+    """Lemma 14: least ||W_{L-1}||_F^2 with W_{L-1} M_{L-1} = M_L: K^2 alpha_L / ((r^2 - 5r + 8) alpha_{L-1}).
+
+    Raises:
+        ValueError: fewer than 4 vertices, or an alpha that is not positive.
+    """
     r = at_least("vertices", vertices, 4)
     K = r * (r - 1) // 2
     return K**2 / (r**2 - 5 * r + 8) * float(positive("next_alpha", next_alpha) / positive("alpha", alpha))

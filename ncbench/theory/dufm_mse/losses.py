@@ -205,6 +205,9 @@ def loss_ratio_limit(num_classes: int, depth: int) -> float:
 
     min_y A y^(1/L) + B/y is proportional to A^(L/(L+1)) B^(1/(L+1)), so the limit is
     (K_r/K) [(C_SRG/K_r^L) (1/K_r) sum_i m_i/s_i]^(1/(L+1)) (K/K_r)^(L/(L+1)) + (K-K_r)/K.
+
+    Raises:
+        ValueError: K is below 6 or L below 3, where no such solution exists.
     """
     K, L = classes_and_depth(num_classes, depth)
     r = srg_vertices(K, L, 1)
@@ -218,7 +221,11 @@ def loss_ratio_limit(num_classes: int, depth: int) -> float:
 def decay_product(
     num_classes: int, depth: int, per_class: Decay, feature_decay: Decay, weight_decays: Decays
 ) -> float | Array:
-    """Lam = N lam_H lam_1 ... lam_L with N = K n: the one number through which n and the decays enter both losses."""
+    """Lam = N lam_H lam_1 ... lam_L with N = K n: the one number through which n and the decays enter both losses.
+
+    Raises:
+        ValueError: as `dnc_loss`, or a product of all decays that is not above 1e-290.
+    """
     K, L = classes_and_depth(num_classes, depth)
     n, lam_H = positive("per_class", per_class), positive("feature_decay", feature_decay)
     lam = K * n * lam_H

@@ -41,6 +41,10 @@ def simplified_objective(
 
     X = `pre_features` (d, N) = W_{L-1} ... W_1 H_1, and ||X||_S^{2/L} = sum_i s_i(X)^(2/L) the Schatten quasi-norm
     to its own power: the least weight decay of L factors with product X.
+
+    Raises:
+        ValueError: the columns are not per_class for each of the K rows of W, or a decay is not one positive
+            number.
     """
     *lams, last = scalar_decays(weight_decays, depth)
     lams.append(float(positive("feature_decay", feature_decay)))
@@ -55,6 +59,9 @@ def last_layer_ridge(features: Tensor, per_class: int, decay: float) -> tuple[Te
 
     `features` H (d, N), columns sorted by class. For collapsed features H = M kron 1_n^T the value is
     (lam/2) sum_{i<=K} 1 / (s_i(M)^2 + K lam), zero singular values included.
+
+    Raises:
+        ValueError: N is no multiple of per_class, or the decay is not positive.
     """
     lam = float(positive("decay", decay))
     N = features.shape[1]
@@ -69,6 +76,9 @@ def nuclear_factorisation(X: Tensor, left_decay: float, right_decay: float) -> t
 
     W = g U S^(1/2), H = S^(1/2) V^T / g, g = (lam_H/lam_W)^(1/4), p = min(a, b); the minimum is
     sqrt(lam_W lam_H) ||X||_*.
+
+    Raises:
+        ValueError: a decay is not positive.
     """
     g = (float(positive("right_decay", right_decay)) / float(positive("left_decay", left_decay))) ** 0.25
     U, s, Vh = torch.linalg.svd(X, full_matrices=False)

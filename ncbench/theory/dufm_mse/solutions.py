@@ -32,6 +32,10 @@ def dnc_solution(
 
     H_1 = s_1 I kron 1_n^T, W_l = a_l I, with n lam_H s_1^2 = lam_l a_l^2 for l < L (balanced), and W_L by ridge
     regression. All zero at and beyond the triviality threshold. `width` is at least K, and K by default.
+
+    Raises:
+        ValueError: n is below 1, the width below K, or the decays are not positive numbers, one for all matrices
+            or a list of L.
     """
     K, n = num_classes, at_least("per_class", per_class, 1)
     lams = scalar_decays(weight_decays, depth)
@@ -57,6 +61,9 @@ def srg_solution(
     Class means sqrt(alpha_l) T for 2 <= l <= L-1 (rank r), sqrt(alpha_L) times the row-normalised S T before the
     last ReLU, with the interpolating W_l of least norm. The point lies on the ReLU's kink (exact zeros of S T), so
     automatic derivatives there are not zero. `width` is at least K (for variant 2 K_r), and that by default.
+
+    Raises:
+        ValueError: as `dnc_solution`, another variant, L below 3, or K below 6 (variant 2: 4).
     """
     K, n = num_classes, at_least("per_class", per_class, 1)
     lams = scalar_decays(weight_decays, depth)

@@ -95,6 +95,10 @@ def new_neuron_gain(
     1_p the indicator of the edges among p vertices, E_i the projections on the eigenspaces of the triangular graph
     and s_i the squared singular values of Lemma 16. The neurons of the solution have plus = r - 2 and the gain 1.
 
+    Raises:
+        ValueError: K is not r(r-1)/2 >= 6, L is below 3, `plus` lies outside 2..r, or the decays are not positive
+            numbers or so large that the solution is zero.
+
     >>> round(new_neuron_gain(15, 4, 5, 2e-3, 2e-3, 3), 4), new_neuron_gain(10, 4, 5, 2e-3, 2e-3, 2) < 1
     (1.1969, True)
     """

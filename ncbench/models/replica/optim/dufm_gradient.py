@@ -34,6 +34,8 @@ class FitGradient:
     Three layouts are on purpose. `columns` keeps all H_l as the papers write them, which is up to a fifth faster on
     the CPU where N fills vector registers better than the width does. The outputs always are (R, K, N): a product with
     K = 10 columns runs at half the rate of one with K rows. The rectified H_l replace the Z_l: 1[H_l > 0] = 1[Z_l > 0].
+
+    ValueError for another loss than mse and ce.
     """
 
     def __init__(
