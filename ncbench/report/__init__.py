@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from ncbench.records.runs import find_runs as find_runs
     from ncbench.report import figure
     from ncbench.report.asked import load_measures as load_measures
+    from ncbench.report.comparison import compare_runs as compare_runs
 
 __all__ = [
+    "compare_runs",
     "figure",
     "find_runs",
     "load_grams",
@@ -37,6 +39,8 @@ def __getattr__(name: str) -> Any:
         return import_module("ncbench.report.figure")
     if name == "load_measures":
         return import_module("ncbench.report.asked").load_measures
+    if name == "compare_runs":
+        return import_module("ncbench.report.comparison").compare_runs
     if name in __all__:
         return getattr(import_module("ncbench.records.load"), name)
     raise AttributeError(f"module 'ncbench.report' has no attribute {name!r}")

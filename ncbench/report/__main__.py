@@ -34,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="instead of a report: index.html and README.md of the verdicts of all reports in DIR, by paper and figure",
     )
+    what.add_argument(
+        "--compare",
+        action="store_true",
+        help="instead of a report: what differs between two runs, here and in comparison.html with the curves of both",
+    )
     return parser
 
 
@@ -55,6 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.index:
             print(f"index: {write_index(directories, out)}")
             return 0
+        if arguments.compare:
+            return _compare(directories, arguments.out)
         page, judgements, refused = make_report(single or directories, out)
         print(f"report: {page}")
         if refused is not None:
@@ -94,6 +101,16 @@ def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], 
     else:
         (out / CLAIMS).unlink(missing_ok=True)  # verdicts of an older report must not stand beside the new page
     return page, judgements, refused
+
+
+def _compare(dirs: list[Path], out: Path | None) -> int:
+    """Writes the page of two runs and prints what it says; status 0, whatever differs."""
+    from ncbench.report.pages.comparison import write_comparison
+
+    page, found = write_comparison(dirs, out)
+    print(found.text())
+    print(f"comparison: {page}")
+    return 0
 
 
 def _check(judgements: "list[Judgement]") -> int:

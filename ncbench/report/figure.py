@@ -14,6 +14,7 @@ from ncbench.records.runs import NoRecordsError, UndefinedError
 from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
 from ncbench.report.figures.collapse import collapse
+from ncbench.report.figures.comparison import comparison
 from ncbench.report.figures.dnc_share import dnc_share
 from ncbench.report.figures.end_states import end_states
 from ncbench.report.figures.gram import gram, gram_frames
@@ -45,6 +46,7 @@ __all__ = [
     "blocks",
     "bounds",
     "collapse",
+    "comparison",
     "dnc_share",
     "end_states",
     "gram",

@@ -13,6 +13,7 @@ from ncbench.records.runs import Dir, NoRecordsError, load_run_info
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
+from ncbench.report.figures.scales import COSINES
 from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.settings import best_networks
 
@@ -26,11 +27,11 @@ Row = tuple[
 def gram(dir: Dir) -> Plot:
     """Cosines of the class means (not centred) per layer and stage at the end, of the best replica.
 
-    The best replica is the one with the lowest final loss; its number stands beside its matrices. All
-    matrices share one colour scale: 0 to 1, or -1 to 1 where a cosine is negative. A class mean that is
-    zero has no cosines (grey). At most three settings are drawn. Where the run has recorded the geometry of these class
-    means (`ncbench.core.classify_geometry`), its name and its residual stand above the matrix, with the word
-    centred where it is that of the centred means and not of the cosines that are shown.
+    The best replica is the one with the lowest final loss; its number stands beside its matrices. The colour scale is
+    that of all cosines, -1 to 1. A class mean that is zero has no cosines (grey). At most three settings are drawn.
+    Where the run has recorded the geometry of these class means (`ncbench.core.classify_geometry`), its name and its
+    residual stand above the matrix, with the word centred where it is that of the centred means and not of the cosines
+    that are shown.
     """
     settings, infos = find_settings(dir), load_run_info(dir)
     frame = with_setting(load_grams(dir, steps="last"), settings)
@@ -48,7 +49,7 @@ def gram(dir: Dir) -> Plot:
         rows += _rows(chosen, f"{label}\n{settings[code].name_of(number)}, step ", _geometry(chosen, infos))
     if not rows:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
-    figure = _draw(rows, list(frame["layer"].cat.categories), _lowest(rows))
+    figure = _draw(rows, list(frame["layer"].cat.categories))
     note_missing(figure, [settings[code].values for code in present[MOST_SETTINGS:]])
     return figure
 
@@ -62,19 +63,20 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     """
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
-    best = best_networks(dir)
-    chosen = sorted(code for code in frame["setting"].unique() if code in best)[:1]
-    frame = frame[frame["setting"].isin(chosen)]
-    frame = frame[frame["network"] == frame["setting"].map(best)]
+    if frame.empty:
+        raise NoRecordsError("no Gram matrices recorded yet")
+    code = int(frame["setting"].min())
+    frame = frame[frame["setting"] == code]
+    number = best_networks(dir).get(code, int(frame["network"].min()))  # without a loss none is the best
+    frame = frame[frame["network"] == number]
     if frame.empty:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
     frames = {
-        step: _rows(frame[frame["step"] == step], f"{settings[chosen[0]].name_of(best[chosen[0]])}, step ")
+        step: _rows(frame[frame["step"] == step], f"{settings[code].name_of(number)}, step ")
         for step in sorted(map(int, frame["step"].unique()))
     }
     order = list(frame["layer"].cat.categories)
-    low = min(map(_lowest, frames.values()))
-    return [(step, _draw(rows, order, low, "none")) for step, rows in frames.items()]
+    return [(step, _draw(rows, order, "none")) for step, rows in frames.items()]
 
 
 def _geometry(frame: pd.DataFrame, infos: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -107,15 +109,8 @@ def _named(geometry: dict[str, Any]) -> str:
     return f"{geometry['name'].replace('_', ' ')} ({of}{geometry['residual']:.2g})"
 
 
-def _lowest(rows: list[Row]) -> float:
-    """Lower end of the colour scale: -1 where any cosine is negative, else 0."""
-    lowest = min(np.nanmin(matrix, initial=0.0) for _, matrices, _ in rows for matrix in matrices.values())
-    return -1.0 if lowest < -1e-3 else 0.0
-
-
-def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "nearest") -> Plot:
+def _draw(rows: list[Row], order: list[str], interpolation: str = "nearest") -> Plot:
     layers = [layer for layer in order if any(layer in matrices for _, matrices, _ in rows)]
-    colours = "RdBu_r" if low < 0 else "viridis"
     figure, axes = panels(len(rows), len(layers), 1.75, 1.75)
     for row, (label, matrices, texts) in zip(axes, rows, strict=True):
         for ax, layer in zip(row, layers, strict=True):
@@ -124,7 +119,7 @@ def _draw(rows: list[Row], order: list[str], low: float, interpolation: str = "n
             ax.grid(visible=False)
             ax.spines[:].set_visible(present)
             if present:
-                image = ax.imshow(matrices[layer], interpolation=interpolation, cmap=colours, vmin=low, vmax=1)
+                image = ax.imshow(matrices[layer], interpolation=interpolation, **COSINES)
                 ax.set_title("\n".join([literal(layer), *([texts[layer]] if layer in texts else [])]), fontsize=8)
         row[0].set_ylabel(label, fontsize=8)
     figure.colorbar(image, ax=axes, label="cosine of class means", shrink=min(0.8, 3 / len(rows)), aspect=20)

@@ -15,7 +15,8 @@ from ncbench.records.runs import BadRecordsError, Dir, NoRecordsError
 from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
-from ncbench.report.figures.style import Plot, Values, panels, styled
+from ncbench.report.figures.scales import RANKS, rank_scale
+from ncbench.report.figures.style import MAX_PANELS, Plot, Values, panels, styled
 from ncbench.report.layout import MOST_PANELS, divided, is_number_or_none, told_apart
 from ncbench.report.measures import known_measures
 from ncbench.report.selectors import mean_over_layers, require_finite
@@ -48,7 +49,8 @@ def heatmap(
 
     Rows and columns are the values themselves in ascending order, evenly spaced: a geometric sweep is a
     logarithmic axis. A cell says the median over the networks of its setting, with the quartiles in brackets where they
-    differ; numbers of networks are written where they differ. Raises NoRecordsError where fewer than two quantities
+    differ; numbers of networks are written where they differ. The colours of a rank are those of every figure of ranks.
+    Raises NoRecordsError where fewer than two quantities
     vary or nothing is recorded, ValueError for an axis that does not vary.
     """
     settings = find_settings(dir)
@@ -68,7 +70,8 @@ def heatmap(
     shown = groups[:MOST_PANELS]
     drawn = [code for _, codes in shown for code in codes]
     figure, axes, across, down = _arranged(settings, drawn, x, y, len(shown))
-    scale, counts = _scale(table.loc[drawn, "median"]), set(table.loc[drawn, "replicas"])
+    medians, counts = table.loc[drawn, "median"], set(table.loc[drawn, "replicas"])
+    scale = rank_scale(dir, MAX_PANELS, medians) if measure in RANKS else _scale(medians)
     for ax, (further, codes) in zip(axes.flat, shown, strict=False):
         places = {(down.index(settings[c].values[y]), across.index(settings[c].values[x])): c for c in codes}
         cells = table.loc[list(places.values())]

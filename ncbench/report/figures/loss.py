@@ -31,10 +31,11 @@ BAND = "interquartile range"
 def loss(dir: Dir) -> Plot:
     """Full objective against the step: median over replicas, interquartile band, best and worst replica.
 
-    Fit and regulariser are drawn thinner, theory lines from `references.json` with name, value and, below the
-    plot, formula. Up to six settings (networks that differ in nothing but the seed) have a panel each; of more the
-    medians stand in one panel with their quartiles, a colour for each value of the number with the most values, and
-    what else varies has a panel for each of its values together, at most six.
+    Fit and regulariser are drawn thinner, theory lines from `references.json` with name, value and, below the plot,
+    formula. The axis has a place for all of them; exact zeros and what is below 1e-16 are drawn at 1e-16. Up to six
+    settings (networks that differ in nothing but the seed) have a panel each; of more the medians stand in one panel
+    with their quartiles, a colour for each value of the number with the most values, and what else varies has a panel
+    for each of its values together, at most six.
     """
     settings = find_settings(dir)
     frame = load_measures(dir, measures=["loss", "fit", "regulariser"], layers=[""])
@@ -42,10 +43,13 @@ def loss(dir: Dir) -> Plot:
     if not (frame["measure"] == "loss").any():
         raise NoRecordsError("no loss recorded yet")
     require_finite(frame[frame["measure"] == "loss"]["value"], "the loss")
+    lifted = frame["value"].between(0, style.FLOOR, inclusive="left")
+    frame = frame.assign(value=frame["value"].mask(lifted, style.FLOOR))
+    notes = [f"values below {style.FLOOR:g} drawn at {style.FLOOR:g}"] if lifted.any() else []
     lines = load_setting_references(dir, settings)
     drawn = sorted(frame["setting"].unique())
     if len(drawn) > style.MAX_PANELS:
-        return _overlay(frame[frame["measure"] == "loss"], settings, drawn)
+        return _overlay(frame[frame["measure"] == "loss"], settings, drawn, notes)
     columns = min(len(drawn), 3) if len(drawn) != 4 else 2
     rows = -(-len(drawn) // columns)
     width = 6.4 if len(drawn) == 1 else 3.9 if columns == 2 else 3.4
@@ -65,7 +69,7 @@ def loss(dir: Dir) -> Plot:
         varying = [line for name, line in zip(lines[code], handles, strict=True) if len(set(known[name])) > 1]
         if varying:
             ax.legend(handles=varying, loc="best", handlelength=2.6)
-        _loss_limits(ax, frame[frame["setting"] == code], list(lines[code].values()))
+        _loss_limits(ax)
         ax.set_title(literal(settings[code].label))
         if place + columns < len(drawn):
             ax.set_xlabel("")
@@ -76,8 +80,8 @@ def loss(dir: Dir) -> Plot:
         Line2D([], [], color=colour, ls=dashes, lw=1.4, label=line_label(name, known[name], formulas[name], letters))
         for name, (colour, dashes) in looks.items()
     ]
-    if theory:
-        figure.legend(handles=theory, loc="outside lower center", handlelength=2.6)
+    legend = figure.legend(handles=theory, loc="outside lower center", handlelength=2.6) if theory else None
+    note_missing(figure, [], notes, above=legend)
     figure.legend(handles=_key(list(axes.flat)), loc="outside upper center", ncols=3 if columns == 1 else 6)
     return figure
 
@@ -126,7 +130,7 @@ def _reference(ax: Axes, name: str, value: float, look: tuple[str, Any]) -> Line
     return ax.axhline(value, color=look[0], ls=look[1], lw=1.4, label=label)
 
 
-def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int]) -> Plot:
+def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int], notes: list[str]) -> Plot:
     """The rows of the loss of these settings, a curve each; no two curves of a panel have one colour."""
     name, others = _coloured(settings, codes)
     groups = divided(settings, codes, others)
@@ -139,7 +143,7 @@ def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int]) -> 
         for code in members:
             value = settings[code].values[name]
             _overlaid(ax, table[table["setting"] == code], tints[value], literal(f"{name}={plain(value)}"))
-        _loss_limits(ax, frame[frame["setting"].isin(members)], [])
+        _loss_limits(ax)
         style.step_axis(ax)
         titled = dict(zip(others, further, strict=True))
         ax.set_title(wrapped(describe(titled), 44) if titled else f"{len(members)} settings")
@@ -149,7 +153,7 @@ def _overlay(frame: pd.DataFrame, settings: list[Setting], codes: list[int]) -> 
         figure.colorbar(scale, ax=axes, label=literal(name))
     drawn = [code for _, members in shown for code in members]
     missing = [settings[code].values for code in codes if code not in drawn]
-    note_missing(figure, missing, ["band: quartiles"], above=legend)
+    note_missing(figure, missing, ["band: quartiles", *notes], above=legend)
     return figure
 
 
@@ -183,15 +187,14 @@ def _line(ax: Axes, steps: style.Values, values: style.Values, **look: Any) -> N
     ax.plot(steps[points], values[points], **look)
 
 
-def _loss_limits(ax: Axes, frame: pd.DataFrame, references: list[float]) -> None:
-    """The axis follows loss and theory; fit and regulariser may extend it by a factor of 4."""
-    values = frame["value"].where(np.isfinite(frame["value"]) & (frame["value"] > 0))
-    total = pd.concat([values[frame["measure"] == "loss"], pd.Series([v for v in references if v > 0])])
-    if total.notna().any():
-        low = np.nanmax([values.min(), total.min() / 4]) / 1.15
-        high = min(total.max(), total.min() * 1e8) * 1.15
-        if low >= high:  # only fit or regulariser are positive, and lie above the theory lines
-            return
-        ax.set_yscale("log")
-        style.log_axis(ax.yaxis, low, high)
-        ax.set_ylim(low, high)
+def _loss_limits(ax: Axes) -> None:
+    """A logarithmic axis on which all that is drawn has a place, linear where some of it is negative."""
+    bands = [np.asarray(path.vertices)[:, 1] for band in ax.collections for path in band.get_paths()]
+    drawn = np.concatenate([*(np.asarray(line.get_ydata(), dtype=float) for line in ax.lines), *bands])
+    drawn = drawn[np.isfinite(drawn) & (drawn != 0)]  # a theory line at 0 has no place on it
+    if not len(drawn) or drawn.min() < 0:
+        return
+    low, high = drawn.min(), drawn.max()
+    ax.set_yscale("log")
+    style.log_axis(ax.yaxis, low / 1.15, high * 1.15)
+    ax.set_ylim(low / 1.15, high * 1.15)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from ncbench.records.layers import rows_of_split
@@ -13,6 +14,7 @@ from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.labels import literal, wrapped
+from ncbench.report.figures.scales import rank_scale
 from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.measures import MEASURES
 from ncbench.report.selectors import require_finite
@@ -40,16 +42,16 @@ def rank(dir: Dir, split: str = "train") -> Plot:
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])
     shown = sorted(table["setting"].unique())
     if len(shown) > style.MAX_PANELS:
-        return _ranks_at_end(table, settings, shown)
+        return _ranks_at_end(table, settings, shown, rank_scale(dir, style.MAX_PANELS, table["median"]))
     series = _series(table[table["stage"] != "weight"])
-    highest = table[table["stage"] != "weight"]["median"].max()
+    scale = rank_scale(dir, style.MAX_PANELS, table[table["stage"] != "weight"]["median"])
     height = 1.3 + 0.22 * len(series)
     figure, axes = panels(len(shown), 3, 3.5, max(height, 2.6))
     for row, code in enumerate(shown):
         of_setting = table[table["setting"] == code]
         for ax, measure in zip(axes[row, :2], OVER_TIME, strict=True):
             means = of_setting[(of_setting["measure"] == measure) & (of_setting["stage"] != "weight")]
-            image = _over_time(ax, means, series, highest)
+            image = _over_time(ax, means, series, scale)
             ax.set_title(f"{MEASURES[measure].axis_label} over time" if row == 0 else "")
         axes[row, 1].set_yticklabels([])
         last = of_setting[(of_setting["measure"] == "rank") & (of_setting["step"] == of_setting["step"].max())]
@@ -73,7 +75,7 @@ def _series(table: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(pairs["layer"], pairs["stage"], strict=True))
 
 
-def _over_time(ax: Axes, table: pd.DataFrame, series: list[tuple[str, str]], highest: float) -> Any:
+def _over_time(ax: Axes, table: pd.DataFrame, series: list[tuple[str, str]], scale: Normalize) -> Any:
     steps = np.sort(table["step"].unique())
     if len(steps) > MOST_STEPS:
         wanted = np.linspace(0, np.log1p(steps[-1]), MOST_STEPS)
@@ -87,8 +89,7 @@ def _over_time(ax: Axes, table: pd.DataFrame, series: list[tuple[str, str]], hig
         np.arange(len(series) + 1) - 0.5,
         grid,
         cmap="viridis",
-        vmin=0,
-        vmax=highest,
+        norm=scale,
         rasterized=True,
     )
     ax.grid(visible=False)
@@ -122,7 +123,7 @@ def _at_end(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
     ax.grid(visible=False, axis="x")
 
 
-def _ranks_at_end(table: pd.DataFrame, settings: list[Setting], shown: list[int]) -> Plot:
+def _ranks_at_end(table: pd.DataFrame, settings: list[Setting], shown: list[int], scale: Normalize) -> Plot:
     table = table[table["measure"] == "rank"]
     table = table[table["step"] == table.groupby("setting")["step"].transform("max")]
     series = sorted(_series(table), key=lambda pair: pair[1] == "weight")
@@ -132,7 +133,7 @@ def _ranks_at_end(table: pd.DataFrame, settings: list[Setting], shown: list[int]
         grid[shown.index(code), series.index((layer, stage))] = median
     figure, axes = panels(1, 1, 3.4 + 0.4 * len(series), 1.6 + 0.2 * len(shown))
     ax = axes[0, 0]
-    image = ax.imshow(grid, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
+    image = ax.imshow(grid, aspect="auto", cmap="viridis", norm=scale, interpolation="nearest")
     ax.grid(visible=False)
     names = [literal(f"{layer} {stage}") for layer, stage in series]
     ax.set_xticks(range(len(series)), names, rotation=40, ha="right")

@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ncbench.records.load import load_final, load_measures
-from ncbench.records.runs import CrowdedError, Dir, NoRecordsError, UndefinedError
+from ncbench.records.runs import CrowdedError, Dir, NoRecordsError, UndefinedError, load_run_info
 from ncbench.records.schema import FIGURE_FOLDER
 from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
@@ -40,7 +40,7 @@ from ncbench.report.figures.style import FLOOR, KINDS, Plot, inline_svg, save, t
 from ncbench.report.figures.summary import summary
 from ncbench.report.figures.tails import tails
 
-__all__ = ["CATALOGUE", "CatalogueFigure", "DrawnFigure", "draw_all"]
+__all__ = ["CATALOGUE", "CatalogueFigure", "DrawnFigure", "draw_all", "draw_one"]
 
 _log = logging.getLogger(__name__)
 
@@ -348,14 +348,26 @@ def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
         for kind in KINDS:  # an older report's picture must not stand beside the new page
             (folder / f"{name}.{kind}").unlink(missing_ok=True)
     recorded = list(dict.fromkeys(map(str, load_final(dir)["measure"])))
-    drawn = [_drawn(figure, dir, folder) for figure in CATALOGUE if figure.needs is None or figure.needs in recorded]
+    done = all(info.get("status") == "done" for info in load_run_info(dir).values())
+    wanted = [figure for figure in CATALOGUE if figure.needs is None or figure.needs in recorded]
+    drawn = [draw_one(_awaited(figure, recorded, done), dir, folder) for figure in wanted]
     seen = [each.figure for each in drawn if each is not None and (each.svg or each.told)]
     shown = {name for figure in seen for name in figure.measures}
     further = _further_measures(dir, folder, [name for name in recorded if name not in shown])
     return [each for each in (*drawn, further, _gram_frames(dir)) if each is not None]
 
 
-def _drawn(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | None:
+def _awaited(figure: CatalogueFigure, recorded: Iterable[str], done: bool) -> CatalogueFigure:
+    """The figure, optional where what it shows cannot come any more: a network of one's own has no objective.
+
+    Nothing comes of runs that are done; and of others none of its measures, where others are recorded already.
+    """
+    names = set(recorded)
+    never = bool(names) and (done or (bool(figure.measures) and names.isdisjoint(figure.measures)))
+    return replace(figure, optional=figure.optional or never)
+
+
+def draw_one(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | None:
     """The figure, or why it is missing; None for an optional one of which nothing is recorded."""
     try:
         plot = figure.draw(dir)
@@ -380,7 +392,7 @@ def _called(sentence: str, name: str) -> str:
 def _further_measures(dir: Dir, folder: Path, names: Iterable[str]) -> DrawnFigure | None:
     """The figure of the measures that no other figure shows; None where there are none."""
     names = list(names)
-    return _drawn(replace(MEASURES, draw=lambda dir: measures(dir, names)), dir, folder) if names else None
+    return draw_one(replace(MEASURES, draw=lambda dir: measures(dir, names)), dir, folder) if names else None
 
 
 def _gram_frames(dir: Dir) -> DrawnFigure | None:

@@ -1,4 +1,4 @@
-"""Ten words of the field, explained where they stand: dotted underlines that lead to a list at the foot of the page."""
+"""Words of the field, explained where they stand: dotted underlines that lead to a list at the foot of the page."""
 
 import re
 
@@ -22,14 +22,17 @@ GLOSSARY = {
     "class means": "The K means of a layer's outputs over the samples of each class, not centred.",
     "Gram matrix": "The inner products of all pairs of class means; drawn as cosines.",
     "numerical rank": "How many singular values exceed one hundredth of the largest.",
-    "stage": "Where in a layer: pre is the output of its matrix, before the activation; post is after the activation; "
-    "weight is the matrix itself.",
+    "stage": "Where in a layer: pre, post, or weight, the matrix itself.",
+    "pre": "The output of a layer's matrix, before the activation.",
+    "post": "The output of a layer after its activation.",
+    "terminal phase": "The part of training from which on the training error is zero: training accuracy at least "
+    "0.9999 at every measurement up to the last.",
 }
 _FORMS = {
     "replicas": "replica",
     "Gram matrices": "Gram matrix",
-    "pre-activation": "stage",
-    "post-activation": "stage",
+    "pre-activation": "pre",
+    "post-activation": "post",
     "deep neural collapse": "DNC",
     "deep-neural-collapse": "DNC",
     "strongly regular graph": "SRG",

@@ -1,17 +1,19 @@
 """What a page says first, and what it explains: the sentence, the configuration, the glossary, nothing to collapse."""
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import yaml
 
 from ncbench.records import load
+from ncbench.records.runs import NoRecordsError
 from ncbench.report.figures.style import Plot
 from ncbench.report.pages import catalogue, opening
 from ncbench.report.pages.glossary import GLOSSARY, anchor, terms
 from ncbench.report.pages.headline import headline, layer_tables
-from tests.helpers.run_folders import write_run
+from tests.helpers.run_folders import write_run, write_values
 
 CHOSEN = {
     "dataset": {"kind": "labels", "_target_": "ncbench.data.BalancedLabels", "classes": 4, "per_class": 5},
@@ -72,10 +74,13 @@ def test_the_sentence_says_what_was_run_and_what_came_out(tmp_path):
 
 
 def test_a_term_is_explained_at_its_first_place_and_text_stays_text():
-    assert len(GLOSSARY) == 10
+    assert set(GLOSSARY) >= {"DNC", "SRG", "TCV", "replica", "stage", "pre", "post", "terminal phase"}
     shown = str(terms("<b>DNC</b> & dnc: Gram matrices of replicas, DNC1"))
     assert re.sub(r"<a [^>]*>|</a>", "", shown) == "&lt;b&gt;DNC&lt;/b&gt; &amp; dnc: Gram matrices of replicas, DNC1"
     assert re.findall(r'href="#([^"]+)"', shown) == ["word-dnc", "word-gram-matrix", "word-replica", "word-dnc1"]
+    of_page = str(terms("The terminal phase; pre-activation"))
+    assert 'href="#word-terminal-phase"' in of_page
+    assert 'href="#word-pre"' in of_page
     assert {anchor(word) for word in GLOSSARY} >= set(re.findall(r'href="#([^"]+)"', shown))
 
 
@@ -120,3 +125,23 @@ def test_the_test_split_stands_below_the_training_split(tmp_path, monkeypatch, w
         of_layer = [row for row in table.rows if row[:2] == ["head.1", "pre"]]
         assert [row[2] for row in of_layer] == ["train", "test"]
         assert of_layer[1][table.header.index("DNC1")] == "7"
+
+
+def test_what_a_run_of_ones_own_cannot_have_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    known = [figure for figure in catalogue.CATALOGUE if figure.name in ("loss", "collapse", "spectra")]
+    monkeypatch.setattr(catalogue, "CATALOGUE", tuple(replace(figure, draw=nothing) for figure in known))
+    monkeypatch.setattr(catalogue, "measures", nothing)
+    missing = {}
+    for status in ("running", "done"):
+        write_values(tmp_path / status, {"head.1.post.dnc1": [0.5]}, {}, status=status)
+        missing[status] = [each.figure.name for each in catalogue.draw_all(tmp_path / status, tmp_path / "out")]
+    assert missing["running"] == ["collapse", "spectra", "measures"]  # no loss will come; spectra may
+    assert missing["done"] == ["measures"]
+    write_values(tmp_path / "planned", {}, {}, status="planned")
+    found = [each.figure.name for each in catalogue.draw_all(tmp_path / "planned", tmp_path / "out")]
+    assert sorted(found) == ["collapse", "loss", "spectra"]
+
+
+def nothing(*_):
+    raise NoRecordsError("nothing recorded yet")

@@ -60,7 +60,7 @@ def test_spectra_are_kept_where_a_claim_is_about_them(tmp_path):
 
 
 def test_an_experiment_may_name_the_figures_that_the_report_has():
-    several = {"gram_frames", "robustness", "NoRecordsError", "UndefinedError"}  # none of a single record
+    several = {"comparison", "gram_frames", "robustness", "NoRecordsError", "UndefinedError"}  # none of a single record
     assert set(PICTURES) == set(figure.__all__) - several
 
 

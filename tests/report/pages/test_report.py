@@ -45,7 +45,7 @@ def test_report_writes_page_table_and_figures(report):
     names = {path.relative_to(report).as_posix() for path in report.rglob("*") if path.is_file()}
     figures = {
         f"figures/{name}.{kind}"
-        for name in ("loss", "learning_curves", "collapse", "spectra", "rank", "gram", "measures")
+        for name in ("loss", "learning_curves", "simplex", "collapse", "spectra", "rank", "gram", "measures")
         for kind in ("png", "svg", "pdf")
     }
     assert names == {"report.html", "table.csv", "table.tex", "claims.json"} | figures
@@ -77,7 +77,7 @@ def test_page_is_self_contained(report):
     assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
     assert {target for target in re.findall(r"url\(#([^)]+)\)", text)} <= set(found.ids)
     assert not {"script", "link", "iframe", "img"} & set(found.tags)
-    assert text.count("<svg role=") == 7
+    assert text.count("<svg role=") == 8
     assert "<?xml" not in text
     assert "<metadata" not in text
     assert text.count("<!DOCTYPE") == 1
