@@ -26,7 +26,7 @@ class Stream:
 
 
 class Again:
-    """In place of a recorded graph: a replay computes once more what was recorded, from the same tensors into the same."""
+    """In place of a recorded graph: a replay computes what was recorded again, from the same tensors into the same."""
 
     def __init__(self, loss, batch, parameters, value, gradients):
         self.loss, self.batch, self.parameters, self.value, self.gradients = loss, batch, parameters, value, gradients
