@@ -86,7 +86,8 @@ def sentence(dir: Dir, headline: Table, judgements: "Sequence[Judgement]") -> st
     how = [f" with {chosen['loss']}"] if "loss" in chosen else []
     how += [f" for {chosen[name]} {name}" for name in ("epochs", "steps") if name in chosen][:1]
     what += f", trained{''.join(how)}" if how else ""
-    return f"{what}: {'; '.join(_outcome(headline, infos, judgements))}."
+    outcome = "; ".join(_outcome(headline, infos, judgements))
+    return f"{what}: {outcome}." if outcome else f"{what}."
 
 
 def _outcome(headline: Table, infos: dict[str, dict[str, Any]], judgements: "Sequence[Judgement]") -> list[str]:
@@ -94,7 +95,8 @@ def _outcome(headline: Table, infos: dict[str, dict[str, Any]], judgements: "Seq
     said = []
     if len(headline.rows) == 1:
         values = dict(zip(headline.header, headline.rows[0], strict=True))
-        for name in ("final loss", "test accuracy", "rank, intermediate layers"):
+        accuracy = "test accuracy" if values.get("test accuracy") else "accuracy"
+        for name in ("final loss", accuracy, "rank, intermediate layers"):
             said += [f"{name} {values[name]}"] if values.get(name) else []
         said += [f"{value} {name}" for name, value in values.items() if name.startswith("below ") and value]
     else:

@@ -12,7 +12,7 @@ from ncbench.records.runs import NoRecordsError
 from ncbench.report.figures.style import Plot
 from ncbench.report.pages import catalogue, opening
 from ncbench.report.pages.glossary import GLOSSARY, anchor, terms
-from ncbench.report.pages.headline import headline, layer_tables
+from ncbench.report.pages.headline import Table, headline, layer_tables
 from tests.helpers.run_folders import write_run, write_values
 
 CHOSEN = {
@@ -71,6 +71,13 @@ def test_the_sentence_says_what_was_run_and_what_came_out(tmp_path):
     assert "; 2 of 2 below DNC; " in said
     (run / "config.yaml").unlink()
     assert opening.sentence(run, headline(run), []).startswith(f"2 networks: final loss {loss}; ")
+
+
+def test_the_sentence_without_a_loss(tmp_path):
+    """As of a callback's folder, which has what was measured alone; and with nothing at all."""
+    run = configured(tmp_path / "run")
+    for header, end in ((["", "accuracy"], "for 1000 steps: accuracy 0.95."), (["", "step"], "for 1000 steps.")):
+        assert opening.sentence(run, Table(header, [["run", "0.95"]]), []).endswith(end)
 
 
 def test_a_term_is_explained_at_its_first_place_and_text_stays_text():
