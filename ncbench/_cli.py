@@ -1,9 +1,14 @@
-"""A parser for the command lines: wrong options are one line, as every other wrong input, and not a page of usage."""
+"""What the command lines share: wrong options are one line, not a page of usage; torch is imported uncollected."""
 
 import argparse
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError"]
+__all__ = ["Parser", "UsageError", "collector_off"]
 
 
 class UsageError(ValueError):
@@ -16,3 +21,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every wrong option."""
         raise UsageError(f"{message} (see --help)")
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Torch, and what is imported inside, is imported without collections; torch is never searched for garbage.
+
+    What torch makes while it is imported lives as long as the process, and the collector would go through it several
+    times meanwhile and again when the process ends. It is frozen instead (`gc.freeze`), and the collector goes on with
+    what is made afterwards. Lightning is not frozen: it imports triton, whose bindings print at the end of the process
+    what the collector has left. No number depends on it. Where torch has been imported already, this is not the start
+    of a process, and nothing is done.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        import_module("torch")
+        gc.freeze()
+        yield
+    finally:
+        gc.enable()

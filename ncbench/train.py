@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser
+from ncbench._cli import Parser, collector_off
 
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
@@ -145,7 +145,8 @@ def _single(job: "Job", command: str) -> int:
         print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
         return 0
 
-    from ncbench.run.execute import execute
+    with collector_off():
+        from ncbench.run.execute import execute
     from ncbench.run.hydra_job import as_hydra_job
 
     with as_hydra_job(job) as folder:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser, UsageError
+from ncbench._cli import Parser, UsageError, collector_off
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,14 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
-    from ncbench.measure.measure_pass import measure
-    from ncbench.measure.names import names_on_request
-    from ncbench.measure.network import table
-    from ncbench.run.build import load_run, measured_layers
-
     path: Path = arguments.path
     if not path.exists():
         raise ValueError(f"{path} does not exist; give a run folder, or a checkpoint inside one")
+    with collector_off():
+        from ncbench.measure.measure_pass import measure
+        from ncbench.measure.names import names_on_request
+        from ncbench.measure.network import table
+        from ncbench.run.build import load_run, measured_layers
+
     module: Any
     module, data, config = load_run(path)
     # NC4 looks at the samples of any split in the light of the training set's class means.

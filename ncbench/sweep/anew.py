@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ncbench._cli import collector_off
 from ncbench.config.measuring import Logger
 from ncbench.config.validate import validate_recorded
 from ncbench.sweep.process import environment_of
@@ -53,7 +54,8 @@ def train_anew(
 
 def main(text: str) -> int:
     """Carry out a request."""
-    from ncbench.run.execute import execute
+    with collector_off():
+        from ncbench.run.execute import execute
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     request = json.loads(text)
