@@ -39,7 +39,7 @@ COMMANDS: dict[str, list[str]] = {
 _COMPOSED = """from contextlib import nullcontext
 from ncbench import _cli, train
 from ncbench.run.compose import compose_command
-compose_command(['+experiment=dufm_k10', 'schedule.steps=200'])
+compose_command(['+experiment=dufm_k10', 'schedule.steps=200'], multirun=False)
 """
 _IMPORTED = _COMPOSED + "with getattr(_cli, 'collector_off', nullcontext)():\n    import "
 PHASES = {
@@ -86,10 +86,10 @@ def main() -> int:
 
 
 def processor_seconds(arguments: Sequence[str], checkout: Path) -> float:
-    """User and system time of a Python process on one thread, with the package of that checkout."""
+    """User and system time of a Python process on one thread, with that checkout; SystemExit if it fails."""
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, *arguments],
         cwd=checkout,
         env={**os.environ, **threads, "PYTHONPATH": str(checkout)},
@@ -97,6 +97,8 @@ def processor_seconds(arguments: Sequence[str], checkout: Path) -> float:
         stderr=subprocess.DEVNULL,
         check=False,
     )
+    if done.returncode not in (0, 2):  # 2: the refusal that is measured
+        raise SystemExit(f"exit status {done.returncode}: python {' '.join(arguments)}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
