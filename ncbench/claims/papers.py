@@ -39,8 +39,6 @@ PICTURES = (
     *("loss", "loss_ratio", "means", "measures", "neural_collapse", "nullity", "phase_diagram", "predicted", "rank"),
     *("rank_over", "seed_range", "sign_map", "simplex", "size_scaling", "spectra", "summary", "tails"),
 )
-# libyaml, where PyYAML was built with it: every command line reads the papers.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KEYS = ("paper", "figure", "forms", "variation", "departs", "picture")
 
 
@@ -81,7 +79,7 @@ def read_papers(folders: Iterable[Path]) -> dict[str, Paper]:
         for path in sorted((folder / "paper").glob("*.yaml")):
             if path.stem not in papers:
                 try:
-                    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+                    content = yaml.safe_load(path.read_text(encoding="utf-8"))
                 except yaml.YAMLError as error:
                     raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
                 papers[path.stem] = _paper(str(path), content, key=path.stem)

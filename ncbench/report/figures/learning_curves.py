@@ -27,10 +27,11 @@ IN_STEPS = ("full_batch", "stationary")  # the kinds of `schedule` that count gr
 def learning_curves(dir: Dir) -> Plot:
     """Accuracy and fit of networks in mini-batches over epochs, medians and quartiles over the networks of a setting.
 
-    Solid on the training data, dashed on the test data, a colour for each setting, at most six. The dotted line is the
-    start of the terminal phase (see `ncbench.report.terminal_phase`). The objective beside the theory lines is the
-    figure `loss`. Full-batch ensembles have no epochs, as the `schedule.kind` of their configuration says (epochs of
-    one step are epochs): where there is nothing else NoRecordsError is raised.
+    Where no fit is recorded (a network without an objective) the accuracy is alone. Solid on the training data, dashed
+    on the test data, a colour for each setting, at most six. The dotted line is the start of the terminal phase (see
+    `ncbench.report.terminal_phase`). The objective beside the theory lines is the figure `loss`. Full-batch ensembles
+    have no epochs, as the `schedule.kind` of their configuration says (epochs of one step are epochs): where there is
+    nothing else NoRecordsError is raised.
     """
     settings, configured = find_settings(dir), computed(dir)
     kinds = [(configured.get(setting.run) or {}).get("schedule.kind") for setting in settings]
@@ -44,8 +45,9 @@ def learning_curves(dir: Dir) -> Plot:
     shown = present[: style.MAX_PANELS]
     tints = style.tints({code: literal(settings[code].label) for code in shown})
     table = quartiles(frame, ["setting", "measure", "split", "epoch"])
-    figure, axes = panels(1, len(PANELS), 4.3, 3.4)
-    for ax, (measure, label) in zip(axes.flat, PANELS.items(), strict=True):
+    recorded = {measure: label for measure, label in PANELS.items() if (frame["measure"] == measure).any()}
+    figure, axes = panels(1, len(recorded), 4.3, 3.4)
+    for ax, (measure, label) in zip(axes.flat, recorded.items(), strict=True):
         floor = style.FLOOR if measure == "fit" else None
         for code in shown:
             rows = table[(table["setting"] == code) & (table["measure"] == measure)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from ncbench.records.load import load_grams
@@ -70,7 +71,10 @@ def simplex(dir: Dir, layers: Iterable[str] | None = None, classes: Sequence[int
     rows = {code: _panels(frame[frame["setting"] == code], names, chosen) for code in present[:MOST_SETTINGS]}
     if all(np.isnan(panel.last).any() for of_setting in rows.values() for panel in of_setting):
         raise UndefinedError("the class means of every layer coincide")
-    figure = Plot(figsize=(2.5 * len(names), 2.7 * len(rows) + 0.5), layout="constrained")
+    height = 2.7 * len(rows) + 0.7
+    # Axes of equal scales are moved after the layout has made room for their titles, by less than the 0.2 inches here.
+    room = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.2 / height))
+    figure = Plot(figsize=(2.5 * len(names), height), layout=room)
     look: dict[str, Any] = {"projection": "3d"} if len(chosen) == 4 else {}
     axes = figure.subplots(len(rows), len(names), squeeze=False, subplot_kw=look)
     every = [points for of_setting in rows.values() for panel in of_setting for points in (panel.last, panel.first)]

@@ -92,6 +92,17 @@ def test_every_layer_at_the_first_and_the_last_step(tmp_path):
     assert len(figure.simplex(tmp_path / "run", layers=["fc"]).axes) == 1
 
 
+@pytest.mark.parametrize("settings", [1, 2])
+def test_no_title_is_cut(settings, tmp_path):
+    line = of([[-1.0], [0.0], [1.0]])
+    for number in range(settings):
+        written(tmp_path / f"run{number}", {0: {("body", "post"): line}, 10: {("body", "post"): np.eye(3)}})
+    plot = figure.simplex(tmp_path)
+    plot.draw_without_rendering()
+    assert len(plot.axes) == settings
+    assert max(ax.title.get_window_extent().y1 for ax in plot.axes) <= plot.bbox.y1
+
+
 def test_four_of_ten_classes_and_what_is_refused(tmp_path):
     run = written(tmp_path / "run", {0: {("fc", "pre"): np.eye(10)}})
     with pytest.raises(figure.NoRecordsError, match=r"10 classes fit into no picture: classes=\[0, 1, 2\] draws three"):
