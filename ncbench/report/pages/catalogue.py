@@ -69,8 +69,8 @@ class CatalogueFigure:
 
 def _collapse(dir: Dir) -> Plot:
     """The figure, where there is something to collapse; else NothingToShowError in place of flat lines."""
-    ends = (load_measures(dir, COLLAPSE, steps="first"), load_final(dir, COLLAPSE))
-    if all(len(frame) and frame["value"].max() <= FLOOR for frame in ends):
+    values = load_measures(dir, COLLAPSE)["value"]
+    if len(values) and values.max() <= FLOOR:
         raise NothingToShowError(
             "there is nothing to collapse; the variation within the classes is 0 from the first to the last step, as "
             "with one sample per class"

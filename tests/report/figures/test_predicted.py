@@ -119,7 +119,7 @@ def test_gram_frames_are_steps_in_order_of_one_size_and_scale(tmp_path):
 
 
 def test_gram_frames_need_records(records):
-    with pytest.raises(figure.NoRecordsError, match="no Gram matrices recorded for the best replica"):
+    with pytest.raises(figure.NoRecordsError, match="no Gram matrices recorded yet"):
         figure.gram_frames(records / "unfinished")
     assert len(load_grams(records / "eight")) == 8 * 6
 
