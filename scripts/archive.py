@@ -1,11 +1,13 @@
 """Pack whole run folders (reports, all figures, columnar records, weights) into the archive of a release.
 
     python scripts/archive.py DIR --out ncbench-records-0.2.0.tar.gz     DIR holds NAME/ for every experiment
-    python scripts/archive.py --check ARCHIVE                            compare an archive with the manifest
+    python scripts/archive.py DIR --out FILE --checkpoints               only what measuring the trained networks needs
+    python scripts/archive.py --check ARCHIVE                            compare an archive with its manifest
 
 docs/results keeps only light records; what they were made of is in the archive, whose SHA-256, size and content stand
-in docs/results/MANIFEST.json, with the records whose runs are not in it. The same folders give the same archive, byte
-for byte.
+in docs/results/MANIFEST.json, with the records whose runs are not in it. With --checkpoints it is a small one, of each
+run's configuration, run.json, verdicts and last weights: `python -m ncbench.measure` and `load_run` read its folders;
+its manifest is docs/results/CHECKPOINTS.json. The same folders give the same archive, byte for byte.
 """
 
 import argparse
@@ -14,11 +16,14 @@ import hashlib
 import json
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 SKIPPED = (".lock", "previous.ckpt")  # of one machine and one moment
+# What a trained network is measured from, with the verdicts on it.
+OF_CHECKPOINTS = ("run.json", "config.yaml", "claims.json", "checkpoints/last.ckpt", "checkpoints/checksums.json")
 
 
 def main() -> int:
@@ -26,30 +31,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", type=Path, metavar="DIR", nargs="?")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the archive to write, ending in .tar.gz")
+    parser.add_argument("--checkpoints", action="store_true", help="a small archive of weights and configurations")
     parser.add_argument("--check", type=Path, metavar="ARCHIVE")
-    parser.add_argument("--manifest", type=Path, default=RESULTS / "MANIFEST.json", metavar="FILE")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="default: the archive's own in docs/results")
     arguments = parser.parse_args()
+    listed: Path = arguments.manifest or RESULTS / ("CHECKPOINTS.json" if arguments.checkpoints else "MANIFEST.json")
     if (arguments.check is None) == (arguments.directory is None):
         parser.error("either DIR with --out, or --check ARCHIVE")
     try:
         if arguments.check is not None:
-            return check(arguments.check, arguments.manifest)
+            return check(arguments.check, listed)
         if arguments.out is None or not arguments.out.name.endswith(".tar.gz"):
             parser.error(f"--out={arguments.out}: needs a file name that ends in .tar.gz")
-        manifest = pack(arguments.directory, arguments.out)
-        manifest["records_without_runs"] = records_without_runs(manifest)
+        manifest = pack(arguments.directory, arguments.out, OF_CHECKPOINTS if arguments.checkpoints else None)
+        if not arguments.checkpoints:
+            manifest["records_without_runs"] = records_without_runs(manifest)
     except (ValueError, OSError) as error:
         print(f"archive: {error}", file=sys.stderr)
         return 2
-    write_manifest(manifest, arguments.manifest)
-    print(f"{arguments.out}: {manifest['bytes'] / 1e6:.1f} MB, SHA-256 {manifest['sha256']}; {arguments.manifest}")
+    write_manifest(manifest, listed)
+    print(f"{arguments.out}: {manifest['bytes'] / 1e6:.1f} MB, SHA-256 {manifest['sha256']}; {listed}")
     return 0
 
 
-def pack(directory: Path, archive: Path) -> dict[str, Any]:
+def pack(directory: Path, archive: Path, only: Sequence[str] | None = None) -> dict[str, Any]:
     """Writes the archive of all finished runs below `directory`; returns its manifest.
 
-    Raises ValueError where there is no run, or one that is not done.
+    `only` names the files of each run folder that are packed (default: all). Raises ValueError where there is no run, or
+    one that is not done.
     """
     infos = {path.parent: json.loads(path.read_text()) for path in sorted(directory.rglob("run.json"))}
     if not infos:
@@ -58,6 +67,9 @@ def pack(directory: Path, archive: Path) -> dict[str, Any]:
         if info.get("status") != "done":
             raise ValueError(f"{run}: its status is {info.get('status')}; only finished runs are packed")
     files = [path for path in sorted(directory.rglob("*")) if path.is_file() and path.name not in SKIPPED]
+    if only is not None:
+        wanted = {folder / name for run in infos for name in only for folder in (run, run.parent)}
+        files = [path for path in files if path in wanted]
     # Neither the time of packing nor the owner of a file may reach the archive.
     with (
         archive.open("wb") as raw,

@@ -28,6 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--per-class", type=int, metavar="N", help="the first N samples of each class; default: all")
     parser.add_argument("--batch-size", type=int, default=250, metavar="N", help="default: 250")
+    parser.add_argument(
+        "--dataset-root", type=Path, metavar="DIR", help="where the data lies here; default: where the run had it"
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value (one per row, every replica) there")
     return parser
 
@@ -61,7 +64,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         from ncbench.run.build import load_run, measured_layers
 
     module: Any
-    module, data, config = load_run(path)
+    module, data, config = load_run(path, dataset_root=arguments.dataset_root)
     # NC4 looks at the samples of any split in the light of the training set's class means.
     measures = names_on_request(arguments.measures or config.measure.measures)
     splits = dict.fromkeys(["train", arguments.split] if "ncc_mismatch" in measures else [arguments.split])

@@ -113,7 +113,7 @@ class FirstPass:
                 try:
                     passes[key][name] = SECOND_PASSES[name](moments, first_split[key])
                 except Exception as error:
-                    warn_of_nan(name, error, self.notices)
+                    warn_of_nan(name, error, self.notices, " ".join(key))
         labels = torch.empty(0)
         every: list[Any] = [second_pass for of_layer in passes.values() for second_pass in of_layer.values()]
         listening = [second_pass for second_pass in every if hasattr(second_pass, "decided")]

@@ -129,7 +129,7 @@ def of_features(
         notices.warn("moments", f"{layer}.{stage}", "some measures of layer %s (%s) are NaN: %s", layer, stage, error)
     leading = moments.means.shape[:-2]
     for name, measure in {**OF_MOMENTS, **of_moments}.items():
-        value = value_or_nan(name, measure, moments, leading, notices)
+        value = value_or_nan(name, measure, moments, leading, notices, f"{layer} {stage}")
         measurement.values[*key, name] = with_replica_axis(value, 0)
     M = with_replica_axis(moments.means, 2)
     s = core.singular_values(M)
@@ -163,7 +163,7 @@ def of_weight(
     measurement.spectra[layer, "weight"] = s
     measurement.values[*key, "norm"] = s.square().sum(-1).sqrt()
     measurement.values[*key, "tail"] = value_or_nan(
-        "tail", lambda s: core.relative_tail(s=s, k=num_classes), s, s.shape[:-1], notices
+        "tail", lambda s: core.relative_tail(s=s, k=num_classes), s, s.shape[:-1], notices, f"{layer} weight"
     )
     of_rows = {name: OF_ROWS[name] for name in asked if name in OF_ROWS and has_class_rows(W, num_classes)}
     _of_matrix(measurement, key, W, s, {**of_rows, **of_matrices}, notices)
@@ -176,13 +176,16 @@ def with_replica_axis(x: Tensor, axes: int) -> Tensor:
 
 
 def value_or_nan(
-    name: str, measure: Callable[[Any], Any], argument: Any, leading: torch.Size, notices: Notices
+    name: str, measure: Callable[[Any], Any], argument: Any, leading: torch.Size, notices: Notices, at: str
 ) -> Tensor:
-    """The measure's value (leading), or NaN with the reason in the log: a run never ends because of a measure."""
+    """The measure's value (leading), or NaN with the reason in the log: a run never ends because of a measure.
+
+    `at` is the layer and its stage, "head.1 post".
+    """
     try:
         return one_number(measure(argument), leading)
     except Exception as error:
-        warn_of_nan(name, error, notices)
+        warn_of_nan(name, error, notices, at)
         return torch.full(leading, torch.nan, dtype=torch.float64)
 
 
@@ -197,9 +200,9 @@ def one_number(value: Any, leading: torch.Size) -> Tensor:
     return value.reshape(leading)
 
 
-def warn_of_nan(name: str, error: Exception, notices: Notices) -> None:
-    """Say in the log why a measure is NaN, the first time."""
-    notices.warn("measure", name, "the measure %s failed and is NaN: %s", name, error)
+def warn_of_nan(name: str, error: Exception, notices: Notices, at: str) -> None:
+    """Say in the log why a measure is NaN and at which layer and stage, the first time at each."""
+    notices.warn("measure", f"{name} {at}", "the measure %s failed and is NaN: %s (layer %s)", name, error, at)
 
 
 def _of_matrix(
@@ -211,9 +214,10 @@ def _of_matrix(
     notices: Notices,
 ) -> None:
     """The measures of a matrix M (R, d, d') with singular values s, which are NaN where a replica has diverged."""
+    at = f"{key[1]} {key[2]}"
     for name, of_values in OF_SINGULAR_VALUES.items():
-        value = value_or_nan(name, of_values, s, s.shape[:-1], notices).double()
+        value = value_or_nan(name, of_values, s, s.shape[:-1], notices, at).double()
         measurement.values[*key, name] = value.masked_fill(s[..., 0].isnan(), torch.nan)
     for name, measure in of_matrices.items():
-        value = value_or_nan(name, measure, M, M.shape[:-2], notices)
+        value = value_or_nan(name, measure, M, M.shape[:-2], notices, at)
         measurement.values[*key, name] = with_replica_axis(value, 0)

@@ -4,6 +4,7 @@ import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,12 @@ def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:
     return [input_of(classifier), classifier]
 
 
-def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
+def load_run(folder: str | Path, *, dataset_root: str | Path | None = None) -> tuple[pl.LightningModule, Any, Config]:
     """The module with its last checkpoint's weights, its data, and the configuration of a run folder.
 
     `folder` may also name a checkpoint file inside a run folder, whose weights are then taken. An ensemble of one
-    replica comes with its network as ordinary nn.Linear modules. The configuration is without the claims. Raises
+    replica comes with its network as ordinary nn.Linear modules. The configuration is without the claims.
+    `dataset_root` is where the data lies on this machine, if not where the run had it (`dataset.root`). Raises
     ValueError where there is no run, no usable checkpoint, or one of another network.
     """
     path = Path(folder)
@@ -87,6 +89,8 @@ def load_run(folder: str | Path) -> tuple[pl.LightningModule, Any, Config]:
             "measure the network itself, with ncbench.measure_network"
         )
     config = validate_recorded(read_config(run))
+    if dataset_root is not None:
+        config = replace(config, dataset=replace(config.dataset, root=str(dataset_root)))
     importable_here()
     built = build(config)
     if path.is_file():

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -16,6 +17,7 @@ import torchvision
 from ncbench import load_run
 from ncbench.data import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from ncbench.data.torchvision_sets import cache_folder
+from ncbench.measure.__main__ import main as measure_command
 from ncbench.report import load_grams, load_measures
 from ncbench.run.compose import compose_jobs
 from ncbench.run.execute import execute as run_execute
@@ -321,3 +323,19 @@ def test_the_real_files():
     reference = torchvision.datasets.CIFAR10(REAL, train=False)
     picture = np.asarray(reference[3][0]).transpose(2, 0, 1)
     assert (cifar.test.images == torch.from_numpy(picture.copy())).flatten(1).all(1).any()
+
+
+def test_a_run_is_measured_where_its_data_lies_elsewhere(cifar_root, tmp_path, capsys):
+    there, here = tmp_path / "there", tmp_path / "here"
+    shutil.copytree(cifar_root, there)
+    folder = execute(tmp_path / "run", "dataset=cifar10", f"dataset.root={there}", "dataset.augment=false")
+    there.rename(here)
+    assert measure_command([str(folder)]) == 2
+    assert str(there) in capsys.readouterr().err
+    assert measure_command([str(folder), "--dataset-root", str(here), "--csv", str(tmp_path / "values.csv")]) == 0
+    last = load_measures(folder)
+    last = last[(last.step == last.step.max()) & (last.layer == "features") & (last.measure == "dnc1")]
+    values = pd.read_csv(tmp_path / "values.csv")
+    assert values[(values.layer == "features") & (values.measure == "dnc1")].value.item() == pytest.approx(
+        last[last.split == "train"].value.item(), rel=1e-5
+    )

@@ -131,12 +131,13 @@ def broken(argument):
     raise RuntimeError("no such thing")
 
 
-def test_a_failing_measure_is_nan_and_every_call_says_so_once(caplog):
+def test_a_failing_measure_is_nan_and_every_call_names_each_layer_once(caplog):
     loaders = {"train": BATCHES, "test": BATCHES}
     for _ in range(2):
         found = measure(network(), loaders, layers=["2", "4"], num_classes=K, moments={"broken": broken})
     assert found.values["train", "2", "post", "broken"].isnan().all()
-    assert caplog.text.count("the measure broken failed and is NaN: no such thing") == 2
+    for at in ("2 post", "4 pre"):
+        assert caplog.text.count(f"the measure broken failed and is NaN: no such thing (layer {at})") == 2
 
 
 def test_a_failing_measure_of_matrices_is_one_nan_for_each_network():

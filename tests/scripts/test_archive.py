@@ -34,6 +34,25 @@ def test_the_same_folders_give_the_same_archive(tmp_path):
         assert tar.extractfile("paper/fig/table.csv").read() == b"1\n"
 
 
+def test_an_archive_of_checkpoints_holds_what_measuring_needs_and_no_more(tmp_path):
+    run = write(tmp_path / "runs" / "fig" / "ab")
+    for name in ("config.yaml", "checkpoints/checksums.json", "../claims.json", "../table.csv"):
+        (run / name).write_text("{}")
+    found = archive.pack(tmp_path / "runs", tmp_path / "small.tar.gz", archive.OF_CHECKPOINTS)
+    assert found["files"] == 5
+    with tarfile.open(tmp_path / "small.tar.gz") as tar:
+        assert tar.getnames() == [
+            f"fig/{name}"
+            for name in (
+                "ab/checkpoints/checksums.json",
+                "ab/checkpoints/last.ckpt",
+                "ab/config.yaml",
+                "ab/run.json",
+                "claims.json",
+            )
+        ]
+
+
 def test_the_manifest_tells_another_archive(tmp_path, capsys, monkeypatch):
     write(tmp_path / "runs" / "fig")
     manifest, target = tmp_path / "MANIFEST.json", tmp_path / "records.tar.gz"

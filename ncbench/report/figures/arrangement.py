@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 if TYPE_CHECKING:
     from ncbench.report.figures.style import Plot
 
+NOTE_LETTERS = 15  # of 8 points to the inch
+
 __all__ = ["legend_columns", "note_missing", "note_together", "note_unnamed", "shared_legend"]
 
 
@@ -44,7 +46,7 @@ def note_missing(
         more = "1 more setting is" if len(missing) == 1 else f"{len(missing)} more settings are"
         figure.left_out = f"{more} not drawn here; where={dict(missing[0])} draws {_first(len(missing))}"
     foot = [*notes, *([f"{len(missing)} more not drawn"] if missing else [])]
-    _foot(figure, "; ".join(foot), above)
+    _foot(figure, "\n".join(_lines(foot, int(NOTE_LETTERS * figure.get_figwidth()))), above)
 
 
 def note_together(figure: "Plot", names: Sequence[str], above: Legend) -> None:
@@ -67,6 +69,21 @@ def _foot(figure: "Plot", text: str, above: Legend | None) -> None:
         above.set_title(text, prop=FontProperties(size=8))
     elif text:
         figure.supxlabel(text, fontsize=8)
+
+
+def _lines(notes: Iterable[str], letters: int) -> list[str]:
+    """The notes in lines of at most so many letters; a note is never broken, as it may hold a formula.
+
+    >>> _lines(["one", "two", "three"], 10)
+    ['one; two;', 'three']
+    """
+    lines: list[str] = []
+    for note in notes:
+        if lines and len(lines[-1]) + len(note) + 3 <= letters:
+            lines[-1] += f"; {note}"
+        else:
+            lines = [*(f"{line};" if line is lines[-1] else line for line in lines), note]
+    return lines
 
 
 def _first(count: int) -> str:

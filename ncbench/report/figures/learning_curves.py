@@ -46,7 +46,7 @@ def learning_curves(dir: Dir) -> Plot:
     tints = style.tints({code: literal(settings[code].label) for code in shown})
     table = quartiles(frame, ["setting", "measure", "split", "epoch"])
     recorded = {measure: label for measure, label in PANELS.items() if (frame["measure"] == measure).any()}
-    figure, axes = panels(1, len(recorded), 8.6 / len(recorded), 3.4)  # as wide alone: the notes need it
+    figure, axes = panels(1, len(recorded), 5.2 if len(recorded) == 1 else 4.3, 3.4)
     for ax, (measure, label) in zip(axes.flat, recorded.items(), strict=True):
         floor = style.FLOOR if measure == "fit" else None
         for code in shown:

@@ -1,7 +1,8 @@
 """The parts of a wide figure that stand one below the other on a narrow screen."""
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import pairwise, product
+from math import inf
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -20,8 +21,9 @@ Box = tuple[float, float, float, float]  # viewBox in the figure's SVG: left, to
 def strips(figure: Figure) -> list[Box]:
     """The columns of panels from left to right, with what the figure says above them first and the rest after them.
 
-    Empty where all panels are in one column. A colour bar goes with the column on its left; what is left of the first
-    column goes with it. The figure has been laid out, as it is once it is written.
+    Panels that all have a title of their own stand alone, in the order in which they are read: row by row. Empty where
+    all panels are in one column. A colour bar goes with the column on its left; what is left of the first column goes
+    with it. The figure has been laid out, as it is once it is written.
     """
     height = figure.get_figheight() * POINTS
     drawn = [ax for ax in figure.axes if ax.get_visible() and (ax.axison or ax.has_data())]
@@ -34,10 +36,14 @@ def strips(figure: Figure) -> list[Box]:
         place = max((place for place, (left, _) in enumerate(columns) if left < bar.x0), default=0)
         columns[place] = (columns[place][0], max(columns[place][1], bar.x1))
     cuts = [(right + left) / 2 for (_, right), (left, _) in pairwise(columns)]
+    alone = not of_bars and all(ax.get_title() for ax in drawn)
+    rows = _merged((box.y0, box.y1) for box in of_panels)[::-1] if alone else [(-inf, inf)]
     parts = []
-    for left, right in pairwise([0.0, *cuts, columns[-1][1] + MARGIN]):
-        inside = [box for box in (*of_panels, *of_bars) if left < (box.x0 + box.x1) / 2 < right]
-        parts.append((left, min(box.y0 for box in inside) - MARGIN, right, max(box.y1 for box in inside) + MARGIN))
+    for (low, high), (left, right) in product(rows, pairwise([0.0, *cuts, columns[-1][1] + MARGIN])):
+        boxes = [box for box in (*of_panels, *of_bars) if left < (box.x0 + box.x1) / 2 < right]
+        inside = [box for box in boxes if low < (box.y0 + box.y1) / 2 < high]
+        if inside:  # the last row may have fewer panels
+            parts.append((left, min(box.y0 for box in inside) - MARGIN, right, max(box.y1 for box in inside) + MARGIN))
     said = [_box(figure, artist) for artist in (*figure.legends, *figure.texts) if artist.get_visible()]
     said = [box for box in said if box.x1 > columns[0][0] and box.width > 0]
     top = max(box.y1 for box in of_panels) - MARGIN

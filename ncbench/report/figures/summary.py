@@ -1,14 +1,14 @@
 """Figure of a sweep: final loss, rank and collapse against what was varied."""
 
-import itertools
 from collections.abc import Callable
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from ncbench.records.layers import natural_key, rows_of_split
 from ncbench.records.load import load_final
@@ -76,7 +76,7 @@ def summary(dir: Dir, split: str = "train") -> Plot:
     ]
     handles = [
         Line2D([], [], ls="", marker=marker, ms=9, mew=1.6, color="black", label=label)
-        for label, marker in zip(labels, itertools.cycle(REFERENCE_MARKERS))
+        for label, marker in zip(labels, cycle(REFERENCE_MARKERS))
     ]
     if handles:
         figure.legend(handles=handles, loc="outside lower left")
@@ -86,7 +86,7 @@ def summary(dir: Dir, split: str = "train") -> Plot:
 def _theory(ax: Axes, lines: list[dict[str, float]], place: dict[int, float], tints: dict[int, Any]) -> list[str]:
     """Draws the theory lines' values as markers; returns the names of the lines."""
     kinds = list(dict.fromkeys(kind for code in place for kind in lines[code]))
-    for kind, marker in zip(kinds, itertools.cycle(REFERENCE_MARKERS)):
+    for kind, marker in zip(kinds, cycle(REFERENCE_MARKERS)):
         look: dict[str, Any] = {"ls": "", "marker": marker, "ms": 11, "mew": 1.6, "label": f"reference {kind}"}
         for code, x in place.items():
             if kind in lines[code]:
@@ -127,6 +127,10 @@ def _x_axis(ax: Axes, positions: list[float], name: str, names: list[str] | None
         ax.xaxis.set_minor_locator(NullLocator())
     elif min(positions) > 0 and max(positions) >= 10 * min(positions):
         ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        values = sorted(set(positions))
+        if len(values) <= 6 and min(b / a for a, b in pairwise(values)) ** 8 > values[-1] / values[0]:  # room for each
+            ax.set_xticks(values, [f"{x:g}" for x in values])
     elif len(set(positions)) <= 6:
         ax.set_xticks(sorted(set(positions)), [f"{x:g}" for x in sorted(set(positions))])
 
@@ -143,7 +147,7 @@ def _powers_of_two(positions: list[float]) -> bool:
 def _legend(figure: Plot, tints: dict[str, Any]) -> None:
     handles = [
         Line2D([], [], color=tint, marker=marker, ms=4.5, label=literal(group or "median"))
-        for (group, tint), marker in zip(list(tints.items())[:MOST_GROUPS], itertools.cycle(style.MARKERS))
+        for (group, tint), marker in zip(list(tints.items())[:MOST_GROUPS], cycle(style.MARKERS))
     ]
     handles += note_unnamed(figure, MOST_GROUPS, len(tints))
     figure.legend(handles=handles, loc="outside right upper")

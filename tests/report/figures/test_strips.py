@@ -9,11 +9,12 @@ from ncbench.report.figures.strips import strips
 from ncbench.report.figures.style import panels, to_svg
 
 
-def laid_out(rows, columns, bar=False, legend=None):
+def laid_out(rows, columns, bar=False, legend=None, titles=0):
     figure, axes = panels(rows, columns, 3.3, 3.0)
     for number, ax in enumerate(axes.flat):
         line = ax.plot([0, 1], [0, number + 1], label=f"curve {number}")
         ax.set_ylabel("a label")
+        ax.set_title("a title" if number < titles else "")
     if bar:
         image = axes[0, -1].imshow(np.eye(3))
         figure.colorbar(image, ax=list(axes.flat), label="what it shows")
@@ -54,6 +55,18 @@ def test_what_the_figure_says_is_a_part_of_its_own(legend, place):
     assert left + width >= box.x1 * scale - 1
     assert tall == pytest.approx(box.height * scale, abs=2)
     assert top == pytest.approx(figure.get_figheight() * 72 - box.y1 * scale, abs=2)
+
+
+def test_panels_with_titles_of_their_own_stand_alone_in_the_order_they_are_read_in():
+    figure, axes = laid_out(2, 3, titles=5)
+    axes[1, 2].set_visible(False)
+    found = strips(figure)
+    assert len(found) == 5
+    height, scale = figure.get_figheight() * 72, 72 / figure.dpi
+    for ax, (left, top, width, tall) in zip(list(axes.flat)[:5], found, strict=True):
+        box, title = ax.get_window_extent(), ax.title.get_window_extent()
+        assert left < box.x0 * scale < box.x1 * scale < left + width
+        assert top < height - title.y1 * scale < height - box.y0 * scale < top + tall
 
 
 def test_one_column_stays_as_it_is():
