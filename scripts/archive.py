@@ -57,8 +57,8 @@ def main() -> int:
 def pack(directory: Path, archive: Path, only: Sequence[str] | None = None) -> dict[str, Any]:
     """Writes the archive of all finished runs below `directory`; returns its manifest.
 
-    `only` names the files of each run folder that are packed (default: all). Raises ValueError where there is no run, or
-    one that is not done.
+    `only` names the files of each run folder that are packed (default: all). Raises ValueError where there is no run,
+    or one that is not done.
     """
     infos = {path.parent: json.loads(path.read_text()) for path in sorted(directory.rglob("run.json"))}
     if not infos:
