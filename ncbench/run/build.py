@@ -90,7 +90,10 @@ def load_run(folder: str | Path, *, dataset_root: str | Path | None = None) -> t
         )
     config = validate_recorded(read_config(run))
     if dataset_root is not None:
-        config = replace(config, dataset=replace(config.dataset, root=str(dataset_root)))
+        dataset: Any = config.dataset
+        if not hasattr(dataset, "root"):
+            raise ValueError(f"dataset_root={dataset_root}: data of your own lies where its own arguments say")
+        config = replace(config, dataset=replace(dataset, root=str(dataset_root)))
     importable_here()
     built = build(config)
     if path.is_file():
