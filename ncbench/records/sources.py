@@ -45,8 +45,8 @@ def as_dir(source: Any) -> Iterator[Any]:
                 raise
             except NoRecordsError as error:
                 raise NoRecordsError(
-                    f"{error}; the table holds {' and '.join(held)} alone: give a run folder (folder=DIR) or the "
-                    "callback, or another table"
+                    f"{error}; the table holds {' and '.join(held)} alone: record into a folder (folder=DIR) and "
+                    "give that, or give the callback"
                 ) from None
     elif hasattr(source, "write_run"):
         if getattr(source, "folder", None) is not None:

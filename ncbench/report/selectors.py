@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ncbench.records.layers import WHOLE_NETWORK, head_number, layers_between
+from ncbench.records.layers import WHOLE_NETWORK, head_number, input_of, layer_key, layers_between
 from ncbench.records.load import load_spectra
 from ncbench.records.runs import Dir, UndefinedError, named_runs, read_yaml
 from ncbench.records.schema import CONFIG
 
 __all__ = [
+    "classifier_values",
     "final_loss",
     "head_depths",
     "intermediate_rank",
@@ -31,6 +32,26 @@ def require_finite(values: Iterable[float], what: str) -> None:
 def final_loss(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of the loss of every replica."""
     return frame[(frame["measure"] == "loss") & (frame["layer"] == WHOLE_NETWORK)]
+
+
+def classifier_values(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of NC1 to NC4 at the classifier and its input, by the name of each; of training data but for NC4's own.
+
+    The classifier is the last layer, in the order of layers, of which NC3 is recorded: as in `figure.neural_collapse`.
+    Empty where there is none.
+    """
+    duality = frame[frame["measure"] == "self_duality"]
+    if duality.empty:
+        return {}
+    classifier = sorted(map(str, duality["layer"].unique()), key=layer_key)[-1]
+    of_input = frame[(frame["layer"] == input_of(classifier)) & (frame["stage"] == "post")]
+    return {
+        "NC1": of_input[of_input["measure"] == "nc1"],
+        "NC2, norms": of_input[of_input["measure"] == "equinorm"],
+        "NC2, angles": of_input[of_input["measure"] == "equiangularity"],
+        "NC3": duality[duality["layer"] == classifier],
+        "NC4": of_input[of_input["measure"] == "ncc_mismatch"],
+    }
 
 
 def head_depths(frame: pd.DataFrame) -> "pd.Series[float]":

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 NOTE_LETTERS = 15  # of 8 points to the inch
 
-__all__ = ["legend_columns", "note_missing", "note_together", "note_unnamed", "shared_legend"]
+__all__ = ["legend_columns", "note_missing", "note_quartiles", "note_together", "note_unnamed", "shared_legend"]
 
 
 def shared_legend(figure: Figure, axes: Iterable[Axes], most: int, further: Iterable[Any] = ()) -> Legend:
@@ -47,6 +48,11 @@ def note_missing(
         figure.left_out = f"{more} not drawn here; where={dict(missing[0])} draws {_first(len(missing))}"
     foot = [*notes, *([f"{len(missing)} more not drawn"] if missing else [])]
     _foot(figure, "\n".join(_lines(foot, int(NOTE_LETTERS * figure.get_figwidth()))), above)
+
+
+def note_quartiles(table: pd.DataFrame, of: str = "networks") -> list[str]:
+    """What the curves of a table of `quartiles` are; nothing where each is that of one network."""
+    return [f"median over {of}, band: quartiles"] if (table["replicas"] > 1).any() else []
 
 
 def note_together(figure: "Plot", names: Sequence[str], above: Legend) -> None:

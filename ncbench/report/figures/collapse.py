@@ -12,7 +12,7 @@ from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.arrangement import note_missing
+from ncbench.report.figures.arrangement import note_missing, note_quartiles
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled, thin
 from ncbench.report.measures import MEASURES
@@ -52,7 +52,7 @@ def collapse(dir: Dir, split: str = "train") -> Plot:
             ax.set_ylabel(MEASURES[measure].axis_label)
             ax.set_xlabel(ax.get_xlabel() if row == len(shown) - 1 else "")
         axes[row, 1].set_title(literal(settings[code].label))
-    notes = ["median over replicas, band: quartiles"]
+    notes = note_quartiles(table, "replicas")
     notes += [f"values below {style.FLOOR:g} (zeros too) drawn at {style.FLOOR:g}"] if clipped else []
     note_missing(figure, [settings[code].values for code in present[style.MAX_PANELS :]], notes)
     handles = [Line2D([], [], color=tints[layer], lw=2, label=literal(layer)) for layer in layers]

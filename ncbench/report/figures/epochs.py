@@ -16,7 +16,7 @@ def draw_curve(ax: Axes, table: pd.DataFrame, tint: Any, dashes: str, floor: flo
     """The median over networks against the epoch with a band between the quartiles; whether values were lifted.
 
     `table` holds median, q25 and q75 at every epoch. With a `floor`, for a logarithmic axis, what is below it is drawn
-    there, exact zeros among it.
+    there, exact zeros among it. One measurement alone is a point.
     """
     table = table[np.isfinite(table["median"].to_numpy(dtype=float))].sort_values("epoch")
     if table.empty:
@@ -24,7 +24,7 @@ def draw_curve(ax: Axes, table: pd.DataFrame, tint: Any, dashes: str, floor: flo
     epochs, *curves = (table[name].to_numpy(dtype=float) for name in ("epoch", "median", "q25", "q75"))
     middle, low, high = curves if floor is None else (np.maximum(curve, floor) for curve in curves)
     ax.fill_between(epochs, low, high, color=tint, alpha=0.18, lw=0)
-    ax.plot(epochs, middle, color=tint, ls=dashes, lw=1.5)
+    ax.plot(epochs, middle, color=tint, ls=dashes, lw=1.5, marker="o" if len(epochs) == 1 else "", ms=4)
     return floor is not None and bool((curves[0] < floor).any())
 
 

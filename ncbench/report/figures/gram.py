@@ -36,7 +36,7 @@ def gram(dir: Dir) -> Plot:
     settings, infos = find_settings(dir), load_run_info(dir)
     frame = with_setting(load_grams(dir, steps="last"), settings)
     if frame.empty:
-        raise NoRecordsError("no Gram matrices recorded yet")
+        raise NoRecordsError("no Gram matrices recorded")
     best = best_networks(dir)
     present = sorted(frame["setting"].unique())
     shown = present[:MOST_SETTINGS]
@@ -64,7 +64,7 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
     if frame.empty:
-        raise NoRecordsError("no Gram matrices recorded yet")
+        raise NoRecordsError("no Gram matrices recorded")
     code = int(frame["setting"].min())
     frame = frame[frame["setting"] == code]
     number = best_networks(dir).get(code, int(frame["network"].min()))  # without a loss none is the best
@@ -106,7 +106,7 @@ def _rows(frame: pd.DataFrame, head: str, geometry: dict[str, Any] | None = None
 def _named(geometry: dict[str, Any]) -> str:
     """The name and the residual of a geometry, and that it is of the centred means where it is."""
     of = "centred, " if geometry["centred"] else ""
-    return f"{geometry['name'].replace('_', ' ')} ({of}{geometry['residual']:.2g})"
+    return f"{geometry['name'].replace('_', ' ')}\n({of}error {geometry['residual']:.2g})"
 
 
 def _draw(rows: list[Row], order: list[str], interpolation: str = "nearest") -> Plot:

@@ -10,7 +10,7 @@ from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.arrangement import legend_columns, note_missing
+from ncbench.report.figures.arrangement import legend_columns, note_missing, note_quartiles
 from ncbench.report.figures.epochs import TERMINAL, draw_curve, is_reached, mark_terminal_phase
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
@@ -63,7 +63,7 @@ def learning_curves(dir: Dir) -> Plot:
     handles = _legend(tints, splits, is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles])
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
-    notes = ["median over networks, band: quartiles", *notes]
+    notes = [*note_quartiles(table), *notes]
     note_missing(figure, [settings[code].values for code in present[len(shown) :]], notes, above=legend)
     return figure
 

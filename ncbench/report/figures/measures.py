@@ -13,7 +13,7 @@ from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.arrangement import note_missing
+from ncbench.report.figures.arrangement import note_missing, note_quartiles
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled, thin
 from ncbench.report.measures import MeasureInfo, known_measures, scale_of
@@ -61,7 +61,7 @@ def measures(dir: Dir, names: Iterable[str] | None = None) -> Plot:
         _panel(ax, table[table["measure"] == info.name], info, tints)
     _legend(figure, table, tints)
     of = "" if len(drawn) == 1 else f" of {literal(settings[drawn[0]].label)}"
-    note_missing(figure, [settings[code].values for code in drawn[1:]], [f"median over replicas{of}, band: quartiles"])
+    note_missing(figure, [settings[code].values for code in drawn[1:]], note_quartiles(table, f"replicas{of}"))
     return figure
 
 

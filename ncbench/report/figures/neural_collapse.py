@@ -12,7 +12,7 @@ from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.arrangement import legend_columns, note_missing
+from ncbench.report.figures.arrangement import legend_columns, note_missing, note_quartiles
 from ncbench.report.figures.epochs import TERMINAL, draw_curve, is_reached, mark_terminal_phase
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
@@ -86,7 +86,7 @@ def neural_collapse(dir: Dir) -> Plot:
         ax.set_xlim(left=0)
     starts = terminal_starts(frame)
     notes = mark_terminal_phase(list(axes.flat), starts, tints, ZERO_ERROR)
-    notes = ["median over networks, band: quartiles", *notes]
+    notes = [*note_quartiles(table), *notes]
     notes += [f"values below {style.FLOOR:g} drawn at {style.FLOOR:g}"] if lifted else []
     handles = _legend(frame, tints, is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles], 4)

@@ -68,9 +68,13 @@ def tally(verdicts: Iterable[str]) -> str:
 
     >>> tally(["holds", "reproduced", "reproduced", "undecided"])
     '2 reproduced, 1 undecided, 1 holds'
+    >>> tally(["holds", "holds", "fails"])
+    '1 fails, 2 hold'
     """
     counts = Counter(verdicts)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS if counts[verdict]) or "no claims"
+    plural = {"holds": "hold", "fails": "fail"}
+    named = {verdict: plural.get(verdict, verdict) if count > 1 else verdict for verdict, count in counts.items()}
+    return ", ".join(f"{counts[verdict]} {named[verdict]}" for verdict in MARKS if counts[verdict]) or "no claims"
 
 
 def figure_of(reproduces: Mapping[str, Any] | None) -> str:

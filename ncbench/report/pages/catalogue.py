@@ -275,7 +275,8 @@ CATALOGUE = (
         "Gram matrices of the class means",
         gram,
         "Cosines between the class means: the identity for an orthogonal frame (DNC2), the pattern of a "
-        "strongly regular graph for the low-rank solution.",
+        "strongly regular graph for the low-rank solution, which is called the triangular graph above a panel. With "
+        "the nearest known geometry stands its relative error, and whether it is that of the centred means.",
     ),
     CatalogueFigure(
         "blocks",

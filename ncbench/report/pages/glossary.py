@@ -13,6 +13,13 @@ GLOSSARY = {
     "spread of the class means, tr Sigma_W / tr Sigma_B; 0 after collapse.",
     "DNC2": "How far the class means are from orthogonal and equally long: the largest over the smallest of their K "
     "singular values; 1 after collapse, large where the rank is low.",
+    "NC1": "Collapse of the variation within the classes at the classifier's input: tr(Sigma_W Sigma_B^+) / K, over "
+    "the directions in which the class means differ; another quantity than DNC1; 0 after collapse.",
+    "NC2": "How far the centred class means are from a simplex: the spread of their norms over the mean norm, and the "
+    "mean distance of their cosines to -1/(K-1); both 0 after collapse.",
+    "NC3": "Distance between the classifier's weight and the centred class means, each scaled to length 1; 0 after "
+    "collapse.",
+    "NC4": "Share of samples for which the nearest class mean decides otherwise than the network; 0 after collapse.",
     "TCV": "Total cluster variation: the mean squared distance of a layer's samples to the mean of their class; 0 "
     "after collapse.",
     "SRG": "A solution whose loss can be lower than that of DNC: for K = r (r - 1) / 2 classes the class means of the "

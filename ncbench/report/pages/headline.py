@@ -10,11 +10,12 @@ from ncbench.records.load import load_final
 from ncbench.records.runs import Dir
 from ncbench.records.settings import Setting, find_settings, with_setting
 from ncbench.report.measures import MeasureInfo, known_measures
-from ncbench.report.selectors import final_loss, intermediate_rank, last_dnc1
+from ncbench.report.selectors import classifier_values, final_loss, intermediate_rank, last_dnc1
 from ncbench.report.settings import interval_reach, load_setting_references, quartiles
 
 MOST_LAYER_TABLES = 6
 SPLITS = ["train", "test", ""]  # in the order of the tables
+NC = ("NC1", "NC2, norms", "NC2, angles", "NC3", "NC4")
 _MEDIANS = "Final values: median over replicas, lower and upper quartile in brackets where they differ."
 _MEANS = "Final values: mean over replicas, in brackets its 95 % interval after Student where there are several."
 
@@ -29,7 +30,7 @@ class Table:
 
 
 def headline(dir: Dir, means: bool = False) -> Table:
-    """One row per setting: final loss against the theory lines, accuracies, rank of hidden layers, DNC1.
+    """One row per setting: final loss against the theory lines, accuracies, rank of hidden layers, DNC1, NC1 to NC4.
 
     Medians with quartiles, or with `means` the means with their intervals of 95 % (`settings.interval_reach`).
     """
@@ -42,7 +43,7 @@ def headline(dir: Dir, means: bool = False) -> Table:
     header = ["", "replicas", "step", "final loss", "lowest loss"]
     for name in lines:
         header += [name.upper(), f"below {name.upper()}"]
-    header += ["accuracy", "test accuracy", "rank, intermediate layers", "DNC1, last hidden layer"]
+    header += ["accuracy", "test accuracy", "rank, intermediate layers", "DNC1, last hidden layer", *NC]
     rows = []
     for code, setting in enumerate(settings):
         of_train, of_all = (frame[frame["setting"] == code] for frame in (train, final))
@@ -58,6 +59,8 @@ def headline(dir: Dir, means: bool = False) -> Table:
         for split in ("train", "test"):
             row.append(entry(of_all[(of_all["measure"] == "accuracy") & (of_all["split"] == split)]["value"]))
         row += [entry(intermediate_rank(of_train)["value"]), entry(last_dnc1(of_train)["value"])]
+        nc = classifier_values(of_train)
+        row += [entry(nc[name]["value"]) if name in nc else "" for name in NC]
         rows.append(row)
     return without_empty_columns(Table(header, rows, said))
 
