@@ -44,8 +44,9 @@ def as_dir(source: Any) -> Iterator[Any]:
             except (UndefinedError, CrowdedError):
                 raise
             except NoRecordsError as error:
+                said = str(error).removesuffix(" yet")  # nothing more comes to a table
                 raise NoRecordsError(
-                    f"{error}; the table holds {' and '.join(held)} alone: record into a folder (folder=DIR) and "
+                    f"{said}; the table holds {' and '.join(held)} alone: record into a folder (folder=DIR) and "
                     "give that, or give the callback"
                 ) from None
     elif hasattr(source, "write_run"):

@@ -36,7 +36,7 @@ def gram(dir: Dir) -> Plot:
     settings, infos = find_settings(dir), load_run_info(dir)
     frame = with_setting(load_grams(dir, steps="last"), settings)
     if frame.empty:
-        raise NoRecordsError("no Gram matrices recorded")
+        raise NoRecordsError("no Gram matrices recorded yet")
     best = best_networks(dir)
     present = sorted(frame["setting"].unique())
     shown = present[:MOST_SETTINGS]
@@ -64,7 +64,7 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
     if frame.empty:
-        raise NoRecordsError("no Gram matrices recorded")
+        raise NoRecordsError("no Gram matrices recorded yet")
     code = int(frame["setting"].min())
     frame = frame[frame["setting"] == code]
     number = best_networks(dir).get(code, int(frame["network"].min()))  # without a loss none is the best

@@ -61,7 +61,7 @@ def simplex(dir: Dir, layers: Iterable[str] | None = None, classes: Sequence[int
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
     if frame.empty:
-        raise NoRecordsError("no Gram matrices recorded")
+        raise NoRecordsError("no Gram matrices recorded yet")
     best = best_networks(dir)
     numbers = frame.groupby("setting")["network"].min().to_dict() | best
     frame = frame[frame["network"] == frame["setting"].map(numbers)]

@@ -70,7 +70,7 @@ def test_tables_of_several_runs_and_replicas(tmp_path):
         write_run(tmp_path / str(place), [0, 1, 2], swept={"weight_decay": decay}, scale=1 + place)
     table = load_measures(tmp_path).merge(load_replicas(tmp_path).drop(columns="seed"))
     same(figure.collapse(table, where={"weight_decay": 5e-2}), figure.collapse(tmp_path, where={"weight_decay": 5e-2}))
-    with pytest.raises(figure.NoRecordsError, match="no Gram matrices recorded yet; the table holds measures alone"):
+    with pytest.raises(figure.NoRecordsError, match="no Gram matrices recorded; the table holds measures alone"):
         figure.gram(table)
 
 
@@ -92,13 +92,13 @@ def test_what_a_table_does_not_hold_is_refused_in_one_line(callback, folder):
         (
             figure.spectra,
             callback.table(),
-            "no singular values recorded yet; the table holds measures alone: give a run",
+            "no singular values recorded; the table holds measures alone: record into a folder",
         ),
-        (figure.gram, load_spectra(folder), "no Gram matrices recorded yet; the table holds singular values alone"),
+        (figure.gram, load_spectra(folder), "no Gram matrices recorded; the table holds singular values alone"),
         (
             figure.loss,
             callback.table(),
-            "the table holds measures alone: give a run folder (folder=DIR) or the callback",
+            "the table holds measures alone: record into a folder (folder=DIR) and give that",
         ),
         (figure.neural_collapse, load_means(folder), "; the table holds means alone"),
         (figure.gram, pd.DataFrame({"x": [1]}), "table: has the columns ['x']; a figure draws those of load_measures"),
