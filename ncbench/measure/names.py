@@ -36,8 +36,8 @@ def names_on_request(measures: str | Sequence[str]) -> list[str]:
         raise ValueError(
             f"measures={', '.join(map(str, always))} is always measured and need not be asked for"
             if always == unknown
-            else f"measures={', '.join(map(str, unknown))} must be among {', '.join(_listed(words))}; give functions of "
-            "your own as moments or matrices"
+            else f"measures={', '.join(map(str, unknown))} must be among {', '.join(_listed(words))}; give functions "
+            "of your own as moments or matrices"
         )
     return names
 

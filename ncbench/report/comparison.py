@@ -12,7 +12,7 @@ import pandas as pd
 
 from ncbench.records.load import load_measures
 from ncbench.records.runs import BadRecordsError, named_runs
-from ncbench.records.schema import RUN_INFO
+from ncbench.records.schema import RUN_INFO, SWEEP
 from ncbench.report.differences import Differing, of_configuration, of_making, of_weights
 from ncbench.report.measures import known_measures
 
@@ -150,7 +150,9 @@ def two_runs(dirs: Sequence[str | Path]) -> list[Path]:
     paths = [Path(dir) for dir in dirs]
     for path in paths:
         if not (path / RUN_INFO).is_file():
-            raise BadRecordsError(f"{path} is no run folder: there is no {RUN_INFO} in it")
+            why = f"there is no {RUN_INFO} in it" if Path(path).is_dir() else "it is no directory"
+            of_sweep = "; of a sweep give two of its runs" if (Path(path) / SWEEP).is_file() else ""
+            raise BadRecordsError(f"{path} is no run folder: {why}{of_sweep}")
     if paths[0].resolve() == paths[1].resolve():
         raise BadRecordsError(f"{paths[0]} and {paths[1]} are the same run folder")
     return paths

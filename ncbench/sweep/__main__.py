@@ -59,7 +59,7 @@ def _plan(words: list[str]) -> int:
     from ncbench.run.compose import compose_command, with_default_experiment
     from ncbench.sweep.composing import counting_jobs
     from ncbench.sweep.options import SweepOptions
-    from ncbench.sweep.planning import make_plan
+    from ncbench.sweep.planning import make_plan, trained_twice
     from ncbench.sweep.show import plan_text
 
     parser = _parser()
@@ -74,6 +74,8 @@ def _plan(words: list[str]) -> int:
     text = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
     plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
     print(plan_text(plan), end="")
+    if twice := trained_twice(command.jobs):
+        print(f"ncbench: {twice}", file=sys.stderr)
     return 0
 
 

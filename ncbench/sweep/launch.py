@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,9 +44,11 @@ def carry_out(plan: Plan) -> int:
 def carry_out_command(command: "Command", text: str, config_dirs: Sequence[str]) -> int:
     """The same for a composed command, `text` as a person gave it; what is done takes over the present claims."""
     from ncbench.run.recorded import bring_up_to_date, state_of
-    from ncbench.sweep.planning import make_plan
+    from ncbench.sweep.planning import make_plan, trained_twice
 
     plan = make_plan(command, text, config_dirs, SweepOptions.of(command.launcher))
+    if twice := trained_twice(command.jobs):
+        print(f"ncbench: {twice}", file=sys.stderr)
     for job, state in zip(command.jobs, states_of(plan), strict=True):
         # What cannot be read, or is held by another process, is named when the jobs are carried out.
         with suppress(ValueError, OSError):

@@ -79,7 +79,8 @@ def _cost(jobs: Sequence[PlannedJob], states: Sequence[JobState]) -> str:
     seconds = sum((known[job.experiment] or 0.0) * job.work for job in left)
     of = ", ".join(known)
     source = "the jobs that are done" if measured_here else f"the records of {of}, of another machine"
-    return f"cost: about {duration(seconds)} one after the other, by {source}"
+    start = "starting a job takes some 10 s more"
+    return f"cost: about {duration(seconds)} of training one after the other, by {source}; {start}"
 
 
 def status_text(plan: Plan, states: Sequence[JobState], *, every: bool) -> str:

@@ -348,3 +348,15 @@ def test_status_reads_json_and_nothing_heavy(plan):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 planned of 2 jobs\n")
+
+
+def test_seeds_whose_ensembles_overlap_are_told(tmp_path, capsys):
+    def told(*overrides):
+        assert main(["plan", "+experiment=dufm_k10", f"hydra.sweep.dir={tmp_path}", *overrides]) == 0
+        return capsys.readouterr().err
+
+    # Seeds 0, 1, 2 and 1, 2, 3 share two, those and 3, 4, 5 share one; twice, for each of the depths.
+    assert "seed: 6 networks are trained twice" in told("replicate.seed=3", "seed=0,1,3", "model.depth=2,3")
+    assert told("replicate.seed=3", "seed=0,3,6") == ""
+    assert "seeds 64 apart (seed=0,64,128)" in told("seed=0,1")
+    assert told("seed=0", "model.depth=2,3") == ""
