@@ -12,6 +12,7 @@ from ncbench.records.writer import RecordWriter
 from ncbench.report import figure
 from ncbench.report.figures.learning_curves import IN_STEPS
 from ncbench.report.pages.catalogue import CATALOGUE
+from ncbench.report.pages.headline import NC, headline
 from ncbench.report.terminal_phase import terminal_starts
 from tests.helpers.run_folders import measurement, write_values
 
@@ -165,3 +166,18 @@ def test_both_stand_in_the_report():
     assert entries["neural_collapse"].draw is figure.neural_collapse
     assert entries["neural_collapse"].needs == "self_duality"
     assert entries["learning_curves"].measures == ("accuracy",)
+
+
+def test_the_final_values_hold_nc1_to_nc4_of_the_classifier(run):
+    table = headline(run)
+    values = dict(zip(table.header, table.rows[0], strict=True))
+    # By hand from the last column of the fixture: NC1 is 0.1, 0.15, 0.2 of the three networks; NC4 on training data.
+    assert [values[name] for name in NC] == ["0.15 [0.125, 0.175]", "0.1", "0.2", "0.2", "0"]
+
+
+def test_one_measurement_of_one_network_is_a_point_and_no_median(tmp_path):
+    once = {"accuracy": {0: [0.5]}, "fc.weight.self_duality": {0: [0.3]}, "fc.input.post.nc1": {0: [0.2]}}
+    drawn = figure.neural_collapse(write_values(tmp_path / "run", once, {}))
+    (error,) = drawn.axes[0].lines
+    assert (error.get_marker(), list(error.get_ydata())) == ("o", [0.5])
+    assert "median" not in drawn.legends[0].get_title().get_text()
