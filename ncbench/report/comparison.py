@@ -146,7 +146,10 @@ def _alone(found: pd.DataFrame, others: pd.DataFrame) -> list[str]:
 def two_runs(dirs: Sequence[str | Path]) -> list[Path]:
     """The two run folders, checked. Raises BadRecordsError where there are not two, or one is none."""
     if len(dirs) != 2:
-        raise BadRecordsError(f"two run folders are compared, and {len(dirs)} is given: {', '.join(map(str, dirs))}")
+        raise BadRecordsError(
+            f"two run folders are compared, not {len(dirs)} ({', '.join(map(str, dirs))}); the report of a folder compares "
+            "all runs below it"
+        )
     paths = [Path(dir) for dir in dirs]
     for path in paths:
         if not (path / RUN_INFO).is_file():

@@ -170,7 +170,7 @@ def _legend(
         look = looks.get(name, {"color": "none"})
         handles.append(Line2D([], [], ls="", ms=5, label=literal(f"{name}{level}: {count}"), **look))
     if len(above):
-        text = f"above the axis: {len(above)}, up to {above['loss'].max():.3g}"
+        text = f"above the axis: {len(above)}, up to {above['drawn'].max():.3g}"
         handles.append(Line2D([], [], ls="", ms=5, marker="^", color=GREY, label=text))
     fitting = legend_columns(figure, [handle.get_label() for handle in handles])
     return figure.legend(handles=handles, loc="outside lower center", ncols=fitting)

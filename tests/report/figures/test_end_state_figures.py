@@ -75,6 +75,13 @@ def test_every_setting_is_a_column_with_levels_of_its_own(tmp_path, mutant):
     assert legend(of_all.end_states(tmp_path))[1] == "lower_bound 0.09: 2"
 
 
+def test_what_is_above_the_axis_is_told_in_the_units_of_the_axis(tmp_path):
+    for job, dnc in enumerate([0.1, 0.2]):
+        write(tmp_path / str(job), [dnc, 0.9], [STILL] * 2, {"dnc": dnc}, decay=1e-3 * (job + 1))
+    # 0.9 / 0.1 = 9 is the larger ratio.
+    assert legend(figure.end_states(tmp_path))[-1] == "above the axis: 2, up to 9"
+
+
 def test_columns_of_decays_that_are_powers_of_two(tmp_path):
     swept = [{"decay": 2.0**-k, "start": start} for k in (12, 10) for start in ("a", "b")]
     values = {"loss": [0.1] * 4, "grad_max": [STILL] * 4}
