@@ -111,7 +111,7 @@ def composer(config_dirs: Sequence[str]) -> Iterator[Composer]:
         with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
             yield Composer(config_dirs)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ValueError(_one_line(error)) from error
+        raise ValueError(_one_line(error, config_dirs)) from error
     finally:
         GlobalHydra.instance().hydra = before
 
@@ -132,7 +132,7 @@ def experiments(folder: Path = CONF_DIR / "experiment") -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, config_dirs: Sequence[str]) -> str:
     """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
     text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
     if text.startswith("Error merging override") and error.__context__ is not None:
@@ -145,7 +145,8 @@ def _one_line(error: BaseException) -> str:
         return f"{refused[1]}: {unknown_key(refused[1])}"
     missing = re.search(r"Could not find 'experiment/([^']+)'", text)
     if missing:
-        known = experiments()
+        folders = [CONF_DIR, *map(Path, config_dirs)]
+        known = [name for folder in reversed(folders) for name in experiments(folder / "experiment")]
         near = difflib.get_close_matches(missing[1], [*known, *(name.rsplit("/", 1)[-1] for name in known)], n=1)
         meant = next((name for name in known if near and name.endswith(near[0])), None)
         hint = f" (did you mean {meant}?)" if meant else ""
