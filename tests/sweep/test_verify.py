@@ -169,6 +169,7 @@ def test_with_digests_the_weights_are_compared(record, capfd):
     assert said.count("    trained again on ") == 2
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_trained_again_in_a_folder_that_does_not_stay(recorded, tmp_path, monkeypatch, capfd):
     """Nothing is planted: the training is a process of its own."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
