@@ -12,6 +12,8 @@ from ncbench.config.variants import Target
 
 __all__ = ["MODELS", "Backbone", "FreeFeatures", "Model", "Network", "Perceptron"]
 
+GENERATORS = ("torch", "philox")  # as in `ncbench.models.initial_values`, which needs torch; a test compares the two
+
 
 @dataclass(frozen=True)
 class Model(Target):
@@ -27,6 +29,8 @@ class Model(Target):
     width: Any = MISSING
     activation: str = "relu"
     init_scale: float | None = None  # weights ~ N(0, init_scale^2 / fan_in); null: the library's default
+    # What draws them: torch's own generator, or a counter-based one, whose bits are the same on every machine.
+    init_generator: str = "torch"
 
     @property
     def num_widths(self) -> int:
@@ -44,6 +48,13 @@ class Model(Target):
         self._check_activation("activation", self.activation)
         positive = self.init_scale is None or (math.isfinite(self.init_scale) and self.init_scale > 0)
         require(positive, "model.init_scale", self.init_scale, "must be > 0 or null")
+        known = self.init_generator in GENERATORS
+        require(known, "model.init_generator", self.init_generator, f"must be {' or '.join(GENERATORS)}")
+
+    def arguments(self) -> dict[str, Any]:
+        """As of every target, without a generator that is the default: a class of the user's own need not know it."""
+        values = super().arguments()
+        return {key: value for key, value in values.items() if (key, value) != ("init_generator", "torch")}
 
     def _check_activation(self, key: str, name: str, or_null: str = "") -> None:
         rule = f"must be {', '.join(self.ACTIVATIONS[:-1])} or {self.ACTIVATIONS[-1]}{or_null}"
@@ -91,9 +102,11 @@ class Backbone(Model):
         require(known, "model.init_rule", self.init_rule, "must be fan_in or orthogonal")
         scaled = self.init_rule == "fan_in" or self.init_scale is not None
         require(scaled, "model.init_scale", self.init_scale, "must be a number with init_rule=orthogonal")
+        scaled = self.init_generator == "torch" or self.init_scale is not None
+        require(scaled, "model.init_scale", self.init_scale, "must be a number with init_generator=philox")
 
     def arguments(self) -> dict[str, Any]:
-        """As of every target, without a rule that is the default: a class of the user's own need not know the word."""
+        """As of every model, without a rule that is the default, either."""
         values = super().arguments()
         return {key: value for key, value in values.items() if (key, value) != ("init_rule", "fan_in")}
 
@@ -144,6 +157,7 @@ class Network(Model):
     width: Any = field(default=None, init=False, metadata=_NO_KEY)
     activation: str = field(default="", init=False, metadata=_NO_KEY)  # one matrix has none
     init_scale: float | None = field(default=None, init=False, metadata=_NO_KEY)
+    init_generator: str = field(default="torch", init=False, metadata=_NO_KEY)
     classifier: str | None = None  # the name of its last linear layer; null: the last one with an output per class
     from_data: dict[str, str] = field(default_factory=dict)  # argument: num_classes, in_channels, input_shape, ...
 

@@ -8,8 +8,10 @@ pre-activation, `head.l` (or `head.l.activation`) its post-activation.
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from ncbench.models.initial_values import check_generator, fan_in_deviation, orthonormal_matrix, standard_normals
 from ncbench.models.whole import seeded
 from ncbench.models.widths import layer_widths
 
@@ -64,12 +66,14 @@ class BackboneWithHead(nn.Module):
         init_rule: "fan_in" as above, or "orthogonal": g times a matrix with orthonormal rows or columns (Saxe et al.
             2014), so that every direction of H_1 enters the head alike; the largest singular value is then g and not
             about 2 g, which is what bounds the rate.
+        init_generator: of the head's matrices, as of `standard_normals` (W_l is parameter l - 1): "philox" gives them
+            the same bits on every machine. The backbone is initialised as its own class does it.
         input_shape, num_classes: of the data, known at run time.
         seed: of the initialisation, which neither depends on torch's global generator nor changes it, and is
             the same for every device (the weights are made on the CPU).
 
-    Raises ValueError as `mlp_head`, for an init_scale that is not positive, or None with the rule orthogonal, and for
-    another rule.
+    Raises ValueError as `mlp_head`, for an init_scale that is not positive, or None with the rule orthogonal or the
+    generator philox, and for another rule or generator.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class BackboneWithHead(nn.Module):
         backbone: Callable[..., nn.Module],
         init_scale: float | None = None,
         init_rule: str = "fan_in",
+        init_generator: str = "torch",
         input_shape: tuple[int, ...],
         num_classes: int,
         seed: int,
@@ -92,12 +97,19 @@ class BackboneWithHead(nn.Module):
             raise ValueError(f"init_rule={init_rule} must be fan_in or orthogonal")
         if init_rule == "orthogonal" and init_scale is None:
             raise ValueError("init_scale=None must be a number with init_rule=orthogonal")
+        check_generator(init_generator)
+        if init_generator == "philox" and init_scale is None:
+            raise ValueError("init_scale=None must be a number with init_generator=philox")
         with seeded(seed):
             first, hidden = (width, width) if isinstance(width, int) else (width[0], layer_widths(width, depth)[1:])
             self.features = backbone(input_shape=tuple(input_shape), output_width=first)
             self.head = mlp_head(first, hidden, num_classes, depth, activation)
-            if init_scale is not None:
-                for weight in self.head.parameters():
+            weights = list(self.head.parameters())
+            if init_generator == "philox":
+                assert init_scale is not None
+                _from_counters(weights, seed, init_scale, init_rule)
+            elif init_scale is not None:
+                for weight in weights:
                     if init_rule == "orthogonal":
                         nn.init.orthogonal_(weight, gain=init_scale)
                     else:
@@ -106,3 +118,16 @@ class BackboneWithHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(x))
         return logits
+
+
+@torch.no_grad()
+def _from_counters(weights: Sequence[Tensor], seed: int, scale: float, rule: str) -> None:
+    """The initial values of the head's matrices, from the counter-based generator."""
+    shapes = [(len(weight), weight.shape[1]) for weight in weights]
+    if rule == "orthogonal":
+        drawn = [scale * orthonormal_matrix(seed, number, *shape) for number, shape in enumerate(shapes)]
+    else:
+        values = standard_normals("philox", seed, shapes)
+        drawn = [x * fan_in_deviation(scale, into) for x, (_, into) in zip(values, shapes, strict=True)]
+    for weight, value in zip(weights, drawn, strict=True):
+        weight.copy_(value)

@@ -50,6 +50,7 @@ LATER: Values = {
     "trainer.fused": None,
     "trainer.micro_batch": None,
     "model.init_rule": "fan_in",
+    "model.init_generator": "torch",
 }
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads

@@ -147,8 +147,8 @@ def two_runs(dirs: Sequence[str | Path]) -> list[Path]:
     """The two run folders, checked. Raises BadRecordsError where there are not two, or one is none."""
     if len(dirs) != 2:
         raise BadRecordsError(
-            f"two run folders are compared, not {len(dirs)} ({', '.join(map(str, dirs))}); the report of a folder compares "
-            "all runs below it"
+            f"two run folders are compared, not {len(dirs)} ({', '.join(map(str, dirs))}); the report of a folder "
+            "compares all runs below it"
         )
     paths = [Path(dir) for dir in dirs]
     for path in paths:

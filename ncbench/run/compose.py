@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from ncbench.config.identity import differences, shared_differences
 from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
+from ncbench.run.claimed import check_claimed
 from ncbench.run.composer import composer, experiments, quoted
 from ncbench.run.logging_rules import check_logger, check_no_secrets
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
@@ -110,7 +111,7 @@ def compose_command(
 
     A key that the command line sets is left to it. `progress(done, of)` is called after every job. ValueError of one
     line where a job cannot be composed, where several experiments are swept and one has a grid, where two jobs would
-    share a folder.
+    share a folder, where a claim is about what no job records.
     """
     register_resolvers()
     with composer(config_dirs) as hydra:
@@ -122,7 +123,9 @@ def compose_command(
         added = [axis for axis in added if axis.partition("=")[0] not in given]
         several = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment" and o.is_sweep_override()]
         if not (multirun or added):
-            return Command([_job(list(overrides), first, False)], list(overrides), False)
+            job = _job(list(overrides), first, False)
+            check_claimed([job.config])
+            return Command([job], list(overrides), False)
         expanded = [*overrides] if several else [*overrides, *added]
         parsed = hydra.parse(expanded)
         points = _grid(parsed, True)
@@ -134,6 +137,7 @@ def compose_command(
             if several and any(values is not None for values in jobs[-1].config.grid.values()):
                 raise ValueError(f"{several[0].input_line}: one of them has a grid of its own; run it by itself")
             progress(number + 1, len(points))
+        check_claimed([job.config for job in jobs])
         axes = {
             override.get_key_element().lstrip("+"): [point.partition("=")[2] for point in _points(override)]
             for override in parsed

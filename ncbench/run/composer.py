@@ -19,12 +19,13 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_d
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.claims.conf_dir import CONF_DIR
-from ncbench.config.validate import unknown_key
+from ncbench.config.validate import to_be_added, unknown_key
+from ncbench.run.added_keys import check_added
 
 __all__ = ["Composer", "composer", "experiments", "quoted"]
 
@@ -57,7 +58,12 @@ class Composer:
             if groups not in self._of_groups:
                 self._of_groups[groups] = self._by_hydra(groups)
             composed = copy.deepcopy(self._of_groups[groups])
-            ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if not self._is_group(o)], composed)
+            values = [o for o in parsed if not self._is_group(o)]
+            try:
+                ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+            except ConfigCompositionException as error:
+                self._check_added(_refused_key(str(error)), values, copy.deepcopy(self._of_groups[groups]))
+                raise
             self._note(parsed, composed)
         if number is not None:
             with open_dict(composed.hydra):
@@ -83,6 +89,13 @@ class Composer:
         group = override.key_or_group
         known = self._repository.group_exists(group) or any((path / group).is_dir() for path in self._folders)
         return known or override.package is not None
+
+    def _check_added(self, key: str, values: Sequence[Override], composed: Any) -> None:
+        """ValueError where a key that the files do not have would be refused as an added one too."""
+        if key and unknown_key(key) == to_be_added(key):
+            written = [str(o.input_line) for o in values]
+            lines = [line if line.startswith(("+", "~")) else f"++{line}" for line in written]
+            check_added(key, self.parse(lines), composed)
 
     def _note(self, parsed: list[Override], composed: Any) -> None:
         """What Hydra notes of its overrides."""
@@ -111,7 +124,7 @@ def composer(config_dirs: Sequence[str]) -> Iterator[Composer]:
         with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
             yield Composer(config_dirs)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ValueError(_one_line(error)) from error
+        raise ValueError(_one_line(error, config_dirs)) from error
     finally:
         GlobalHydra.instance().hydra = before
 
@@ -132,22 +145,29 @@ def experiments(folder: Path = CONF_DIR / "experiment") -> dict[str, Path]:
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: BaseException, config_dirs: Sequence[str]) -> str:
     """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
     text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
     if text.startswith("Error merging override") and error.__context__ is not None:
         why = str(error.__context__).strip().partition("\n")[0]
         return f"{text.removeprefix('Error merging override ')}: {why}"
-    refused = re.match(r"Could not override '([^']+)'", text)
-    if refused and refused[1].startswith("hydra."):
-        return f"{refused[1]}: unknown key of Hydra or of the launcher; --hydra-help and docs/sweeps.md name them"
-    if refused and refused[1] != "experiment":
-        return f"{refused[1]}: {unknown_key(refused[1])}"
+    refused = _refused_key(text)
+    if refused.startswith("hydra."):
+        return f"{refused}: unknown key of Hydra or of the launcher; --hydra-help and docs/sweeps.md name them"
+    if refused and refused != "experiment":
+        return f"{refused}: {unknown_key(refused)}"
     missing = re.search(r"Could not find 'experiment/([^']+)'", text)
     if missing:
-        known = experiments()
+        folders = [CONF_DIR, *map(Path, config_dirs)]
+        known = [name for folder in reversed(folders) for name in experiments(folder / "experiment")]
         near = difflib.get_close_matches(missing[1], [*known, *(name.rsplit("/", 1)[-1] for name in known)], n=1)
         meant = next((name for name in known if near and name.endswith(near[0])), None)
         hint = f" (did you mean {meant}?)" if meant else ""
         return f"unknown experiment '{missing[1]}'{hint}; --list names them, --config-dir adds your own"
     return text
+
+
+def _refused_key(text: str) -> str:
+    """The key that Hydra does not find in the composed files, from its message; '' where it says something else."""
+    refused = re.match(r"Could not override '([^']+)'", text)
+    return refused[1] if refused else ""

@@ -111,6 +111,7 @@ def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dty
             weight_decays=weight_decays,
             feature_decays=feature_decays,
             noises=columns.get("start_noise", [model.start_noise] * len(replicas)),
+            init_generator=model.init_generator,
         )
     measure_steps = log_spaced(steps, config.measure.points)
     make: Any = instantiate({**config.objective.arguments(), "_partial_": True}, _convert_="all")

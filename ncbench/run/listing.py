@@ -1,7 +1,9 @@
 """What `python -m ncbench.train --list` prints: a table of the experiments, their papers, costs and records."""
 
 import itertools
+import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,13 +19,16 @@ from ncbench.run.compose import compose_jobs, experiments
 __all__ = ["list_experiments"]
 
 RECORDS = "docs/results"
+WIDEST = 1000  # columns: more than any line has
 _END_OF_CLAUSE = re.compile(r"[:;.]( |$)| \(| with ")
 
 
 def list_experiments(
     words: Sequence[str], *, names_only: bool = False, config_dirs: Sequence[str] = (), width: int | None = None
 ) -> str:
-    """The experiments as a table that wraps in `width` columns (default: the terminal's), or a name per line.
+    """The experiments as a table that wraps in `width` columns, or a name per line.
+
+    The default is the terminal's width, or what COLUMNS says; through a pipe, to another program, no line is broken.
 
     `words` keep those that have a form (quick, paper) or belong to a paper (sukenik24, ...). Raises ValueError for
     another word. Experiments and papers of `config_dirs` are listed too. What lies in `untested/` was never run at its
@@ -49,11 +54,16 @@ def list_experiments(
     for name, path in listed.items():
         header = _header(path.read_text())
         table.add_row(name, _clause(header["Paper"]), _clause(header["Cost"]), _record(name))
-    console = Console(width=width, markup=False, highlight=False)
+    console = Console(width=width or _columns(), markup=False, highlight=False)
     with console.capture() as shown:
         console.print(table)
     lines = [line.rstrip() for line in shown.get().splitlines()]
     return "\n".join([*lines, "", f"Records: {RECORDS}/NAME. More: conf/experiment/NAME.yaml.", ""])
+
+
+def _columns() -> int | None:
+    """The width of the table where no person at a terminal looks at it; None: rich asks the terminal."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDEST
 
 
 def _labels(name: str, config_dirs: Sequence[str]) -> Iterator[str]:

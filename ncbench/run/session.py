@@ -35,7 +35,7 @@ from ncbench.run.references import check_references, evaluate_references
 from ncbench.run.swept import swept_values
 from ncbench.run.trainer import make_trainer, speed_up, training_device
 from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
-from ncbench.training.digest import weights_digest
+from ncbench.training.digest import replica_digests, weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.progress import ProgressLine, decay_table
 
@@ -196,9 +196,15 @@ class RunSession:
                 dist.destroy_process_group()
 
     def replica_states(self) -> dict[str, Any]:
-        """For run.json: the replicas of an ensemble that stood still at the end, by why; nothing for one network."""
+        """For run.json: which replicas of an ensemble stood still at the end, and why, and the digest of each.
+
+        Nothing for one network.
+        """
         states = getattr(self.built.module, "states", None)
-        return {} if states is None else {"replica_states": states.summary()}
+        if states is None:
+            return {}
+        digests = replica_digests(self.built.network, len(self.built.replicas))
+        return {"replica_states": states.summary(), "replica_digests": digests}
 
     def close(self, exit_code: int) -> None:
         """End the logger, so that the next job of this process starts its own; a finished run's report goes to it."""

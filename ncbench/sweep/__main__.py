@@ -23,8 +23,9 @@ USAGE = """usage: python -m ncbench.sweep plan [+experiment=NAME] [key=v1,v2 ...
               run what is not done, as the sweep's own command does, also with another executor
        python -m ncbench.sweep rerun RUN [--out DIR]
               train a run's configuration again in a new folder: identical, or the first value that differs
-       python -m ncbench.sweep verify RECORD [--out DIR]
-              the same for a committed record, by the digests of its weights
+       python -m ncbench.sweep verify RECORD [--out DIR] [dataset.root=DIR]
+              train a committed record's configuration again, in a temporary folder or in --out: identical, bit for
+              bit, by the digests of the weights at every measured step, or the first step that differs
 
 A sweep is started by `python -m ncbench.train -m ...`; the same command again continues it.
 """
@@ -137,9 +138,14 @@ def _rerun(words: list[str]) -> int:
 
 
 def _verify(words: list[str]) -> int:
-    from ncbench.sweep.again import verify
+    from ncbench.sweep.verify import verify
 
-    return verify(*_folder_and_out(words))
+    key = "dataset.root="
+    folders = [word.removeprefix(key) for word in words if word.startswith(key)]
+    if len(folders) > 1 or "" in folders:
+        raise ValueError(f"{key}{folders[-1]}: must be one folder")
+    record, out = _folder_and_out([word for word in words if not word.startswith(key)])
+    return verify(record, out, Path(folders[0]) if folders else None)
 
 
 def _parser() -> Parser:

@@ -19,16 +19,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ncbench.config.identity import differences
 from ncbench.config.root import CLAIMED
-from ncbench.config.validate import validate_recorded
+from ncbench.config.validate import check_resolved, validate_recorded
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.run_hash import config_hash, schema_1_hash
 from ncbench.records.runs import find_runs, read_json, read_yaml
-from ncbench.records.schema import CONFIG, RUN_INFO
+from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.settings import SUMMARY, quartiles
 from ncbench.sweep.compare import relative_difference
 
-__all__ = ["CommittedRun", "compare_summary", "runs_of_record"]
+__all__ = ["SUMMARY_TABLE", "CommittedRun", "compare_summary", "runs_of_record"]
 
 SUMMARY_TABLE = "summary.csv"
 _HIDDEN = "DIR"  # what stands in a record for a folder of the machine that made it
@@ -49,12 +49,17 @@ class CommittedRun:
 def runs_of_record(folder: Path) -> tuple[list[CommittedRun], list[str]]:
     """The runs of a record, or the one run of it that is asked for, and for each that cannot be made again, why.
 
-    ValueError of one line where the folder is no record, or where none of its runs can be made again.
+    A run folder stands for itself where it is in no record. ValueError of one line where the folder is neither, or
+    where none of its runs can be made again.
     """
     record = next((path for path in (folder, *folder.resolve().parents[:3]) if (path / SUMMARY_TABLE).is_file()), None)
+    if record is None and (folder / RUN_INFO).is_file() and (folder / CONFIG).is_file():
+        return [_whole_run(folder)], []
     if record is None or not (record / CONFIG).is_file():
         raise ValueError(f"{folder}: is no record (no {SUMMARY_TABLE} and {CONFIG} in it)")
-    composed = _Composed(read_yaml(record / CONFIG))
+    kept = read_yaml(record / CONFIG)
+    check_resolved(kept)
+    composed = _Composed(kept)
     found: list[CommittedRun] = []
     refused: list[str] = []
     for path in find_runs(folder):
@@ -69,6 +74,21 @@ def runs_of_record(folder: Path) -> tuple[list[CommittedRun], list[str]]:
     if not found:
         raise ValueError(f"{folder}: {refused[0]}")
     return found, refused
+
+
+def _whole_run(folder: Path) -> CommittedRun:
+    """A run folder with its own configuration; ValueError where it is not done or has no digests to compare."""
+    info, values = read_json(folder / RUN_INFO), read_yaml(folder / CONFIG)
+    check_resolved(values)
+    if info.get("status") != "done":
+        raise ValueError(f"{folder}: its status is {info.get('status')}; only a run that is done is repeated")
+    if not info.get("digests"):
+        raise ValueError(
+            f"{folder}: has no digests of the weights; `python -m ncbench.sweep rerun` compares the values of a run"
+        )
+    overrides = read_yaml(folder / OVERRIDES) if (folder / OVERRIDES).is_file() else []
+    present = config_hash(differences(validate_recorded(values)))
+    return CommittedRun(folder.resolve().name, info, values, overrides, present, record=folder)
 
 
 class _Composed:
@@ -102,7 +122,7 @@ class _Composed:
 
         _, found, text = command.partition("ncbench.train ")
         words = [word for word in shlex.split(text) if not _is_about_folders(word)]
-        if not found:
+        if not found or any("${" in word for word in words):  # what it would read of this machine, we do not want
             return
         try:
             jobs = compose_command([w for w in words if not w.startswith("-")], multirun="--multirun" in words).jobs

@@ -151,7 +151,7 @@ def test_a_key_of_another_variant_is_refused_before_anything_is_built():
             r"the chosen model does not set this key; only free_features takes it, and \+model.start=... then",
         ),
         ("dataset.root", "the chosen dataset does not set this key; only images takes it"),
-        ("model.backbone.channels", r"not set by this configuration; \+model.backbone.channels=... adds it"),
+        ("model.backbone.channels", r"ncbench.models.backbones.SmallMLP takes no argument of that name"),
         ("optimizer.lrr", r"unknown key \(did you mean optimizer.lr\?\)"),
         ("modle", r"unknown key \(did you mean model\?\)"),
     ],

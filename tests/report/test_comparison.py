@@ -124,7 +124,7 @@ def test_curves_of_both_on_the_same_axes(tmp_path):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        (None, "two run folders are compared, not 1 (one)"),
+        (None, "two run folders are compared, not 1 (one); the report of a folder compares all runs below it"),
         ("one/../one", "one and one/../one are the same run folder"),
         (".", ". is no run folder: there is no run.json in it"),
         ("deeper", "the layers of the two runs differ: only one has head.1; only deeper has head.2, head.3"),

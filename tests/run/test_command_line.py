@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit status, one line, nothing touched."""
 
+import io
 import re
 import subprocess
 import sys
@@ -49,6 +50,15 @@ def test_list_is_a_table_that_wraps():
     for text in (wide, narrow):
         starts = [line.split()[0] for line in text.splitlines() if line[:1].strip()]
         assert [start for start in starts if start in names] == names
+
+
+def test_list_through_a_pipe_breaks_no_line(monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines, names = list_experiments([]).splitlines(), list_experiments([], names_only=True).split()
+    assert [line.split()[0] for line in lines[2:-2]] == names
+    monkeypatch.setenv("COLUMNS", "80")
+    assert len(list_experiments([]).splitlines()) > len(lines)
 
 
 def test_list_takes_a_folder_of_ones_own(tmp_path, capsys):

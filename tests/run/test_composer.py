@@ -1,5 +1,6 @@
 """A point of a grid is composed fast and exactly as by Hydra alone."""
 
+import re
 import subprocess
 import sys
 
@@ -166,3 +167,65 @@ def test_planning_needs_no_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 jobs in ")
+
+
+CLAIM = "+claims.mine={check: share_below, source: ours, statement: x, at_least: 0.5, below: 1}"
+ADDED = "not set by this configuration; +%s=... adds it"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            [CLAIM, "claims.mine.mesure=rank"],
+            "claims.mine.mesure=rank: share_below takes no such key (did you mean measure?)",
+        ),
+        ([CLAIM, "claims.mine.stage=post"], "claims.mine.stage=post: is for chosen layers; add layers"),
+        ([CLAIM, "claims.mine.expect=holds"], f"claims.mine.expect: {ADDED % 'claims.mine.expect'}"),
+        (
+            ["claims.below_dcn.below=2", "seed=1"],
+            "claims.below_dcn: no such claim (did you mean below_dnc?); "
+            "+claims.below_dcn={check: ..., statement: ..., source: ours, ...} adds one",
+        ),
+        (
+            ["measure.moments.soft=1"],
+            "measure.moments.soft=1: a function is needed, as in {_target_: package.function}",
+        ),
+        (
+            ["+measure.moments.soft={_target_: no.such}", "measure.moments.soft.k=3"],
+            "measure.moments.soft.k: not set by this",
+        ),
+    ],
+)
+def test_a_key_that_cannot_be_added_is_said_to_be_so_at_once(overrides, line):
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}"), composer([]) as hydra:
+        hydra.compose(["+experiment=dufm_k10", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        (
+            "dataset.train.sampels",
+            "dataset.train.sampels: mine.Rings takes no argument of that name (did you mean samples?)",
+        ),
+        ("dataset.train.k", "dataset.train.k: mine.Rings takes no argument of that name (known: samples, seed)"),
+        ("dataset.train.seed", f"dataset.train.seed: {ADDED % 'dataset.train.seed'}"),
+        ("dataset.test.k", f"dataset.test.k: {ADDED % 'dataset.test.k'}"),  # that one takes whatever it is given
+    ],
+)
+def test_an_argument_that_a_class_does_not_take_is_said_to_be_none(key, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    (tmp_path / "mine.py").write_text(
+        "class Rings:\n    def __init__(self, samples=90, seed=0): ...\n"
+        "class Any:\n    def __init__(self, **all): ...\n"
+    )
+    (tmp_path / "experiment").mkdir()
+    data = "dataset: {train: {_target_: mine.Rings, samples: 3}, test: {_target_: mine.Any}}\n"
+    head = "# @package _global_\ndefaults:\n  - override /dataset: torch\nname: rings\ntrainer: {max_epochs: 1}\n"
+    (tmp_path / "experiment" / "rings.yaml").write_text(head + data)
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"), composer([str(tmp_path)]) as hydra:
+        hydra.compose(["+experiment=rings", f"{key}=3"])
+    monkeypatch.delitem(sys.modules, "mine", raising=False)

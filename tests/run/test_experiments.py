@@ -7,7 +7,9 @@ import pytest
 from ncbench.report import load_measures
 from ncbench.report.__main__ import main as report
 from ncbench.run import execute as run_execute
+from ncbench.run.claimed import slips_of
 from ncbench.run.compose import compose_jobs, experiments
+from ncbench.run.measured import measured_layers, measured_names, stages_of
 
 NAMES = sorted(experiments())
 
@@ -26,6 +28,9 @@ def test_header(name):
 def test_composes_and_a_tiny_version_trains(name, tmp_path):
     (full,) = compose_jobs([f"+experiment={name}"], multirun=False)
     assert full.config.name == name.rsplit("/", 1)[-1]
+    # That measure is recorded by the quick and small experiments alone, with which this one shares the claim.
+    known = ["claims.head_of_spectrum_kept.measure"] if name == "zangrando24/fig3_mnist" else []
+    assert [str(slip).partition("=")[0] for slip in slips_of(full.config)] == known
     tiny = ["trainer.progress=false", "measure.points=3"]
     perceptron = full.config.model.on_inputs
     if full.config.schedule.full_batch:
@@ -39,11 +44,23 @@ def test_composes_and_a_tiny_version_trains(name, tmp_path):
     assert measures.value.notna().any()
     assert {"loss", "fit", "regulariser", "tcv", "tcv_relative", "dnc1", "dnc2"} <= set(measures.measure)
     assert {"rank", "stable_rank", "effective_rank", "tail", "norm"} <= set(measures.measure)
+    _check_what_was_foretold(composed.config, measures)
     autoencoder = full.config.dataset.KIND == "mixture"
     assert ("accuracy" in set(measures.measure)) != autoencoder
     assert ("grad_max" in set(measures.measure)) == full.config.schedule.full_batch
     of_stacks = {"dead_layers", "distance", "residual", "rank_bound", "tightness", "gram_block"}
     assert of_stacks & set(measures.measure) == (of_stacks if perceptron else set())
+
+
+def _check_what_was_foretold(config, measures):
+    """A run records nothing that is not expected of it: no claim about a recorded value is refused."""
+    of_layers, of_network = measured_names(config)
+    assert set(measures[measures.layer == ""].measure) <= set(of_network)
+    places = measures[measures.layer != ""][["layer", "stage", "measure"]].drop_duplicates()
+    assert set(places.layer) <= {*measured_layers(config), f"head.{config.model.depth}.input"}
+    for layer, stage, measure in places.itertuples(index=False):
+        assert stage in of_layers[measure], (layer, stage, measure)
+        assert layer not in measured_layers(config) or stage in stages_of(config, layer), (layer, stage, measure)
 
 
 def _smaller(config):

@@ -141,8 +141,12 @@ def test_options_and_overrides_in_any_order_and_the_default_folder(mine, tmp_pat
     assert f"outputs/mine/{sweep.name}\n" in capsys.readouterr().out
 
 
-def test_unknown_experiments_are_answered_with_the_nearest_name(capsys):
+def test_unknown_experiments_are_answered_with_the_nearest_name(tmp_path, capsys):
     assert train.main(["+experiment=fig2_dufn"]) == 2
     assert "unknown experiment 'fig2_dufn' (did you mean sukenik24/fig2_dufm?)" in capsys.readouterr().err
+    (tmp_path / "experiment" / "own").mkdir(parents=True)
+    (tmp_path / "experiment" / "own" / "pictures.yaml").write_text("# @package _global_\nname: pictures\n")
+    assert train.main(["--config-dir", str(tmp_path), "+experiment=picures"]) == 2
+    assert "unknown experiment 'picures' (did you mean own/pictures?); --list" in capsys.readouterr().err
     assert train.main(["+experiment=zzz"]) == 2
     assert "unknown experiment 'zzz'; --list names them, --config-dir adds your own" in capsys.readouterr().err

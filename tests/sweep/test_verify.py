@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.runs import find_runs
 from ncbench.report.pages.record import summary_table
 from ncbench.sweep import again
+from ncbench.sweep import verify as verify_module
 from ncbench.sweep.__main__ import main
 from ncbench.sweep.committed import compare_summary, runs_of_record
 
@@ -151,11 +154,108 @@ def test_with_digests_the_weights_are_compared(record, capfd):
     for path in record.glob("runs/*/run.json"):
         info = json.loads(path.read_text())
         weights = "b" if info["config_hash"] == runs_of_record(record)[0][0].config_hash else "x"
+        info["replica_digests"] = [*info["replica_digests"][:2], "c", "d"]
+        info["device"] |= {"name": "Another Processor", "threads": 3}
         path.write_text(json.dumps(info | {"digests": {"0": "a", "20": weights}}))
     assert main(["verify", str(record), "--out", str(record.parent / "out")]) == 1
     said = capfd.readouterr().out
     one, other = [run.name for run in runs_of_record(record)[0]]
-    assert f"{one}: identical: the weights at 2 steps" in said
-    assert f"{other}: different: the weights differ from step 20 on" in said
+    assert f"{one}: identical, bit for bit, at all 2 measured steps" in said
+    assert f"{other}: different: the weights differ from step 20 on; 2 of 4 replicas end with the same weights" in said
     assert f"{other}: identical: " in said  # what the summary says besides
     assert "1 of 2 trained runs are identical" in said
+    machine = f"ncbench {info['versions']['ncbench']}, python {info['versions']['python']}, torch "
+    assert said.count(f"    recorded on Another Processor, 3 threads, {machine}") == 2
+    assert said.count("    trained again on ") == 2
+
+
+@pytest.mark.slow
+def test_a_run_folder_is_trained_again_in_a_folder_that_does_not_stay(recorded, tmp_path, monkeypatch, capfd):
+    """Nothing is planted: the training is a process of its own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run = find_runs(recorded[0])[0]
+    steps = len(json.loads((run / "run.json").read_text())["digests"])
+    assert main(["verify", str(run)]) == 0
+    said = capfd.readouterr().out
+    assert f"{run.name}: identical, bit for bit, at all {steps} measured steps\n    recorded on " in said
+    assert "trained again in" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_step_at_which_a_run_differs_is_named(recorded, record, tmp_path, capfd):
+    """The repetition that the fixture makes has its own digests, of steps 0 and 20 alone."""
+    run = shutil.copytree(find_runs(recorded[0])[0], tmp_path / "run")
+    info = json.loads((run / "run.json").read_text())
+    for number, (digests, sentence) in enumerate(
+        (
+            ({"0": "a", "20": "x"}, "the weights differ from step 20 on; 4 of 4 replicas"),
+            ({"0": "x", "20": "b"}, "the weights differ from step 0 on"),
+            ({"0": "a", "5": "c", "20": "b"}, "step 5: the weights have a digest before, but not this time"),
+        )
+    ):
+        (run / "run.json").write_text(json.dumps(info | {"digests": digests}))
+        assert main(["verify", str(run), "--out", str(tmp_path / f"out{number}")]) == 1
+        assert f"run: different: {sentence}" in capfd.readouterr().out
+    assert main(["verify", str(run), "--out", str(tmp_path / "out2")]) == 1
+    assert f"{info['config_hash'][:10]} holds this repetition already" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("of_info", "of_values", "words", "line"),
+    [
+        ({"digests": {}}, {}, [], "has no digests of the weights; `python -m ncbench.sweep rerun` compares"),
+        ({"status": "failed"}, {}, [], "its status is failed; only a run that is done is repeated"),
+        ({}, {}, ["dataset.root=here"], "dataset.root=here: the data set of run lies in no folder"),
+        ({}, {}, ["dataset.root="], "dataset.root=: must be one folder"),
+        ({}, {}, ["--out", "run/inside"], "--out run/inside: must be another folder than run, and not inside it"),
+        (
+            {},
+            {"optimizer": {"lr": "${oc.env:HOME}"}},
+            [],
+            "optimizer.lr=${oc.env:HOME}: must be a value; interpolations of a recorded run are not followed",
+        ),
+    ],
+)
+def test_what_cannot_be_verified_is_refused_in_one_line(
+    recorded, tmp_path, monkeypatch, capfd, of_info, of_values, words, line
+):
+    monkeypatch.chdir(tmp_path)
+    run = Path(shutil.copytree(find_runs(recorded[0])[0], "run"))
+    info, values = json.loads((run / "run.json").read_text()), yaml.safe_load((run / "config.yaml").read_text())
+    for group, changed in of_values.items():
+        values[group] |= changed
+    (run / "run.json").write_text(json.dumps(info | of_info))
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    assert main(["verify", "run", *words]) == 2
+    said = capfd.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+    if of_values:
+        assert main(["rerun", "run"]) == 2
+        assert line in capfd.readouterr().err
+
+
+def test_an_interpolation_in_the_command_of_a_record_is_not_followed(record, monkeypatch):
+    """The command of somebody else's run.json is composed only where it names nothing of this machine."""
+    monkeypatch.setenv("NCBENCH_TRIAL", "4")
+    kept = yaml.safe_load((record / "config.yaml").read_text())
+    for path in record.glob("runs/*/run.json"):
+        info = json.loads(path.read_text())
+        info["command"] = info["command"].replace("schedule.steps=20", "'schedule.steps=${oc.env:NCBENCH_TRIAL,20}'")
+        path.write_text(json.dumps(info))
+    runs, refused = runs_of_record(record)
+    assert len(runs) == len(refused) == 1  # config.yaml is that of the first
+    (record / "config.yaml").write_text(yaml.safe_dump(kept | {"name": "${oc.env:HOME}"}))
+    with pytest.raises(ValueError, match=r"^name=\$\{oc.env:HOME\}: must be a value"):
+        runs_of_record(record)
+
+
+def test_the_data_of_a_record_may_lie_elsewhere(record, tmp_path, monkeypatch):
+    """The folder goes into the configuration that is trained, and into nothing that is compared."""
+    run, seen = runs_of_record(record)[0][0], []
+    values = run.values | {"dataset": run.values["dataset"] | {"root": "DIR"}}
+    monkeypatch.setattr(verify_module, "runs_of_record", lambda folder: ([replace(run, values=values)], []))
+    monkeypatch.setattr(verify_module, "train_again", lambda values, *_: seen.append(values["dataset"]["root"]))
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", str(record), "dataset.root=data"]) == 1  # as nothing was trained
+    assert seen == [str(tmp_path / "data")]

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ncbench.models.initial_values import check_generator, fan_in_deviation, standard_normals
 from ncbench.models.widths import layer_widths
 
 __all__ = ["DUFM", "FreeFeatures", "ReplicaLinear"]
@@ -54,9 +55,11 @@ class DUFM(nn.Module):
     `init_rule` entry every entry is N(0, g^2) whatever the width: what decides in Figure 2 of arXiv 2410.23169.
     `width` is one number for all of d_1 ... d_L, or L numbers.
     Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of
-    replicas nor the dtype changes its start.
+    replicas nor the dtype changes its start. `init_generator` is torch or philox (`standard_normals`; H_1 is parameter
+    0, W_l parameter l).
 
-    Raises ValueError for depth < 1, a width < 1, d_L < number of classes, an unknown activation, or no seeds.
+    Raises ValueError for depth < 1, a width < 1, d_L < number of classes, an unknown activation, rule or generator, or
+    no seeds.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class DUFM(nn.Module):
         seeds: Sequence[int],
         dtype: torch.dtype = torch.float32,
         init_rule: str = "fan_in",
+        init_generator: str = "torch",
     ) -> None:
         super().__init__()
+        check_generator(init_generator)
         if init_rule not in ("fan_in", "entry"):
             raise ValueError(f"init_rule={init_rule} must be fan_in or entry")
         if depth < 1:
@@ -94,7 +99,11 @@ class DUFM(nn.Module):
         shapes = [(num_samples, widths[0]), *zip([*widths[1:], num_classes], widths, strict=True)]
         fan_ins = [shape[1] if init_rule == "fan_in" else 1 for shape in shapes]
         draws = [
-            _draw(seed, [g / fan_in**0.5 for fan_in in fan_ins], shapes) for seed, g in zip(seeds, scales, strict=True)
+            [
+                x * fan_in_deviation(g, fan_in)
+                for x, fan_in in zip(standard_normals(init_generator, seed, shapes), fan_ins, strict=True)
+            ]
+            for seed, g in zip(seeds, scales, strict=True)
         ]
         features, *weights = (torch.stack(replicas).to(dtype) for replicas in zip(*draws, strict=True))
         self.features = FreeFeatures(features)
@@ -133,11 +142,3 @@ class DUFM(nn.Module):
             activation = {"activation": layer.activation} if hasattr(layer, "activation") else {}
             head[str(number)] = nn.Sequential(OrderedDict(linear=linear, **activation))
         return nn.Sequential(OrderedDict(features=FreeFeatures(features.clone()), head=nn.Sequential(head)))
-
-
-def _draw(seed: int, deviations: Sequence[float], shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(shape, generator=generator, dtype=torch.float64) * deviation
-        for shape, deviation in zip(shapes, deviations, strict=True)
-    ]

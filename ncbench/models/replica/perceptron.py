@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ncbench.models.initial_values import check_generator, fan_in_deviation, standard_normals
+
 __all__ = ["ACTIVATIONS", "FixedFeatures", "Perceptron", "PerceptronLayer"]
 
 LEAK = 0.1  # slope of the leaky ReLU below zero: that of the experiments of arXiv 2402.03991 is not given
@@ -84,7 +86,7 @@ class Perceptron(nn.Module):
 
     Initial values: W_l ~ N(0, g^2 / fan_in), g = `init_scale` (1 by default, one number or one per replica), b_l = 0.
     Replica i draws from its own generator, seeded with `seeds[i]`, in float64, so that neither the number of replicas
-    nor the dtype changes its start.
+    nor the dtype changes its start. `init_generator` is torch or philox (`standard_normals`; W_l is parameter l - 1).
 
     Raises ValueError for depth < 1, a width < 1, more or fewer widths than hidden layers, unequal widths with
     `residual`, an unknown activation, or numbers of replicas that do not fit.
@@ -104,8 +106,10 @@ class Perceptron(nn.Module):
         biases: bool = True,
         init_scale: float | Sequence[float] | None = None,
         dtype: torch.dtype = torch.float64,
+        init_generator: str = "torch",
     ) -> None:
         super().__init__()
+        check_generator(init_generator)
         if depth < 1:
             raise ValueError(f"depth={depth} must be at least 1, the number of weight matrices")
         widths = [width] * (depth - 1) if isinstance(width, int) else [*map(int, width)]
@@ -127,7 +131,14 @@ class Perceptron(nn.Module):
             raise ValueError(f"init_scale={scales} must be one number, or one for each replica ({len(seeds)})")
         self.depth, self.activation, self.replicas, self.biased = depth, activation, len(seeds), biases
         sizes = [inputs.shape[2], *widths, num_outputs]
-        draws = [_draw(seed, g, sizes) for seed, g in zip(seeds, scales, strict=True)]
+        shapes = [(out, into) for into, out in pairwise(sizes)]
+        draws = [
+            [
+                x * fan_in_deviation(g, into)
+                for x, (_, into) in zip(standard_normals(init_generator, seed, shapes), shapes, strict=True)
+            ]
+            for seed, g in zip(seeds, scales, strict=True)
+        ]
         weights = [torch.stack(replicas).to(dtype) for replicas in zip(*draws, strict=True)]
         self.features = FixedFeatures(inputs.to(dtype), len(seeds))
         kinds = [first, *[activation] * (depth - 2), "linear"][-depth:]
@@ -203,11 +214,3 @@ def _plain(layer: PerceptronLayer, replica: int) -> nn.Module:
     activation = {} if layer.kind == "linear" else {"activation": ACTIVATIONS[layer.kind]()}
     inner = nn.Sequential(OrderedDict(linear=linear, **activation))
     return _Skip(inner) if layer.residual else inner
-
-
-def _draw(seed: int, scale: float, sizes: Sequence[int]) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn((out, into), generator=generator, dtype=torch.float64) * (scale / into**0.5)
-        for into, out in pairwise(sizes)
-    ]

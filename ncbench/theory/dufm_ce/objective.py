@@ -8,7 +8,7 @@ so that L + 1 factors are decayed; Z = W_L ... W_1 H (K, N) logits, no biases; M
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -126,7 +126,7 @@ def balanced_factors(
     per_class: int = 1,
     feature_decay: float = 1.0,
     weight_decays: Decays = 1.0,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | Callable[[int, int, int], Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """(H, Ws) with W_L ... W_1 H = M kron 1_n^T and the least decay, sum_i lam_i |F_i|^2 / 2 (Lemma 1).
 
@@ -139,7 +139,8 @@ def balanced_factors(
         width: d >= r of every hidden layer.
         per_class: n.
         feature_decay, weight_decays: as in `loss`; equal by default.
-        generator: draws the frames Q_l (d, r), by QR of Gaussian matrices; by default the first r axes.
+        generator: draws the frames Q_l (d, r), by QR of Gaussian matrices, or is a function of l, d and r that returns
+            Q_l; by default the first r axes.
 
     Raises:
         ValueError: width below the rank of M, bad numbers.
@@ -151,8 +152,10 @@ def balanced_factors(
     at_least("width", width, r, "the rank of M")
     S = (s[:r] * math.sqrt(n)) ** (1 / (L + 1))
     Qs = [torch.eye(width, r, dtype=S.dtype) for _ in range(L)]
-    if generator is not None:
+    if isinstance(generator, torch.Generator):
         Qs = [torch.linalg.qr(torch.randn(width, r, dtype=S.dtype, generator=generator))[0] for _ in range(L)]
+    elif generator is not None:
+        Qs = [generator(l, width, r) for l in range(1, L + 1)]
     H = (Qs[0] * S) @ Vh[:r].repeat_interleave(n, 1) / math.sqrt(n)
     Ws = [(Q_next * S) @ Q.mT for Q, Q_next in zip(Qs, [*Qs[1:], U[:, :r]], strict=True)]
     scales = [math.sqrt(geometric_mean(lams) / lam) for lam in lams]
