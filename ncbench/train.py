@@ -132,7 +132,7 @@ def _single(job: "Job", command: str) -> int:
     from ncbench.config.identity import differences
     from ncbench.records.folder import RunFolder, RunState
     from ncbench.records.run_hash import PLANNED_HASH, config_hash
-    from ncbench.run.recorded import bring_up_to_date, state_of
+    from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 
     planned = os.environ.get(PLANNED_HASH)
     if planned and planned != config_hash(differences(job.config)):
@@ -141,8 +141,8 @@ def _single(job: "Job", command: str) -> int:
     # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
     run = RunFolder(job.folder)
     if state_of(run, job.config) is RunState.DONE:
-        bring_up_to_date(run, job.config)
-        print(f"already done: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
+        said = already_done(bring_up_to_date(run, job.config))
+        print(f"{said}: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
         return 0
 
     with collector_off():

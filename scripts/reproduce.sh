@@ -41,7 +41,7 @@ for name in $names; do
         status=1
     fi
     # Drawn also after a failure: the page says which run is in which state.
-    "$python" -m ncbench.report "$folder" --check || status=1
+    "$python" -m ncbench.report "$folder" --check --draw || status=1
 done
 "$python" -m ncbench.report "$out" --index || status=1
 exit $status

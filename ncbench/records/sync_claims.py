@@ -9,8 +9,19 @@ from ncbench.records.folder import read_config, write_config
 __all__ = ["update_claims"]
 
 
-def update_claims(folder: Path, present: Mapping[str, Any]) -> None:
-    """Put what is claimed at present into the folder's config.yaml, if it is something else."""
+def update_claims(folder: Path, present: Mapping[str, Any]) -> list[str]:
+    """Put what is claimed at present into the folder's config.yaml, if it is something else.
+
+    Returns the names of the claims that are new, changed or no longer there.
+    """
     recorded = read_config(folder)
-    if recorded and any(recorded.get(key) != value for key, value in present.items()):
-        write_config(folder, {**recorded, **present})
+    if not recorded or all(recorded.get(key) == value for key, value in present.items()):
+        return []
+    write_config(folder, {**recorded, **present})
+    before, now = (_by_name(values.get("claims")) for values in (recorded, present))
+    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
+
+
+def _by_name(claims: Any) -> dict[str, Any]:
+    """Claims by name; null is none, and the list that was the form before version 0.2 has no names."""
+    return {str(name): claim for name, claim in claims.items()} if isinstance(claims, Mapping) else {}

@@ -27,7 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--check",
         action="store_true",
-        help="print the outcome of every claim; exit status 1 if one is not what the experiment expects",
+        help="judge only: print the outcome of every claim and write claims.json, draw nothing (--draw draws too); "
+        "exit status 1 if an outcome is not what the experiment expects",
     )
     what.add_argument(
         "--index",
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="instead of a report: what differs between two runs, here and in comparison.html with the curves of both",
     )
+    parser.add_argument("--draw", action="store_true", help="with --check: write the page and its figures too")
     return parser
 
 
@@ -46,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     """Writes the report and prints where it is; exit status 2 for wrong input, 1 for an outcome not expected."""
     try:
         arguments = _parser().parse_args(argv)
+        if arguments.draw and not arguments.check:
+            raise UsageError("argument --draw: is for --check; the plain command draws (see --help)")
     except UsageError as error:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
@@ -62,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if arguments.compare:
             return _compare(directories, arguments.out)
+        if arguments.check and not arguments.draw:
+            return _check(judged_alone(single or directories, out))
         page, judgements, refused = make_report(single or directories, out)
         print(f"report: {page}")
         if refused is not None:
@@ -81,6 +87,27 @@ def make_report(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecor
     from ncbench.records.cache import one_report
 
     return one_report(_judged_and_written)(dir, out)
+
+
+def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
+    """Judges the claims of the runs in `dir` and writes claims.json into `out`; draws nothing.
+
+    Raises BadRecordsError for records that cannot be used and for claims that cannot be judged.
+    """
+    from ncbench.records.cache import one_report
+    from ncbench.records.runs import BadRecordsError, find_runs
+    from ncbench.records.schema import CLAIMS
+    from ncbench.report.verdicts.judge import judge, write_claims
+
+    find_runs(dir)
+    try:
+        judgements = one_report(judge)(dir)
+    except BadRecordsError:
+        (out / CLAIMS).unlink(missing_ok=True)  # what an older command judged is not what is claimed now
+        raise
+    out.mkdir(parents=True, exist_ok=True)
+    write_claims(judgements, out / CLAIMS)
+    return judgements
 
 
 def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
@@ -123,8 +150,9 @@ def _check(judgements: "list[Judgement]") -> int:
         claim = verdict.claim
         expected = f" (expected {claim.expect})" if claim.expect else ""
         statement = " ".join(claim.statement.split())
-        said = f" [{verdict.verdict}: {verdict.why}]" if verdict.why else ""
-        print(f"{experiment}: {verdict.outcome}{expected}: {statement} -- {verdict.measured}{said}")
+        why = verdict.why.replace(f": {verdict.evidence.get('reason')}", "")  # said by what was measured
+        said = f" [{verdict.verdict}: {why}]" if why else ""
+        print(f"{experiment}: {verdict.name}: {verdict.outcome}{expected}: {statement} -- {verdict.measured}{said}")
     if not judged:
         print("no claims")
     return 0 if all(verdict.agrees for _, verdict in judged) else 1

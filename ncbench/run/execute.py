@@ -21,7 +21,7 @@ from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, 
 from ncbench.records.standstill import standstill
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
-from ncbench.run.recorded import bring_up_to_date, state_of
+from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
 from ncbench.training.checkpoints import CheckpointError, current_step
 from ncbench.training.divergence import DivergedError
@@ -41,8 +41,7 @@ def execute(
     try:
         with RunFolder(folder) as run:
             if state_of(run, config) is RunState.DONE:
-                bring_up_to_date(run, config)
-                _say_where(run, "already done")
+                _say_where(run, already_done(bring_up_to_date(run, config)))
                 return 0
             try:
                 return _train(config, run, command, overrides, threads)

@@ -1,6 +1,6 @@
 """What a command finds in a run folder, also in one that an earlier version of the package wrote."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ncbench.config.identity import differences
@@ -11,7 +11,7 @@ from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import SCHEMA_VERSION
 from ncbench.records.sync_claims import update_claims
 
-__all__ = ["bring_up_to_date", "state_of"]
+__all__ = ["already_done", "bring_up_to_date", "state_of"]
 
 
 def state_of(run: RunFolder, config: Config) -> RunState:
@@ -19,10 +19,11 @@ def state_of(run: RunFolder, config: Config) -> RunState:
     return run.state(config_hash(differences(config)), _present_hash)
 
 
-def bring_up_to_date(run: RunFolder, config: Config) -> None:
+def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
     """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
 
-    What `run.json` says of its end today is added where it does not say it yet.
+    What `run.json` says of its end today is added where it does not say it yet. Returns the names of the claims
+    that have changed.
     """
     if run.info().get("schema_version") != SCHEMA_VERSION:
         recorded = validate_recorded(read_config(run.path))
@@ -33,7 +34,16 @@ def bring_up_to_date(run: RunFolder, config: Config) -> None:
         from ncbench.records.standstill import standstill  # here: a folder that says it all is answered without pyarrow
 
         run.update(standstill=standstill(run.path))
-    update_claims(run.path, {key: value for key, value in config.plain().items() if key in CLAIMED})
+    return update_claims(run.path, {key: value for key, value in config.plain().items() if key in CLAIMED})
+
+
+def already_done(changed: Sequence[str]) -> str:
+    """What a command says of a finished run, of which it changed these claims.
+
+    >>> already_done(["mine"])
+    'already done; claims changed: mine'
+    """
+    return f"already done; claims changed: {', '.join(changed)}" if changed else "already done"
 
 
 def _present_hash(values: Mapping[str, Any]) -> str:

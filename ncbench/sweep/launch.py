@@ -43,17 +43,20 @@ def carry_out(plan: Plan) -> int:
 
 def carry_out_command(command: "Command", text: str, config_dirs: Sequence[str]) -> int:
     """The same for a composed command, `text` as a person gave it; what is done takes over the present claims."""
-    from ncbench.run.recorded import bring_up_to_date, state_of
+    from ncbench.run.recorded import already_done, bring_up_to_date, state_of
     from ncbench.sweep.planning import make_plan, trained_twice
 
     plan = make_plan(command, text, config_dirs, SweepOptions.of(command.launcher))
     if twice := trained_twice(command.jobs):
         print(f"ncbench: {twice}", file=sys.stderr)
+    changed = dict[str, None]()
     for job, state in zip(command.jobs, states_of(plan), strict=True):
         # What cannot be read, or is held by another process, is named when the jobs are carried out.
         with suppress(ValueError, OSError):
             if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
-                bring_up_to_date(run, job.config)
+                changed |= dict.fromkeys(bring_up_to_date(run, job.config))
+    if changed:
+        print(already_done(list(changed)))
     return carry_out(plan)
 
 

@@ -12,6 +12,7 @@ from ncbench.claims.papers import read_papers
 from ncbench.claims.parse import parse_claims
 from ncbench.claims.selection import Selection
 from ncbench.claims.types import CHECKS
+from ncbench.report.statistics import wilson
 from ncbench.report.verdicts.judge import judge
 from ncbench.report.verdicts.settle import FAILS, HOLDS, UNDECIDED, VERDICTS
 from ncbench.run.compose import compose_jobs
@@ -87,3 +88,17 @@ def test_the_whole_experiment_of_the_page_runs_and_is_judged(mine, tmp_path):
         "best_below_dnc": "ours",
     }
     assert verdicts["below_dnc"].verdict in ("reproduced at other settings", "undecided")  # it departs from the paper
+
+
+def test_the_table_of_seeds_is_wilsons():
+    section = PAGE.partition("| `at_least` | none fails |")[2].partition("\n\n")[0]
+    rows = [[float(cell) for cell in line.strip("| ").split("|")] for line in section.splitlines()[2:]]
+    assert len(rows) == 7
+    for at_least, *numbers in rows:
+        for failing, number in enumerate(map(int, numbers)):
+            assert wilson(number - failing, number)[0] >= at_least > wilson(number - 1 - failing, number - 1)[0]
+
+
+def test_inherited_claims_are_dropped_as_the_page_says(mine):
+    (job,) = compose_jobs(["+experiment=mine", "grid=null"], multirun=False, config_dirs=[str(mine)])
+    assert list(parse_claims(job.config.claims)) == ["mine_loss"]

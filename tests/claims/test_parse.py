@@ -307,8 +307,12 @@ def test_a_finished_run_gets_the_present_claims(tmp_path):
         "reproduces": {"paper": "x"},
     }
     before = path.stat().st_mtime_ns
-    update_claims(tmp_path, {"claims": {"below_dnc": SHARE}, "reproduces": {"paper": "x"}})
+    assert update_claims(tmp_path, {"claims": {"below_dnc": SHARE}, "reproduces": {"paper": "x"}}) == []
     assert path.stat().st_mtime_ns == before
+    third = {"below_dnc": SHARE | {"at_least": 0.3}, "mine": SHARE}
+    assert update_claims(tmp_path, {"claims": third}) == ["below_dnc", "mine"]
+    assert update_claims(tmp_path, {"claims": None}) == ["below_dnc", "mine"]
+    assert update_claims(tmp_path, {"reproduces": None}) == []  # no claim has changed
 
 
 def test_the_schema_needs_nothing_heavy():

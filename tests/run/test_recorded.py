@@ -78,7 +78,8 @@ def test_done_stays_done_and_gets_the_present_form(old, capsys):
     (job,) = compose_jobs(TINY, multirun=False)
     assert (info(old)["schema_version"], info(old)["config_hash"]) == (2, config_hash(differences(job.config)))
     assert read_config(old) | {"trainer": None} == job.config.plain() | {"trainer": None}
-    assert train.main([*TINY, f"hydra.run.dir={old}"]) == 0
+    assert train.main([*TINY, "claims.best_reaches_srg.tolerance=0.03", f"hydra.run.dir={old}"]) == 0
+    assert "already done; claims changed: best_reaches_srg: " in capsys.readouterr().out
 
 
 def test_an_interrupted_run_continues(tiny, tmp_path, monkeypatch):

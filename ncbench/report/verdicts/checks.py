@@ -19,7 +19,6 @@ from ncbench.report.verdicts.decide import (
     replicas,
     shown,
 )
-from ncbench.report.verdicts.describe import describe
 from ncbench.report.verdicts.layers import within
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
@@ -96,7 +95,7 @@ def value(claim: Value, sample: Sample) -> Decision:
         estimate = float(statistic(values))
         if claim.statistic not in EXACT and len(values) >= FEWEST:
             interval = percentiles(resampled(lambda draws: statistic(values[draws], axis=1), len(values)))
-    text = f"{claim.statistic} {describe(claim.selection)} {estimate:.6g}{shown(interval)}"
+    text = f"{estimate:.6g}{shown(interval)}"
     text += f", {100 * abs(estimate / target - 1):.2f} % from {target:.6g}" if target else ""
     text += f"; {replicas(len(table))}{lost(table)}"
     by = "estimate" if claim.statistic in EXACT else claim.by

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ncbench.claims.types import Claim
 from ncbench.report.statistics import FEWEST, wilson
+from ncbench.report.verdicts.needed import across, across_share
 
 if TYPE_CHECKING:
     from ncbench.report.verdicts.selection import Sample
@@ -87,7 +88,7 @@ def decide(
         reason = f"no interval from fewer than {FEWEST} {units}"
         return Decision(None, measured, size, numbers, reason)
     holds = _inside(*interval, allowed)
-    reason = "" if holds is not None else f"the interval reaches both sides of the threshold, more {units} decide"
+    reason = "" if holds is not None else across(estimate, interval, allowed, size if units == "replicas" else None)
     return Decision(holds, measured, size, numbers, reason)
 
 
@@ -106,7 +107,8 @@ def failing_share(
         for row in table[~met].head(MOST_FAILING).to_dict("records")
     ]
     numbers = {"hits": hits, "at_least": at_least, **evidence, **not_finite(table), "failing": failing}
-    return decide(by, text, size, hits / size, interval, (at_least, None), numbers)
+    decision = decide(by, text, size, hits / size, interval, (at_least, None), numbers)
+    return replace(decision, reason=across_share(hits, size, at_least)) if decision.holds is None else decision
 
 
 def shown(interval: Interval) -> str:

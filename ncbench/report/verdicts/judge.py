@@ -22,6 +22,7 @@ from ncbench.records.layers import natural_key
 from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES
 from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, levels, trends
+from ncbench.report.verdicts.bounds import asked
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 from ncbench.report.verdicts.settle import FAILS, HOLDS, UNDECIDED, Finding, Settled, settle
@@ -143,7 +144,8 @@ def _judged(
     measured, evidence = decision.measured, dict(decision.evidence)
     if outcome == UNDECIDED:
         evidence["reason"] = decision.reason
-        measured = f"{measured}: {decision.reason}" if measured else decision.reason
+        measured = f"{measured}; {decision.reason}" if measured else decision.reason
+    measured = f"asked {asked(claim)}: {measured}"
     settled = Settled(outcome, "")
     if claim.paper_claim is not None:
         paper = paper_of(reproduces)

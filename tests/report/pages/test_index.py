@@ -97,7 +97,7 @@ def test_an_outcome_that_was_not_expected_stands_out(tmp_path, monkeypatch):
     folder = tmp_path / "one"
     write_run(folder, list(range(8)), name="dufm_k4", claims=claims("loss_falls", expect="fails"))
     monkeypatch.setattr(catalogue, "CATALOGUE", ())  # quick to draw
-    assert main([str(folder), "--check"]) == 1
+    assert main([str(folder), "--check", "--draw"]) == 1
     assert "expected: fails" in (folder / "report.html").read_text()
     write_index(tmp_path, tmp_path)
     assert "1 not as expected" in (tmp_path / "index.html").read_text()

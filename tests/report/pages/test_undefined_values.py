@@ -135,6 +135,9 @@ def test_claims_that_cannot_be_read_do_not_keep_the_page_from_being_written(tmp_
     (run / "config.yaml").write_text(yaml.safe_dump({**config, "claims": stated}))
     (run / "report.html").unlink()
     assert main([str(run), "--check"]) == 2
+    assert not (run / "claims.json").exists()
+    assert capsys.readouterr().err.startswith("ncbench report: ")
+    assert main([str(run), "--check", "--draw"]) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("ncbench report: ")
     assert printed.err.count("\n") == 1

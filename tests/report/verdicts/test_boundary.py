@@ -69,6 +69,7 @@ def test_a_boundary_of_slope_one_half(tmp_path):
     ]
     assert found.evidence["left_out"] == []
     assert found.measured == (
+        "asked slope of where max tail (all, weight) crosses 0.01 along noise against weight_decay within 0.1 of 0.5: "
         "slope of the crossing of 0.01 along noise against weight_decay 0.5; 48 replicas, 4 places over 3 decades"
     )
 
@@ -135,7 +136,7 @@ def test_three_places_are_needed_and_six_for_an_interval(tmp_path, mutant):
     tails = [tail(p) / (30.0**4 if p["weight_decay"] == 1e-6 else 1) for p in wide]
     found = judged(tmp_path, wide, tails, by_interval)
     assert found.verdict == "undecided"
-    assert found.evidence["reason"] == "the interval reaches both sides of the threshold, more places decide"
+    assert found.evidence["reason"] == "the interval reaches both sides of 0.4, more places decide"
     assert found.evidence["low"] < 0.35 < 0.5 <= found.evidence["high"] + 1e-9
     certain = mutant(boundaries, "_slopes(x[draws], y[draws])", "_slopes(x[draws] * 0 + x, y[draws] * 0 + y)")
     assert (

@@ -34,7 +34,8 @@ def test_share_below_a_theory_line(tmp_path, losses, expected, low):
 def test_a_share_is_said_in_one_line_with_those_that_fail(tmp_path):
     found = verdict(tmp_path, BELOW, {"loss": [0.1] * 61 + [0.3, 0.4, NAN]}, lines={"dnc": 0.2})
     text = "61 of 64 replicas (95.3 %; 95 % interval 87.1 to 98.4 %), 1 not finite"
-    assert found.measured == f"{text}: the interval reaches both sides of the threshold, more replicas decide"
+    more = "the interval reaches both sides of 90 %, about 123 replicas decide if the share stays"
+    assert found.measured == f"asked loss < dnc in at least 90 %: {text}; {more}"
     assert found.evidence["failing"] == [
         {"run": "run", "replica": 61, "value": 0.3},
         {"run": "run", "replica": 62, "value": 0.4},

@@ -8,6 +8,7 @@ import yaml
 
 from ncbench.records.runs import BadRecordsError
 from ncbench.report.__main__ import main
+from ncbench.report.pages import report as report_page
 from ncbench.report.verdicts import judge as claims
 from ncbench.report.verdicts.judge import judge, write_claims
 from tests.helpers.run_folders import write_records, write_run, write_values
@@ -52,7 +53,7 @@ def of_paper(tmp_path, losses, stated=OF_PAPER, **reproduces):
         ([0.1] * 64, {"departs": ["n = 5"]}, "holds", "reproduced at other settings", "fig1 (n = 5)"),
         ([0.3] * 64, {}, "fails", "undecided", "fails in fig1 at our choice of what was not varied; the paper leaves"),
         ([0.3] * 64, {"departs": ["n = 5"]}, "fails", "undecided", "fails at settings that depart from the paper's: "),
-        ([0.1] * 6, {}, "undecided", "undecided", "fig1: the interval reaches both sides of the threshold"),
+        ([0.1] * 6, {}, "undecided", "undecided", "fig1: the interval reaches both sides of 90 %, about 35 replicas"),
     ],
 )
 def test_one_experiment_says_of_the_paper_what_follows_from_it_alone(
@@ -109,7 +110,9 @@ def test_a_claim_of_a_paper_is_one_of_its_table(tmp_path, stated, message):
 )
 def test_what_is_missing_is_said(tmp_path, stated, record, reason):
     found = verdict(tmp_path, stated, {"loss": [0.1] * 64}, **record)
-    assert (found.verdict, found.evidence["reason"], found.measured) == ("undecided", reason, reason)
+    assert (found.verdict, found.evidence["reason"]) == ("undecided", reason)
+    assert found.measured.startswith("asked ")
+    assert found.measured.endswith(f": {reason}")
 
 
 def test_first_step_and_where(tmp_path):
@@ -196,11 +199,11 @@ def test_what_a_foreign_folder_lacks_is_no_traceback(tmp_path, capsys):
 def test_check_exits_1_when_a_verdict_is_not_the_expected_one(tmp_path, capsys):
     write_values(tmp_path / "run", {"loss": [0.1] * 64}, named(BELOW), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 0
-    line = "fig1: holds (expected holds): share_below of the paper -- 64 of 64 replicas (100 %; 95 % interval 94"
-    assert capsys.readouterr().out.splitlines()[1].startswith(line)
+    said = "share_below of the paper -- asked loss < dnc in at least 90 %: 64 of 64 replicas (100 %; 95 % interval 94"
+    assert capsys.readouterr().out.startswith(f"fig1: claim_0: holds (expected holds): {said}")
     write_values(tmp_path / "run", {"loss": [0.3] * 64}, named(BELOW), lines={"dnc": 0.2})
     assert main([str(tmp_path), "--check"]) == 1
-    assert "fig1: fails (expected holds)" in capsys.readouterr().out
+    assert "fig1: claim_0: fails (expected holds)" in capsys.readouterr().out
     assert main([str(tmp_path)]) == 0
     content = json.loads((tmp_path / "claims.json").read_text())
     assert content["experiments"][0]["claims"][0]["agrees"] is False
@@ -208,10 +211,35 @@ def test_check_exits_1_when_a_verdict_is_not_the_expected_one(tmp_path, capsys):
     assert main([str(tmp_path), "--check"]) == 0
 
 
+def test_check_draws_nothing_unless_it_is_asked_to(tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        report_page, "write_report", lambda dir, out, *_, **__: drawn.append(dir) or out / "report.html"
+    )
+    write_values(tmp_path / "run", {"loss": [0.1] * 64}, named(BELOW), lines={"dnc": 0.2})
+    assert main([str(tmp_path), "--check", "--out", str(tmp_path / "out")]) == 0
+    assert drawn == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["claims.json"]
+    assert capsys.readouterr().out.startswith("fig1: claim_0: holds")
+    assert main([str(tmp_path), "--check", "--draw"]) == 0
+    assert len(drawn) == 1
+    assert capsys.readouterr().out.startswith("report: ")
+    assert main([str(tmp_path), "--draw"]) == 2
+    assert "argument --draw: is for --check" in capsys.readouterr().err
+
+
+def test_why_a_claim_of_a_paper_is_undecided_is_said_once(tmp_path, capsys):
+    of_paper(tmp_path, [0.1] * 6)
+    assert main([str(tmp_path), "--check"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.count("the interval reaches both sides of 90 %, about 35 replicas decide if the share stays") == 1
+    assert line.endswith("stays [undecided: fig1]")
+
+
 def test_check_without_claims(tmp_path, capsys):
     write_run(tmp_path / "run", [0, 1])
     assert main([str(tmp_path), "--check"]) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == ["no claims"]
+    assert capsys.readouterr().out.splitlines() == ["no claims"]
     assert json.loads((tmp_path / "claims.json").read_text())["experiments"][0]["claims"] == []
 
 
@@ -244,7 +272,9 @@ def test_a_theory_line_can_be_claimed_about_and_spectra_of_the_same_name_are_no_
     (judgement,) = judge(tmp_path)
     (found,) = judgement.verdicts
     assert found.verdict == "holds"
-    assert found.measured.startswith("rank correlation along classes -1")
+    assert found.measured.startswith(
+        "asked rank correlation of line:srg/dnc along classes at most -0.99: rank correlation along classes -1"
+    )
 
 
 def test_a_diverged_replica_fails_though_its_last_values_are_finite(tmp_path):

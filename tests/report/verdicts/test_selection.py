@@ -184,7 +184,7 @@ def test_a_condition_in_any_selection_and_only_of_its_own_replicas(tmp_path):
     everywhere, narrowed = judge(tmp_path)[0].verdicts
     assert everywhere.evidence["reason"] == "grad_max is not recorded in run other"
     assert (narrowed.verdict, narrowed.sample_size) == ("holds", 2)
-    assert narrowed.measured.startswith("max loss, given grad_max < 0.001 2;")
+    assert narrowed.measured.startswith("asked max loss at most 3 with depth=3, given grad_max < 0.001: 2;")
 
 
 def test_a_line_of_any_measure_can_be_claimed_about(tmp_path, mutant):
