@@ -48,5 +48,5 @@ class Cached:
             self.function(*arguments)
         except (OSError, EOFError, pickle.UnpicklingError):
             # A full disk, or a file that is no code. Both show before the function begins.
-            self.function = numba.njit(**self.function.targetoptions)(self.function.py_func)
+            self.function = numba.jit(**self.function.targetoptions)(self.function.py_func)
             self.function(*arguments)
