@@ -34,6 +34,7 @@ def check_consistency(config: "Config") -> None:
     _check_length(config)
     _check_precision(config)
     _check_processes(config)
+    _check_engine(config)
     _check_mini_batches(config)
     if config.references and config.optimizer.decoupled:
         raise ValueError(
@@ -97,6 +98,16 @@ def _check_processes(config: "Config") -> None:
     batch = getattr(dataset, "batch_size", None)
     rule = f"a batch of dataset.batch_size={batch} cannot be shared by more processes than it has samples"
     require(batch is None or batch >= devices, "trainer.devices", devices, rule)
+
+
+def _check_engine(config: "Config") -> None:
+    trainer, engine = config.trainer, "trainer.engine"
+    if trainer.engine == "lanes":
+        free = isinstance(config.model, FreeFeatures) and config.schedule.full_batch
+        require(free, engine, "lanes", "trains free features (model=dufm) only; use auto")
+        require(config.optimizer.rates_of_replicas, engine, "lanes", "needs optimizer=gd or heavy_ball; use auto")
+        rule = f"is an engine of the CPU, not of trainer.accelerator={trainer.accelerator}; use auto"
+        require(trainer.accelerator in ("auto", "cpu"), engine, "lanes", rule)
 
 
 def _check_precision(config: "Config") -> None:

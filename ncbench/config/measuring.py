@@ -9,6 +9,7 @@ from ncbench.config.variants import Group
 __all__ = ["LARGEST_HESSIAN", "PRECISIONS", "SCALES", "SHOWN_BY_REPORT", "Logger", "Measure", "Trainer"]
 
 SHOWN_BY_REPORT = ("label", "unit", "scale")  # beside the _target_ of a measure: how the report shows it
+ENGINES = ("auto", "lanes", "torch")  # what each is: ncbench.training.engines
 PRECISIONS = ("32", "64", "bf16-mixed")  # bf16-mixed: weights and measures in 32, products of training in bfloat16
 SETS = ("default", "nc", "nc1", "nc2", "nc3", "nc4")  # of measures
 SCALES = ("linear", "log", "symlog")
@@ -56,6 +57,7 @@ class Trainer(Group):
     accelerator: str = "auto"
     threads: int | None = None  # null: what the network can use, at most OMP_NUM_THREADS; see `cores`
     precision: str = "32"
+    engine: str = "auto"  # of free features in full batch: lanes or torch; auto: by the network alone
     devices: int = 1  # processes of one run (DDP), one GPU or a share of the cores each
     strategy: str = "auto"
     checkpoint_seconds: float = 2.0  # at most one checkpoint in so many seconds, and always one at the end
@@ -85,6 +87,7 @@ class Trainer(Group):
         rule = "must be auto or ddp (ddp_spawn, ddp_fork and the like are no processes of their own)"
         require(self.strategy in ("auto", "ddp"), "trainer.strategy", self.strategy, rule)
         rule = f"must be one of {', '.join(PRECISIONS)}"
+        require(self.engine in ENGINES, "trainer.engine", self.engine, f"must be one of {', '.join(ENGINES)}")
         require(self.precision in PRECISIONS, "trainer.precision", self.precision, rule)
         require(
             self.micro_batch is None or self.micro_batch >= 1, "trainer.micro_batch", self.micro_batch, "must be >= 1"

@@ -51,6 +51,7 @@ LATER: Values = {
     "trainer.micro_batch": None,
     "model.init_rule": "fan_in",
     "model.init_generator": "torch",
+    "trainer.engine": "auto",
 }
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads

@@ -124,6 +124,7 @@ def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dty
         tolerance=getattr(config.schedule, "tolerance", None),
         stationary=getattr(config.schedule, "stationary", None),
         hessian=config.measure.hessian,
+        engine=config.trainer.engine,
         weight_decays=weight_decays,
         feature_decays=feature_decays,
         rates=columns.get("lr"),

@@ -139,6 +139,8 @@ class RunSession:
         geometry = named_geometries(measured)
         named = {"geometry": {"step": step, **geometry}} if geometry else {}
         known = {"digests": self.digests, "learning_rates": self.rates, "wall_seconds": self.wall_seconds()}
+        engine = getattr(self.built.module, "engine", None)
+        known |= {} if engine is None else {"engine": engine}
         self.run.update(**known, **named)
         if self.logger is not None:
             self.logger.send(step)

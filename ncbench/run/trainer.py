@@ -63,10 +63,11 @@ def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, 
         )
     except (RuntimeError, MisconfigurationException) as error:  # an accelerator that this machine lacks
         raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {error}") from error
-    if config.trainer.cuda_graph and trainer.strategy.root_device.type != "cuda":
-        raise ValueError(
-            f"trainer.cuda_graph=True: must be trained on a CUDA device, not {trainer.strategy.root_device}"
-        )
+    device = trainer.strategy.root_device
+    if config.trainer.engine == "lanes" and device.type != "cpu":
+        raise ValueError(f"trainer.engine=lanes: is an engine of the CPU, not of {device}; use trainer.accelerator=cpu")
+    if config.trainer.cuda_graph and device.type != "cuda":
+        raise ValueError(f"trainer.cuda_graph=True: must be trained on a CUDA device, not {device}")
     return trainer
 
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,16 +15,20 @@ from ncbench.models.replica import (
     DUFMLayout,
     DUFMObjective,
     EnsembleLBFGS,
-    FullBatchDescent,
     FullBatchGradient,
     LBFGSState,
     lbfgs_settings,
 )
 from ncbench.models.replica.optim.lbfgs_state import CONVERGED
 from ncbench.training.blocks import BlockModule
+from ncbench.training.engines import descent, engine_of, is_heavy_ball
 from ncbench.training.hessian_measures import hessian_measures
 from ncbench.training.objectives import Decayed, PaperObjective
 from ncbench.training.replica_states import NOTHING, ReplicaStates
+
+if TYPE_CHECKING:
+    from ncbench.models.replica import FullBatchDescent
+    from ncbench.models.replica.optim.lanes import LaneDescent
 
 __all__ = ["FullBatchModule"]
 
@@ -38,8 +42,9 @@ class FullBatchModule(BlockModule):
     `hessian` measures the curvature at the last step.
 
     `optimizer` makes an `LBFGS`, whose steps are evaluations of the gradient and which looks for `stationary` after
-    each, or a torch optimiser. torch.optim.SGD is read for its rate and momentum and its steps are taken by
-    `FullBatchDescent`, which leaves its state as torch would; every other torch optimiser takes its own steps.
+    each, or a torch optimiser. torch.optim.SGD is read for its rate and momentum and its steps are taken by the
+    `engine` (`ncbench.training.engines`), which leaves its state as torch would; every other torch optimiser takes its
+    own steps. A checkpoint says which engine it was.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class FullBatchModule(BlockModule):
         tolerance: float | None = None,
         stationary: float | None = None,
         hessian: bool = False,
+        engine: str = "auto",
     ) -> None:
         super().__init__(steps, measure_steps)
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
@@ -70,7 +76,8 @@ class FullBatchModule(BlockModule):
             for l, W in enumerate(network.weights, 1)
         ]
         self.objective = PaperObjective(loss, decayed, self.feature_decays, len(labels))
-        self.descent: FullBatchDescent | None = None
+        self.descent: FullBatchDescent | LaneDescent | None = None
+        self.engine = engine
         self.gradient: FullBatchGradient | None = None
         self.layout = DUFMLayout(network)
         self.lbfgs: LBFGSState | None = None
@@ -82,13 +89,23 @@ class FullBatchModule(BlockModule):
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer | None:
         if self.lbfgs is not None:
+            self.engine = "torch"
             return None
         optimizer: torch.optim.Optimizer = self.make_optimizer(self.network.parameters())
-        if self.rates is not None and not _is_heavy_ball(optimizer):
+        self.engine = engine_of(self.engine, self.network, optimizer)
+        if self.rates is not None and not is_heavy_ball(optimizer):
             raise ValueError(
                 f"lr={self.rates} needs torch.optim.SGD without nesterov, as no other optimiser here has several rates"
             )
         return optimizer
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["engine"] = self.engine
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.engine = checkpoint.get("engine", "torch")
 
     @override
     def on_train_start(self) -> None:
@@ -106,8 +123,8 @@ class FullBatchModule(BlockModule):
             "feature_decays": self.feature_decays,
         }
         momentum = float(group.get("momentum", 0.0))
-        self.descent = FullBatchDescent(self.network, self.labels, rates=rates, momentum=momentum, **problem)
-        self.gradient = None if _is_heavy_ball(optimizer) else FullBatchGradient(self.network, self.labels, **problem)
+        self.descent = descent(self.engine, self.network, self.labels, rates=rates, momentum=momentum, **problem)
+        self.gradient = None if is_heavy_ball(optimizer) else FullBatchGradient(self.network, self.labels, **problem)
         if self.gradient is None:
             self._momenta()
             # From here on all threads are the engine's. What lies between its blocks is too small to be shared: on a
@@ -209,10 +226,3 @@ class FullBatchModule(BlockModule):
             for value in state.values()
             if isinstance(value, Tensor) and value.shape == parameter.shape
         ]
-
-
-def _is_heavy_ball(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether `FullBatchDescent` takes this optimiser's steps: torch.optim.SGD as the papers use it."""
-    group = optimizer.param_groups[0]
-    others = ("nesterov", "dampening", "weight_decay", "maximize")
-    return type(optimizer) is torch.optim.SGD and not any(group[name] for name in others)

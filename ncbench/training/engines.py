@@ -1,0 +1,61 @@
+"""Which engine takes the steps of an ensemble with free features: `trainer.engine`.
+
+    torch   `FullBatchDescent`: batched products of torch, on any device
+    lanes   `LaneDescent`: a replica per lane of a vector, the same bits on every processor; on the CPU
+
+Both are the same arithmetic in another order, so that they differ by rounding, and a run goes on with the engine with
+which it began. What `auto` is depends on the network alone, and never on the machine.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ncbench.models.replica import DUFM, FullBatchDescent
+
+if TYPE_CHECKING:
+    from ncbench.models.replica.optim.lanes import LaneDescent
+
+__all__ = ["LANES_UP_TO", "descent", "engine_of", "is_heavy_ball"]
+
+# `auto` is lanes for networks with at most so many multiply-adds in a forward pass over all samples: for none.
+LANES_UP_TO = 0
+
+
+def is_heavy_ball(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the engines take this optimiser's steps: torch.optim.SGD as the papers use it."""
+    group = optimizer.param_groups[0]
+    others = ("nesterov", "dampening", "weight_decay", "maximize")
+    return type(optimizer) is torch.optim.SGD and not any(group[name] for name in others)
+
+
+def engine_of(asked: str, network: DUFM, optimizer: torch.optim.Optimizer) -> str:
+    """lanes or torch; ValueError of one line where lanes are asked for and cannot be."""
+    features = network.features.value
+    fits = (
+        is_heavy_ball(optimizer) and features.device.type == "cpu" and features.dtype in (torch.float32, torch.float64)
+    )
+    if asked == "auto":
+        return "lanes" if fits and _multiply_adds(network) <= LANES_UP_TO else "torch"
+    if asked == "lanes" and not fits:
+        raise ValueError(
+            "trainer.engine=lanes: needs torch.optim.SGD without nesterov, and float32 or float64 on the CPU; use auto"
+        )
+    return asked
+
+
+def descent(engine: str, network: DUFM, labels: torch.Tensor, **problem: Any) -> "FullBatchDescent | LaneDescent":
+    """The engine of this name; numba is imported for lanes alone."""
+    if engine == "torch":
+        return FullBatchDescent(network, labels, **problem)
+    from ncbench.models.replica.optim.lanes import LaneDescent
+
+    return LaneDescent(network, labels, **problem)
+
+
+def _multiply_adds(network: DUFM) -> int:
+    """Of a forward pass of one replica over all samples."""
+    widths: Sequence[int] = [*(W.shape[2] for W in network.weights), network.num_classes]
+    return network.features.value.shape[1] * sum(a * b for a, b in pairwise(widths))
