@@ -7,8 +7,8 @@ for a run with the new one. Add a key instead, or set the value in the yaml file
 Where the data lies, where measures are sent, how often a checkpoint is written or a bar drawn, and whether a step's
 kernels are launched one by one or as a CUDA graph do not change the numbers: a run can be moved to another disk, or
 logged elsewhere, and continue. Nor does what is claimed about them: a claim may be added to a run that is done.
-`trainer.engine` is part of it, as engines differ by rounding. `trainer.threads` is part of it: only gradient descent and L-BFGS on
-ensembles give the same bits whatever the number of threads, other optimisers and backbones do not.
+`trainer.engine` is part of it, as engines differ by rounding, and so is `trainer.threads`: only gradient descent and
+L-BFGS on ensembles give the same bits whatever the number of threads, other optimisers and backbones do not.
 """
 
 from collections.abc import Mapping, Sequence
