@@ -75,9 +75,9 @@ def test_lanes_are_refused_where_they_cannot_be():
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [
-        (["+experiment=dufm_k10", "optimizer=adam"], r"lanes needs optimizer=gd or heavy_ball; use auto"),
-        (["+experiment=dufm_k10", "trainer.accelerator=cuda"], r"lanes is an engine of the CPU, not of trainer\."),
-        (["+experiment=digits_mlp"], r"lanes trains free features \(model=dufm\) only; use auto"),
+        (["+experiment=dufm_k10", "optimizer=adam"], r"lanes: needs optimizer=gd or heavy_ball; use auto"),
+        (["+experiment=dufm_k10", "trainer.accelerator=cuda"], r"lanes: is an engine of the CPU, not of trainer\."),
+        (["+experiment=digits_mlp"], r"lanes: trains free features \(model=dufm\) only; use auto"),
     ],
 )
 def test_a_configuration_with_lanes_is_refused_in_one_line(overrides, rule):
