@@ -37,6 +37,7 @@ from ncbench.run.trainer import make_trainer, speed_up, training_device
 from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
 from ncbench.training.digest import replica_digests, weights_digest
 from ncbench.training.divergence import StopDiverged
+from ncbench.training.guessing import guessing_notice
 from ncbench.training.progress import ProgressLine, decay_table
 
 if TYPE_CHECKING:
@@ -187,6 +188,18 @@ class RunSession:
             _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
         with other_processes(self.run.path, path, devices):
             self.train(path)
+        self._say_if_guessing()
+
+    def _say_if_guessing(self) -> None:
+        """One line in the log where a classifier trained in mini-batches has learned nothing."""
+        counts, latest = getattr(getattr(self.built.data, "train", None), "counts", None), self.collapse.latest
+        accuracy = None if latest is None else latest.values.get(("train", "", "", "accuracy"))
+        if self.config.schedule.full_batch or not counts or accuracy is None:
+            return
+        most = self.config.measure.per_class  # so many samples of each class are measured
+        notice = guessing_notice(float(accuracy), [count if most is None else min(count, most) for count in counts])
+        if notice is not None:
+            _log.warning("%s", notice)
 
     def train(self, checkpoint: Path | None) -> None:
         """Train from this checkpoint (None: from the start), each process of a run its part."""

@@ -83,13 +83,14 @@ def weights(folder):
 
 
 def test_the_page_has_the_examples():
-    assert list(EXAMPLES) == ["tensors", "pictures", "rings", "few_rings", "rings_module"]
+    assert list(EXAMPLES) == ["tensors", "pictures", "learned_pictures", "rings", "few_rings", "rings_module"]
 
 
 # Samples, classes, shape, sizes of the classes, splits; a class of 1 + 40/4 needs no rounding.
 EXPECTED = {
     "tensors": (64, 4, (6,), [16] * 4, {"train"}),
     "pictures": (12, 2, (3, 16, 16), [6, 6], {"train"}),
+    "learned_pictures": (12, 2, (1, 16, 16), [6, 6], {"train"}),
     "rings": (60, 3, (2,), [20] * 3, {"train"}),
     "few_rings": (90, 3, (2,), [40, 40, 10], {"train", "test"}),
     "rings_module": (90, 3, (2,), None, {"train", "test"}),
@@ -100,17 +101,19 @@ EXPECTED = {
 def test_an_example_of_the_page(place, name, capsys):
     samples, classes, shape, counts, splits = EXPECTED[name]
     assert run(name, "run") == 0
-    module, data, _ = load_run("run")
+    module, data, config = load_run("run")
     assert (len(data.train), data.num_classes, data.input_shape) == (samples, classes, shape)
     assert counts is None or data.train.counts == counts
     assert set(load_measures("run").split) - {""} == splits
     recorded = final("run")
     assert 0 < recorded["train", "loss"] < 2
-    # The fit, by hand, of what is measured: 1/(2N) sum ||f(x) - e_y||^2.
+    # The fit, by hand, of what is measured: 1/(2N) sum ||f(x) - e_y||^2, or 1/N sum -log softmax(f(x))_y.
     total = 0.0
     for x, y in data.measure_loader("train", batch_size=7):
         with torch.no_grad():
-            total += float((module.network(x.float()) - torch.eye(classes)[y]).square().sum())
+            outputs, hot = module.network(x.float()), torch.eye(classes)[y]
+            squares, logs = (outputs - hot).square().sum(), -(hot * outputs.log_softmax(1)).sum()
+            total += float(logs * 2 if config.objective.loss == "ce" else squares)
     assert abs(recorded["train", "fit"] - total / (2 * samples)) < 1e-5
     capsys.readouterr()
     assert measure(["run", "--split", sorted(splits)[0], "--per-class", "3"]) == 0
