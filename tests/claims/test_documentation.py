@@ -100,5 +100,5 @@ def test_the_table_of_seeds_is_wilsons():
 
 
 def test_inherited_claims_are_dropped_as_the_page_says(mine):
-    (job,) = compose_jobs(["+experiment=mine", "grid=null"], multirun=False, config_dirs=[str(mine)])
+    (job,) = compose_jobs(["+experiment=mine"], multirun=False, config_dirs=[str(mine)])
     assert list(parse_claims(job.config.claims)) == ["mine_loss"]
