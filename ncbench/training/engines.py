@@ -1,7 +1,7 @@
 """Which engine takes the steps of an ensemble with free features: `trainer.engine`.
 
     torch   `FullBatchDescent`: batched products of torch, on any device
-    lanes   `LaneDescent`: a replica per lane of a vector, the same bits on every processor; on the CPU
+    lanes   `LaneDescent`: a replica per lane of a vector, the same bits on x86-64 processors; on the CPU
 
 Both are the same arithmetic in another order, so that they differ by rounding, and a run goes on with the engine with
 which it began. What `auto` is depends on the network alone, and never on the machine.

@@ -31,7 +31,7 @@ class LaneDescent:
     m <- momentum m + d fit / d p,   m <- m + lam p,   p <- p - lr m          (torch.optim.SGD with coupled decay)
 
     `weight_decays` (R, L), `feature_decays` (R,), `rates` (R,) are per replica. A replica's numbers are the same bits
-    on every processor, and depend neither on the other replicas nor on `threads` (default: torch's number of intra-op
+    on x86-64 processors, and depend neither on the other replicas nor on `threads` (default: torch's number of intra-op
     threads), `lanes` (replicas in a vector), `block` (rows and columns of sums in registers) or `tile` (samples).
     Numbers below the smallest normal one are taken for zero, as the threads of `Workers` do.
 
