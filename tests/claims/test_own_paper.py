@@ -92,10 +92,10 @@ def test_a_paper_of_ones_own_is_listed_trained_judged_and_indexed(own, tmp_path,
     assert train([*config_dir, "+experiment=doe27/fig1", f"hydra.run.dir={run}", "trainer.progress=false"]) == 0
     shutil.rmtree(own)  # as where the run is downloaded: the stranger's files are not there
     capsys.readouterr()
-    assert report([str(run), "--check"]) == 0
+    assert report([str(run), "--check", "--draw"]) == 0
     checked = capsys.readouterr().out
-    assert "doe27_fig1: holds (expected holds): Figure 1: The loss ends below one half." in checked
-    assert "doe27_fig1: fails (expected fails): Section 2: Some run ends at zero." in checked
+    assert "doe27_fig1: loss_falls: holds (expected holds): Figure 1: The loss ends below one half." in checked
+    assert "doe27_fig1: loss_vanishes: fails (expected fails): Section 2: Some run ends at zero." in checked
     assert "[not reproduced at the paper's settings: fails in doe27_fig1; the paper leaves nothing open]" in checked
     assert "The loss does not reach zero." in checked
     page = (run / "report.html").read_text()

@@ -100,5 +100,5 @@ def test_killed_and_started_again_it_continues_and_writes_the_index(house, tmp_p
 def test_a_verdict_that_was_not_expected_is_exit_status_1(house, tmp_path):
     done = run(house, tmp_path / "out", "quick", "garrod25")
     assert done.returncode == 1
-    assert "other: fails (expected holds)" in done.stdout
+    assert "other: it_falls: fails (expected holds)" in done.stdout
     assert (tmp_path / "out" / "index.html").is_file()

@@ -165,7 +165,7 @@ def test_with_digests_the_weights_are_compared(record, capfd):
     assert f"{other}: identical: " in said  # what the summary says besides
     assert "1 of 2 trained runs are identical" in said
     machine = f"ncbench {info['versions']['ncbench']}, python {info['versions']['python']}, torch "
-    assert said.count(f"    recorded on Another Processor, 3 threads, {machine}") == 2
+    assert said.count(f"    recorded on Another Processor, 3 threads, engine torch, {machine}") == 2
     assert said.count("    trained again on ") == 2
 
 

@@ -69,7 +69,7 @@ def tally(verdicts: Iterable[str]) -> str:
     >>> tally(["holds", "reproduced", "reproduced", "undecided"])
     '2 reproduced, 1 undecided, 1 holds'
     >>> tally(["holds", "holds", "fails"])
-    '1 fails, 2 hold'
+    '2 hold, 1 fails'
     """
     counts = Counter(verdicts)
     plural = {"holds": "hold", "fails": "fail"}
