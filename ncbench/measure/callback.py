@@ -101,7 +101,7 @@ class MeasureCollapse(pl.Callback):
         self.options = {"objective": objective, "moments": moments, "matrices": matrices, **options}
         self.reduction, self.unpack = options.get("reduction", "flatten"), options.get("unpack")
         self.gram_every, self.sink, self.module, self.prefix = gram_every, sink, module, prefix
-        self.clock = clock or (lambda trainer: (trainer.global_step, float(_finished(trainer))))
+        self.clock = clock or (lambda trainer: (trainer.global_step, float(self._finished(trainer))))
         self.latest: Measurement | None = None
         self.folder = None if folder is None else Path(folder)
         self.history, self._values = History(), dict[str, Any]()
@@ -117,7 +117,7 @@ class MeasureCollapse(pl.Callback):
         check_callable(network)
         record = self._begin_history(trainer, pl_module, network)
         due = trainer.current_epoch == 0 and self._is_due(0)
-        measurement = self._measure(trainer, pl_module, finished=0) if due else None
+        measurement = self._measure(trainer, network, finished=0) if due else None
         if measurement is None:
             rehearse(network, self.loaders, self.layers, reduction=self.reduction, unpack=self.unpack)
         if record is not None and trainer.is_global_zero:
@@ -128,15 +128,22 @@ class MeasureCollapse(pl.Callback):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        finished = _finished(trainer)
+        finished = self._finished(trainer)
         if not self._is_due(finished):
             return
+        measurement = self._measure_or_leave_out(trainer, self._network(pl_module), finished)
+        if measurement is not None:  # a record that cannot be written is the run's failure, not a measure's
+            self._hand_over(trainer, measurement)
+
+    def _measure_or_leave_out(
+        self, trainer: pl.Trainer, network: nn.Module, finished: int, **changed: Any
+    ) -> Measurement | None:
+        """The measurement of this network, `options` changed; None, and the reason in the log, where it fails."""
         try:
-            measurement = self._measure(trainer, pl_module, finished)
+            return self._measure(trainer, network, finished, **changed)
         except Exception as error:
             _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
-            return
-        self._hand_over(trainer, measurement)  # a record that cannot be written is the run's failure, not a measure's
+            return None
 
     def _network(self, pl_module: pl.LightningModule) -> nn.Module:
         """What is measured; ValueError of one line where its name is none of the LightningModule's."""
@@ -188,10 +195,10 @@ class MeasureCollapse(pl.Callback):
         last = finished == trainer.max_epochs or (self.due is not None and finished == self.due[-1])
         return last or position % self.gram_every == 0, last or position == 0
 
-    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> Measurement:
+    def _measure(self, trainer: pl.Trainer, network: nn.Module, finished: int, **changed: Any) -> Measurement:
         grams, means = (True, True) if self.sink is None else self._lasting(trainer, finished)
         return measure(
-            self._network(pl_module),
+            network,
             self.loaders,
             layers=self.layers,
             num_classes=self.num_classes,
@@ -199,7 +206,7 @@ class MeasureCollapse(pl.Callback):
             means=means,
             distributed=trainer.world_size > 1,
             notices=self.notices,
-            **self.options,
+            **{**self.options, **changed},
         )
 
     def _hand_over(self, trainer: pl.Trainer, measurement: Measurement) -> None:
@@ -210,7 +217,7 @@ class MeasureCollapse(pl.Callback):
         if self.sink is not None:
             self.sink(step, epoch, measurement)
             return
-        grams, means = self._lasting(trainer, _finished(trainer))
+        grams, means = self._lasting(trainer, self._finished(trainer))
         self.history.add(step, epoch, measurement, grams=grams, means=means)
         first = next(iter(self.loaders))
         logged: dict[str, float] = {
@@ -230,8 +237,8 @@ class MeasureCollapse(pl.Callback):
         """Write what has been measured as a run folder; ValueError where that is nothing, or where one is there."""
         self.history.write_run(folder, self._values, type(self).__name__)
 
-
-def _finished(trainer: pl.Trainer) -> int:
-    """Epochs finished, also inside on_train_epoch_end, where Lightning has not counted the present one yet."""
-    progress: Any = trainer.fit_loop.epoch_progress.current
-    return int(max(progress.processed, progress.completed))
+    @staticmethod
+    def _finished(trainer: pl.Trainer) -> int:
+        """Epochs finished, also inside on_train_epoch_end, where Lightning has not counted the present one yet."""
+        progress: Any = trainer.fit_loop.epoch_progress.current
+        return int(max(progress.processed, progress.completed))

@@ -19,7 +19,7 @@ from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.data import EpochLoader, ImageData
 from ncbench.data.base import RunData
-from ncbench.measure import MeasureCollapse
+from ncbench.measure import Measurement
 from ncbench.measure.geometries import named_geometries
 from ncbench.records.folder import RunFolder, write_config, write_json
 from ncbench.records.layers import last_hidden_layer
@@ -38,6 +38,7 @@ from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usa
 from ncbench.training.digest import replica_digests, weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.guessing import guessing_notice
+from ncbench.training.measure_beside import MeasureBeside
 from ncbench.training.progress import ProgressLine, decay_table
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class RunSession:
                 for kind in ("moments", "matrices")
             }
             self.records = RecordWriter(run.path, [row["seed"] for row in self.built.replicas])
-            self.collapse = MeasureCollapse(
+            self.collapse = MeasureBeside(
                 layers,
                 loaders,
                 data.num_classes,
@@ -90,7 +91,7 @@ class RunSession:
                 objective=module.objective,
                 measures=config.measure.measures,
                 gram_every=config.measure.gram_every,
-                sink=self._record,
+                record=self._record,
                 module=self.built.network,
                 clock=self._clock,
                 threads=torch.get_num_threads() if len(self.built.replicas) > 1 else 1,
@@ -129,13 +130,10 @@ class RunSession:
         progress: Any = trainer.fit_loop.epoch_progress.current
         return step, float(step if self.config.schedule.full_batch else progress.processed)
 
-    def _record(self, step: int, epoch: float, measured: Any) -> None:
-        further = getattr(self.built.module, "further_measures", None)
-        if further is not None:
-            measured.update(further(measured))
+    def _record(self, step: int, epoch: float, measured: Measurement, network: torch.nn.Module) -> None:
         self.records.write(step, epoch, measured)
         # Written at once, so that a killed run has the digests of its rows, and the time that they took.
-        self.digests[str(step)] = weights_digest(self.built.network)
+        self.digests[str(step)] = weights_digest(network)
         self.rates[str(step)] = learning_rate(self.built.module, self.trainer.optimizers)
         geometry = named_geometries(measured)
         named = {"geometry": {"step": step, **geometry}} if geometry else {}

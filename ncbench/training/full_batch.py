@@ -1,6 +1,5 @@
 """Full-batch training of an ensemble of models with free features: by gradient steps, or to stationarity by L-BFGS."""
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,7 @@ from ncbench.models.replica import (
 from ncbench.models.replica.optim.lbfgs_state import CONVERGED
 from ncbench.training.blocks import BlockModule
 from ncbench.training.engines import descent, engine_of, is_heavy_ball
-from ncbench.training.hessian_measures import hessian_measures
-from ncbench.training.objectives import Decayed, PaperObjective
+from ncbench.training.full_batch_measures import FullBatchMeasures
 from ncbench.training.replica_states import NOTHING, ReplicaStates
 
 if TYPE_CHECKING:
@@ -68,14 +66,18 @@ class FullBatchModule(BlockModule):
         self.network, self.loss_name, self.make_optimizer = network, loss, optimizer
         self.weight_decays = torch.tensor(weight_decays, dtype=torch.float64).reshape(network.replicas, network.depth)
         self.feature_decays = torch.tensor(feature_decays, dtype=torch.float64).reshape(network.replicas)
-        self.rates, self.stationary, self.hessian = None if rates is None else list(rates), stationary, hessian
+        self.rates, self.stationary = None if rates is None else list(rates), stationary
         self.register_buffer("labels", labels, persistent=False)
         self.states = ReplicaStates(network.replicas, tolerance)
-        decayed = [
-            Decayed(f"head.{l}.linear.weight", W, self.weight_decays[:, l - 1])
-            for l, W in enumerate(network.weights, 1)
-        ]
-        self.objective = PaperObjective(loss, decayed, self.feature_decays, len(labels))
+        self.measures = FullBatchMeasures(
+            network,
+            labels,
+            loss=loss,
+            weight_decays=self.weight_decays,
+            feature_decays=self.feature_decays,
+            hessian_at=steps if hessian else None,
+        )
+        self.objective = self.measures.objective
         self.descent: FullBatchDescent | LaneDescent | None = None
         self.engine = engine
         self.gradient: FullBatchGradient | None = None
@@ -153,7 +155,7 @@ class FullBatchModule(BlockModule):
             everyone = torch.arange(self.network.replicas, device=self.device)
             self.states.check(self.descent.norms(everyone), end)
             if self.stationary is not None:
-                small = self._largest_gradients() <= self.stationary
+                small = self.measures.largest_gradients() <= self.stationary
                 self.states.mark(small & self.states.running, "converged", end)
 
     def _lbfgs_block(self, state: LBFGSState, done: int, end: int) -> None:
@@ -171,28 +173,17 @@ class FullBatchModule(BlockModule):
         self.states.check_minimised(state.get_buffer("code"), end)
 
     def further_measures(self, measurement: Measurement) -> Measurement:
-        """grad_max: the largest entry of |gradient of the objective|; with `hessian` its curvature at the last step."""
-        values = {"grad_max": self._largest_gradients().cpu()}
-        if self.hessian and int(self.gd_step) == self.steps:
-            assert isinstance(self.labels, Tensor)
-            losses = partial(self.objective.sample_losses, labels=self.labels)
-            decays = self.feature_decays, self.weight_decays
-            values |= hessian_measures(self.network, losses, *decays, values["grad_max"])
-        return Measurement(values={("train", "", "", name): value for name, value in values.items()})
+        """What the gradient and, at the last step, the Hessian say of the ensemble: see `FullBatchMeasures`."""
+        return self.measures.further(int(self.gd_step))
 
-    def _largest_gradients(self) -> Tensor:
-        """(R,) in float64."""
-        twin = copy.deepcopy(self.network).double()
-        assert isinstance(self.labels, Tensor)
-        gradient = FullBatchGradient(
-            twin,
-            self.labels,
-            loss=self.loss_name,
-            weight_decays=self.weight_decays,
-            feature_decays=self.feature_decays,
-        )
-        gradient()
-        return torch.stack([g.abs().amax((1, 2)) for g in gradient.grads]).amax(0)
+    def is_trained_apart(self) -> bool:
+        """Whether nothing that measuring sets for a while in this process is used while a block is trained.
+
+        So it is with the engines on the CPU, whose threads are their own and which draw no random numbers; but with
+        float64 Lightning changes torch's default dtype during a block, and that of every thread.
+        """
+        features, engine = self.network.features.value, self.descent is not None and self.gradient is None
+        return engine and features.device.type == "cpu" and features.dtype == torch.float32
 
     def _advance(self, steps: int) -> None:
         assert self.descent is not None
