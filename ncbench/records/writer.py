@@ -76,20 +76,18 @@ class RecordWriter:
 
     def _spectra(self, step: int, spectra: Matrices) -> pa.Table:
         """One row per layer, stage, replica and index."""
-        tables = []
-        for (layer, stage), singular_values in spectra.items():
-            values = _numpy(singular_values)
-            R, count = values.shape
-            columns = {
-                "replica": np.repeat(np.arange(R, dtype=np.int32), count),
-                "step": np.full(values.size, step, dtype=np.int64),
-                "layer": _repeat([layer], values.size),
-                "stage": _repeat([stage], values.size),
-                "index": np.tile(np.arange(count, dtype=np.int16), R),
-                "singular_value": values.reshape(-1),
-            }
-            tables.append(_table("spectra", columns))
-        return pa.concat_tables(tables).unify_dictionaries()
+        arrays = [_numpy(values) for values in spectra.values()]
+        sizes = [values.size for values in arrays]
+        indices = [np.indices(values.shape) for values in arrays]  # of the replicas, and of the singular values
+        columns = {
+            "replica": np.concatenate([replica.ravel() for replica, _ in indices]).astype(np.int32),
+            "step": np.full(sum(sizes), step, dtype=np.int64),
+            "layer": _repeat([layer for layer, _ in spectra], sizes),
+            "stage": _repeat([stage for _, stage in spectra], sizes),
+            "index": np.concatenate([index.ravel() for _, index in indices]).astype(np.int16),
+            "singular_value": np.concatenate([values.ravel() for values in arrays]),
+        }
+        return _table("spectra", columns)
 
     def _matrices(self, table: str, step: int, column: str, matrices_of: Matrices) -> pa.Table:
         """One row per layer, stage and replica: the number of rows (`size`) and the matrix, row by row."""
@@ -114,7 +112,8 @@ class RecordWriter:
         target = part_path(self.folder, table, step)
         temporary = target.parent / f".{target.name}.tmp"
         names = [name for name in rows.column_names if name not in MEASURED]
-        pq.write_table(rows, temporary, compression="zstd", use_dictionary=names)
+        with open(temporary, "wb") as handle:  # of a path pyarrow asks first of which file system it is
+            pq.write_table(rows, handle, compression="zstd", use_dictionary=names)
         os.replace(temporary, target)
 
 
@@ -153,8 +152,8 @@ def _numpy(values: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
     return values.detach().double().cpu().numpy()
 
 
-def _repeat(texts: list[str], times: int) -> pa.DictionaryArray:
-    """Every text so many times, dictionary-encoded."""
+def _repeat(texts: list[str], times: int | list[int]) -> pa.DictionaryArray:
+    """Every text so many times (each its own number of times), dictionary-encoded."""
     codes_of = {text: code for code, text in enumerate(dict.fromkeys(texts))}
     codes = np.repeat(np.asarray([codes_of[text] for text in texts], dtype=np.int32), times)
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(codes_of)))
