@@ -95,7 +95,7 @@ class MeasureBeside(MeasureCollapse):
     ) -> None:
         # The other half is left to the training; of two threads the second mostly waits for the interpreter's lock, and
         # measuring 64 replicas of width 20 on two took twice the CPU time of one.
-        threads = max(1, self.options["threads"] // 2)
+        threads = max(1, self.options.get("threads", 1) // 2)
         options = {"objective": copy.objective, "threads": threads}
         measurement = self._measure_or_leave_out(trainer, copy.network, finished, **options)
         if measurement is not None:
