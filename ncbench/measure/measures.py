@@ -93,6 +93,7 @@ class Measurement:
     grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, K)
     means: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, d), d <= MOST_WIDE
     sample_grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, N, N)
+    class_counts: dict[str, Tensor] = field(default_factory=dict)  # split -> (K,), samples per class
 
     def update(self, other: "Measurement") -> None:
         """Take over everything of another measurement."""

@@ -130,6 +130,10 @@ class RunSession:
         return step, float(step if self.config.schedule.full_batch else progress.processed)
 
     def _record(self, step: int, epoch: float, measured: Any) -> None:
+        if not measured.values:  # the matrices of the last measurement, where the training ended before its time
+            if not self.trainer.interrupted:  # else it goes on from its checkpoint, as if it had not been interrupted
+                self.records.write(step, epoch, measured)
+            return
         further = getattr(self.built.module, "further_measures", None)
         if further is not None:
             measured.update(further(measured))
