@@ -123,9 +123,11 @@ class _Drawn:
         again = len(self.indices) - self.distinct()
         if again:
             return f"{ONCE}, but {name} drew {again} of its {len(self.indices)} samples again; give a loader without it"
-        whole = _length(inner)
-        if getattr(self.sampler, "drop_last", False) and whole is not None and len(self.indices) < whole:
-            return f"{ONCE}, but drop_last left out {whole - len(self.indices)} of the {whole} samples of {name}"
+        available = _length(inner)
+        if getattr(self.sampler, "drop_last", False) and available is not None and len(self.indices) < available:
+            return (
+                f"{ONCE}, but drop_last left out {available - len(self.indices)} of the {available} samples of {name}"
+            )
         return None
 
 
