@@ -61,8 +61,8 @@ class LayerHooks:
         maps: bool = False,
     ) -> None:
         self.model = unwrap(model)
-        check_measurable(self.model)
         self.layers = resolve(model, layers)
+        check_measurable(self.model, self.layers)
         self.has_replica_axis = isinstance(getattr(self.model, "replicas", None), int)
         self._reduce = {
             layer.name: reducer(

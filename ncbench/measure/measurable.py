@@ -1,15 +1,18 @@
 """Which networks have layers that hooks can see: refused is what would hang, end the process, or give wrong numbers."""
 
 import sys
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
+from ncbench.measure.layers import Layer
+
 __all__ = ["check_measurable"]
 
 
-def check_measurable(network: nn.Module) -> None:
-    """ValueError of one line for a network of torch.jit, and for one whose parameters are spread over processes.
+def check_measurable(network: nn.Module, layers: Iterable[Layer] = ()) -> None:
+    """ValueError of one line for a network of torch.jit, or layers of one, and for parameters spread over processes.
 
     The layers of a scripted or traced network run without calling hooks. Of parameters that fully_shard (FSDP2), tensor
     parallelism or FullyShardedDataParallel have divided, each process holds a part, and each forward pass waits for the
@@ -21,6 +24,12 @@ def check_measurable(network: nn.Module) -> None:
             f"model={name}: is scripted or traced (torch.jit), and such a network calls no hooks; measure the network "
             "that it was made from"
         )
+    for layer in layers:
+        if any(isinstance(module, torch.jit.ScriptModule) for module in (layer.output, layer.weighted, layer.receiver)):
+            raise ValueError(
+                f"layers={layer.name}: is scripted or traced (torch.jit), and such a module calls no hooks; name "
+                "layers outside of it, or measure the network that it was made from"
+            )
     if sharded := _sharded(network):
         raise ValueError(
             f"model={name}: {sharded}, so no process has the whole network; measure a copy that is not sharded (its "

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ncbench.measure.batches import Unpack, unpacked
 from ncbench.measure.classifier import SELF_DUALITY, inputs_of_classifiers, self_duality
@@ -90,12 +90,12 @@ def measure(
 
     Raises:
         ValueError: an unknown layer, reduction or measure; a batch of unknown form; an output that is not one vector
-            per sample; a loader that cannot be read twice where that is needed; samples seen twice or not at all.
+            per sample; a loader that cannot be read twice where that is needed; samples seen twice or not at all (a
+            subset that a sampler chooses is a warning, see `coverage`); a network as `measurable` refuses.
     """
     names = names_on_request(measures)
     of_first_pass, of_second_pass = ([name for name in names if name in known] for known in (ON_REQUEST, SECOND_PASSES))
-    _check_arguments(loaders, of_second_pass, batch_norm)
-    check_missing_classes(missing_classes)
+    _check_arguments(loaders, of_second_pass, batch_norm, missing_classes)
     notices, further = notices or Notices(), dict(moments or {})
     asked = _asked(model, layers, num_classes, names)
     hooks = _hooks(model, asked, objective, reduction)
@@ -135,11 +135,7 @@ def measure(
             for finish in layers_pending:
                 measurement.update(finish())
             first_split = first_split or first_pass
-            values = (
-                self_duality(hooks.weights(), first_pass.moments, notices, num_classes, first_pass.classes)
-                if first_pass is first_split and SELF_DUALITY in names
-                else {}
-            )
+            values = _self_duality(first_pass) if first_pass is first_split and SELF_DUALITY in names else {}
             values |= run_second_pass(first_pass, loader, unpack, sharded, of_second_pass, first_split)
             measurement.values.update({(split, *key): with_replica_axis(x, 0) for key, x in values.items()})
         for finish in weights_pending:
@@ -152,6 +148,10 @@ def _asked(model: nn.Module, layers: Sequence[str], num_classes: int, names: Seq
     asked = LayerHooks(model, layers)
     inputs = inputs_of_classifiers(asked.weights(), num_classes) if SELF_DUALITY in names else []
     return list(dict.fromkeys([*(layer.name for layer in asked.layers), *inputs]))
+
+
+def _self_duality(of: FirstPass) -> dict[tuple[str, str, str], Tensor]:
+    return self_duality(of.hooks.weights(), of.moments, of.notices, of.num_classes, of.classes)
 
 
 def _hooks(
@@ -195,11 +195,12 @@ def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measureme
 
 
 def _check_arguments(
-    loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm
+    loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm, missing_classes: str
 ) -> None:
-    """ValueError for an unknown batch_norm, and where a loader that ends for good would have to be read again."""
+    """ValueError for an unknown batch_norm or missing_classes, and where a loader that ends would be read again."""
     if batch_norm not in ("eval", "reestimate"):
         raise ValueError(f"batch_norm={batch_norm} must be eval or reestimate")
+    check_missing_classes(missing_classes)
     reasons = [f"measures={', '.join(of_second_pass)}"] * bool(of_second_pass)
     reasons += ["batch_norm=reestimate"] * (batch_norm != "eval")
     for split, loader in loaders.items():

@@ -31,7 +31,7 @@ class CollapseMetric(Metric):
     States, both tensors, no lists: `state` (K, 2D + 2) float64 (`ncbench.measure.packing`) and `label_range` (2,).
     They do not add up; their dist_reduce_fx is Chan's merge of the processes' moments, exact at any level of collapse,
     where sums of squares in float32 are not. Updates are out of place (processes of ddp_spawn share the memory of the
-    defaults), `set_dtype` is refused, and the `to` and `half` of a module that holds the metric leave the dtype: float64
+    defaults), `set_dtype` is refused, and the `to` and `half` of a module that holds the metric leave it: float64
     is the point. A Lightning DistributedSampler repeats samples; the metric cannot know, so give it a loader that does
     not.
 
