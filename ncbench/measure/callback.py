@@ -55,12 +55,16 @@ class MeasureCollapse(Recording):
     `forward`), `clock` reads the step and epoch of problems that count their own.
 
     `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures` ("nc" for NC1 to NC4), `batch_norm`,
-    `unpack`, `sharded` and `threads`, are those of `measure`. Under DDP the processes divide the samples among them
-    (see `distributed`); process 0 alone has sink, loggers and table.
+    `unpack`, `sharded`, `threads` and `missing_classes`, are those of `measure`. Under DDP the processes divide the
+    samples among them (see `distributed`); process 0 alone has sink and loggers.
+
+    The weights that are measured are those that the training keeps: averages, where a callback of Lightning makes some
+    (see `trainer_state`). The last measurement has its matrices however the training ends: a sink that it came to
+    without them gets them in one more, which has no values. Checkpoints and other processes: see `Recording`.
 
     What is wrong with the arguments is raised as ValueError before the first epoch: `moments` and `matrices` are tried
-    on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal on one
-    batch. Later a measurement that fails is logged and left out: it does not end the training.
+    on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal (see
+    `rehearsal`). Later a measurement that fails is logged and left out: it does not end the training.
 
     An argument of another name is a TypeError.
     """

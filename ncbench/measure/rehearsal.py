@@ -98,7 +98,7 @@ def _counted(loader: Iterable[Any], num_classes: int, unpack: Unpack | None) -> 
     first, counts = list[tuple[Any, Tensor]](), torch.zeros(num_classes, dtype=torch.int64)
     for inputs, labels in labelled(loader, unpack):
         first = first or [(inputs, labels)]
-        check_range(labels, num_classes)
+        check_range(labels.long(), num_classes)
         counts += class_counts(labels.long(), num_classes).cpu()
     return first, counts
 
@@ -112,7 +112,7 @@ def _check_dataset(loader: Any, num_classes: int, unpack: Unpack | None, process
     labels = _labels(loader.dataset)
     plain = unpack is None and loader.collate_fn is default_collate and in_full
     if plain and labels is not None and labels.ndim == 1 and not labels.is_floating_point():
-        check_range(labels, num_classes)
+        check_range(labels.long(), num_classes)
 
 
 def _labels(dataset: Any) -> Tensor | None:

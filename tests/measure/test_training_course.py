@@ -69,6 +69,7 @@ class SaveAfter(pl.Callback):
             trainer.save_checkpoint(self.path)
 
 
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 def test_a_network_resumed_inside_the_first_epoch_is_not_the_untrained_one(tmp_path):
     fit(SaveAfter(2, tmp_path / "inside.ckpt"), epochs=1)
     callback = measured(epochs=[0, 2])
