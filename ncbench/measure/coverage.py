@@ -54,7 +54,8 @@ class Coverage:
         if is_indexed(loader) and samples_expected(loader) is None:
             assert isinstance(loader, DataLoader)
             of_batches = loader.batch_sampler is not None
-            self._drawn = _Drawn(loader.batch_sampler if of_batches else loader.sampler, of_batches)
+            sampler = loader.batch_sampler if of_batches else loader.sampler
+            self._drawn = _Drawn(sampler, of_batches, self.size or 0)
             # A copy, as a loader does not let its sampler be exchanged; workers that stay alive would keep the old one.
             self.watched = copy.copy(loader)
             vars(self.watched).update({"batch_sampler" if of_batches else "sampler": self._drawn, "_iterator": None})
@@ -92,10 +93,13 @@ class Coverage:
 
 
 class _Drawn:
-    """A sampler, or a sampler of batches, that remembers the indices of its last pass."""
+    """A sampler, or a sampler of batches, that remembers the indices of its last pass.
 
-    def __init__(self, sampler: Any, of_batches: bool) -> None:
-        self.sampler, self.of_batches = sampler, of_batches
+    A pass that draws more than the `size` indices there are ends with a ValueError: some samplers never end.
+    """
+
+    def __init__(self, sampler: Any, of_batches: bool, size: int) -> None:
+        self.sampler, self.of_batches, self.size = sampler, of_batches, size
         self.indices: list[Any] = []
 
     def __iter__(self) -> Iterator[Any]:
@@ -104,6 +108,9 @@ class _Drawn:
             # A sampler of batches may give any iterable, also one that is read once.
             given = list(drawn) if self.of_batches else drawn
             self.indices += given if self.of_batches else [given]
+            complaint = self.complaint() if len(self.indices) > self.size else None
+            if complaint is not None:
+                raise ValueError(complaint)
             yield given
 
     def __len__(self) -> int:
@@ -122,7 +129,8 @@ class _Drawn:
         name = type(self.sampler if inner is None else inner).__name__
         again = len(self.indices) - self.distinct()
         if again:
-            return f"{ONCE}, but {name} drew {again} of its {len(self.indices)} samples again; give a loader without it"
+            drawn = len(self.indices)
+            return f"{ONCE}, but {name} drew {again} of its first {drawn} samples again; give a loader without it"
         available = _length(inner)
         if getattr(self.sampler, "drop_last", False) and available is not None and len(self.indices) < available:
             return (

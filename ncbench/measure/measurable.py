@@ -15,8 +15,8 @@ def check_measurable(network: nn.Module, layers: Iterable[Layer] = ()) -> None:
     """ValueError of one line for a network of torch.jit, or layers of one, and for parameters spread over processes.
 
     The layers of a scripted or traced network run without calling hooks. Of parameters that fully_shard (FSDP2), tensor
-    parallelism or FullyShardedDataParallel have divided, each process holds a part, and each forward pass waits for the
-    others: processes that measure different numbers of batches would wait for ever.
+    parallelism, FullyShardedDataParallel or ZeRO-3 have divided, each process holds a part, and each forward pass waits
+    for the others: processes that measure different numbers of batches would wait for ever.
     """
     name = type(network).__name__
     if isinstance(network, torch.jit.ScriptModule):
@@ -44,6 +44,8 @@ def _sharded(network: nn.Module) -> str | None:
 
         if any(isinstance(parameter, DTensor) for parameter in network.parameters()):
             return "its parameters are DTensors (fully_shard or tensor parallelism)"
+    if any(hasattr(parameter, "ds_tensor") for parameter in network.parameters()):
+        return "its parameters are divided by DeepSpeed's ZeRO-3"
     for module in network.modules():
         if type(module).__name__ == "FullyShardedDataParallel" and getattr(module, "world_size", 1) > 1:
             return "its parameters are divided by FullyShardedDataParallel"

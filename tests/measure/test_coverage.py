@@ -39,6 +39,13 @@ class Repeating:
         return N
 
 
+class Endless:
+    """As the samplers of training loops that count steps and no epochs."""
+
+    def __iter__(self):
+        return itertools.cycle(range(N))
+
+
 class Stream(IterableDataset):
     def __init__(self, samples, length=None):
         self.samples, self.length = samples, length
@@ -58,10 +65,11 @@ class Stream(IterableDataset):
         (DataLoader(DATA, 8, sampler=WeightedRandomSampler([1.0] * N, N)), "WeightedRandomSampler drew"),
         (
             DataLoader(DATA, 8, sampler=RandomSampler(DATA, num_samples=2 * N)),
-            "RandomSampler drew 43 of its 86 samples",
+            r"RandomSampler drew \d+ of its first 48 samples again",
         ),
-        (DataLoader(DATA, batch_sampler=Repeating()), "Repeating drew 43 of its 86 samples again"),
-        (DataLoader(DATA, 8, sampler=[*range(N - 1), 0]), "list drew 1 of its 43 samples again"),
+        (DataLoader(DATA, batch_sampler=Repeating()), "Repeating drew 22 of its first 44 samples again"),
+        (DataLoader(DATA, 8, sampler=Endless()), "Endless drew 5 of its first 48 samples again"),
+        (DataLoader(DATA, 8, sampler=[*range(N - 1), 0]), "list drew 1 of its first 43 samples again"),
         (
             DataLoader(DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 8, drop_last=True)),
             "the loader gave 40 samples of a dataset of 43",

@@ -53,8 +53,8 @@ def test_wrong_divisions_are_refused_in_both_processes(workers):
     for errors in (first, second):
         assert "the loader gave 102 samples of a dataset of 101" in errors["padded and sharded"]
         assert "the loader yields other batches in each process" in errors["another order in each process"]
-        assert "list drew 1 of its 102 samples again" in errors["a sample twice"]
-        assert "list drew 51 of its 102 samples again" in errors["a sample twice in one process"]
+        assert "list drew 1 of its first 102 samples again" in errors["a sample twice"]
+        assert "list drew 51 of its first 102 samples again" in errors["a sample twice in one process"]
     assert "labels must be one integer per sample" in first["one process fails"]
     assert "process 0 failed with ValueError: labels must be one integer per sample" in second["one process fails"]
 

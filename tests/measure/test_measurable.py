@@ -106,9 +106,13 @@ def test_sharded_parameters_are_refused(tmp_path):
         dist.destroy_process_group()
 
 
-def test_the_older_sharding_is_refused_by_its_name():
+def test_other_shardings_are_refused_by_their_marks():
     FullyShardedDataParallel = type("FullyShardedDataParallel", (nn.Sequential,), {"world_size": 2})
     with pytest.raises(ValueError, match="its parameters are divided by FullyShardedDataParallel"):
         LayerHooks(nn.Sequential(FullyShardedDataParallel(nn.Linear(5, K))), ["0"])
+    of_zero = nn.Linear(5, K)
+    of_zero.weight.ds_tensor = torch.zeros(1)
+    with pytest.raises(ValueError, match="its parameters are divided by DeepSpeed's ZeRO-3"):
+        check_measurable(of_zero)
     FullyShardedDataParallel.world_size = 1
     check_measurable(FullyShardedDataParallel(nn.Linear(5, K)))
