@@ -43,8 +43,9 @@ def rehearse(
 ) -> None:
     """ValueError of one line for what `measure` would refuse: layers, loaders, batches, labels, outputs.
 
-    Where the network is `measured_next`, only what that measurement would not show is looked at: whether the loaders
-    begin anew. Several `processes` divide a dataset among them and leave out no last batch.
+    Where the network is `measured_next`, only what that measurement would not show is looked at: whether loaders that
+    may not do so begin anew. One with the attribute `begins_anew` is believed, as those of `ncbench.data` are. Several
+    `processes` divide a dataset among them and leave out no last batch.
     """
     hooks = LayerHooks(model, layers, reduction=reduction)
     with evaluation(hooks.model):
@@ -54,11 +55,14 @@ def rehearse(
                     f"dataloader: the {type(loader).__name__} of {split} can be read only once, and every measurement "
                     "reads it; give a list of its batches, or a DataLoader"
                 )
-            if is_indexed(loader) and not measured_next:
-                _try_first_batch(hooks, loader, split, num_classes, unpack)
-                _check_dataset(loader, num_classes, unpack, processes)
-            elif not is_indexed(loader) and not (measured_next and isinstance(loader, Sequence)):
+            if is_indexed(loader) or getattr(loader, "begins_anew", False):
+                if not measured_next:
+                    _try_first_batch(hooks, loader, split, num_classes, unpack)
+                    _check_dataset(loader, num_classes, unpack, processes)
+            elif not measured_next:
                 _try_first_batch(hooks, _read(loader, num_classes, unpack), split, num_classes, None)
+            elif isinstance(loader, Iterator) or (isinstance(loader, DataLoader) and _is_shared(loader)):
+                _read(loader, num_classes, unpack)
 
 
 def _try_first_batch(
@@ -87,10 +91,15 @@ def _read(loader: Iterable[Any], num_classes: int, unpack: Unpack | None) -> lis
     One that gives the same iterator each time is read once more, and has to give the same number of each class.
     """
     first, counts = _counted(loader, num_classes, unpack)
-    dataset = loader.dataset if isinstance(loader, DataLoader) else loader
-    if isinstance(dataset, Iterator) or iter(dataset) is iter(dataset):
+    if _is_shared(loader):
         check_same_classes(counts, _counted(loader, num_classes, unpack)[1])
     return first
+
+
+def _is_shared(loader: Iterable[Any]) -> bool:
+    """Whether a loader, or the stream of a DataLoader, gives the same iterator each time."""
+    source: Any = loader.dataset if isinstance(loader, DataLoader) else loader
+    return isinstance(source, Iterator) or iter(source) is iter(source)
 
 
 def _counted(loader: Iterable[Any], num_classes: int, unpack: Unpack | None) -> tuple[list[tuple[Any, Tensor]], Tensor]:
@@ -105,6 +114,8 @@ def _counted(loader: Iterable[Any], num_classes: int, unpack: Unpack | None) -> 
 
 def _check_dataset(loader: Any, num_classes: int, unpack: Unpack | None, processes: int) -> None:
     """ValueError where a DataLoader would not give every sample once, or labels that it can be asked for are wrong."""
+    if not is_indexed(loader):
+        return
     in_full = samples_expected(loader) is not None
     complaint = None if in_full and processes > 1 else Coverage(loader).rehearse()
     if complaint is not None:
