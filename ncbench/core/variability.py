@@ -5,7 +5,7 @@ Sigma_W = 1/N sum_i (h_i - mu_c)(h_i - mu_c)^T, Sigma_B = 1/K sum_c (mu_c - mu_G
 Every function takes ClassMoments and returns float64 of shape (...), one value per replica.
 
 Unchecked moments (see `ClassMoments.finalise`) with an empty class, a label out of range or non-finite
-features give NaN, never a number.
+features give NaN, never a number; an empty class alone leaves the total cluster variation defined.
 """
 
 from typing import Literal, NamedTuple
@@ -38,7 +38,10 @@ def total_cluster_variation(moments: ClassMoments, scale_free: bool = False) -> 
     within = moments.required_within_trace().sum(-1) / moments.counts.sum()
     if not scale_free:
         return within
-    deviation = centred_rows(moments.means, shares)
+    # The mean of an empty class is NaN, and its share is none: that of another class stands in its place.
+    present = moments.counts > 0
+    other = moments.means.index_select(-2, present.to(torch.int8).argmax(keepdim=True))
+    deviation = centred_rows(torch.where(present[:, None], moments.means, other), shares)
     return within / (within + (shares * deviation.square().sum(-1)).sum(-1))
 
 

@@ -31,6 +31,8 @@ class Passes:
     Raises ValueError for a batch size below 1, and for a set without samples.
     """
 
+    begins_anew = True  # at every `__iter__`: a rehearsal of the measurements needs no whole pass to find it out
+
     def __init__(
         self,
         data: Sized,

@@ -5,9 +5,12 @@
 
 Inputs that are a tuple or list are positional arguments; a mapping of several entries keyword arguments, of one
 entry that entry. A function `unpack(batch) -> (inputs, labels)` takes the place of these rules for other batches.
+Inputs are moved to the network's device as Lightning moves them, those that have a method `to` by it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 from ncbench.measure.hooks import first_tensor
 from ncbench.measure.layers import unwrap
 
-__all__ = ["LABELS", "Batches", "Unpack", "call", "check_callable", "logits", "unpacked"]
+__all__ = ["LABELS", "Batches", "Unpack", "call", "check_callable", "first_samples", "labelled", "logits", "unpacked"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 
@@ -29,10 +32,19 @@ def unpacked(
 ) -> Batches:
     """(inputs, labels (N,)) of every batch on the model's device, floating inputs in the dtype of its parameters.
 
-    `skip(labels)` is asked before anything is moved. Raises ValueError for a batch the rules do not cover, or labels
-    that are not one integer per sample.
+    `skip(labels)` is asked before anything is moved. Raises ValueError as `labelled`.
     """
     device, dtype = _place(model)
+    for inputs, labels in labelled(loader, unpack):
+        if skip is None or not skip(labels):
+            yield _placed(inputs, device, dtype), _placed(labels.long(), device, None)
+
+
+def labelled(loader: Iterable[Any], unpack: Unpack | None = None) -> Batches:
+    """(inputs, labels (N,)) of every batch where they are.
+
+    Raises ValueError for a batch the rules do not cover, or labels that are not one integer per sample.
+    """
     for batch in loader:
         inputs, labels = (unpack or split)(batch)
         labels = torch.as_tensor(labels)
@@ -40,8 +52,7 @@ def unpacked(
             labels = labels.squeeze(1)
         if labels.ndim != 1 or labels.is_floating_point():
             raise ValueError(f"labels must be one integer per sample, not {labels.dtype} {tuple(labels.shape)}")
-        if skip is None or not skip(labels):
-            yield _placed(inputs, device, dtype), _placed(labels.long(), device, None)
+        yield inputs, labels
 
 
 def split(batch: Any) -> tuple[Any, Any]:
@@ -104,10 +115,39 @@ def _place(model: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:
 
 
 def _placed(value: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
+    """The value on the device as Lightning moves a batch; floating tensors that can be reached also in this dtype."""
+
+    def placed(inner: Any) -> Any:
+        return _placed(inner, device, dtype)
+
     if isinstance(value, Tensor):
         return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
     if isinstance(value, Mapping):
-        return {name: _placed(inner, device, dtype) for name, inner in value.items()}
+        return {name: placed(inner) for name, inner in value.items()}
+    if callable(getattr(value, "to", None)):  # a graph, a packed sequence: it knows what it holds
+        moved = value if device is None else value.to(device)
+        return value if moved is None else moved
+    return _rebuilt(value, placed)
+
+
+def first_samples(value: Any, samples: int, of: int) -> Any:
+    """The first `samples` of the `of` samples of inputs, in every tensor whose first axis has so many entries."""
+    if isinstance(value, Tensor):
+        return value[:samples] if value.ndim and len(value) == of else value
+    if isinstance(value, Mapping):
+        return {name: first_samples(inner, samples, of) for name, inner in value.items()}
+    return _rebuilt(value, lambda inner: first_samples(inner, samples, of))
+
+
+def _rebuilt(value: Any, function: Callable[[Any], Any]) -> Any:
+    """A tuple, list or dataclass with the function's value of each of its parts; anything else as it is."""
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(function, value))
     if isinstance(value, (tuple, list)):
-        return [_placed(inner, device, dtype) for inner in value]
+        return [function(inner) for inner in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        rebuilt = copy(value)
+        for part in fields(value):
+            object.__setattr__(rebuilt, part.name, function(getattr(value, part.name)))
+        return rebuilt
     return value

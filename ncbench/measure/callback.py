@@ -3,8 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 from torch import nn
@@ -12,33 +11,30 @@ from typing_extensions import override
 
 from ncbench.measure.batches import check_callable
 from ncbench.measure.check_functions import check_functions
+from ncbench.measure.coverage import SameSamples
 from ncbench.measure.first_pass import Objective
-from ncbench.measure.history import History
+from ncbench.measure.history import Sink
 from ncbench.measure.hooks import LayerHooks
 from ncbench.measure.keys import logged_name
 from ncbench.measure.measure_pass import measure
 from ncbench.measure.measures import MatrixMeasure, Measurement, MomentMeasure
 from ncbench.measure.names import names_on_request
 from ncbench.measure.notices import Notices
-from ncbench.measure.own_training import device_of, training_values
+from ncbench.measure.plan import Plan
+from ncbench.measure.recording import Recording
 from ncbench.measure.rehearsal import rehearse
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ncbench.measure.run_record import RunRecord
+from ncbench.measure.trainer_state import averaged, averages, finished_epochs, is_untrained, last_epoch
 
 __all__ = ["MeasureCollapse"]
 
 _log = logging.getLogger(__name__)
 
-OPTIONS = ("reduction", "measures", "batch_norm", "unpack", "sharded", "threads")
+OPTIONS = ("reduction", "measures", "batch_norm", "unpack", "sharded", "threads", "missing_classes")
 Loader = Iterable[Any]
-Sink = Callable[[int, float, Measurement], None]
 Clock = Callable[[pl.Trainer], tuple[int, float]]
 
 
-class MeasureCollapse(pl.Callback):
+class MeasureCollapse(Recording):
     """Measures the named layers before training and at the end of epochs; training itself is not affected.
 
     `layers` are names of modules (or globs); `dataloader` yields (inputs, labels) or mappings, every sample once and
@@ -59,12 +55,16 @@ class MeasureCollapse(pl.Callback):
     `forward`), `clock` reads the step and epoch of problems that count their own.
 
     `objective`, `moments`, `matrices`, and as `options` `reduction`, `measures` ("nc" for NC1 to NC4), `batch_norm`,
-    `unpack`, `sharded` and `threads`, are those of `measure`. Under DDP the processes divide the samples among them
-    (see `distributed`); process 0 alone has sink, loggers and table.
+    `unpack`, `sharded`, `threads` and `missing_classes`, are those of `measure`. Under DDP the processes divide the
+    samples among them (see `distributed`); process 0 alone has sink and loggers.
+
+    The weights that are measured are those that the training keeps: averages, where a callback of Lightning makes some
+    (see `trainer_state`). The last measurement has its matrices however the training ends: a sink that it came to
+    without them gets them in one more, which has no values. Checkpoints and other processes: see `Recording`.
 
     What is wrong with the arguments is raised as ValueError before the first epoch: `moments` and `matrices` are tried
-    on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal on one
-    batch. Later a measurement that fails is logged and left out: it does not end the training.
+    on random features at once (see `check_functions`), the rest by the first measurement or by a rehearsal (see
+    `rehearsal`). Later a measurement that fails is logged and left out: it does not end the training.
 
     An argument of another name is a TypeError.
     """
@@ -93,19 +93,16 @@ class MeasureCollapse(pl.Callback):
         if unknown:
             raise TypeError(f"MeasureCollapse got the unexpected argument {unknown[0]}; it takes {', '.join(OPTIONS)}")
         self.names = names_on_request(options.get("measures", ()))
-        if sink is not None and folder is not None:
-            raise ValueError(f"folder={folder}: measurements go to a sink already")
+        super().__init__(sink, folder)
         self.layers, self.num_classes = list(layers), num_classes
         self.loaders = dataloader if isinstance(dataloader, Mapping) else {"train": dataloader}
-        self.due = None if epochs is None else sorted(epochs)
+        self.plan = Plan(epochs, gram_every)
         self.options = {"objective": objective, "moments": moments, "matrices": matrices, **options}
         self.reduction, self.unpack = options.get("reduction", "flatten"), options.get("unpack")
-        self.gram_every, self.sink, self.module, self.prefix = gram_every, sink, module, prefix
-        self.clock = clock or (lambda trainer: (trainer.global_step, float(self._finished(trainer))))
+        self.module, self.prefix, self.clock = module, prefix, clock or _clock
         self.latest: Measurement | None = None
-        self.folder = None if folder is None else Path(folder)
-        self.history, self._values = History(), dict[str, Any]()
-        self.notices = Notices()
+        self.notices, self.samples = Notices(), SameSamples()
+        self._at_end = False  # whether the last measurement waits until the training has ended
         has_replica_axis = False
         if isinstance(module, nn.Module):  # an unknown layer is refused at once
             has_replica_axis = LayerHooks(module, self.layers, reduction=self.reduction).has_replica_axis
@@ -115,35 +112,60 @@ class MeasureCollapse(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         network = self._network(pl_module)
         check_callable(network)
-        record = self._begin_history(trainer, pl_module, network)
-        due = trainer.current_epoch == 0 and self._is_due(0)
-        measurement = self._measure(trainer, network, finished=0) if due else None
-        if measurement is None:
-            rehearse(network, self.loaders, self.layers, reduction=self.reduction, unpack=self.unpack)
+        fresh = is_untrained(trainer)
+        if fresh:
+            self.notices, self.samples = Notices(), SameSamples()
+        measured = {"layers": self.layers, "num_classes": self.num_classes, "measures": self.names}
+        record = self.begin_history(trainer, pl_module, network, measured, fresh)
+        self._at_end = False
+        self.plan.begin(last_epoch(trainer))
+        due = fresh and self.plan.is_due(0)
+        rehearse(
+            network,
+            self.loaders,
+            self.layers,
+            num_classes=self.num_classes,
+            reduction=self.reduction,
+            unpack=self.unpack,
+            processes=trainer.world_size,
+            measured_next=due,
+        )
+        measurement = None
+        if due:
+            with averaged(trainer, pl_module):
+                measurement = self._measure(trainer, network)
         if record is not None and trainer.is_global_zero:
             record.begin(trainer.global_step)
             self.history.record = record
         if measurement is not None:
-            self._hand_over(trainer, measurement)
+            self._hand_over(trainer, measurement, 0)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        finished = self._finished(trainer)
-        if not self._is_due(finished):
+        finished = finished_epochs(trainer)
+        if not self.plan.is_due(finished):
             return
-        measurement = self._measure_or_leave_out(trainer, self._network(pl_module), finished)
-        if measurement is not None:  # a record that cannot be written is the run's failure, not a measure's
-            self._hand_over(trainer, measurement)
+        self._at_end = averages(trainer) and finished == last_epoch(trainer)
+        if not self._at_end:  # else the weights that are kept are in the network only then
+            self._measure_if_possible(trainer, pl_module, finished)
 
-    def _measure_or_leave_out(
-        self, trainer: pl.Trainer, network: nn.Module, finished: int, **changed: Any
-    ) -> Measurement | None:
-        """The measurement of this network, `options` changed; None, and the reason in the log, where it fails."""
-        try:
-            return self._measure(trainer, network, finished, **changed)
-        except Exception as error:
-            _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
-            return None
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._at_end:
+            self.end_history(trainer, "done")
+            self.plan.end(finished_epochs(trainer))
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._at_end:
+            self._at_end = False
+            self._measure_if_possible(trainer, pl_module, finished_epochs(trainer))
+            self.end_history(trainer, "done")
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))
+        self.end_history(trainer, "interrupted" if stopped else "failed", f"{type(exception).__name__}: {exception}")
 
     def _network(self, pl_module: pl.LightningModule) -> nn.Module:
         """What is measured; ValueError of one line where its name is none of the LightningModule's."""
@@ -155,70 +177,45 @@ class MeasureCollapse(pl.Callback):
             inside = ", ".join(name for name, _ in pl_module.named_children())
             raise ValueError(f"module={self.module}: the LightningModule has no such module; it has {inside}") from None
 
-    @override
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.history.finish()
-        self._close("done")
+    def _measure_if_possible(self, trainer: pl.Trainer, pl_module: pl.LightningModule, finished: int) -> None:
+        with averaged(trainer, pl_module):
+            measurement = self._measure_or_leave_out(trainer, self._network(pl_module), finished)
+        if measurement is not None:  # a record that cannot be written is the run's failure, not a measure's
+            self._hand_over(trainer, measurement, finished)
 
-    @override
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit))
-        self._close("interrupted" if stopped else "failed", f"{type(exception).__name__}: {exception}")
-
-    def _begin_history(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, network: nn.Module
-    ) -> "RunRecord | None":
-        """A new table where the training begins; the record of its folder, if it may be written there."""
-        if self.sink is not None:
+    def _measure_or_leave_out(
+        self, trainer: pl.Trainer, network: nn.Module, finished: int, **changed: Any
+    ) -> Measurement | None:
+        """The measurement of this network, `options` changed; None, and the reason in the log, where it fails."""
+        try:
+            return self._measure(trainer, network, **changed)
+        except Exception as error:
+            _log.warning("the measurement after epoch %d failed and is left out: %s", finished, error, exc_info=error)
             return None
-        if trainer.global_step == 0:
-            self.history = History()
-        self._values = training_values(trainer, pl_module, network, self.layers, self.num_classes, self.names)
-        if self.folder is None:
-            return None
-        from ncbench.measure.run_record import RunRecord  # with pyarrow, which only a folder needs
 
-        record = RunRecord(self.folder, self._values, recorded_by=type(self).__name__, device=device_of(network))
-        record.check(trainer.global_step, alone=trainer.is_global_zero)
-        return record
-
-    def _close(self, status: str, error: str | None = None) -> None:
-        if self.history.record is not None:
-            self.history.record.close(status, error)
-
-    def _is_due(self, finished: int) -> bool:
-        return self.due is None or finished in self.due
-
-    def _lasting(self, trainer: pl.Trainer, finished: int) -> tuple[bool, bool]:
-        """Whether the Gram matrices and the class means after so many epochs stay."""
-        position = finished if self.due is None else self.due.index(finished)
-        last = finished == trainer.max_epochs or (self.due is not None and finished == self.due[-1])
-        return last or position % self.gram_every == 0, last or position == 0
-
-    def _measure(self, trainer: pl.Trainer, network: nn.Module, finished: int, **changed: Any) -> Measurement:
-        grams, means = (True, True) if self.sink is None else self._lasting(trainer, finished)
+    def _measure(self, trainer: pl.Trainer, network: nn.Module, **changed: Any) -> Measurement:
         return measure(
             network,
             self.loaders,
             layers=self.layers,
             num_classes=self.num_classes,
-            grams=grams,
-            means=means,
+            grams=True,
+            means=True,
             distributed=trainer.world_size > 1,
             notices=self.notices,
             **{**self.options, **changed},
         )
 
-    def _hand_over(self, trainer: pl.Trainer, measurement: Measurement) -> None:
+    def _hand_over(self, trainer: pl.Trainer, measurement: Measurement, finished: int) -> None:
         self.latest = measurement
+        self.samples.compare(measurement.class_counts, self.notices)
         if not trainer.is_global_zero:
             return
         step, epoch = self.clock(trainer)
-        if self.sink is not None:
-            self.sink(step, epoch, measurement)
-            return
-        grams, means = self._lasting(trainer, self._finished(trainer))
+        grams, means = self.plan.lasting(finished)
         self.history.add(step, epoch, measurement, grams=grams, means=means)
+        if self.sink is not None:
+            return
         first = next(iter(self.loaders))
         logged: dict[str, float] = {
             logged_name(*key, prefix=self.prefix, first_split=first): float(x.nanmedian())
@@ -229,16 +226,6 @@ class MeasureCollapse(pl.Callback):
             logger.log_metrics(logged, step=step)
             logger.save()
 
-    def table(self) -> "pd.DataFrame":
-        """Every value measured so far, one row each (empty where a sink takes them)."""
-        return self.history.table()
 
-    def write_run(self, folder: str | os.PathLike[str]) -> None:
-        """Write what has been measured as a run folder; ValueError where that is nothing, or where one is there."""
-        self.history.write_run(folder, self._values, type(self).__name__)
-
-    @staticmethod
-    def _finished(trainer: pl.Trainer) -> int:
-        """Epochs finished, also inside on_train_epoch_end, where Lightning has not counted the present one yet."""
-        progress: Any = trainer.fit_loop.epoch_progress.current
-        return int(max(progress.processed, progress.completed))
+def _clock(trainer: pl.Trainer) -> tuple[int, float]:
+    return trainer.global_step, float(finished_epochs(trainer))

@@ -18,6 +18,7 @@ __all__ = ["check_functions"]
 
 PER_CLASS = 3
 SECOND = f"{', '.join(SECOND_PASSES)} need a second pass over the data and are asked for by name, in measures"
+MOST_CLASSES = 1000  # of more the random features would fill the memory
 WIDTH = 64  # at least: functions that look at several singular values find them
 
 
@@ -30,14 +31,17 @@ def check_functions(
 ) -> None:
     """ValueError of one line unless every function takes its argument and gives one number per network.
 
-    Each is called once, on standard normal features of K classes (of two replicas where the network has a replica
-    axis) or on a standard normal matrix. What depends on the size of a layer is left to the measurement: errors of
-    torch, and for matrices every ValueError. Refused are also names that the measures have that are always there.
+    Each is called once, on standard normal features of K classes (at most 1000; of two replicas where the network has a
+    replica axis) or on a standard normal matrix. What depends on the size of a layer is left to the measurement: errors
+    of torch, and for matrices every ValueError. Refused are also names of the measures that are always there.
     """
     for kind, functions in (("moments", moments), ("matrices", matrices)):
         for name in functions:
             if name in ALWAYS:
                 raise ValueError(f"{kind}={name}: {name} is the name of a measure that is always there; choose another")
+    if not moments and not matrices:
+        return
+    num_classes = min(num_classes, MOST_CLASSES)
     width = max(num_classes + 1, WIDTH)
     generator = torch.Generator().manual_seed(0)
     leading = torch.Size((2,) if has_replica_axis else ())

@@ -130,15 +130,22 @@ def inputs_of_classifiers(weights: Mapping[str, Tensor], num_classes: int) -> li
 
 
 def self_duality(
-    weights: Mapping[str, Tensor], moments: Mapping[tuple[str, str], core.ClassMoments], notices: Notices
+    weights: Mapping[str, Tensor],
+    moments: Mapping[tuple[str, str], core.ClassMoments],
+    notices: Notices,
+    num_classes: int,
+    classes: Tensor | None = None,
 ) -> dict[tuple[str, str, str], Tensor]:
     """NC3, || W / ||W||_F - M / ||M||_F ||_F with centred M, of every weight whose input was measured, in float64.
 
-    Under (layer, "weight", "self_duality"). W and M are (K, d), or (R, K, d) for networks with a replica axis.
+    Under (layer, "weight", "self_duality"). Where `classes` are given, the moments are of those alone, and W is of its
+    rows. W and M are (K, d), or (R, K, d) for networks with a replica axis.
     """
     values = {}
     for name, W in weights.items():
         of_input = moments.get((name + INPUT, "post"))
+        if classes is not None and has_class_rows(W, num_classes):
+            W = W.index_select(-2, classes.to(W.device))
         if of_input is None or W.shape[-2:] != of_input.means.shape[-2:]:
             continue
         try:

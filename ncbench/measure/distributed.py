@@ -17,9 +17,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
 from ncbench.core import ClassMoments
+from ncbench.measure.coverage import ONCE, Coverage, samples_expected
+from ncbench.measure.notices import Notices
 from ncbench.measure.packing import merged, pack
 
 __all__ = ["ProcessGroup", "Shard"]
@@ -118,11 +120,12 @@ class Shard:
     """
 
     def __init__(self, loader: Iterable[Any], group: ProcessGroup, sharded: bool = False) -> None:
-        self.loader, self.group = loader, group
-        self.expected = _covered(loader)
-        self._divides = False
+        self.group, self.expected = group, samples_expected(loader)
+        self.coverage = Coverage(loader)
+        self.loader = self.coverage.watched
+        self._divides, self._apart = False, sharded and group.size > 1
         self._batches, self._samples, self._trace = 0, 0, 0
-        if group.size > 1 and sharded:
+        if self._apart:
             if self.expected is not None and not isinstance(loader.sampler, DistributedSampler):  # type: ignore[attr-defined]
                 self.expected = sum(group.gathered(self.expected))  # every process has a dataset of its own
         elif group.size > 1:
@@ -140,8 +143,11 @@ class Shard:
         self._trace = zlib.crc32(labels.cpu().numpy().tobytes(), self._trace)
         return turn % self.group.size != self.group.rank
 
-    def check(self, counted: int) -> None:
-        """ValueError unless all processes together saw every sample once; `counted` is their sum."""
+    def check(self, counted: int, notices: Notices) -> None:
+        """ValueError unless all processes together saw every sample once; `counted` is their sum.
+
+        A pass over a part of a dataset, as a sampler has chosen it, is said in the log.
+        """
         if self._divides:
             seen = self.group.gathered((self._samples, self._trace))
             if any(trace != seen[0] for trace in seen):
@@ -152,28 +158,23 @@ class Shard:
             self.expected = self._samples
         if self.expected is not None and counted != self.expected:
             raise ValueError(
-                f"every sample must be measured exactly once, but the loader gave {counted} samples of a dataset of "
-                f"{self.expected} (a DistributedSampler pads; use drop_last=False, or a loader without one)"
+                f"{ONCE}, but the loader gave {counted} samples of a dataset of {self.expected} (a DistributedSampler "
+                "pads; use drop_last=False, or a loader without one)"
             )
-
-
-def _covered(loader: Iterable[Any]) -> int | None:
-    """The size of the dataset, where the loader is known to go through all of it once."""
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
-        return None
-    sampler: Any = loader.sampler
-    if isinstance(sampler, RandomSampler) and (sampler.replacement or sampler.num_samples != len(sampler.data_source)):
-        return None
-    if type(sampler) not in (SequentialSampler, RandomSampler, DistributedSampler):
-        return None
-    return len(loader.dataset)  # type: ignore[arg-type]
+        # Of sharded loaders each process knows its own draws alone, and all have to stop where one complains.
+        complaints = self.group.gathered(self.coverage.complaint(None if self._apart else counted))
+        complaint = next((text for text in complaints if text is not None), None)
+        if complaint is not None:
+            raise ValueError(complaint)
+        if not self._apart:
+            self.coverage.warn(counted, notices)
 
 
 def _slice(loader: "DataLoader[Any]", group: ProcessGroup, size: int) -> Iterable[Any]:
     """The same loader over the samples of this process."""
     return DataLoader(
         loader.dataset,
-        batch_size=loader.batch_size,
+        batch_size=loader.batch_sampler.batch_size,  # type: ignore[union-attr]
         sampler=range(group.rank, size, group.size),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,

@@ -1,6 +1,6 @@
 """What one pass over a split adds up: class moments of every layer, the objective's terms, correct answers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
@@ -8,12 +8,14 @@ from torch import Tensor
 
 from ncbench import core
 from ncbench.measure.batches import Unpack, call, logits, unpacked
+from ncbench.measure.coverage import check_range, class_counts
 from ncbench.measure.distributed import ProcessGroup, Shard
+from ncbench.measure.first_axis import check_first_axis
 from ncbench.measure.hooks import LayerHooks, first_tensor
-from ncbench.measure.measures import Measurement, warn_of_nan, with_replica_axis
+from ncbench.measure.measures import Measurement, with_replica_axis
+from ncbench.measure.missing_classes import classes_with_samples, of_classes
 from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import check_output, class_moments
-from ncbench.measure.second_pass import SECOND_PASSES, SecondPass
 
 __all__ = ["FirstPass", "Objective"]
 
@@ -39,7 +41,11 @@ class Objective(Protocol):
 
 
 class FirstPass:
-    """The sums over the samples of one split. `asked` are the names of the layers to measure, of those with hooks."""
+    """The sums over the samples of one split. `asked` are the names of the layers to measure, of those with hooks.
+
+    With missing_classes="skip" (see `missing_classes`) the moments are those of the `classes` that have samples; else
+    `classes` is None.
+    """
 
     def __init__(
         self,
@@ -49,25 +55,32 @@ class FirstPass:
         objective: Objective | None,
         group: ProcessGroup,
         notices: Notices,
+        missing_classes: str = "nan",
     ) -> None:
         self.hooks, self.asked, self.num_classes = hooks, asked, num_classes
+        self.missing_classes = missing_classes
+        self.classes: Tensor | None = None
+        self.position: Tensor | None = None  # of every class among `classes`, -1 of one that has no sample
         self.objective, self.group, self.notices = objective, group, notices
         self.moments: dict[Key, core.ClassMoments] = {}
         self.dtypes: dict[Key, torch.dtype] = {}
         self.count = 0
+        self.class_counts = torch.zeros(num_classes, dtype=torch.int64)
         self.fit: Tensor | float = 0.0
         self.penalty: Tensor | float = 0.0
         self.correct: Tensor | None = None
+        self.called: set[Key] = set()
 
     def run(self, loader: Iterable[Any], unpack: Unpack | None, sharded: bool) -> None:
         """Go through the split once; afterwards the sums are those of all processes."""
         shard = Shard(loader, self.group, sharded)
         labels = torch.empty(0)
+        looked_at: list[tuple[Any, int]] = []
 
         def sink(layer: str, stage: str, x: Tensor) -> None:
             check_output(layer, stage, x, len(labels), self.hooks.has_replica_axis)
             if self.objective is not None and layer == self.objective.feature_layer and stage == "post":
-                self.penalty = self.penalty + self.objective.feature_penalty(self._vectors(x).double())
+                self.penalty = self.penalty + self.objective.feature_penalty(self.vectors(x).double())
             if layer in self.asked or layer.rsplit("@", 1)[0] in self.asked:
                 self._add(layer, stage, x, labels)
 
@@ -80,68 +93,29 @@ class FirstPass:
                         outputs = call(self.hooks.model, inputs)
                 else:
                     outputs = call(self.hooks.model, inputs)
+                if self.count == 0:
+                    looked_at.append((inputs, len(labels)))
                 self._add_outputs(outputs, labels)
+
+        def check_first_axes() -> None:
+            for inputs, samples in looked_at:
+                check_first_axis(self.hooks, inputs, samples)
 
         with self.hooks.open(sink):
             self.group.together(add_batches)
+        if any(self.group.gathered(self.hooks.square)):
+            self.group.together(check_first_axes)
         self._merge_processes(labels.device)
-        shard.check(self.count)
+        shard.check(self.count, self.notices)
         if self.count == 0:
             raise ValueError("the loader gave no batch, so there is nothing to measure")
         self._check_labels()
         self._warn_of_uncalled_layers()
-
-    def run_second_pass(
-        self,
-        loader: Iterable[Any],
-        unpack: Unpack | None,
-        sharded: bool,
-        names: Sequence[str],
-        first_split: Mapping[Key, core.ClassMoments],
-    ) -> dict[tuple[str, str, str], Tensor]:
-        """Go through the split again for the measures of those names: their values by layer, stage and name.
-
-        `first_split` are the moments of the first split, which may be this one. Without names nothing is done.
-        """
-        if not names:
-            return {}
-        shard = Shard(loader, self.group, sharded)
-        passes: dict[Key, dict[str, SecondPass]] = {}
-        for key, moments in self.moments.items():
-            passes[key] = {}
-            for name in names:
-                try:
-                    passes[key][name] = SECOND_PASSES[name](moments, first_split[key])
-                except Exception as error:
-                    warn_of_nan(name, error, self.notices, " ".join(key))
-        labels = torch.empty(0)
-        every: list[Any] = [second_pass for of_layer in passes.values() for second_pass in of_layer.values()]
-        listening = [second_pass for second_pass in every if hasattr(second_pass, "decided")]
-
-        def sink(layer: str, stage: str, x: Tensor) -> None:
-            for second_pass in passes.get((layer, stage), {}).values():
-                second_pass.add(self._vectors(x), labels)
-
-        def add_batches() -> None:
-            nonlocal labels
-            for inputs, batch_labels in unpacked(shard.loader, self.hooks.model, unpack, shard.skip):
-                labels = batch_labels
-                class_scores = logits(call(self.hooks.model, inputs), len(labels), self.num_classes)
-                classes = None if class_scores is None else class_scores.argmax(-1)
-                for second_pass in listening:
-                    second_pass.decided(classes)
-
-        with self.hooks.open(sink):
-            self.group.together(add_batches)
-        for layer_passes in passes.values():
-            for second_pass in layer_passes.values():
-                second_pass.sums = self.group.total(second_pass.sums)
-        return {
-            (*key, name): value
-            for key, layer_passes in passes.items()
-            for second_pass in layer_passes.values()
-            for name, value in second_pass.values().items()
-        }
+        if self.missing_classes == "skip" and self.moments:
+            self.classes = classes_with_samples(next(iter(self.moments.values())))
+            self.position = self.classes.new_full((self.num_classes,), -1)
+            self.position[self.classes] = torch.arange(len(self.classes), device=self.classes.device)
+            self.moments = {key: of_classes(moments, self.classes) for key, moments in self.moments.items()}
 
     def summarise(self, measurement: Measurement, split: str, full_objective: bool) -> None:
         """Accuracy and the objective's terms as values of the whole network, layer ''."""
@@ -165,31 +139,37 @@ class FirstPass:
         self.moments = self.group.merge(self.moments, self.num_classes, device)
         self.dtypes = {key: dtype for dtypes in self.group.gathered(self.dtypes) for key, dtype in dtypes.items()}
         total = self.group.sums(
-            {"count": self.count, "fit": self.fit, "penalty": self.penalty, "correct": self.correct}
+            {
+                "count": self.count,
+                "class_counts": self.class_counts,
+                "fit": self.fit,
+                "penalty": self.penalty,
+                "correct": self.correct,
+            }
         )
-        self.count, self.fit, self.penalty, self.correct = (
-            total[name] for name in ("count", "fit", "penalty", "correct")
-        )
+        for name, value in total.items():
+            setattr(self, name, value)
+        self.called = set().union(*self.group.gathered(self.hooks.called))
 
     def _check_labels(self) -> None:
         """ValueError for a label out of range; every layer has seen the same labels, so the first one tells."""
         for moments in list(self.moments.values())[:1]:
-            low, high = moments.label_range.tolist()
-            if low < 0 or high >= self.num_classes:
-                raise ValueError(
-                    f"num_classes={self.num_classes} needs labels in [0, {self.num_classes - 1}], but the data has "
-                    f"labels in [{low}, {high}]"
-                )
+            check_range(moments.label_range, self.num_classes)
 
     def _warn_of_uncalled_layers(self) -> None:
-        called = {name for name, _ in self.moments}
-        for layer in sorted(self.asked - called):
-            self.notices.warn(
-                "uncalled",
-                layer,
-                "layer %s is not called in the forward pass, so it has no features to measure",
-                layer,
-            )
+        """Of every layer and stage that no forward pass has called, whatever it may have given if it was."""
+        for layer in (layer for layer in self.hooks.layers if layer.name in self.asked):
+            missing = [stage for stage in layer.stages if (layer.name, stage) not in self.called]
+            if missing == layer.stages:
+                message = "layer %s is not called in the forward pass, so it has no features to measure"
+            elif missing == ["post"]:
+                message = "layer %s is not called itself, only what is inside it, so it has no stage post to measure"
+            elif missing:
+                message = "layer %s uses its weight without calling the module of it, so it has no stage pre to measure"
+            else:
+                continue
+            seen = "; a call of .forward() is not seen" if "post" in missing or missing == layer.stages else ""
+            self.notices.warn("uncalled", layer.name, message + seen, layer.name)
 
     def _add(self, layer: str, stage: str, x: Tensor, labels: Tensor) -> None:
         vectors = x.ndim == 2 or self.hooks.has_replica_axis
@@ -199,12 +179,13 @@ class FirstPass:
         self.moments[layer, stage] = batch if earlier is None else earlier.merge(batch)
         self.dtypes[layer, stage] = x.dtype
 
-    def _vectors(self, x: Tensor) -> Tensor:
+    def vectors(self, x: Tensor) -> Tensor:
         """(N, D) of a map; what is (N, D), or (R, N, D), as it is."""
         return x if x.ndim == 2 or self.hooks.has_replica_axis else x.flatten(1)
 
     def _add_outputs(self, outputs: Any, labels: Tensor) -> None:
         self.count += len(labels)
+        self.class_counts = self.class_counts.to(labels.device) + class_counts(labels, self.num_classes)
         class_scores = logits(outputs, len(labels), self.num_classes)
         if class_scores is not None:
             correct = (class_scores.argmax(-1) == labels).sum(-1).double()

@@ -17,15 +17,17 @@ A layer that is called more than once in one forward pass is `layer` at its firs
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from ncbench.measure.layers import list_layers, resolve, unwrap, weight_matrix
+from ncbench.measure.measurable import check_measurable
 from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import Reduction, choose, reducer
 
@@ -44,7 +46,10 @@ class LayerHooks:
     mapping from globs over layer names to them) makes one vector per sample of anything longer. Of an output that is
     a tuple, list or mapping the first tensor is taken. With `maps` what would be flattened is handed over as it is.
 
-    Raises ValueError for a layer that the model does not have and for an unknown reduction.
+    `called` are the layers and stages whose module a forward pass has called, `square` says whether an output had as
+    many entries on its second axis as on its first: then its shape does not tell which of them holds the samples.
+
+    Raises ValueError for a layer that the model does not have, an unknown reduction, and as `check_measurable`.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class LayerHooks:
     ) -> None:
         self.model = unwrap(model)
         self.layers = resolve(model, layers)
+        check_measurable(self.model, self.layers)
         self.has_replica_axis = isinstance(getattr(self.model, "replicas", None), int)
         self._reduce = {
             layer.name: reducer(
@@ -64,6 +70,8 @@ class LayerHooks:
             )
             for layer in self.layers
         }
+        self.called: set[tuple[str, str]] = set()
+        self.square = False
         self._calls: Counter[tuple[str, str]] = Counter()
         self._watched: dict[int, tuple[str, Tensor]] | None = None
         self._handles: list[RemovableHandle] = []
@@ -77,7 +85,7 @@ class LayerHooks:
         """Register the hooks; use as `with hooks.open(sink): ...`."""
         self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._calls.clear()))
         for layer in self.layers:
-            before: list[tuple[Tensor, int]] = []
+            before: list[tuple[Tensor, int | Tensor]] = []
             if layer.weighted is not None:
                 self._hook(layer.weighted, layer.name, "pre", sink, before, bare=layer.output is None)
             if layer.output is not None:
@@ -102,19 +110,26 @@ class LayerHooks:
             self._watched = None
 
     def _hook(
-        self, module: nn.Module, name: str, stage: str, sink: Sink, before: list[tuple[Tensor, int]], bare: bool
+        self,
+        module: nn.Module,
+        name: str,
+        stage: str,
+        sink: Sink,
+        before: list[tuple[Tensor, int | Tensor]],
+        bare: bool,
     ) -> None:
         def hand_over(_: nn.Module, __: Any, output: Any) -> None:
+            self.called.add((name, stage))
             x = first_tensor(output)
             if x is None:
                 raise ValueError(
                     f"the output of layer {name} ({stage}) is a {type(output).__name__} that holds no tensor"
                 )
             if stage == "pre":
-                before[:] = [(x, x._version)]
+                before[:] = [(x, _state(x))]
             elif before:
-                y, version = before.pop()
-                if y is x and x._version == version:  # no activation, not even in place: the same output
+                y, state = before.pop()
+                if y is x and _is_in(x, state):  # no activation, not even in place: the same output
                     return
             if bare and self._watched is not None:
                 self._watched[id(x)] = (name, x)  # the tensor is kept alive, so that its id stays its own
@@ -124,6 +139,7 @@ class LayerHooks:
 
     def _hook_input(self, module: nn.Module, name: str, sink: Sink) -> None:
         def hand_over(_: nn.Module, args: Any, kwargs: Any) -> None:
+            self.called.add((name, "post"))
             x = first_tensor([args, kwargs])
             if x is None:
                 raise ValueError(f"layer {name}: its module is called without a tensor, so it has no input to measure")
@@ -134,7 +150,13 @@ class LayerHooks:
     def _hand_over(self, name: str, stage: str, x: Tensor, sink: Sink) -> None:
         self._calls[name, stage] += 1
         call = self._calls[name, stage]
-        sink(name if call == 1 else f"{name}@{call}", stage, x if self.has_replica_axis else self._reduce[name](x))
+        self.square |= not self.has_replica_axis and x.ndim > 2 and x.shape[0] == x.shape[1]
+        with ExitStack() as contexts:
+            if x.is_inference():  # what a layer in inference mode gives cannot be used outside of that mode
+                contexts.enter_context(torch.inference_mode(False))
+                contexts.enter_context(torch.no_grad())
+                x = x.clone()
+            sink(name if call == 1 else f"{name}@{call}", stage, x if self.has_replica_axis else self._reduce[name](x))
 
     def __enter__(self) -> "LayerHooks":
         return self
@@ -146,6 +168,15 @@ class LayerHooks:
             handle.remove()
         self._handles.clear()
         self._calls.clear()
+
+
+def _state(x: Tensor) -> int | Tensor:
+    """What tells whether x is changed in place later: torch's count of changes, which inference mode does not keep."""
+    return x.clone() if x.is_inference() else x._version
+
+
+def _is_in(x: Tensor, state: int | Tensor) -> bool:
+    return torch.equal(x, state) if isinstance(state, Tensor) else x._version == state
 
 
 def first_tensor(value: Any) -> Tensor | None:

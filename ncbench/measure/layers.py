@@ -37,6 +37,11 @@ class Layer:
     receiver: nn.Module | None = None
 
     @property
+    def stages(self) -> list[str]:
+        """Those of `hooks` that its forward pass may have."""
+        return ["pre"] * (self.weighted is not None) + ["post"] * (self.output is not None or self.receiver is not None)
+
+    @property
     def module(self) -> nn.Module:
         """The module that has the layer's name, or gets what has it."""
         module = self.output or self.weighted or self.receiver
@@ -129,7 +134,7 @@ def _name_without_wrappers(root: nn.Module, raw: str) -> str:
         inserted = part in INSERTED or (part == "module" and isinstance(module, PARALLEL))
         if not inserted:
             parts.append(part)
-        module = None if module is None else module._modules.get(part)
+        module = getattr(module, part, None)
     return ".".join(parts)
 
 

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ncbench import core
 from ncbench.measure.batches import Unpack, unpacked
 from ncbench.measure.classifier import SELF_DUALITY, inputs_of_classifiers, self_duality
+from ncbench.measure.coverage import ends_for_good
 from ncbench.measure.distributed import ProcessGroup, Shard
 from ncbench.measure.evaluation_mode import evaluation, one_network, reestimated
 from ncbench.measure.first_pass import FirstPass, Objective
@@ -29,10 +29,12 @@ from ncbench.measure.measures import (
     of_weight,
     with_replica_axis,
 )
+from ncbench.measure.missing_classes import check_missing_classes
 from ncbench.measure.names import names_on_request
 from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import Reduction
 from ncbench.measure.second_pass import SECOND_PASSES
+from ncbench.measure.second_run import run_second_pass
 
 __all__ = ["Measurement", "Objective", "measure"]
 
@@ -57,6 +59,7 @@ def measure(
     distributed: bool = False,
     sharded: bool = False,
     threads: int = 1,
+    missing_classes: str = "nan",
     notices: Notices | None = None,
 ) -> Measurement:
     """Measure `model` on every split of `loaders` ({"train": batches of (inputs, labels), ...}), in evaluation mode.
@@ -81,20 +84,23 @@ def measure(
         distributed: called by all processes of torch.distributed, which divide the samples; see `distributed`.
         sharded: the loaders give each process its own samples already.
         threads: measure so many layers at once, for ensembles: LAPACK takes their matrices one by one.
+        missing_classes: "nan" makes the measures of a layer NaN where a class has no sample, "skip" leaves such classes
+            out; see `missing_classes`.
         notices: the warnings given before, which are not repeated; a new set by default.
 
     Raises:
         ValueError: an unknown layer, reduction or measure; a batch of unknown form; an output that is not one vector
-            per sample; a loader that cannot be read twice where that is needed; samples seen twice or not at all.
+            per sample; a loader that cannot be read twice where that is needed; samples seen twice or not at all (a
+            subset that a sampler chooses is a warning, see `coverage`); a network as `measurable` refuses.
     """
     names = names_on_request(measures)
     of_first_pass, of_second_pass = ([name for name in names if name in known] for known in (ON_REQUEST, SECOND_PASSES))
-    _check_arguments(loaders, of_second_pass, batch_norm)
+    _check_arguments(loaders, of_second_pass, batch_norm, missing_classes)
     notices, further = notices or Notices(), dict(moments or {})
     asked = _asked(model, layers, num_classes, names)
     hooks = _hooks(model, asked, objective, reduction)
     group, measurement = ProcessGroup(distributed), Measurement()
-    first_split: dict[tuple[str, str], core.ClassMoments] = {}
+    first_split: FirstPass | None = None
     with (
         evaluation(hooks.model),
         one_network(hooks.model, group),
@@ -108,8 +114,9 @@ def measure(
             if layer in asked
         ]
         for position, (split, loader) in enumerate(loaders.items()):
-            first_pass = FirstPass(hooks, set(asked), num_classes, objective, group, notices)
+            first_pass = FirstPass(hooks, set(asked), num_classes, objective, group, notices, missing_classes)
             first_pass.run(loader, unpack, sharded)
+            measurement.class_counts[split] = first_pass.class_counts.cpu()
             first_pass.summarise(measurement, split, full_objective=position == 0)
             layers_pending = [
                 start(
@@ -127,11 +134,9 @@ def measure(
             ]
             for finish in layers_pending:
                 measurement.update(finish())
-            first_split = first_split or first_pass.moments
-            values = (
-                {} if position or SELF_DUALITY not in names else self_duality(hooks.weights(), first_split, notices)
-            )
-            values |= first_pass.run_second_pass(loader, unpack, sharded, of_second_pass, first_split)
+            first_split = first_split or first_pass
+            values = _self_duality(first_pass) if first_pass is first_split and SELF_DUALITY in names else {}
+            values |= run_second_pass(first_pass, loader, unpack, sharded, of_second_pass, first_split)
             measurement.values.update({(split, *key): with_replica_axis(x, 0) for key, x in values.items()})
         for finish in weights_pending:
             measurement.update(finish())
@@ -143,6 +148,10 @@ def _asked(model: nn.Module, layers: Sequence[str], num_classes: int, names: Seq
     asked = LayerHooks(model, layers)
     inputs = inputs_of_classifiers(asked.weights(), num_classes) if SELF_DUALITY in names else []
     return list(dict.fromkeys([*(layer.name for layer in asked.layers), *inputs]))
+
+
+def _self_duality(of: FirstPass) -> dict[tuple[str, str, str], Tensor]:
+    return self_duality(of.hooks.weights(), of.moments, of.notices, of.num_classes, of.classes)
 
 
 def _hooks(
@@ -186,15 +195,16 @@ def _side_by_side(threads: int) -> Iterator[Callable[..., Callable[[], Measureme
 
 
 def _check_arguments(
-    loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm
+    loaders: Mapping[str, Iterable[Any]], of_second_pass: Sequence[str], batch_norm: BatchNorm, missing_classes: str
 ) -> None:
-    """ValueError for an unknown batch_norm, and where a loader that ends for good would have to be read again."""
+    """ValueError for an unknown batch_norm or missing_classes, and where a loader that ends would be read again."""
     if batch_norm not in ("eval", "reestimate"):
         raise ValueError(f"batch_norm={batch_norm} must be eval or reestimate")
+    check_missing_classes(missing_classes)
     reasons = [f"measures={', '.join(of_second_pass)}"] * bool(of_second_pass)
     reasons += ["batch_norm=reestimate"] * (batch_norm != "eval")
     for split, loader in loaders.items():
-        if reasons and isinstance(loader, Iterator):
+        if reasons and ends_for_good(loader):
             raise ValueError(
                 f"{reasons[0]} needs another pass over the data, but the loader of {split} is read only once"
             )

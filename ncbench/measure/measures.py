@@ -41,6 +41,7 @@ from torch import Tensor
 from ncbench import core
 from ncbench.measure.classifier import OF_ROWS, has_class_rows
 from ncbench.measure.notices import Notices
+from ncbench.measure.spectra import gram_is_kept, of_class_means, of_weight_matrix
 
 __all__ = [
     "OF_MOMENTS",
@@ -93,6 +94,7 @@ class Measurement:
     grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, K)
     means: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, K, d), d <= MOST_WIDE
     sample_grams: dict[tuple[str, str], Tensor] = field(default_factory=dict)  # layer, stage -> (R, N, N)
+    class_counts: dict[str, Tensor] = field(default_factory=dict)  # split -> (K,), samples per class
 
     def update(self, other: "Measurement") -> None:
         """Take over everything of another measurement."""
@@ -132,14 +134,16 @@ def of_features(
         value = value_or_nan(name, measure, moments, leading, notices, f"{layer} {stage}")
         measurement.values[*key, name] = with_replica_axis(value, 0)
     M = with_replica_axis(moments.means, 2)
-    s = core.singular_values(M)
+    K = M.shape[-2]
+    s = of_class_means(M, f"{layer} ({stage})", notices)
     # The K x d class means have min(K, d) singular values: with d < K the K-th is 0.
-    last = s[..., M.shape[-2] - 1] if s.shape[-1] == M.shape[-2] else torch.zeros_like(s[..., 0])
+    last = s[..., -1] if s.shape[-1] == K or s[..., 0].isnan().all() else torch.zeros_like(s[..., 0])
     measurement.values[*key, "dnc2"] = s[..., 0] / last
     _of_matrix(measurement, key, M, s, of_matrices, notices)
     if first_split:
-        measurement.spectra[layer, stage] = s
-        if grams:
+        if s.shape[-1] == min(M.shape[-2:]):
+            measurement.spectra[layer, stage] = s
+        if grams and gram_is_kept(K, notices):
             measurement.grams[layer, stage] = M @ M.mT
         if means and M.shape[-1] <= MOST_WIDE:
             measurement.means[layer, stage] = M
@@ -158,7 +162,7 @@ def of_weight(
 
     Of those asked for by name, what is defined for the rows of a classifier.
     """
-    s = core.singular_values(W)
+    s = of_weight_matrix(W, layer, notices)
     key = ("", layer, "weight")
     measurement.spectra[layer, "weight"] = s
     measurement.values[*key, "norm"] = s.square().sum(-1).sqrt()

@@ -35,6 +35,7 @@ def measure_network(
     unpack: Unpack | None = None,
     distributed: bool = False,
     sharded: bool = False,
+    missing_classes: str = "nan",
     folder: str | os.PathLike[str] | None = None,
     step: int | None = None,
     epoch: float | None = None,
@@ -45,7 +46,9 @@ def measure_network(
         model: any module, in any mode, compiled or wrapped or not; it is left as it was.
         loader: batches (inputs, labels), mappings, or what `unpack` understands, on any device; or a mapping of
             splits {"train": ..., "test": ...}, the first of which gives the singular values. Without augmentation,
-            and every sample once: class means are averages.
+            and every sample once: class means are averages. What is seen is counted (see `ncbench.measure.coverage`):
+            a sampler that repeats samples is refused, one that leaves some out is said in the log. A generator is read
+            whole, once.
         layers: names as `list_layers(model)` gives them, or globs over them: ["layer4", "fc", "blocks.*"]; with
             `.input` what a module is called with: "fc.input" are the features that the classifier fc gets.
         num_classes: K. None takes it from the loader's dataset (`classes` or `targets`).
@@ -55,6 +58,7 @@ def measure_network(
         moments, matrices: your own, {"name": function}.
         batch_norm: "eval", or "reestimate" for statistics estimated anew from the first split.
         distributed, sharded: see `ncbench.measure.distributed`; by default every process measures everything itself.
+        missing_classes: "nan", or "skip" for the measures of the classes that have samples.
         folder: write this measurement, with spectra, Gram matrices and class means, into a run folder (docs/runs.md)
             beside those that are there, for `python -m ncbench.report` and the figures. One of the same step is
             replaced.
@@ -64,7 +68,7 @@ def measure_network(
     Returns:
         DataFrame with columns replica, split, layer, stage, measure, value, index. Singular values are rows too
         (measure `singular_value`, counted by `index`); accuracy has layer ''. NaN where a measure is undefined, with
-        the reason in the log; so an empty class makes its layer's values NaN.
+        the reason in the log; so a class without samples makes every value NaN that needs all class means.
 
     Raises:
         ValueError: as `measure`, and for labels outside [0, K), a K that cannot be inferred, a folder that holds
@@ -106,6 +110,7 @@ def measure_network(
         means=record is not None,
         distributed=distributed,
         sharded=sharded,
+        missing_classes=missing_classes,
     )
     if record is not None and (not distributed or torch.distributed.get_rank() == 0):
         record.add(*place, measurement)

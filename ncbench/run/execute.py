@@ -87,13 +87,9 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
     except (KeyboardInterrupt, SystemExit):  # Lightning turns both signals into an exit
         error = STOPPED
     except Exception as failure:
-        status = "failed"
-        error = (
-            str(failure)
-            if isinstance(failure, DivergedError | CheckpointError)
-            else f"{type(failure).__name__}: {failure}"
-        )
-        _log.error("the run failed\n%s", traceback.format_exc())
+        status, expected = "failed", isinstance(failure, DivergedError | CheckpointError)
+        error = str(failure) if expected else f"{type(failure).__name__}: {failure}"
+        _log.error("the run failed%s", f": {error}" if expected else f"\n{traceback.format_exc()}")
     wall = trained.wall_seconds()
     # From here on nothing may hide how training ended, above all no disk that is full.
     status, error = _close(trained, log, status, error, wall, wall - before)

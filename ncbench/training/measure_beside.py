@@ -16,6 +16,7 @@ from torch import nn
 from typing_extensions import override
 
 from ncbench.measure import MeasureCollapse, Measurement
+from ncbench.measure.trainer_state import finished_epochs
 from ncbench.training.beside import Beside
 from ncbench.training.full_batch import FullBatchModule
 from ncbench.training.full_batch_measures import FullBatchMeasures
@@ -38,14 +39,15 @@ class MeasureBeside(MeasureCollapse):
     """
 
     def __init__(self, *args: Any, record: Record, **options: Any) -> None:
-        super().__init__(*args, sink=self._record_trained, **options)
+        super().__init__(*args, sink=self._hand_on, **options)
         self.record = record
         self._trained: Any = None
+        self._measured: FullBatchMeasures | None = None  # the copy that was measured last
         self._beside: Beside | None = None
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._trained = pl_module
+        self._trained, self._measured = pl_module, None
         super().on_train_start(trainer, pl_module)
 
     @override
@@ -57,8 +59,8 @@ class MeasureBeside(MeasureCollapse):
             self._beside = Beside(COPIES)
             self._copies = cycle([pl_module.measures.copy() for _ in range(COPIES)])
         self._beside.wait_until(COPIES)
-        finished = self._finished(trainer)
-        if self._is_due(finished):
+        finished = finished_epochs(trainer)
+        if self.plan.is_due(finished):
             self._beside.wait_until(COPIES - 1)  # then the copy that was taken longest ago is free
             copy = next(self._copies)
             copy.take_over(pl_module.network)
@@ -99,12 +101,16 @@ class MeasureBeside(MeasureCollapse):
         options = {"objective": copy.objective, "threads": threads}
         measurement = self._measure_or_leave_out(trainer, copy.network, finished, **options)
         if measurement is not None:
-            self.latest = measurement
-            measurement.update(copy.further(step))
-            self.record(step, epoch, measurement, copy.network)
+            self.latest, self._measured = measurement, copy
+            self.samples.compare(measurement.class_counts, self.notices)
+            grams, means = self.plan.lasting(finished)
+            self.history.add(step, epoch, measurement, grams=grams, means=means)
 
-    def _record_trained(self, step: int, epoch: float, measurement: Measurement) -> None:
-        further = getattr(self._trained, "further_measures", None)
-        if further is not None:
-            measurement.update(further(measurement))
-        self.record(step, epoch, measurement, self._trained.network)
+    def _hand_on(self, step: int, epoch: float, measurement: Measurement) -> None:
+        """What `history` hands on: a measurement, or at the end the matrices that the last one was without."""
+        copy, trained = self._measured, self._trained
+        if measurement.values and copy is not None:
+            measurement.update(copy.further(step))
+        elif measurement.values and hasattr(trained, "further_measures"):
+            measurement.update(trained.further_measures(measurement))
+        self.record(step, epoch, measurement, trained.network if copy is None else copy.network)

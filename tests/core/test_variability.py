@@ -61,7 +61,7 @@ def test_worked_by_hand(name):
     ("name", "old", "new"),
     [
         ("tcv", "sum(-1) / moments.counts.sum()\n    if", "sum(-1) / moments.counts.shape[0]\n    if"),
-        ("scale-free", "centred_rows(moments.means, shares)", "centred_rows(moments.means)"),
+        ("scale-free", "moments.means, other), shares)", "moments.means, other))"),
         ("ratio", "sum((-2, -1)) / deviation.shape[-2]", "sum((-2, -1))"),
         ("ratio", "deviation = centred_rows(moments.means)\n", "deviation = moments.means\n"),
         ("rhubarbwu", 'factor = 1 / K if convention == "rhubarbwu" else 1.0', "factor = 1.0"),
@@ -177,6 +177,10 @@ def test_an_empty_class_adds_nothing_to_the_tcv_and_makes_the_rest_nan():
     assert total_cluster_variation(m).item() == pytest.approx(2 / 3)
     assert all(x.isnan() for x in (scatter_ratio(m), cdnv(m), nc1(m)[0], separation_fuzziness(m)))
     assert nc1(m)[1].item() == 0
+    of_those_there = total_cluster_variation(moments_of([[0.0], [2.0], [5.0]], [0, 0, 1]), scale_free=True)
+    assert total_cluster_variation(m, scale_free=True).item() == of_those_there.item()
+    first = moments_of([[9.0], [9.0], [9.0]], [1, 1, 2])  # class 0 is empty, and all samples coincide
+    assert total_cluster_variation(first, scale_free=True).isnan()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytorch_lightning as pl
 import torch
@@ -56,7 +57,11 @@ class Callback(pl.Trainer):
     def __init__(self, rank):
         self.rank = rank
 
-    world_size, current_epoch, max_epochs, global_step, loggers = 2, 0, 1, 0, ()
+    world_size, current_epoch, max_epochs, global_step, loggers, callbacks = 2, 0, 1, 0, (), ()
+    training, state = True, SimpleNamespace(fn="fit")
+    fit_loop = SimpleNamespace(
+        epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))
+    )
     is_global_zero = property(lambda self: self.rank == 0)
 
 
@@ -113,10 +118,13 @@ def everything(rank):
 def errors(rank):
     padded = DataLoader(DATA, 20, sampler=DistributedSampler(DATA))
     other_order = batches(torch.randperm(N, generator=torch.Generator().manual_seed(rank)))
+    twice = [*range(51)] * 2 if rank == 0 else [*range(51, N)]
     broken = [(H, Y.double() if rank == 0 else Y)] * 2
     tried = {
         "padded and sharded": lambda: measured(padded, sharded=True),
         "another order in each process": lambda: measured(other_order),
+        "a sample twice": lambda: measured(DataLoader(DATA, 20, sampler=[*range(N), 0])),
+        "a sample twice in one process": lambda: measured(DataLoader(DATA, 20, sampler=twice), sharded=True),
         "one process fails": lambda: measured(broken, sharded=True),
     }
     found = {}

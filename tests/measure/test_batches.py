@@ -1,11 +1,14 @@
 """Batches and outputs of every form that loaders and networks have."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
 
 from ncbench.measure import measure_network
-from ncbench.measure.batches import logits, unpacked
+from ncbench.measure.batches import first_samples, logits, unpacked
 
 K = 2
 X, Y = torch.tensor([[0.0], [2.0], [10.0], [14.0]]), torch.tensor([0, 0, 1, 1])
@@ -52,6 +55,61 @@ def test_forms_of_batches(batch):
     assert found.loc[("body", "tcv"), "value"].item() == TCV
     assert found.loc[("pair", "tcv"), "value"].item() == TCV
     assert found.loc[("", "accuracy"), "value"].item() == 1.0
+
+
+class Graph:
+    """A batch that moves itself, as graphs and packed sequences do; `gives`: whether `to` returns it."""
+
+    def __init__(self, x, gives=True):
+        self.x, self.gives, self.moved = x, gives, []
+
+    def to(self, device):
+        self.moved.append(device)
+        self.x = self.x.to(device)
+        return self if self.gives else None
+
+
+class OfGraph(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(1, 1)
+
+    def forward(self, graph):
+        return self.body(graph.x)
+
+
+@pytest.mark.parametrize("gives", [True, False])
+def test_a_batch_with_a_method_to_is_moved_by_it(gives):
+    graph, model = Graph(X, gives), OfGraph()
+    ((inputs, _),) = unpacked([graph], model, lambda batch: (batch, Y))
+    assert inputs is graph
+    assert graph.moved == [torch.device("cpu")]
+    assert len(measure_network(model, [graph], layers=["body"], num_classes=K, unpack=lambda batch: (batch, Y)))
+
+
+class Pairs(NamedTuple):
+    left: torch.Tensor
+    right: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Record:
+    x: torch.Tensor
+    name: str = "as it is"
+
+
+def test_tensors_are_reached_in_every_collection_which_stays_what_it_is():
+    packed = nn.utils.rnn.pack_sequence([X[:2], X[:1]])
+    given = {"pairs": Pairs(X, X), "record": Record(X), "packed": packed, "nested": [(X, None)]}
+    ((inputs, _),) = unpacked([(given, Y)], nn.Linear(1, 1).double())
+    assert isinstance(inputs["pairs"], Pairs)
+    assert isinstance(inputs["record"], Record)
+    assert isinstance(inputs["packed"], nn.utils.rnn.PackedSequence)
+    for x in (*inputs["pairs"], inputs["record"].x, inputs["nested"][0][0]):
+        assert x.dtype == torch.float64
+    assert (given["record"].x.dtype, inputs["record"].name) == (torch.float32, "as it is")
+    fewer = first_samples(inputs, 3, 4)
+    assert [len(x) for x in (*fewer["pairs"], fewer["record"].x, fewer["nested"][0][0])] == [3] * 4
 
 
 def test_unpack_takes_the_place_of_the_rules():

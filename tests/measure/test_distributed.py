@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, Subs
 import ncbench
 from ncbench.measure import distributed, measure_network
 from ncbench.measure.distributed import ProcessGroup, Shard
+from ncbench.measure.notices import Notices
 
 WORKER = Path(__file__).parent / "processes_worker.py"
 N = 101
@@ -52,6 +53,8 @@ def test_wrong_divisions_are_refused_in_both_processes(workers):
     for errors in (first, second):
         assert "the loader gave 102 samples of a dataset of 101" in errors["padded and sharded"]
         assert "the loader yields other batches in each process" in errors["another order in each process"]
+        assert "list drew 1 of its first 102 samples again" in errors["a sample twice"]
+        assert "list drew 51 of its first 102 samples again" in errors["a sample twice in one process"]
     assert "labels must be one integer per sample" in first["one process fails"]
     assert "process 0 failed with ValueError: labels must be one integer per sample" in second["one process fails"]
 
@@ -74,7 +77,8 @@ DATA = TensorDataset(torch.randn(10, 3), torch.arange(10) % 2)
 def test_how_many_samples_are_expected(loader, expected):
     shard = Shard(loader, ProcessGroup(distributed=False))
     assert shard.expected == expected
-    assert shard.loader is loader
+    watched = isinstance(loader, DataLoader) and expected is None  # its sampler is one that is not known
+    assert (shard.loader is loader) is not watched
 
 
 def test_a_loader_that_leaves_samples_out_is_refused():
@@ -102,7 +106,7 @@ def divided(module, loader):
     shards = [module.Shard(loader, Two(rank)) for rank in (0, 1)]
     found = [[y for _, labels in s.loader if not s.skip(labels) for y in labels.tolist()] for s in shards]
     for shard in shards:
-        shard.check(sum(map(len, found)))
+        shard.check(sum(map(len, found)), Notices())
     return found
 
 

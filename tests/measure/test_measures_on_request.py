@@ -77,7 +77,8 @@ def test_an_empty_class_is_said_and_is_nan_where_it_is_undefined(caplog):
     found = found[found["index"] == 0].set_index("measure").value
     assert "every class needs a sample; empty classes: [3] of num_classes=4" in caplog.text
     assert found["tcv"] == pytest.approx(2 / 6)  # a partition into at most K sets
-    assert found.drop("tcv").isna().all()
+    assert found["tcv_relative"] == pytest.approx(2 / 6 / H.double().var(0, correction=0).sum().item())
+    assert found.drop(["tcv", "tcv_relative"]).isna().all()
 
 
 def test_one_of_the_four_by_its_name():

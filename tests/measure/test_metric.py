@@ -1,12 +1,14 @@
 """The torchmetrics wrapper: exact over batches, merges and devices' dtypes."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
 from ncbench import core
 from ncbench.core import ClassMoments
 from ncbench.measure import CollapseMetric, metric
+from tests.helpers.foreign_module import Plain
 
 K, D = 3, 4
 
@@ -86,12 +88,55 @@ def test_wrong_input():
     with pytest.raises(ValueError, match=r"features must be \(N, 4\), got \(2, 3\)"):
         found.update(torch.randn(2, 3), torch.zeros(2, dtype=torch.int64))
     found.update(torch.randn(3, D), torch.tensor([0, 1, K]))
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 2\] for num_classes=3, got \[0, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"num_classes=3 needs labels in \[0, 2\], but the data has labels in \[0, 3\]"
+    ):
         found.compute()
-    found.reset()
-    found.update(torch.randn(2, D), torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"empty classes: \[2\]"):
-        found.compute()
+    with pytest.raises(ValueError, match="missing_classes=drop must be nan or skip"):
+        CollapseMetric(K, D, missing_classes="drop")
+
+
+def test_a_batch_that_lacks_a_class_is_nan_or_of_the_classes_that_are_there():
+    H, y = samples()
+    two = y < 2
+    values = CollapseMetric(K, D)(H[two], y[two])
+    assert {name for name, x in values.items() if not x.isnan()} == {"tcv", "tcv_relative"}
+    skipped = CollapseMetric(K, D, missing_classes="skip")(H[two] + 0.0, y[two])
+    alone = CollapseMetric(2, D)(H[two], y[two])
+    assert {name: float(x) for name, x in skipped.items()} == {name: float(x) for name, x in alone.items()}
+    without_the_first = CollapseMetric(K, D, missing_classes="skip")(H[~two], y[~two])
+    assert without_the_first["tcv"].item() == pytest.approx(H[~two].double().var(0, correction=0).sum().item())
+
+
+def test_a_training_meets_no_error_of_the_metric():
+    class Module(Plain):
+        def __init__(self):
+            super().__init__([(torch.randn(4, 5), torch.tensor([0, 0, 1, 1]))], K)
+            self.collapse = CollapseMetric(K, 6)
+
+        def val_dataloader(self):
+            return torch.utils.data.DataLoader(
+                [(torch.randn(3, 5), torch.zeros(3, dtype=torch.int64))], batch_size=None
+            )
+
+        def validation_step(self, batch, _):
+            self.log_dict({f"nc/{name}": x.float() for name, x in self.collapse(self.body(batch[0]), batch[1]).items()})
+
+    silent = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = pl.Trainer(max_epochs=1, accelerator="cpu", **silent)
+    trainer.fit(Module())
+    assert trainer.current_epoch == 1
+    assert trainer.callback_metrics["nc/tcv"] > 0
+
+
+def test_a_module_moved_to_another_dtype_leaves_the_states_exact():
+    H, y = samples(std=1e-6)
+    holder = nn.ModuleDict({"metric": fed(H, y), "layer": nn.Linear(1, 1)})
+    for move in (lambda m: m.to(torch.float16), lambda m: m.half(), lambda m: m.bfloat16(), lambda m: m.to("cpu")):
+        move(holder)
+        assert {x.dtype for x in (holder["metric"].state, holder["metric"]._defaults["state"])} == {torch.float64}
+        assert torch.equal(holder["metric"].state, fed(H, y).state)
+    assert holder["layer"].weight.dtype == torch.bfloat16
 
 
 def test_a_planted_bug_that_adds_the_states_of_processes_up_is_seen(mutant):

@@ -172,7 +172,9 @@ class Sample:
         listed = set(self.replicas["run"]) | {each.network.run for each in repeated_networks(self.runs)}
         for run, info in self.infos.items():
             if info.get("status") != "done" and (run in set(chosen["run"]) or run not in listed):
-                raise NotEnoughDataError(f"run {run} is {info.get('status')}, not done")
+                error = str(info.get("error"))
+                why = f" ({' '.join(error.split())})" if error.startswith("diverged: ") else ""
+                raise NotEnoughDataError(f"run {run} is {info.get('status')}{why}, not done")
         if self.only is not None:
             chosen = chosen[_index(chosen).isin(self.only)]
         if condition is None:

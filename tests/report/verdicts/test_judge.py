@@ -102,6 +102,11 @@ def test_a_claim_of_a_paper_is_one_of_its_table(tmp_path, stated, message):
         (BELOW | {"where": {"depth": 3}}, {}, "depth is neither replicated nor swept in these runs (they have: seed)"),
         (BELOW, {"status": "failed", "lines": {"dnc": 1}}, "run run is failed, not done"),
         (
+            BELOW,
+            {"status": "failed", "error": "diverged: the loss is nan at step 8 (epoch 3)", "lines": {"dnc": 1}},
+            "run run is failed (diverged: the loss is nan at step 8 (epoch 3)), not done",
+        ),
+        (
             claim("value", at_most=1, measure="rank", layers=["head.9"], stage="pre"),
             {},
             "rank (head.9, pre) is not recorded in run run",
