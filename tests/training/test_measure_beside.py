@@ -148,10 +148,13 @@ def test_a_record_that_cannot_be_written_ends_the_run_with_no_gap_behind_it(tmp_
 def test_a_measurement_that_fails_is_left_out(tmp_path, monkeypatch, caplog):
     real = MeasureBeside._measure
 
-    def measure(self, trainer, network, finished, **changed):
-        if finished == 3:
+    done = []
+
+    def measure(self, trainer, network, **changed):
+        done.append(network)
+        if len(done) == 4:
             raise RuntimeError("planted")
-        return real(self, trainer, network, finished, **changed)
+        return real(self, trainer, network, **changed)
 
     monkeypatch.setattr(MeasureBeside, "_measure", measure)
     assert execute(tmp_path / "run") == 0
