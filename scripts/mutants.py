@@ -5,13 +5,14 @@
 The bugs stand in mutants.yaml: by file and name the text that is replaced (it occurs there exactly once), what replaces
 it, what would be wrong, and the tests that have to say so. Everything happens in a copy of the checkout in a temporary
 folder. First all those tests have to pass without a bug. A test that only asks whether the same text is still there, to
-plant a bug of its own, catches nothing (`mutants_plugin`).
+plant a bug of its own, catches nothing (`mutants_worker`).
 
 Prints a table. --page writes it between the markers of a page. Exit status: 0 where each was caught, 1 where one
 survived, 2 where the table does not fit the code or the tests fail without a bug.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -87,27 +88,48 @@ def copied(root: Path, folder: Path) -> Path:
     return folder
 
 
-def tested(copy: Path, tests: Iterable[str], *options: str) -> tuple[int, str]:
-    """Exit status and output of pytest on these tests of the copy, with the package as the copy has it."""
-    paths = os.pathsep.join(map(str, (copy, copy / "scripts", SCRIPTS)))
-    own = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **own, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # half the time of a start
-    plugins = ("-p", "no:cacheprovider", "-p", "mutants_plugin")
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", *plugins, *options, *tests]
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+class Tests:
+    """pytest in a copy of the checkout, with the package as the copy has it at the time (`mutants_worker`)."""
+
+    def __init__(self, copy: Path) -> None:
+        self.copy = copy
+        self._worker: subprocess.Popen[str] | None = None
+
+    def _started(self) -> "subprocess.Popen[str]":
+        paths = os.pathsep.join(map(str, (self.copy, self.copy / "scripts")))
+        own = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        environment = {**os.environ, **own, "OMP_NUM_THREADS": "1"}
+        command, pipe = [sys.executable, str(SCRIPTS / "mutants_worker.py")], subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.copy, env=environment, text=True, stdin=pipe, stdout=pipe)
+
+    def run(self, tests: Iterable[str], *options: str) -> tuple[int, str]:
+        """Exit status and output of pytest on these tests."""
+        self._worker = self._worker or self._started()
+        assert self._worker.stdin is not None
+        assert self._worker.stdout is not None
+        words = ["-q", "--tb=no", "-rfE", "-p", "no:cacheprovider", *options, *tests]
+        print(json.dumps(words), file=self._worker.stdin, flush=True)
+        status, output = json.loads(self._worker.stdout.readline())
+        return int(status), str(output)
+
+    def __enter__(self) -> "Tests":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._worker is not None:
+            self._worker.communicate()  # its input ends, and so does it
 
 
-def try_mutant(copy: Path, mutant: Mutant) -> Outcome:
+def try_mutant(tests: Tests, mutant: Mutant) -> Outcome:
     """Plant a bug in the copy, run its tests up to the first that fails, and take the bug out again.
 
     ValueError where the tests could not be run, such as a bug with which the package is not imported.
     """
-    path, began = copy / mutant.file, time.monotonic()
-    whole, bug = path.read_text(encoding="utf-8"), planted(copy, mutant)
+    path, began = tests.copy / mutant.file, time.monotonic()
+    whole, bug = path.read_text(encoding="utf-8"), planted(tests.copy, mutant)
     path.write_text(bug, encoding="utf-8")
     try:
-        status, output = tested(copy, mutant.tests, "-x")
+        status, output = tests.run(mutant.tests, "-x")
     finally:
         path.write_text(whole, encoding="utf-8")
     if status not in (PASSED, FAILED):
@@ -146,15 +168,14 @@ def run(names: Sequence[str], table: Path, root: Path, page: Path | None) -> int
     mutants = [mutant for mutant in known if not names or mutant.name in names]
     for mutant in mutants:
         planted(root, mutant)
-    with tempfile.TemporaryDirectory(prefix="ncbench-mutants-") as folder:
-        copy = copied(root, Path(folder))
-        status, output = tested(copy, dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+    with tempfile.TemporaryDirectory(prefix="ncbench-mutants-") as folder, Tests(copied(root, Path(folder))) as tests:
+        status, output = tests.run(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
         if status != PASSED:
             raise ValueError(f"the tests fail without a bug (pytest ended with {status})\n{output}")
         print(output.strip().splitlines()[-1], "without a bug", flush=True)
         outcomes = []
         for number, mutant in enumerate(mutants, start=1):
-            outcomes.append(outcome := try_mutant(copy, mutant))
+            outcomes.append(outcome := try_mutant(tests, mutant))
             where = f"{number:3}  {mutant.name:34} {outcome.seconds:4.0f} s"
             print(f"{where}  {outcome.caught_by.removeprefix('tests/')}", flush=True)
     survived = [mutant.name for mutant, outcome in zip(mutants, outcomes, strict=True) if outcome.caught_by == SURVIVED]

@@ -101,7 +101,7 @@ def test_a_bug_that_is_caught_and_one_that_survives(command, tmp_path, capsys):
 def test_what_does_not_fit_is_said(command, capsys, monkeypatch, table, words, ended, message):
     """`ended`: how pytest ends without the bug, and with it."""
     printed = "FAILED tests/test_small.py::test_double - assert 9 == 6\n1 failed"
-    monkeypatch.setattr(mutants, "tested", lambda copy, tests, *options: (ended[bool(options)], printed))
+    monkeypatch.setattr(mutants.Tests, "run", lambda self, tests, *options: (ended[bool(options)], printed))
     assert command(table, *words) == (0 if message is None else 2)
     said = capsys.readouterr().err
     assert said.startswith(f"mutants: {message}") if message else not said
