@@ -195,22 +195,6 @@ def test_states_by_hand(tmp_path, monkeypatch):
     assert "     7  planned      seed=7\n" in status_text(plan, states, every=True)
 
 
-def test_a_job_that_left_no_file_is_what_its_last_attempt_says(tmp_path, monkeypatch):
-    plan = small_jobs(tmp_path, monkeypatch).plan([(0, "done")] * 4)
-    plan.folder.mkdir(parents=True)
-    attempts = [(0, 1, "ImportError: torch"), (1, -9, "killed by SIGKILL"), (2, 2, "seed=-1: must be")]
-    with open(plan.folder / ATTEMPTS, "w") as file:
-        for number, status, reason in attempts:
-            entry = {"run": plan.jobs[number].name_in(plan), "exit_status": status, "reason": reason}
-            file.write(json.dumps(entry) + "\n")
-    assert states_of(plan) == [
-        JobState("failed", "ImportError: torch"),
-        JobState("interrupted", "killed by SIGKILL"),
-        JobState("failed", "seed=-1: must be", refused=True),
-        JobState("planned"),
-    ]
-
-
 def test_the_text_of_a_plan(plan):
     text = plan_text(plan)
     assert text.startswith(f"2 jobs in {plan.folder}\n  model.depth: 2 values: 2, 3\n")
