@@ -16,16 +16,9 @@ from pathlib import Path
 import pytest
 
 HEAVY = (
-    "torch",
-    "torchvision",
-    "torchmetrics",
-    "pytorch_lightning",
-    "scipy.stats",
-    "scipy.optimize",
-    "pandas",
-    "numba",
+    *("torch", "torchvision", "torchmetrics", "pytorch_lightning", "numba", "scipy.stats", "scipy.optimize", "pandas"),
+    *("pyarrow.dataset", "pyarrow.parquet", "sklearn.metrics", "matplotlib.figure", "hydra", "pydantic"),
 )
-HEAVY += ("pyarrow.dataset", "pyarrow.parquet", "sklearn.metrics", "matplotlib.figure", "hydra", "pydantic")
 # tests/conftest.py: the fixture `mutant` wants the text that it replaces to be there exactly once.
 NOT_THERE = "the text to plant a bug in occurs"
 

@@ -68,8 +68,11 @@ def test_a_kill_in_the_middle_of_a_part_leaves_no_part(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "measures").iterdir()] == ["part-000000000009.parquet"]
 
 
-def test_parts_are_read_in_the_order_of_their_steps(tmp_path):
+def test_parts_are_read_and_kept_in_the_order_of_their_steps(tmp_path):
     writer = RecordWriter(tmp_path, [0])
     for step in (1000, 200, 30):
         writer.write(step, 0.0, Measurement(values={("train", "", "", "loss"): torch.tensor([0.5])}))
     assert [last_step(part) for part in parts(tmp_path, "measures")] == [30, 200, 1000]
+    for until, kept in ((1000, [30, 200, 1000]), (999, [30, 200]), (30, [30]), (None, [])):
+        writer.keep_until(until)
+        assert [last_step(part) for part in parts(tmp_path, "measures")] == kept

@@ -8,6 +8,7 @@ import yaml
 
 from ncbench.claims.papers import package_papers
 from ncbench.report.__main__ import main
+from ncbench.report.pages import catalogue
 from ncbench.report.pages import index as indices
 from ncbench.report.pages.badges import evidence_rows, figure_of
 from ncbench.report.pages.index import write_index
@@ -93,9 +94,10 @@ def test_every_claim_of_a_paper_is_listed_with_its_settings_and_where_its_verdic
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_an_outcome_that_was_not_expected_stands_out(tmp_path):
+def test_an_outcome_that_was_not_expected_stands_out(tmp_path, monkeypatch):
     folder = tmp_path / "one"
     write_run(folder, list(range(8)), name="dufm_k4", claims=claims("loss_falls", expect="fails"))
+    monkeypatch.setattr(catalogue, "CATALOGUE", ())
     assert main([str(folder), "--check", "--draw"]) == 1
     assert "expected: fails" in (folder / "report.html").read_text()
     write_index(tmp_path, tmp_path)
@@ -165,10 +167,11 @@ def test_markdown_and_policy():
 
 
 @pytest.mark.usefixtures("unrendered")
-def test_a_run_with_other_settings_has_no_verdict_on_the_figure(tmp_path):
+def test_a_run_with_other_settings_has_no_verdict_on_the_figure(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", list(range(8)), name="dufm_k4", claims=claims())
     (run / ".hydra").mkdir()
     (run / ".hydra" / "overrides.yaml").write_text("[+experiment=dufm_k4, schedule.steps=5, dataset.root=/data]")
+    monkeypatch.setattr(catalogue, "CATALOGUE", ())
     assert main([str(run)]) == 0
     assert "<code>schedule.steps=5</code>" in (run / "report.html").read_text()
     assert cell_of(tmp_path) == "· not yet; 0 of 2 claims decided, 0 covered"

@@ -107,7 +107,13 @@ def test_an_error_in_one_figure_leaves_the_page_and_the_others(tmp_path, monkeyp
     assert "figure broken could not be drawn" in caplog.text
 
 
-@pytest.mark.usefixtures("unrendered")
+@pytest.fixture
+def few_figures(monkeypatch, unrendered):
+    """A page with the figure of measures alone: quick to make."""
+    monkeypatch.setattr(catalogue, "CATALOGUE", ())
+
+
+@pytest.mark.usefixtures("few_figures")
 def test_pictures_under_former_names_do_not_stand_beside_a_new_page(tmp_path):
     run = write_run(tmp_path / "run", [0])
     (run / "figures").mkdir()
@@ -119,7 +125,7 @@ def test_pictures_under_former_names_do_not_stand_beside_a_new_page(tmp_path):
     assert (run / "figures" / "mine.png").exists()
 
 
-@pytest.mark.usefixtures("unrendered")
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("stated", [math.nan, "text", [math.nan]])
 def test_claims_that_cannot_be_read_do_not_keep_the_page_from_being_written(tmp_path, capsys, stated):
     run = write_run(tmp_path / "run", [0, 1], claims=claims())
@@ -139,7 +145,7 @@ def test_claims_that_cannot_be_read_do_not_keep_the_page_from_being_written(tmp_
     assert not (run / "claims.json").exists()
 
 
-@pytest.mark.usefixtures("unrendered")
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("stated", [None, {}])
 def test_a_run_without_claims_has_a_page(tmp_path, stated):
     run = write_run(tmp_path / "run", [0, 1], claims=claims())
