@@ -36,6 +36,19 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of which every figure is made, and none rendered into its three files: nearly all of the time it takes.
+
+    For tests of what is judged, counted and said in words; those that look at pictures draw them.
+    """
+    from ncbench.report.pages import catalogue
+
+    empty = '<svg viewBox="0 0 1 1"></svg>'
+    monkeypatch.setattr(catalogue, "save", lambda figure, folder, name: empty)
+    monkeypatch.setattr(catalogue, "to_svg", lambda figure, glyphs=True: empty)
+
+
 @pytest.fixture(scope="session")
 def mutant() -> Callable[[ModuleType, str, str], ModuleType]:
     """A copy of a module in which `old`, which must occur exactly once, is replaced by a plausible bug `new`."""

@@ -236,6 +236,6 @@ def test_every_dependency_is_pinned():
 def test_coverage_counts_rooms_that_there_are():
     assert PROJECT["tool"]["coverage"]["run"]["branch"] is True
     sources = PROJECT["tool"]["coverage"]["run"]["source"]
-    rooms = ("core", "theory", "analysis", "training", "records", "report")
+    rooms = ("core", "theory", "analysis", "training", "records", "sweep", "report")
     assert sources == [f"ncbench/{room}" for room in rooms]
     assert all((ROOT / source).is_dir() for source in sources)

@@ -208,6 +208,8 @@ def test_nc1_rtol_decides_the_kept_rank():
     m = moments_of(torch.cat([means - noise, means + noise]), torch.arange(6).repeat(2))
     ranks = {rtol: nc1(m, rtol=rtol)[1].item() for rtol in (0.0, 1e-4, 1e-2, 0.5)}
     assert ranks == {0.0: 3, 1e-4: 3, 1e-2: 2, 0.5: 1}
+    small = moments_of(1e-3 * torch.cat([means - noise, means + noise]), torch.arange(6).repeat(2))
+    assert nc1(small)[1].item() == 2  # relative to the largest value, whatever the scale of the features
 
 
 def test_nc1_directions_serve_a_second_pass(clusters):

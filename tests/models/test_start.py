@@ -206,6 +206,7 @@ def test_a_run_that_starts_at_a_solution_and_one_axis_for_all_decays(tmp_path):
     assert ((M > 1e-3).sum(axis=1) == 2).all()  # a class is an edge: its mean has two equal entries
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_an_axis_of_structures_goes_through_record_report_and_claims(tmp_path):
     given = ["dataset=labels", "dataset.classes=5", "dataset.per_class=2", "model=dufm", "model.depth=2"]
     given += ["model.width=6", "model.activation=linear", "objective=dufm", "objective.loss=ce", "optimizer=gd"]

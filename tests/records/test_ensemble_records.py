@@ -87,6 +87,7 @@ def test_sample_grams(tmp_path):
     assert load_sample_grams(write_run(tmp_path / "other", [0])).empty
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_lines_of_other_measures_are_no_losses(tmp_path):
     lines = [
         line("dnc", "loss", 0.05),
@@ -110,6 +111,7 @@ def test_lines_of_other_measures_are_no_losses(tmp_path):
     assert '<th scope="col">line</th><th scope="col">value</th>' in plain
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("states", "status", "said"),
     [
@@ -129,6 +131,7 @@ def test_the_page_says_how_replicas_ended(tmp_path, states, status, said):
     assert said in make_report(run, tmp_path / "out")[0].read_text()
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_noise_that_follows_from_a_ratio_is_not_told_twice(tmp_path):
     assert describe({"noise": 0.1, "noise_ratio": 1.0, "width": None}) == "noise_ratio=1"
     assert describe({"noise": 0.1, "noise_ratio": None}) == "noise=0.1"

@@ -54,3 +54,15 @@ def test_another_hash_is_another_configuration(tmp_path):
     assert run.state("a" * 64) is RunState.DONE
     with pytest.raises(ValueError, match=r"holds a run of another configuration \(aaaaaaaaaa, not bbbbbbbbbb\)"):
         run.state("b" * 64)
+
+
+def test_a_kill_while_run_json_is_written_leaves_the_old_one(tmp_path, monkeypatch):
+    def dies(handle):
+        raise KeyboardInterrupt
+
+    run = RunFolder(tmp_path)
+    run.update(status="running", config_hash="a" * 64)
+    monkeypatch.setattr(os, "fsync", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run.update(status="done")
+    assert run.info()["status"] == "running"

@@ -101,6 +101,18 @@ def test_last_step_is_each_runs_own(records):
     }
 
 
+def test_ends_of_a_part_that_holds_several_steps(tmp_path):
+    """No run writes such a part, and every reader takes it."""
+    run = write_run(tmp_path / "run", [0])
+    files = parts(run, "measures")
+    whole = pa.concat_tables([pq.read_table(file) for file in reversed(files)])
+    for file in files[:-1]:
+        file.unlink()
+    pq.write_table(whole, files[-1])
+    assert set(load_measures(run, steps="first")["step"]) == {0}
+    assert set(load_measures(run, steps="last")["step"]) == {1000}
+
+
 @pytest.mark.parametrize("steps", ["end", "0", ["last"], [0, "first"], 0.5, [0, 0.5], [[0], [1, 2]], float("nan")])
 def test_steps_that_are_none_are_refused_also_where_nothing_is_recorded(records, tmp_path, steps):
     (tmp_path / "run.json").write_text("{}")

@@ -46,6 +46,7 @@ def test_final_values_equal_the_plain_path(tmp_path):
     assert {int(step) for step in load_final(tmp_path)["step"].unique()} == {0, 1, 1000}
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_report_reads_final_values_once_and_a_notebook_anew(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", [0, 1])
     calls = []

@@ -75,12 +75,11 @@ def write_record(directory: Path, target: Path) -> Path:
     if len(names) > 1:
         raise BadRecordsError(f"runs of several experiments ({', '.join(names)}) need a record each")
     judgements = judge(directory)
-    write_report(directory, directory, judgements)
-    write_claims(judgements, directory / CLAIMS)
-    (experiment,) = read_json(directory / CLAIMS)["experiments"]
-    picture = str((experiment.get("reproduces") or {}).get("picture") or "loss")
+    picture = str((judgements[0].reproduces or {}).get("picture") or "loss")
     if picture not in PICTURES:
         raise BadRecordsError(f"reproduces.picture={picture}: the report has no such figure")
+    write_report(directory, directory, judgements)
+    write_claims(judgements, directory / CLAIMS)
     # What can fail comes first: the old record stays until the new one can be written whole.
     try:
         drawn = to_light_png(getattr(figure, picture)(directory), DPI)

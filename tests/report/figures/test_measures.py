@@ -108,6 +108,7 @@ def test_a_page_shows_it_in_a_picture_in_the_table_per_layer_and_in_the_list(tmp
     assert listed in text
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_the_figure_leaves_out_what_other_figures_of_the_page_draw(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("ncbench.report.pages.catalogue.measures", lambda dir, names: drawn.extend(names) or 1 / 0)
@@ -116,6 +117,7 @@ def test_the_figure_leaves_out_what_other_figures_of_the_page_draw(tmp_path, mon
     assert "Not drawn: drawing failed with ZeroDivisionError: division by zero." in text_of(page)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_two_lines_of_yaml_from_the_function_to_the_picture(tmp_path):
     """The entry in the configuration is all that a new measure needs; its reading is no argument of the function."""
     target = "{_target_: ncbench.core.cdnv, label: CDNV of mine, scale: log}"

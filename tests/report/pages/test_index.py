@@ -93,10 +93,11 @@ def test_every_claim_of_a_paper_is_listed_with_its_settings_and_where_its_verdic
     assert "○ undecided (no record) | no experiment here tests it; would decide: networks of 300 layers |" in ranks
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_an_outcome_that_was_not_expected_stands_out(tmp_path, monkeypatch):
     folder = tmp_path / "one"
     write_run(folder, list(range(8)), name="dufm_k4", claims=claims("loss_falls", expect="fails"))
-    monkeypatch.setattr(catalogue, "CATALOGUE", ())  # quick to draw
+    monkeypatch.setattr(catalogue, "CATALOGUE", ())
     assert main([str(folder), "--check", "--draw"]) == 1
     assert "expected: fails" in (folder / "report.html").read_text()
     write_index(tmp_path, tmp_path)
@@ -165,11 +166,12 @@ def test_markdown_and_policy():
     assert "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='" in policy("")
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_run_with_other_settings_has_no_verdict_on_the_figure(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", list(range(8)), name="dufm_k4", claims=claims())
     (run / ".hydra").mkdir()
     (run / ".hydra" / "overrides.yaml").write_text("[+experiment=dufm_k4, schedule.steps=5, dataset.root=/data]")
-    monkeypatch.setattr(catalogue, "CATALOGUE", ())  # quick to draw
+    monkeypatch.setattr(catalogue, "CATALOGUE", ())
     assert main([str(run)]) == 0
     assert "<code>schedule.steps=5</code>" in (run / "report.html").read_text()
     assert cell_of(tmp_path) == "· not yet; 0 of 2 claims decided, 0 covered"

@@ -33,6 +33,7 @@ def test_a_record_is_light_and_has_what_was_claimed(tmp_path):
     assert json.loads((target / "claims.json").read_text()) == json.loads((run / "claims.json").read_text())
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_six_digits_and_no_folder_of_this_machine(tmp_path):
     run = write_run(tmp_path / "run", [0, 1, 2], scale=1 / 3, claims=claims())
     info = json.loads((run / "run.json").read_text())
@@ -64,6 +65,7 @@ def test_an_experiment_may_name_the_figures_that_the_report_has():
     assert set(PICTURES) == set(figure.__all__) - several
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_a_figure_that_cannot_be_drawn_leaves_the_old_record(tmp_path):
     run = write_run(tmp_path / "run", [0, 1], claims=claims())
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -76,6 +78,7 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_old_record(tmp_path):
     assert (tmp_path / "record" / "README.md").read_text() == "before"
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize(
     ("change", "message"), [({"status": "failed"}, "its status is failed"), ({}, "no such figure")]
 )

@@ -108,8 +108,8 @@ def test_an_error_in_one_figure_leaves_the_page_and_the_others(tmp_path, monkeyp
 
 
 @pytest.fixture
-def few_figures(monkeypatch):
-    """A page with the figure of measures alone: quick to draw."""
+def few_figures(monkeypatch, unrendered):
+    """A page with the figure of measures alone: quick to make."""
     monkeypatch.setattr(catalogue, "CATALOGUE", ())
 
 

@@ -250,9 +250,9 @@ def test_ordering_within_replicas(tmp_path, mutant):
     values = {"head.1.post.dnc1": [1.0] * 30, "head.1.pre.dnc1": [2.0] * 30}
     found = verdict(tmp_path, stated, values)
     assert (found.verdict, found.evidence["hits"]) == ("holds", 30)
-    lenient = mutant(checks, 'both["value"] < both["value_larger"]', 'both["value"] <= both["value_larger"]')
     equal = verdict(tmp_path, stated, values | {"head.1.pre.dnc1": [1.0] * 30})
     assert equal.verdict == "fails"
+    lenient = mutant(checks, 'both["value"] < both["value_larger"]', 'both["value"] <= both["value_larger"]')
     assert lenient.ordering(found.claim, selection.Sample([tmp_path / "run"])).holds is True
     lost = verdict(tmp_path, stated, values | {"head.1.post.dnc1": [1.0] * 15 + [NAN] * 15})
     assert (lost.verdict, lost.evidence["hits"]) == ("fails", 15)

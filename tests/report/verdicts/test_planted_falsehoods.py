@@ -28,7 +28,7 @@ PAIRS = sorted(
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch):
     """What is planted has no doubt: the bootstrap needs no 2000 draws."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 100)
+    monkeypatch.setattr(statistics, "RESAMPLES", 40)
 
 
 @pytest.fixture(scope="module")
