@@ -6,6 +6,7 @@ from ncbench.config.free_features import check_free_features
 from ncbench.config.models import FreeFeatures
 from ncbench.config.rules import is_int, is_list, only_with, require, require_decays
 from ncbench.config.schedules import Cosine, FullBatch, Stationary
+from ncbench.config.sizes import check_sizes
 from ncbench.config.training import ClassifierObjective, SquaredObjective
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _OF_PERCEPTRONS = (*_OF_ALL, "delta", "noise", "noise_ratio", "centroids")
 def check_consistency(config: "Config") -> None:
     """ValueError of one line where two groups do not go together."""
     _check_replicate(config)
+    check_sizes(config)
     _check_length(config)
     _check_precision(config)
     _check_processes(config)

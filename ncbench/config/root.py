@@ -19,7 +19,6 @@ from ncbench.config.measuring import Logger, Measure, Trainer
 from ncbench.config.models import MODELS, Model
 from ncbench.config.rules import is_list, require
 from ncbench.config.schedules import SCHEDULES, Schedule
-from ncbench.config.sizes import check_sizes
 from ncbench.config.training import OBJECTIVES, OPTIMIZERS, Objective, Optimizer
 from ncbench.config.variants import Group
 
@@ -74,7 +73,6 @@ class Config:
         require(all(part not in ("", ".", "..") and "\0" not in part for part in parts), "name", self.name, rule)
         longest = max(len(part.encode(errors="replace")) for part in parts)
         require(longest <= LONGEST_NAME, "name", self.name, f"must have at most {LONGEST_NAME} bytes")
-        check_sizes(self)
         parse_claims(self.claims)
         check_reproduces(self.reproduces)
         for word, axes in (("grid", self.grid), ("open", self.open)):

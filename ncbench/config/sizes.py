@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ncbench.config.cores import replicas_of
 from ncbench.config.rules import is_int, is_list, require
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ __all__ = ["LARGEST", "check_sizes"]
 
 LARGEST = 2**33  # numbers: 64 GiB in 64 bits
 _MOST = {
+    "trainer": {"max_epochs": 10**9, "threads": 4096, "devices": 1024},
     "dataset": {"num_workers": 1024},
     "model": {"depth": 10_000},
     "optimizer": {"memory": 10_000},
     "schedule": {"steps": 10**9, "warm_steps": 10**9, "T_max": 10**9},
     "measure": {"points": 100_000},
-    "trainer": {"max_epochs": 10**9, "threads": 4096, "devices": 1024},
 }
 _MOST_REPLICAS = 1_000_000
 
@@ -37,10 +38,9 @@ def check_sizes(config: "Config") -> None:
     for key, value in _numbers(config.plain()):
         require(math.isfinite(value), key, value, "must be a finite number")
         require(isinstance(value, float) or abs(value) < 2**63, key, value, "must be a number of 64 bits")
-    lengths = [len(axis) if is_list(axis) else axis for axis in config.replicate.values()]
-    replicas = math.prod(length for length in lengths if is_int(length))
+    replicas = replicas_of(config)
     rule = f"makes {replicas} replicas, and at most {_MOST_REPLICAS} are one job"
-    require(replicas <= _MOST_REPLICAS, "replicate", _shown(config.replicate), rule)
+    require(replicas <= _MOST_REPLICAS, *_longest(config.replicate), rule)
     for key, value, numbers in _in_memory(config, replicas):
         rule = f"makes {numbers} numbers in memory, and at most 2^33 (64 GiB in 64 bits) are allowed"
         require(numbers <= LARGEST, key, value, rule)
@@ -79,7 +79,7 @@ def _in_memory(config: "Config", replicas: int) -> Iterator[tuple[str, Any, int]
     features = model.width[0] if is_list(model.width) and model.width else model.width
     of_samples = samples * (features if is_int(features) else 1) if model.full_batch else 0
     yield f"dataset.{key}", value, of_samples
-    yield "replicate", _shown(config.replicate), replicas * (per_replica + of_samples)
+    yield *_longest(config.replicate), replicas * (per_replica + of_samples)
     pairs = 2 * getattr(config.optimizer, "memory", 0)
     yield "optimizer.memory", pairs // 2, pairs * replicas * (per_replica + of_samples * (not model.on_inputs))
 
@@ -93,6 +93,9 @@ def _widths(value: Any) -> list[int]:
     return list(value) if isinstance(value, Sequence) and all(map(is_int, value)) else []
 
 
-def _shown(replicate: Mapping[str, Any]) -> str:
-    """The axes of an ensemble with their lengths, however long they are."""
-    return ", ".join(f"{axis}: {len(value) if is_list(value) else value}" for axis, value in replicate.items())
+def _longest(replicate: Mapping[str, Any]) -> tuple[str, Any]:
+    """The axis of an ensemble that makes the most replicas: its key, and its value or how many it has."""
+    lengths = {axis: len(value) if is_list(value) else value for axis, value in replicate.items()}
+    axis = max(lengths, key=lambda axis: lengths[axis], default="seed")
+    key = f"replicate.{axis}"
+    return key, replicate.get(axis, 1) if axis == "seed" else f"({lengths[axis]} values)"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from ncbench.config.identity import differences, shared_differences
 from ncbench.config.root import Config
@@ -237,6 +237,8 @@ def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
     check_logger(config.logger)
     check_no_secrets(config.plain(), os.environ)
     where = composed.hydra
+    if not isinstance(where.verbose, bool | str | ListConfig):
+        raise ValueError(f"hydra.verbose={where.verbose}: must be true, false or names of loggers")
     with naming_folders(composed, config):
         folder = sweep_folder(where.sweep.dir, where.sweep.subdir) if multirun else run_folder(where.run.dir)
     return Job(overrides, values, config, folder, None if multirun else composed)

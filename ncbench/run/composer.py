@@ -7,6 +7,7 @@ it with its own values. The values are set by Hydra's own function, in the order
 
 import copy
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,10 +132,14 @@ def composer(config_dirs: Sequence[str]) -> Iterator[Composer]:
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
+        with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="provider=hydra.searchpath")
             yield Composer(config_dirs)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(one_line(error, config_dirs)) from error
+    except UserWarning as warning:
+        path = str(warning).partition("path=")[2].removesuffix(" is not available.")
+        raise ValueError(f"hydra.searchpath={path}: no such folder or package") from warning
     finally:
         GlobalHydra.instance().hydra = before
 

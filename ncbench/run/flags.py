@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     options = parser.parse_intermixed_args(arguments)
     for name, instead in _REFUSED.items():
         if getattr(options, name) is not None:
-            raise UsageError(f"{name} {getattr(options, name)}: {instead}")
+            raise UsageError(f"{name}={getattr(options, name)}: {instead}")
     for_hydra = [word for words in options.of_hydra or [] for word in words]
     for names, values in _OF_HYDRA:
         value = None if values == 0 else getattr(options, names[0])
@@ -66,7 +66,7 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
 def _check_choice(name: str, value: str) -> None:
     choices = _CHOICES.get(name, (value,))
     if value not in choices:
-        raise UsageError(f"{name} {value}: must be one of {', '.join(choices)}")
+        raise UsageError(f"{name}={value}: must be one of {', '.join(choices)}")
 
 
 def _check(options: Any, for_hydra: Sequence[str]) -> None:
