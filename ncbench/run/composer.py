@@ -77,7 +77,11 @@ class Composer:
         for override in self.parse(overrides):
             if override.key_or_group == "experiment" and isinstance(override.value(), str):
                 self._check_header(str(override.value()))
-        return compose("config", overrides=[*overrides, *self._search_path], return_hydra_config=True)
+        try:
+            return compose("config", overrides=[*overrides, *self._search_path], return_hydra_config=True)
+        except (OSError, RecursionError) as error:  # a file that holds a number, or itself
+            chosen = " ".join(overrides) or "conf/config.yaml"
+            raise ValueError(f"{chosen}: its file must hold a mapping of keys, which does not hold itself") from error
 
     def _check_header(self, experiment: str) -> None:
         """ValueError where an experiment's keys would not be those of the run, as Hydra puts them under its group."""

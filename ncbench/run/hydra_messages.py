@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import yaml
 from hydra.errors import OverrideParseException
 
 from ncbench.claims.conf_dir import CONF_DIR
@@ -21,6 +22,7 @@ _FITTING = (
     (r"Cannot convert '\w+' to string", "must be a text"),
     (r".*could not be converted to Integer", "must be a whole number"),
     (r".*could not be converted to Float", "must be a number"),
+    (r"Merge error: \w+ is not a subclass of", "must be a mapping of keys"),
     (r".*is not a valid bool", "must be true or false"),
 )
 _DUPLICATE = r"(?:.*already at '([^']+)'|Multiple values for (\S+?)\. .*)"
@@ -35,6 +37,8 @@ def one_line(error: BaseException, config_dirs: Sequence[str]) -> str:
         why = str(error.__context__).strip().partition("\n")[0]
         rule = next((rule for pattern, rule in _FITTING if re.match(pattern, why)), why)
         return f"{text.removeprefix('Error merging override ')}: {rule}"
+    if inside := re.match(r"In '([^']+)': \w+ raised while composing config: (.*?)( value: .*)? full_key: ?(\S*) ", text):
+        return _of_file(inside[1], inside[2], inside[4].removeprefix("object_type=dict"), config_dirs)
     if key := getattr(error, "full_key", None):
         why = text.partition(" full_key:")[0]
         return f"{key}: {re.sub(r'^.*while resolving interpolation: ', '', why).strip(chr(34))}"
@@ -78,6 +82,23 @@ def _unreadable(override: str, text: str) -> str:
     found = (place[1] or place[2] or "") if place else ""
     where = "" if not found or found == "<EOF>" else f" from {found!r} on"
     return f"{override}: cannot be read{where}; quote a value that has brackets, commas or quotes, as in key='\"a, b\"'"
+
+
+def _of_file(name: str, why: str, key: str, config_dirs: Sequence[str]) -> str:
+    """About a file whose values do not go together with the others, such as a list where there is a mapping."""
+    rule = next((rule for pattern, rule in _FITTING if re.match(pattern, why)), why)
+    if key.startswith("hydra.") and "not in" in why:
+        rule = "unknown key of Hydra"
+    paths = [folder / f"{name}.yaml" for folder in (*map(Path, config_dirs), CONF_DIR)]
+    path = next((path for path in paths if path.is_file()), None)
+    values = None if path is None or key else yaml.safe_load(path.read_text(encoding="utf-8"))
+    if values is not None and not isinstance(values, Mapping):
+        return f"{path}: must hold a mapping of keys"
+    for name, value in (values or {}).items():
+        wanted = list if name in ("references", "defaults") else Mapping
+        if name not in ("name", "seed") and not isinstance(value, wanted | None):
+            return f"{path}: {name}={value}: must be a {'list' if wanted is list else 'mapping of keys'}"
+    return f"{path or name}: {f'{key}: ' if key else ''}{rule}"
 
 
 def _unknown_choice(text: str, config_dirs: Sequence[str]) -> str:
