@@ -80,6 +80,8 @@ class Composer:
         try:
             return compose("config", overrides=[*overrides, *self._search_path], return_hydra_config=True)
         except (OSError, RecursionError) as error:  # a file that holds a number, or itself
+            if isinstance(error, HydraException):
+                raise
             chosen = " ".join(overrides) or "conf/config.yaml"
             raise ValueError(f"{chosen}: its file must hold a mapping of keys, which does not hold itself") from error
 

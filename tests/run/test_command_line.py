@@ -78,64 +78,6 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
     assert "untested/fig5_depth" not in names
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["+experiment=nothing"], "unknown experiment 'nothing'"),
-        (["experiment=digits_mlp"], "use +experiment=digits_mlp"),
-        (["optimizer.lrr=1"], "optimizer.lrr: unknown key (did you mean optimizer.lr?)"),
-        (["+optimizer.lrr=1"], "optimizer.lrr=1: unknown key (did you mean optimizer.lr?)"),
-        (["model.depth=two"], "model.depth: Value 'two'"),
-        (["objective.weight_decay=-1"], "objective.weight_decay=-1: must be a number >= 0"),
-        (["model.depth=0"], "model.depth=0"),
-        (["measure.layers=[head.9]"], "layers=head.9: the network has no such layer"),
-        (["model.width=5"], "width=5 must be at least the number of classes (10)"),
-        (["dataset=mnist", "dataset.root=/does/not/exist"], "root=/does/not/exist must hold the whole of MNIST"),
-        (["+model.backbone.hiden=[3]"], "unexpected keyword argument 'hiden'"),
-        (["trainer.accelerator=gpu"], "trainer.accelerator=gpu: "),
-        (["logger=mlflow"], "Could not find 'logger/mlflow'"),
-        (["logger=wandb"], "logger=wandb: no W&B key"),
-        (["measure.layers=[]"], "measure.layers=[]: must name layers, or null"),
-        (["model.backbone.hidden=[0]"], "hidden=[0] must be widths of at least 1"),
-        (["references=[{name: a}]"], "references[0]._target_={'name': 'a'}: a text is needed"),
-        (
-            ["references=[{name: a, _target_: nosuch.mod.f}]"],
-            "references.a._target_=nosuch.mod.f: no module nosuch",
-        ),
-        (["references=[{name: a, _target_: ncbench.theory.dufm_mse.nope}]"], "dufm_mse.nope: no such function"),
-        (
-            ["references=[{name: a, _target_: ncbench.theory.dufm_mse.dnc_loss, foo: 3}]"],
-            "references.a: ncbench.theory.dufm_mse.dnc_loss does not take its arguments",
-        ),
-        (["+experiment=dufm_k10", "dataset=digits"], "schedule.steps=20000: full-batch problems train free features"),
-        (["+experiment=dufm_k10", "+replicate.decay=[1e-3,-1]"], "replicate.decay=-1: must be a number >= 0"),
-        (["+experiment=dufm_k10", "+replicate.decay=[1]", "+replicate.weight_decay=[1]"], "sets the decay of every"),
-        (["+experiment=dufm_k10", "+replicate.init_scale=[0]"], "replicate.init_scale=[0]: must be numbers > 0"),
-        (["+experiment=dufm_k10", "+model.start=polygon"], "model.start=polygon: the solutions are those of loss=mse"),
-        (["+experiment=dufm_k10", "+model.start=srg", "dataset.classes=4"], "dataset.classes must be at least 6"),
-        (["+experiment=dufm_k10", "+model.start=srg", "+model.start_noise=-1"], "model.start_noise=-1.0: must be >= 0"),
-        (["+experiment=dufm_k10", "+model.start=srg", "objective.loss=ce"], "model.start=srg: the solutions are those"),
-        (["+model.start=srg"], "model.start=srg: only free_features takes this key"),
-        (
-            ["+experiment=dufm_k10", "+model.start_noise=0.1"],
-            "model.start_noise=0.1: is added to a solution; set model",
-        ),
-        (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
-        (["--config-dir", "/nonexistent"], "--config-dir /nonexistent: no such directory"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    folder = tmp_path / "run"
-    assert run(*arguments, f"hydra.run.dir={folder}", "trainer.progress=false") == 2
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("ncbench: ")
-    assert message in error
-    assert "\n" not in error
-    assert not folder.exists()
-
-
 def test_an_experiment_file_with_a_misspelt_key(tmp_path, capsys):
     (tmp_path / "experiment").mkdir()
     text = "# @package _global_\nname: mine\ntrainer: {max_epochs: 1}\noptimizer: {momentun: 0.5}\n"
