@@ -25,6 +25,7 @@ _FITTING = (
     (r"Merge error: \w+ is not a subclass of", "must be a mapping of keys"),
     (r".*is not a valid bool", "must be true or false"),
 )
+_INSIDE = r"In '([^']+)': \w+ raised while composing config: (.*?)( value: .*)? full_key: ?(\S*) "
 _DUPLICATE = r"(?:.*already at '([^']+)'|Multiple values for (\S+?)\. .*)"
 
 
@@ -37,7 +38,7 @@ def one_line(error: BaseException, config_dirs: Sequence[str]) -> str:
         why = str(error.__context__).strip().partition("\n")[0]
         rule = next((rule for pattern, rule in _FITTING if re.match(pattern, why)), why)
         return f"{text.removeprefix('Error merging override ')}: {rule}"
-    if inside := re.match(r"In '([^']+)': \w+ raised while composing config: (.*?)( value: .*)? full_key: ?(\S*) ", text):
+    if inside := re.match(_INSIDE, text):
         return _of_file(inside[1], inside[2], inside[4].removeprefix("object_type=dict"), config_dirs)
     if key := getattr(error, "full_key", None):
         why = text.partition(" full_key:")[0]

@@ -12,7 +12,7 @@ TEXTS = sorted(
     + [path for path in (ROOT / "docs").rglob("*.md")]
     + [path for path in (ROOT / "conf").rglob("*.yaml")]
 )
-COMMAND = re.compile(r"(?<![\w.])(?:\w+=\S+ )*(?:python -m ncbench[.\w]*|ncbench (?:train|sweep|report|measure)) [^`\n]*")
+COMMAND = re.compile(r"(?<![\w.])(?:python -m ncbench[.\w]*|ncbench (?:train|sweep|report|measure)) [^`\n]*")
 
 
 def expanded(command):
