@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from ncbench import train
 from ncbench.records.folder import RunFolder
 from ncbench.run.compose import compose_command
 from ncbench.run.listing import list_experiments
+from tests.helpers.refusals import refused
 
 TINY = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20", "measure.points=4", "trainer.progress=false"]
 
@@ -261,5 +263,29 @@ def test_a_library_names_its_argument_and_the_run_adds_the_key():
 def test_dispatcher(capsys):
     assert dispatcher.main(["--help"]) == 0
     assert dispatcher.main(["nonsense"]) == 2
+    assert "nonsense: unknown command; one of train, sweep, report, measure is needed" in capsys.readouterr().err
     assert dispatcher.main(["train", "--help"]) == 0
     assert "ncbench train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("grid", [[], ["-m", "hydra/launcher=basic"]])
+def test_chdir_is_for_training_and_data_lie_where_the_command_was_given(tmp_path, monkeypatch, grid):
+    from ncbench.run import session
+
+    build, places = session.build, []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "build", lambda config: places.append(Path.cwd()) or build(config))
+    monkeypatch.setattr(session.RunSession, "fit", lambda self: places.append(Path.cwd()))
+    where = ["hydra.run.dir=run", "hydra.sweep.dir=.", "hydra.sweep.subdir=run", "hydra.job.chdir=true"]
+    assert run(*grid, *TINY, *where) == 0
+    assert places == [tmp_path, tmp_path / "run"]
+    assert Path.cwd() == tmp_path
+
+
+def test_an_accelerator_that_is_not_there_leaves_nothing_behind(tmp_path, capfd, monkeypatch):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    refused(lambda: run(*TINY, "trainer.accelerator=cuda"), "trainer.accelerator=cuda: ", tmp_path, capfd)
