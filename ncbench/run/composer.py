@@ -89,7 +89,11 @@ class Composer:
         """ValueError where an experiment's keys would not be those of the run, as Hydra puts them under its group."""
         paths = [folder / "experiment" / f"{experiment}.yaml" for folder in (*self._folders, CONF_DIR)]
         path = next((path for path in paths if path.is_file()), None)
-        if path is not None and not _AT_THE_ROOT.match(path.read_text(encoding="utf-8")):
+        try:
+            at_the_root = path is None or _AT_THE_ROOT.match(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: must be a text in UTF-8") from error
+        if not at_the_root:
             raise ValueError(
                 f"{path}: its first line must be '# @package _global_', or its keys are not those of the run"
             )
