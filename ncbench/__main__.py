@@ -32,9 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ncbench.measure.__main__ import main as run_measure
 
         return run_measure(rest)
-    known = command in ("-h", "--help")
-    print(USAGE, end="", file=sys.stdout if known else sys.stderr)
-    return 0 if known else 2
+    if command in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    given = f"{command}: unknown command; " if command else ""
+    print(f"ncbench: {given}one of train, sweep, report, measure is needed (see --help)", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

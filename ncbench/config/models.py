@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from ncbench.config.rules import is_int, require
-from ncbench.config.variants import Target
+from ncbench.config.rules import is_int, is_list, require
+from ncbench.config.variants import Target, public_name
 
 __all__ = ["MODELS", "Backbone", "FreeFeatures", "Model", "Network", "Perceptron"]
 
+OUR_WIDTHS = ("models.SmallMLP", "models.SmallConvNet")
 GENERATORS = ("torch", "philox")  # as in `ncbench.models.initial_values`, which needs torch; a test compares the two
 
 
@@ -104,6 +105,10 @@ class Backbone(Model):
         require(scaled, "model.init_scale", self.init_scale, "must be a number with init_rule=orthogonal")
         scaled = self.init_generator == "torch" or self.init_scale is not None
         require(scaled, "model.init_scale", self.init_scale, "must be a number with init_generator=philox")
+        for key in ("hidden", "channels") if public_name(str(self.backbone.get("_target_"))) in OUR_WIDTHS else ():
+            widths = self.backbone.get(key, [1])
+            good = is_list(widths) and all(is_int(width) and width >= 1 for width in widths)
+            require(good, f"model.backbone.{key}", widths, "must be a list of widths >= 1")
 
     def arguments(self) -> dict[str, Any]:
         """As of every model, without a rule that is the default, either."""

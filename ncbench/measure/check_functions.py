@@ -4,6 +4,7 @@ A measure that fails during a training is NaN, and the training goes on. A funct
 refused at once: one that does not take what it is given, or whose result is not one number per network.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -86,9 +87,11 @@ def _failure(
         with torch.no_grad():
             value = function(argument)
     except refused as error:
-        return f"on random features it raises {type(error).__name__}: {' '.join(str(error).split())}"
-    except Exception:
-        return None  # it may work on the layers of this network
+        return f"on random features it fails ({' '.join(str(error).split())})"
+    except Exception as error:
+        # A function of a number never works; another one may work on the layers of this network.
+        number = re.search("converted to (a )?(Python )?scalar", str(error), re.IGNORECASE)
+        return "it is a function of one number" if number else None
     try:
         one_number(value, leading)
     except ValueError as error:

@@ -43,6 +43,7 @@ warnings.filterwarnings("ignore", message=r".*configure_optimizers. returned .No
 def build(config: Config) -> RunObjects:
     """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
+    _try_optimizer(config)
     with one_line_errors(config, "dataset"), _naming_arguments(config):
         made = instantiate(config.dataset.arguments(), _convert_="all")
     with one_line_errors(config, "dataset"):
@@ -57,6 +58,17 @@ def build(config: Config) -> RunObjects:
     with one_line_errors(config, "measure"):
         LayerHooks(built.network, measured_layers(config, built.module))
     return built
+
+
+def _try_optimizer(config: Config) -> None:
+    """ValueError of one line where optimiser or scheduler do not take their arguments, tried on one parameter."""
+    if config.optimizer.line_search:
+        return
+    with one_line_errors(config, "optimizer"):
+        made = instantiate(config.optimizer.arguments())([torch.nn.Parameter(torch.zeros(1))])
+    if isinstance(config.schedule, Target):
+        with one_line_errors(config, "schedule"), warnings.catch_warnings(action="ignore"):
+            instantiate(config.schedule.arguments())(made)
 
 
 def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:

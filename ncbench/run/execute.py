@@ -1,5 +1,6 @@
 """One run: train a configuration in its folder and leave a record that says how it ended."""
 
+import contextlib
 import logging
 import math
 import sys
@@ -17,7 +18,7 @@ from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
-from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, STOPPED, TABLES
+from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
@@ -32,22 +33,29 @@ _log = logging.getLogger(__name__)
 
 
 def execute(
-    config: Config, folder: str | Path, *, command: str, overrides: Sequence[str] = (), threads: int | None = None
+    config: Config,
+    folder: str | Path,
+    *,
+    command: str,
+    overrides: Sequence[str] = (),
+    threads: int | None = None,
+    chdir: bool = False,
 ) -> int:
     """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input.
 
-    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had.
+    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had. With `chdir` the
+    folder is the current one while it trains (`hydra.job.chdir`).
     """
+    run = RunFolder(folder)
     try:
-        with RunFolder(folder) as run:
-            if state_of(run, config) is RunState.DONE:
+        # What is wrong is found before there is a lock or a folder: a refused run leaves nothing behind.
+        trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, threads)
+        with run:
+            if trained is None or state_of(run, config) is RunState.DONE:
                 _say_where(run, already_done(bring_up_to_date(run, config)))
                 return 0
-            try:
-                return _train(config, run, command, overrides, threads)
-            except ValueError:
-                _remove_if_unused(Path(folder))  # while the folder is this process's own
-                raise
+            with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():
+                return _train(config, trained, command, overrides)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
@@ -56,12 +64,17 @@ def execute(
         return 1
 
 
-def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str], threads: int | None) -> int:
+def _prepared(config: Config, run: RunFolder, threads: int | None) -> RunSession:
+    """Data, network and trainer; every ValueError of the user's making is raised here."""
     # Lightning's start-up lines say nothing that run.json does not.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     torch.set_num_threads(threads or threads_of(config))
-    trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
+    return RunSession(config, run, Console(stderr=True))
+
+
+def _train(config: Config, trained: RunSession, command: str, overrides: Sequence[str]) -> int:
+    run = trained.run
     previous = run.info()
     run.update(
         status="running",
@@ -152,20 +165,6 @@ def _say_where(run: RunFolder, what: str) -> None:
     of = "median loss" if (run.info().get("replicas") or 1) > 1 else "loss"
     shown = f", {of} {loss:.6g}" if loss is not None and math.isfinite(loss) else ""
     print(f"{what}{shown}: {run.path}\ndraw it: python -m ncbench.report {run.path}")
-
-
-def _remove_if_unused(folder: Path) -> None:
-    """A refused run leaves nothing behind: its folder goes if the lock is all it holds."""
-    if not folder.is_dir() or (folder / RUN_INFO).exists():
-        return
-    of_a_refused_run = {LOCK, HOLDER, *TABLES}
-    if any(
-        entry.name not in of_a_refused_run or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()
-    ):
-        return
-    for entry in folder.iterdir():
-        entry.rmdir() if entry.is_dir() else entry.unlink()
-    folder.rmdir()
 
 
 def _now() -> str:

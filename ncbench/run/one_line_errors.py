@@ -1,10 +1,11 @@
 """What goes wrong while objects are made from the user's values, as one line that names the configuration key."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 
 from ncbench.config.root import VARIANTS, Config
 from ncbench.config.variants import keys_of
@@ -22,6 +23,7 @@ _OTHER_NAMES = {
     "hidden": "model.backbone.hidden",
     "channels": "model.backbone.channels",
 }
+_NO_MEMORY = re.compile(r"allocate|out of memory|not enough memory", re.IGNORECASE)
 
 
 @contextmanager
@@ -30,24 +32,86 @@ def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
 
     Where the message begins with an argument (`depth=0 must be ...`), the key of that argument is put there
     (`model.depth=0 must be ...`): it is looked for in `groups` first, then in the other groups of the configuration.
+    What Python says of a class or function that does not take its arguments becomes a sentence about its key.
     """
     try:
         yield
-    except InstantiationException as error:
-        cause = error.__cause__
-        if missing := missing_module(error):
-            target = re.search(r"target '([^']+)'", str(error))
-            line = ValueError(f"_target_={target[1]}: {missing}" if target else missing)
-            raise ValueError(_with_key(line, config, groups)) from error
-        raise ValueError(
-            _with_key(cause if isinstance(cause, ValueError | OSError) else error, config, groups)
-        ) from error
-    except (TypeError, FileNotFoundError, ValueError) as error:
-        raise ValueError(_with_key(error, config, groups)) from error
+    except (HydraException, TypeError, OSError, ValueError, MemoryError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if isinstance(cause, MemoryError | RuntimeError) and _NO_MEMORY.search(str(cause) or "out of memory"):
+            line = _of_memory(cause, groups[0])
+        elif isinstance(cause, TypeError):
+            line = _of_arguments(cause, config, groups[0])
+        elif isinstance(error, HydraException) and (
+            missing_module(error) or not isinstance(cause, ValueError | OSError)
+        ):
+            line = _of_target(error, cause, config, groups[0])
+        elif isinstance(cause, OSError) and cause.filename is not None:
+            line = f"{groups[0]}: {cause.filename}: {cause.strerror}"
+        elif isinstance(cause, ValueError | OSError):
+            line = _with_key(cause, config, groups)
+        else:
+            raise
+        raise ValueError(line) from error
+
+
+def _of_target(error: Exception, cause: BaseException, config: Config, group: str) -> str:
+    """About a `_target_` that Hydra cannot call."""
+    text = " ".join(str(error).split())
+    found = re.search(r"[Tt]arget '([^']+)'", text)
+    target = found[1] if found else ""
+    key = _key_of(lambda path: path == target, _all(config, group)) or f"{group}._target_"
+    if missing := missing_module(error):
+        return f"{key}={target}: {missing}"
+    if "blocklisted" in text:
+        return f"{key}={target}: must not be called from a configuration, as it can run any program"
+    if "locating target" in text:
+        return f"{key}={target}: there is no class or function of this name"
+    said = str(cause) if cause is not error else text.partition(", set env var HYDRA_FULL_ERROR")[0]
+    return f"{key}={target}: {' '.join(said.split())}"
+
+
+def _of_arguments(error: BaseException, config: Config, group: str) -> str:
+    """What Python says of the arguments of a call, as a sentence about the key of the class or function."""
+    text = " ".join(str(error).split())
+    called = re.match(r"(\w+)(?:\.__\w+__)?\(\) ", text)
+    name = called[1] if called else ""
+    key = _key_of(lambda path: path.rpartition(".")[2] == name, _all(config, group))
+    holder = (key or group).removesuffix("._target_")
+    who = name or "what is called there"
+    if unexpected := re.search(r"unexpected keyword argument '([^']+)'", text):
+        return f"{holder}.{unexpected[1]}: {who} takes no argument of that name"
+    if missing := re.search(r"missing \d+ required .*?arguments?: (.+)", text):
+        return f"{holder}: {who} needs a value for {missing[1].replace(chr(39), '')}"
+    return f"{holder}: {who} cannot be made of the values that it is given ({text})"
+
+
+def _all(config: Config, first: str) -> dict[str, Any]:
+    """The groups of a configuration, this one first."""
+    names = [name for name in (first, *VARIANTS) if name in VARIANTS]
+    return {name: getattr(config, name).plain() for name in names}
+
+
+def _key_of(is_meant: Callable[[str], bool], values: Any, key: str = "") -> str | None:
+    """The key of the configuration that holds the `_target_` which is meant."""
+    if not isinstance(values, Mapping):
+        return None
+    for name, value in values.items():
+        deeper = f"{key}.{name}" if key else str(name)
+        if name == "_target_" and isinstance(value, str) and is_meant(value):
+            return deeper
+        if found := _key_of(is_meant, value, deeper):
+            return found
+    return None
+
+
+def _of_memory(error: BaseException, group: str) -> str:
+    size = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
+    return f"{group}: needs more memory than this machine has" + (f" ({size[1]} at once)" if size else "")
 
 
 def _with_key(error: BaseException, config: Config, groups: tuple[str, ...]) -> str:
-    text = " ".join(str(error).split()).partition(", set env var HYDRA_FULL_ERROR")[0]
+    text = " ".join(str(error).split())
     argument = re.match(r"([a-z_]+)(?=(\[\d+\])?[=:]| must )", text)
     if argument is None:
         return text

@@ -50,13 +50,22 @@ _log = logging.getLogger(__name__)
 
 
 class RunSession:
-    """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong."""
+    """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong.
+
+    Nothing is written before `write_inputs`: a run that is refused has no folder.
+    """
 
     def __init__(self, config: Config, run: RunFolder, console: Console) -> None:
         self.config, self.run = config, run
         importable_here()
         check_references(config.references)
         self.built = build(config)
+        self.references = evaluate_references(
+            config.references,
+            loss=config.objective.loss,
+            activation=config.model.activation,
+            reference_arguments=reference_arguments(self.built, config),
+        )
         self.logger: RunLogger | None = None
         self.overrides: Sequence[str] = ()
         self.resumed_at = 0
@@ -158,15 +167,7 @@ class RunSession:
         self.overrides = overrides
         swept = swept_values(overrides)
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
-        write_json(
-            path / REFERENCES,
-            evaluate_references(
-                config.references,
-                loss=config.objective.loss,
-                activation=config.model.activation,
-                reference_arguments=reference_arguments(built, config),
-            ),
-        )
+        write_json(path / REFERENCES, self.references)
 
     def wall_seconds(self) -> float:
         """Seconds of the clock since training began, those of the run's earlier processes included."""

@@ -38,12 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {"plan": _plan, "status": _status, "resume": _resume, "rerun": _rerun, "verify": _verify}
-    if not words or "-h" in words or "--help" in words:
+    if "-h" in words or "--help" in words:
         print(USAGE, end="")
-        return 0 if words else 2
+        return 0
     try:
-        if words[0] not in commands:
-            raise ValueError(f"{words[0]}: unknown command; one of {', '.join(commands)} is needed")
+        if not words or words[0] not in commands:
+            given = f"{words[0]}: unknown command; " if words else ""
+            raise ValueError(f"{given}one of {', '.join(commands)} is needed (see --help)")
         return commands[words[0]](words[1:])
     except (ValueError, FileNotFoundError) as error:
         print(f"ncbench: {error}", file=sys.stderr)

@@ -138,7 +138,8 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
     except OSError as error:
         raise ValueError(f"{path / SWEEP}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path / SWEEP}: is no plan of a sweep ({type(error).__name__}: {error})") from None
+        why = str(error) if isinstance(error, json.JSONDecodeError) else "its keys are not those of one"
+        raise ValueError(f"{path / SWEEP}: is no plan of a sweep ({why})") from None
     if moved != path:  # the folder lies elsewhere now, with its runs
         jobs = [_moved(job, moved, path) for job in jobs]
     return Plan(folder=path, options=options, jobs=jobs, **kept)

@@ -79,7 +79,7 @@ WRONG = [
         r"objective.weight_decay=\[0.001, 0.001, 0.001, 0.001\]: model=perceptron takes one number",
     ),
     ("perceptron", {"schedule.tolerance": 1e-8}, "schedule.tolerance=1e-08: only full_batch takes this key"),
-    ("perceptron", {"schedule.steps": None, "trainer.max_epochs": 3}, "schedule.steps: Incompatible value 'None'"),
+    ("perceptron", {"schedule.steps": None, "trainer.max_epochs": 3}, "schedule.steps=None: must be a whole number"),
     (
         "perceptron",
         {"measure.per_class": 3},

@@ -38,7 +38,7 @@ def test_experiments_become_dataclasses(digits):
     [
         ("optimizer.lrr", 1, r"optimizer.lrr=1: unknown key \(did you mean optimizer.lr\?\)"),
         ("modle", {}, r"modle=\{\}: unknown key \(did you mean model\?\)"),
-        ("optimizer.lr", "abc", "optimizer.lr: Value 'abc' of type 'str' could not be converted to Float"),
+        ("optimizer.lr", "abc", "optimizer.lr=abc: must be a number"),
         ("optimizer.lr", 0.0, "optimizer.lr=0.0: must be > 0"),
         ("optimizer.momentum", 1.0, r"optimizer.momentum=1.0: must be in \[0, 1\)"),
         ("model.depth", 0, "model.depth=0: the head needs at least 1 weight matrix"),

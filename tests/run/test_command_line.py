@@ -4,6 +4,7 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from ncbench import train
 from ncbench.records.folder import RunFolder
 from ncbench.run.compose import compose_command
 from ncbench.run.listing import list_experiments
+from tests.helpers.refusals import refused
 
 TINY = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20", "measure.points=4", "trainer.progress=false"]
 
@@ -76,64 +78,6 @@ def test_what_was_never_run_at_its_size_has_no_form(capsys):
     names = capsys.readouterr().out.split()
     assert "zangrando24/fig4_width" in names
     assert "untested/fig5_depth" not in names
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["+experiment=nothing"], "unknown experiment 'nothing'"),
-        (["experiment=digits_mlp"], "use +experiment=digits_mlp"),
-        (["optimizer.lrr=1"], "optimizer.lrr: unknown key (did you mean optimizer.lr?)"),
-        (["+optimizer.lrr=1"], "optimizer.lrr=1: unknown key (did you mean optimizer.lr?)"),
-        (["model.depth=two"], "model.depth: Value 'two'"),
-        (["objective.weight_decay=-1"], "objective.weight_decay=-1: must be a number >= 0"),
-        (["model.depth=0"], "model.depth=0"),
-        (["measure.layers=[head.9]"], "layers=head.9: the network has no such layer"),
-        (["model.width=5"], "width=5 must be at least the number of classes (10)"),
-        (["dataset=mnist", "dataset.root=/does/not/exist"], "root=/does/not/exist must hold the whole of MNIST"),
-        (["+model.backbone.hiden=[3]"], "unexpected keyword argument 'hiden'"),
-        (["trainer.accelerator=gpu"], "trainer.accelerator=gpu: "),
-        (["logger=mlflow"], "Could not find 'logger/mlflow'"),
-        (["logger=wandb"], "logger=wandb: no W&B key"),
-        (["measure.layers=[]"], "measure.layers=[]: must name layers, or null"),
-        (["model.backbone.hidden=[0]"], "hidden=[0] must be widths of at least 1"),
-        (["references=[{name: a}]"], "references[0]._target_={'name': 'a'}: a text is needed"),
-        (
-            ["references=[{name: a, _target_: nosuch.mod.f}]"],
-            "references.a._target_=nosuch.mod.f: no module nosuch",
-        ),
-        (["references=[{name: a, _target_: ncbench.theory.dufm_mse.nope}]"], "dufm_mse.nope: no such function"),
-        (
-            ["references=[{name: a, _target_: ncbench.theory.dufm_mse.dnc_loss, foo: 3}]"],
-            "references.a: ncbench.theory.dufm_mse.dnc_loss does not take its arguments",
-        ),
-        (["+experiment=dufm_k10", "dataset=digits"], "schedule.steps=20000: full-batch problems train free features"),
-        (["+experiment=dufm_k10", "+replicate.decay=[1e-3,-1]"], "replicate.decay=-1: must be a number >= 0"),
-        (["+experiment=dufm_k10", "+replicate.decay=[1]", "+replicate.weight_decay=[1]"], "sets the decay of every"),
-        (["+experiment=dufm_k10", "+replicate.init_scale=[0]"], "replicate.init_scale=[0]: must be numbers > 0"),
-        (["+experiment=dufm_k10", "+model.start=polygon"], "model.start=polygon: the solutions are those of loss=mse"),
-        (["+experiment=dufm_k10", "+model.start=srg", "dataset.classes=4"], "dataset.classes must be at least 6"),
-        (["+experiment=dufm_k10", "+model.start=srg", "+model.start_noise=-1"], "model.start_noise=-1.0: must be >= 0"),
-        (["+experiment=dufm_k10", "+model.start=srg", "objective.loss=ce"], "model.start=srg: the solutions are those"),
-        (["+model.start=srg"], "model.start=srg: only free_features takes this key"),
-        (
-            ["+experiment=dufm_k10", "+model.start_noise=0.1"],
-            "model.start_noise=0.1: is added to a solution; set model",
-        ),
-        (["--nonsense"], "unrecognized arguments: --nonsense (see --help)"),
-        (["--config-dir", "/nonexistent"], "--config-dir /nonexistent: no such directory"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_status_2(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    folder = tmp_path / "run"
-    assert run(*arguments, f"hydra.run.dir={folder}", "trainer.progress=false") == 2
-    error = capsys.readouterr().err.strip()
-    assert error.startswith("ncbench: ")
-    assert message in error
-    assert "\n" not in error
-    assert not folder.exists()
 
 
 def test_an_experiment_file_with_a_misspelt_key(tmp_path, capsys):
@@ -319,5 +263,29 @@ def test_a_library_names_its_argument_and_the_run_adds_the_key():
 def test_dispatcher(capsys):
     assert dispatcher.main(["--help"]) == 0
     assert dispatcher.main(["nonsense"]) == 2
+    assert "nonsense: unknown command; one of train, sweep, report, measure is needed" in capsys.readouterr().err
     assert dispatcher.main(["train", "--help"]) == 0
     assert "ncbench train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("grid", [[], ["-m", "hydra/launcher=basic"]])
+def test_chdir_is_for_training_and_data_lie_where_the_command_was_given(tmp_path, monkeypatch, grid):
+    from ncbench.run import session
+
+    build, places = session.build, []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "build", lambda config: places.append(Path.cwd()) or build(config))
+    monkeypatch.setattr(session.RunSession, "fit", lambda self: places.append(Path.cwd()))
+    where = ["hydra.run.dir=run", "hydra.sweep.dir=.", "hydra.sweep.subdir=run", "hydra.job.chdir=true"]
+    assert run(*grid, *TINY, *where) == 0
+    assert places == [tmp_path, tmp_path / "run"]
+    assert Path.cwd() == tmp_path
+
+
+def test_an_accelerator_that_is_not_there_leaves_nothing_behind(tmp_path, capfd, monkeypatch):
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    refused(lambda: run(*TINY, "trainer.accelerator=cuda"), "trainer.accelerator=cuda: ", tmp_path, capfd)

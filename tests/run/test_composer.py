@@ -132,7 +132,7 @@ def test_an_unknown_key_of_the_launcher():
 
 
 def test_a_value_of_another_type_says_which_is_needed():
-    with pytest.raises(ValueError, match=r"^hydra.launcher.retries=x: Value 'x' of type 'str' could not be converted"):
+    with pytest.raises(ValueError, match=r"^hydra.launcher.retries=x: must be a whole number"):
         compose_command([*TINY, "seed=1,2", "hydra.launcher.retries=x"], multirun=True)
 
 

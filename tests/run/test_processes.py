@@ -167,7 +167,7 @@ def test_every_row_of_a_batch_is_in_one_process_and_shares_weigh_them():
     ("overrides", "message"),
     [
         (["trainer.devices=0"], "trainer.devices=0: must be >= 1"),
-        (["trainer.devices=auto"], "trainer.devices: Value 'auto'"),
+        (["trainer.devices=auto"], "trainer.devices=auto: must be a whole number"),
         (["trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn: must be auto or ddp"),
         (["+experiment=dufm_k10", "trainer.devices=2"], "trainer.devices=2: full-batch problems train in one process"),
         (["dataset.batch_size=1", "trainer.devices=2"], "trainer.devices=2: a batch of dataset.batch_size=1 cannot be"),

@@ -67,9 +67,9 @@ def test_a_plan_is_read_as_it_was_written_also_elsewhere(plan, tmp_path):
     ("content", "line"),
     [
         (None, r"holds no sweep \(no sweep.json\)"),
-        ("{", r"sweep.json: is no plan of a sweep \(JSONDecodeError"),
-        ("[]", r"sweep.json: is no plan of a sweep \(TypeError"),
-        ('{"jobs": [{}]}', r"sweep.json: is no plan of a sweep \(TypeError"),
+        ("{", r"sweep.json: is no plan of a sweep \(Expecting property name"),
+        ("[]", r"sweep.json: is no plan of a sweep \(its keys are not those of one\)"),
+        ('{"jobs": [{}]}', r"sweep.json: is no plan of a sweep \(its keys are not those of one\)"),
         ("a folder", r"sweep.json: cannot be read \(Is a directory\)"),
     ],
 )

@@ -103,7 +103,7 @@ def same(one, other):
         (["trainer.cuda_graph=true", "trainer.micro_batch=8"], "trainer.cuda_graph=True: one graph is a step of one"),
         (["trainer.cuda_graph=true", "trainer.devices=2"], "trainer.cuda_graph=True: one graph is a step of one"),
         (["trainer.cuda_graph=true", "trainer.compile=true"], "trainer.cuda_graph=True: one graph is a step of one"),
-        (["trainer.cuda_graph=maybe"], "trainer.cuda_graph: Value 'maybe' is not a valid bool"),
+        (["trainer.cuda_graph=maybe"], "trainer.cuda_graph=maybe: must be true or false"),
         (["+experiment=dufm_k10", "trainer.cuda_graph=true"], "trainer.cuda_graph=True: only networks in mini-batches"),
     ],
 )

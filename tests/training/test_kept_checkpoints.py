@@ -112,7 +112,7 @@ def test_a_resumed_run_keeps_the_same(run, tmp_path, monkeypatch):
         (["trainer.keep_checkpoints=[1,1]"], "trainer.keep_checkpoints=[1, 1]: must be increasing epochs >= 0"),
         (["trainer.keep_checkpoints=[-1]"], "trainer.keep_checkpoints=[-1]: must be increasing epochs >= 0"),
         (["trainer.keep_checkpoints=3"], "trainer.keep_checkpoints"),
-        (["trainer.keep_checkpoints=[a]"], "trainer.keep_checkpoints[0]: Value 'a'"),
+        (["trainer.keep_checkpoints=[a]"], "trainer.keep_checkpoints=['a']: must be a list of whole numbers"),
     ],
 )
 def test_refused_in_one_line(overrides, message, capsys):

@@ -182,7 +182,7 @@ def test_a_fused_optimiser_follows_the_same_path(optimizer, tmp_path):
         (["trainer.micro_batch=0"], "trainer.micro_batch=0: must be >= 1"),
         (["trainer.micro_batch=64", "trainer.devices=2"], "trainer.micro_batch=64: the micro-batches of one batch"),
         (["trainer.fused=true", "optimizer=other"], "optimizer"),
-        (["trainer.compile=maybe"], "trainer.compile: Value 'maybe' is not a valid bool"),
+        (["trainer.compile=maybe"], "trainer.compile=maybe: must be true or false"),
         (["+experiment=dufm_k10", "trainer.compile=true"], "trainer.compile=True: only networks in mini-batches"),
         (["+experiment=dufm_k10", "trainer.micro_batch=8"], "trainer.micro_batch=8: only networks in mini-batches"),
         (["+experiment=dufm_k10", "trainer.fused=true"], "trainer.fused=True: only networks in mini-batches"),
