@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser, collector_off
+from ncbench._cli import Parser, collector_off, of_file_system
+from ncbench.run.signals import Stopped, StopSignals
 
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
@@ -61,9 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except OSError as error:
+        return _of_file_system(error)
+    except (KeyboardInterrupt, Stopped):
         print("ncbench: interrupted", file=sys.stderr)
         return 1
+
+
+def _of_file_system(error: OSError) -> int:
+    """Say what could not be read or written; a reader of a pipe that has gone is told nothing."""
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest of it when it ends
+    else:
+        print(f"ncbench: failed: {of_file_system(error)}", file=sys.stderr)
+    return 1
 
 
 def _parse(arguments: list[str]) -> tuple[Any, list[str]]:
@@ -93,7 +105,7 @@ def _list(options: Any) -> int:
     from ncbench.run.listing import list_experiments
 
     names = list_experiments(options.overrides, names_only=options.names, config_dirs=_directories(options))
-    print(names, end="")
+    print(names, end="", flush=True)
     return 0
 
 
@@ -119,12 +131,13 @@ def _run(options: Any, for_hydra: list[str]) -> int:
     from ncbench.sweep.composing import counting_jobs
 
     # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
-    with counting_jobs() as progress:
+    with StopSignals(), counting_jobs() as progress:
         command = compose_command(overrides, multirun=options.multirun, config_dirs=directories, progress=progress)
     if command.multirun:
         text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
         return _grid(command, text, directories)
-    return _single(command.jobs[0], _command_line([*overrides, *flags]))
+    with StopSignals():
+        return _single(command.jobs[0], _command_line([*overrides, *flags]))
 
 
 def _single(job: "Job", command: str) -> int:
@@ -224,7 +237,7 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         task()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         return 1
     finally:
         sys.argv = before

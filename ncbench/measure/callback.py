@@ -116,7 +116,8 @@ class MeasureCollapse(pl.Callback):
         network = self._network(pl_module)
         check_callable(network)
         record = self._begin_history(trainer, pl_module, network)
-        due = trainer.current_epoch == 0 and self._is_due(0)
+        begins = trainer.current_epoch == 0 and trainer.global_step == 0  # and is not resumed within its first epoch
+        due = begins and self._is_due(0)
         measurement = self._measure(trainer, pl_module, finished=0) if due else None
         if measurement is None:
             rehearse(network, self.loaders, self.layers, reduction=self.reduction, unpack=self.unpack)

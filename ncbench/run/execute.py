@@ -4,7 +4,7 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,19 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ncbench._cli import of_file_system
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
-from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, STOPPED, TABLES
+from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
+from ncbench.run.signals import StopSignals
 from ncbench.training.checkpoints import CheckpointError, current_step
 from ncbench.training.divergence import DivergedError
 
@@ -39,63 +41,65 @@ def execute(
     `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had.
     """
     try:
-        with RunFolder(folder) as run:
+        with StopSignals() as signals, RunFolder(folder) as run:
             if state_of(run, config) is RunState.DONE:
                 _say_where(run, already_done(bring_up_to_date(run, config)))
                 return 0
-            try:
-                return _train(config, run, command, overrides, threads)
-            except ValueError:
-                _remove_if_unused(Path(folder))  # while the folder is this process's own
-                raise
+            return _train(config, run, signals, command=command, overrides=overrides, threads=threads)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # such as a full disk, before the run could begin
-        print(f"ncbench: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"ncbench: failed: {of_file_system(error)}", file=sys.stderr)
         return 1
 
 
-def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str], threads: int | None) -> int:
+def _train(
+    config: Config,
+    run: RunFolder,
+    signals: StopSignals,
+    *,
+    command: str,
+    overrides: Sequence[str],
+    threads: int | None,
+) -> int:
     # Lightning's start-up lines say nothing that run.json does not.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     torch.set_num_threads(threads or threads_of(config))
-    trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
+    # Every ValueError of the user's making is raised here.
+    trained = RunSession(config, run, Console(stderr=True), signals)
     previous = run.info()
-    run.update(
-        status="running",
-        name=config.name,
-        schema_version=SCHEMA_VERSION,
-        config_hash=config_hash(differences(config)),
-        command=command,
-        seed=config.seed,
-        replicas=len(trained.built.replicas),
-        started=previous.get("started", _now()),
-        finished=None,
-        error=None,
-        **provenance(trained.trainer.strategy.root_device.type),
-    )
-    trained.write_inputs(overrides)
-    log = _Log(run.path / LOG)
-    logging.getLogger().addHandler(log)
     before = previous.get("wall_seconds") or 0.0
+    log: _Log | None = None
     status, error = "interrupted", None
     try:
+        # Before anything else is written: from here on the folder says how the run ends, whatever ends it.
+        run.update(
+            status="running",
+            name=config.name,
+            schema_version=SCHEMA_VERSION,
+            config_hash=config_hash(differences(config)),
+            command=command,
+            seed=config.seed,
+            replicas=len(trained.built.replicas),
+            started=previous.get("started", _now()),
+            finished=None,
+            error=None,
+            **provenance(trained.trainer.strategy.root_device.type),
+        )
+        trained.write_inputs(overrides)
+        log = _Log(run.path / LOG)
+        logging.getLogger().addHandler(log)
         trained.fit()
         status = "done"
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns both signals into an exit
+    except (KeyboardInterrupt, SystemExit):
         error = STOPPED
     except Exception as failure:
-        status = "failed"
-        error = (
-            str(failure)
-            if isinstance(failure, DivergedError | CheckpointError)
-            else f"{type(failure).__name__}: {failure}"
-        )
+        status, error = "failed", _told(failure)
         _log.error("the run failed\n%s", traceback.format_exc())
     wall = trained.wall_seconds()
-    # From here on nothing may hide how training ended, above all no disk that is full.
+    # From here on nothing may hide how training ended, above all no disk that is full and no further signal.
     status, error = _close(trained, log, status, error, wall, wall - before)
     if status == "done":
         _say_where(run, f"done in {wall:.0f} s")
@@ -106,8 +110,16 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
             f"ncbench: interrupted{why.removeprefix(STOPPED)}; the same command continues: {run.path}", file=sys.stderr
         )
     else:
-        print(f"ncbench: {status}: {why}; log in {run.path / LOG}", file=sys.stderr)
+        where = f"; log in {run.path / LOG}" if (run.path / LOG).exists() else ""
+        print(f"ncbench: {status}: {why}{where}", file=sys.stderr)
     return 1
+
+
+def _told(failure: Exception) -> str:
+    """Why a run failed; the name of an exception only where the program itself is at fault."""
+    if isinstance(failure, OSError):
+        return of_file_system(failure)
+    return str(failure) if isinstance(failure, DivergedError | CheckpointError) else f"{type(failure).__name__}: {failure}"
 
 
 class _Log(logging.FileHandler):
@@ -118,7 +130,7 @@ class _Log(logging.FileHandler):
 
 
 def _close(
-    trained: RunSession, log: logging.Handler, status: str, error: str | None, wall: float, seconds: float
+    trained: RunSession, log: logging.Handler | None, status: str, error: str | None, wall: float, seconds: float
 ) -> tuple[str, str | None]:
     """Close the log and W&B and write the end into run.json: the status and the error with what could not be done."""
     run, problems = trained.run, list[str]()
@@ -130,8 +142,8 @@ def _close(
         ended = "failed" if status == "done" and problems else status
         return {"status": ended, "error": "; and ".join([*([error] if error else []), *problems]) or None}
 
-    for problem, step in (
-        ("the log could not be closed", log.close),
+    what_is_left = [
+        ("the log could not be closed", lambda: log and log.close()),
         (
             "the final values could not be read",
             lambda: values.update(final=summarise(run.path), standstill=standstill(run.path)),
@@ -140,13 +152,22 @@ def _close(
             f"{RUN_INFO} could not be written",
             lambda: run.update(**end(), finished=_now(), replica_steps_per_second=speed, **values),
         ),
-        ("W&B could not be closed", lambda: trained.close(0 if status == "done" else 1)),
-    ):
+    ]
+
+    def do(problem: str, step: Callable[[], object]) -> None:
         try:
             step()
-        except Exception as failure:
-            problems.append(f"{problem} ({failure})")
-    logging.getLogger().removeHandler(log)
+        except OSError as failure:
+            problems.append(f"{problem} ({of_file_system(failure)})")
+        except (Exception, SystemExit) as failure:
+            problems.append(f"{problem} ({str(failure) or type(failure).__name__})")
+
+    with trained.signals.ending():
+        for problem, step in what_is_left:
+            do(problem, step)
+    do("W&B could not be closed", lambda: trained.close(0 if status == "done" else 1))  # which may wait for a network
+    if log is not None:
+        logging.getLogger().removeHandler(log)
     return end()["status"], end()["error"]
 
 
@@ -156,20 +177,6 @@ def _say_where(run: RunFolder, what: str) -> None:
     of = "median loss" if (run.info().get("replicas") or 1) > 1 else "loss"
     shown = f", {of} {loss:.6g}" if loss is not None and math.isfinite(loss) else ""
     print(f"{what}{shown}: {run.path}\ndraw it: python -m ncbench.report {run.path}")
-
-
-def _remove_if_unused(folder: Path) -> None:
-    """A refused run leaves nothing behind: its folder goes if the lock is all it holds."""
-    if not folder.is_dir() or (folder / RUN_INFO).exists():
-        return
-    of_a_refused_run = {LOCK, HOLDER, *TABLES}
-    if any(
-        entry.name not in of_a_refused_run or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()
-    ):
-        return
-    for entry in folder.iterdir():
-        entry.rmdir() if entry.is_dir() else entry.unlink()
-    folder.rmdir()
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import reference_arguments
 from ncbench.run.logger import close_logger, learning_rate, open_logger
 from ncbench.run.one_line_errors import one_line_errors
-from ncbench.run.processes import LeaveOnSignal, other_processes
+from ncbench.run.processes import HearSignals, other_processes
 from ncbench.run.references import check_references, evaluate_references
+from ncbench.run.signals import StopSignals
 from ncbench.run.swept import swept_values
 from ncbench.run.trainer import make_trainer, speed_up, training_device
 from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
@@ -51,8 +53,8 @@ _log = logging.getLogger(__name__)
 class RunSession:
     """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong."""
 
-    def __init__(self, config: Config, run: RunFolder, console: Console) -> None:
-        self.config, self.run = config, run
+    def __init__(self, config: Config, run: RunFolder, console: Console, signals: StopSignals) -> None:
+        self.config, self.run, self.signals = config, run, signals
         importable_here()
         check_references(config.references)
         self.built = build(config)
@@ -98,10 +100,15 @@ class RunSession:
             )
             callbacks: list[pl.Callback] = [
                 StopDiverged(),
-                LeaveOnSignal(),
+                HearSignals(signals),
                 self.collapse,
                 KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
-                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
+                SaveLast(
+                    run.path / CHECKPOINTS,
+                    config.trainer.checkpoint_seconds,
+                    asked=signals.asked,
+                    check=run.check_owner,
+                ),
             ]
             if config.trainer.progress:
                 whole = isinstance(config.model, Network)
@@ -133,6 +140,7 @@ class RunSession:
         further = getattr(self.built.module, "further_measures", None)
         if further is not None:
             measured.update(further(measured))
+        self.run.check_owner()
         self.records.write(step, epoch, measured)
         # Written at once, so that a killed run has the digests of its rows, and the time that they took.
         self.digests[str(step)] = weights_digest(self.built.network)
@@ -186,7 +194,8 @@ class RunSession:
         devices, modules = self.config.trainer.devices, self.built.network.modules()
         if devices > 1 and any(isinstance(module, _BatchNorm) for module in modules):
             _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
-        with other_processes(self.run.path, path, devices):
+        # The processes of a run have no safe point of their own: there a signal stops at once.
+        with self.signals.training() if devices == 1 else nullcontext(), other_processes(self.run.path, path, devices):
             self.train(path)
         self._say_if_guessing()
 

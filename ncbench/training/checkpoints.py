@@ -82,23 +82,66 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class SaveLast(Checkpoint):
     """Saves at ends of epochs, at most once in `seconds`, and always at the last.
 
+    A process that is killed sooner gets on all the same: its first checkpoint comes FIRST seconds after it began, and
+    then the time between two doubles up to `seconds`, as far as saving takes at most SHARE of it. Networks in
+    mini-batches are saved within an epoch too, every `seconds` and by the same share, but under several processes not.
+    Where `asked` says so a checkpoint is saved at once, that is after the batch or the block, and training is left
+    (SystemExit). `check` is called before anything is saved, and may raise.
+
     Lightning runs callbacks of this base class after all others, so a checkpoint never precedes the measurements of
     its own epoch. `on_save` adds `step` to the checkpoint: the records kept on resume are those up to it.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], seconds: float) -> None:
-        self.path, self.seconds = Path(folder) / LAST_CHECKPOINT, seconds
-        self._saved = time.monotonic()
+    FIRST, SHARE = 0.1, 0.05
+    WITHIN = 1.0  # seconds: an epoch that is shorter is not interrupted by a checkpoint
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        seconds: float,
+        *,
+        asked: Callable[[], bool] = lambda: False,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.path, self.seconds, self.asked, self.check = Path(folder) / LAST_CHECKPOINT, seconds, asked, check
+        self._began = self._saved = time.monotonic()
+        self._took = 0.0
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began = self._saved = time.monotonic()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_last_batch or trainer.world_size > 1 or not pl_module.automatic_optimization:
+            return
+        asked, since = self.asked(), time.monotonic() - self._saved
+        if (asked or since >= max(self.seconds, self.WITHIN, self._took / self.SHARE)) and _is_finite(pl_module):
+            self._save(trainer)
+        if asked:
+            raise SystemExit(1)
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        due = last or time.monotonic() - self._saved >= self.seconds
+        last, asked = trainer.current_epoch + 1 == trainer.max_epochs, self.asked()
+        now = time.monotonic()
+        early = max(self.FIRST, self._saved - self._began, self._took / self.SHARE)
+        due = last or asked or now - self._saved >= min(self.seconds, early)
         if trainer.world_size > 1:  # all save or none, by the clock of the first
             due = trainer.strategy.broadcast(due)
         if due:
-            trainer.save_checkpoint(self.path)
-            self._saved = time.monotonic()
+            self._save(trainer)
+        if asked and not last:
+            raise SystemExit(1)
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self.check()
+        began = time.monotonic()
+        trainer.save_checkpoint(self.path)
+        self._saved = time.monotonic()
+        self._took = self._saved - began
 
     @override
     def on_save_checkpoint(
@@ -129,11 +172,17 @@ class KeepEpochs(Checkpoint):
         self._save(trainer, finished=_finished(trainer), first=False)
 
     def _save(self, trainer: pl.Trainer, finished: int, first: bool) -> None:
-        if finished in self.epochs and (finished == 0) is first:
+        begins = first and current_step(trainer) == 0  # and is not resumed within its first epoch
+        if finished in self.epochs and (finished == 0) is first and begins is first:
             trainer.save_checkpoint(self._path(finished))
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch_{epoch}.ckpt"
+
+
+def _is_finite(module: pl.LightningModule) -> bool:
+    """Whether every weight is, so that the last checkpoint stays one that training can go on from."""
+    return all(bool(torch.isfinite(x).all()) for x in module.state_dict().values() if x.is_floating_point())
 
 
 def _finished(trainer: pl.Trainer) -> int:
