@@ -4,6 +4,7 @@ Every job is composed and validated before the first one starts and before torch
 2 the input was wrong (one line, nothing touched), 1 anything else (the traceback is in the run's log).
 """
 
+import contextlib
 import os
 import shlex
 import sys
@@ -11,8 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser, collector_off, of_file_system
-from ncbench.run.signals import Stopped, StopSignals
+from ncbench._cli import collector_off
+from ncbench.run.flags import parse
+from ncbench.run.guard import guarded
+from ncbench.run.signals import Stopped
 
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
@@ -32,80 +35,26 @@ finds the same folder again, leaves a finished run as it is and continues an int
 Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 """
 
-# Options that are Hydra's alone: a line with one of them goes to Hydra's own main. The number of values that follow.
-_OF_HYDRA: tuple[tuple[tuple[str, ...], str | int], ...] = (
-    (("--hydra-help",), 0),
-    (("--version",), 0),
-    (("--resolve",), 0),
-    (("--run", "-r"), 0),
-    (("--shell-completion", "-sc"), 0),
-    (("--cfg", "-c"), 1),
-    (("--package", "-p"), 1),
-    (("--config-path", "-cp"), 1),
-    (("--config-name", "-cn"), 1),
-    (("--experimental-rerun",), 1),
-    (("--info", "-i"), "?"),
-)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        options, for_hydra = _parse(arguments)
-        if options.help:
-            print(USAGE, end="")
-            return 0
-        if options.list:
-            return _list(options)
-        return _run(options, for_hydra)
-    except ValueError as error:
-        print(f"ncbench: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        return _of_file_system(error)
-    except (KeyboardInterrupt, Stopped):
-        print("ncbench: interrupted", file=sys.stderr)
-        return 1
+    return guarded(lambda: _main(arguments))
 
 
-def _of_file_system(error: OSError) -> int:
-    """Say what could not be read or written; a reader of a pipe that has gone is told nothing."""
-    if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes the rest of it when it ends
-    else:
-        print(f"ncbench: failed: {of_file_system(error)}", file=sys.stderr)
-    return 1
-
-
-def _parse(arguments: list[str]) -> tuple[Any, list[str]]:
-    """The options of a command line, and those of Hydra as they were written."""
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--names", action="store_true")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-cd", "--config-dir")
-    for names, values in _OF_HYDRA:
-        if values == 0:
-            parser.add_argument(*names, dest="of_hydra", action="append_const", const=[names[0]])
-        else:
-            nargs = "?" if values == "?" else None
-            parser.add_argument(*names, dest=names[0], nargs=nargs, const="all" if nargs else None)
-    options = parser.parse_intermixed_args(arguments)
-    for_hydra = [word for words in options.of_hydra or [] for word in words]
-    for names, values in _OF_HYDRA:
-        if values != 0 and getattr(options, names[0]) is not None:
-            for_hydra += [names[0], getattr(options, names[0])]
-    return options, for_hydra
+def _main(arguments: list[str]) -> int:
+    options, for_hydra = parse(arguments)
+    if options.help:
+        print(USAGE, end="")
+        return 0
+    return _list(options) if options.list else _run(options, for_hydra)
 
 
 def _list(options: Any) -> int:
     from ncbench.run.listing import list_experiments
 
     names = list_experiments(options.overrides, names_only=options.names, config_dirs=_directories(options))
-    print(names, end="", flush=True)
+    print(names, end="")
     return 0
 
 
@@ -117,27 +66,29 @@ def _directories(options: Any) -> list[str]:
 
 
 def _run(options: Any, for_hydra: list[str]) -> int:
-    from ncbench.run.compose import compose_command, with_default_experiment
+    from ncbench.run.compose import check_composed, compose_command, with_default_experiment
 
-    overrides = with_default_experiment(options.overrides)
+    completing = "--shell-completion" in for_hydra
+    overrides = options.overrides if completing else with_default_experiment(options.overrides)
     directories = _directories(options)
     flags = ["--config-dir", *directories] if directories else []
 
-    # Questions to Hydra (--cfg, --info, ...) are answered by Hydra.
+    # Questions to Hydra (--cfg, --info, ...) are answered by Hydra, if there is something to be told.
     if for_hydra:
+        if {"--cfg", "--info"} & set(for_hydra):
+            check_composed(overrides, directories, multirun=options.multirun, package=getattr(options, "--package"))
         flags += ["--multirun"] if options.multirun else []
         return _by_hydra([*overrides, *flags, *for_hydra], [])
 
     from ncbench.sweep.composing import counting_jobs
 
     # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
-    with StopSignals(), counting_jobs() as progress:
+    with counting_jobs() as progress:
         command = compose_command(overrides, multirun=options.multirun, config_dirs=directories, progress=progress)
     if command.multirun:
         text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
         return _grid(command, text, directories)
-    with StopSignals():
-        return _single(command.jobs[0], _command_line([*overrides, *flags]))
+    return _single(command.jobs[0], _command_line([*overrides, *flags]))
 
 
 def _single(job: "Job", command: str) -> int:
@@ -163,7 +114,9 @@ def _single(job: "Job", command: str) -> int:
     from ncbench.run.hydra_job import as_hydra_job
 
     with as_hydra_job(job) as folder:
-        return execute(job.config, folder, command=command, overrides=job.composed.hydra.overrides.task)
+        of_hydra = job.composed.hydra
+        chdir = bool(of_hydra.job.chdir)
+        return execute(job.config, folder, command=command, overrides=of_hydra.overrides.task, chdir=chdir)
 
 
 def _grid(command: "Command", text: str, directories: list[str]) -> int:
@@ -229,7 +182,9 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
         job = HydraConfig.get()
         folder = job.runtime.output_dir
         config = validated(with_paper(plain_values(composed), job))
-        status = execute(config, folder, command=command, overrides=list(job.overrides.task))
+        with contextlib.chdir(job.runtime.cwd):
+            overrides = list(job.overrides.task)
+            status = execute(config, folder, command=command, overrides=overrides, chdir=bool(job.job.chdir))
         outcomes.append((folder, status))
         if RunFolder(folder).info().get("status") == "interrupted":
             raise KeyboardInterrupt  # a signal stops the whole command, not one job of it

@@ -1,31 +1,21 @@
 """The rules between the groups of a configuration: which model goes with which objective, schedule and optimiser."""
 
-import re
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from ncbench.config.measuring import LARGEST_HESSIAN
+from ncbench.config.free_features import check_free_features
 from ncbench.config.models import FreeFeatures
 from ncbench.config.rules import is_int, is_list, only_with, require, require_decays
-from ncbench.config.schedules import FullBatch, Stationary
+from ncbench.config.schedules import Cosine, FullBatch, Stationary
 from ncbench.config.training import ClassifierObjective, SquaredObjective
 
 if TYPE_CHECKING:
     from ncbench.config.root import Config
 
-__all__ = ["STRUCTURES", "check_consistency"]
+__all__ = ["check_consistency"]
 
 _OF_ALL = ("seed", "weight_decay", "init_scale")
 _OF_FREE_FEATURES = (*_OF_ALL, "decay", "feature_decay", "lr", "start", "start_noise")
 _OF_PERCEPTRONS = (*_OF_ALL, "delta", "noise", "noise_ratio", "centroids")
-
-# As in `ncbench.theory.dufm_ce`, which a configuration may not import; a test compares the two.
-STRUCTURES = ("dnc", "pairs", "polygon", "triangular", "antiprism")
-_STARTS = {("mse", "relu"): r"dnc|srg", ("ce", "linear"): rf"{'|'.join(STRUCTURES)}|\[[1-9]\d*(, ?[1-9]\d*)*\]"}
-_SOLUTIONS = (
-    "the solutions are those of loss=mse with activation=relu (dnc, srg) and of loss=ce with activation=linear (dnc, "
-    "pairs, polygon, triangular, antiprism, or simplex blocks as a text, such as '[3, 2]')"
-)
 
 
 def check_consistency(config: "Config") -> None:
@@ -87,6 +77,8 @@ def _check_length(config: "Config") -> None:
     require(not full_batch or epochs is None, "trainer.max_epochs", epochs, rule)
     rule = "must be >= 1 where there is no schedule.steps"
     require(full_batch or epochs is not None, "trainer.max_epochs", epochs, rule)
+    if isinstance(config.schedule, Cosine):
+        require(config.schedule.T_max is not None, "schedule.T_max", None, "must be a number of epochs >= 1")
 
 
 def _check_processes(config: "Config") -> None:
@@ -169,34 +161,7 @@ def _check_pairs(config: "Config") -> None:
         tolerance = schedule.tolerance if isinstance(schedule, FullBatch) and config.optimizer.line_search else None
         rule = "L-BFGS stops at schedule.stationary instead (schedule=stationary)"
         require(tolerance is None, "schedule.tolerance", tolerance, rule)
-        _check_starts(config, model)
-        _check_hessian(config, model)
-
-
-def _check_starts(config: "Config", model: FreeFeatures) -> None:
-    """A start is a solution of the run's own loss and activation, and noise is added to one."""
-    several = config.replicate.get("start", [])
-    given = [] if model.start is None else [("model.start", model.start)]
-    for key, start in [*given, *(("replicate.start", start) for start in several)]:
-        known = _STARTS.get((config.objective.loss, model.activation), "")
-        require(isinstance(start, str) and re.fullmatch(known, start) is not None, key, start, _SOLUTIONS)
-    distinct = {str(start).replace(" ", "") for start in several}
-    require(len(distinct) == len(several), "replicate.start", list(several), "must not hold the same start twice")
-    noise = "replicate.start_noise" if "start_noise" in config.replicate else "model.start_noise"
-    value = config.replicate.get("start_noise", model.start_noise)
-    alone = model.start is None and not several and value != 0
-    require(not alone, noise, value, "is added to a solution; set model.start or replicate.start too")
-
-
-def _check_hessian(config: "Config", model: FreeFeatures) -> None:
-    """The whole Hessian of a replica has as many rows as the replica has parameters."""
-    classes, per_class = config.dataset.known_classes, getattr(config.dataset, "per_class", None)
-    if not config.measure.hessian or classes is None or per_class is None:
-        return
-    widths = [*(model.width if is_list(model.width) else [model.width] * model.depth), classes]
-    size = classes * per_class * widths[0] + sum(a * b for a, b in pairwise(widths))
-    rule = f"at most {LARGEST_HESSIAN} parameters of a replica, this network has {size}"
-    require(size <= LARGEST_HESSIAN, "measure.hessian", True, rule)
+        check_free_features(config, model)
 
 
 def _check_perceptron(config: "Config") -> None:

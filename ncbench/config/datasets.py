@@ -72,6 +72,10 @@ class DigitImages(Dataset):
         self._at_least(per_class=1, batch_size=1, seed=0)
         check_unequal(self.imbalance, self.minority, self.label_noise)
         check_classes(self.classes)
+        there = {None: None, "cifar100": 100}.get(self.public_target, 10)
+        last = self.classes - 1 if is_int(self.classes) else max(self.classes or [0])
+        rule = f"this set has the {there} classes 0 ... {(there or 1) - 1}"
+        require(there is None or last < there, "dataset.classes", self.classes, rule)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ PRECISIONS = ("32", "64", "bf16-mixed")  # bf16-mixed: weights and measures in 3
 SETS = ("default", "nc", "nc1", "nc2", "nc3", "nc4")  # of measures
 SCALES = ("linear", "log", "symlog")
 LOGGERS = ("local", "csv", "tensorboard", "wandb_offline", "wandb")
+LONGEST_PROJECT, NOT_IN_PROJECT = 128, "/\\#?%:"
 LARGEST_HESSIAN = 2400  # rows: the limit of ncbench.analysis.landscape, which cannot be imported without torch
 
 
@@ -42,7 +43,7 @@ class Measure(Group):
         texts = is_list(names) and all(isinstance(name, str) for name in names)
         rule = f"must be {', '.join(SETS)} or a list of names of measures"
         require(texts and (is_list(self.measures) or names[0] in SETS), "measure.measures", self.measures, rule)
-        known = len(self.splits) > 0 and set(self.splits) <= {"train", "test"}
+        known = sorted(self.splits) in (["test"], ["train"], ["test", "train"])
         require(known, "measure.splits", list(self.splits), "must name train, test or both")
         for kind in ("moments", "matrices"):
             for name, spec in getattr(self, kind).items():
@@ -115,6 +116,10 @@ class Logger(Group):
 
     def __post_init__(self) -> None:
         require(self.kind in LOGGERS, "logger.kind", self.kind, f"must be one of {', '.join(LOGGERS)}")
+        for key, name in (("project", self.project), ("entity", self.entity)):
+            good = name is None or (1 <= len(name) <= LONGEST_PROJECT and not set(name) & set(NOT_IN_PROJECT))
+            rule = f"must have 1 to {LONGEST_PROJECT} characters and none of {NOT_IN_PROJECT}, as W&B demands"
+            require(good, f"logger.{key}", name, rule)
 
 
 def _check_measure(key: str, spec: Any) -> None:

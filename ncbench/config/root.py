@@ -19,12 +19,15 @@ from ncbench.config.measuring import Logger, Measure, Trainer
 from ncbench.config.models import MODELS, Model
 from ncbench.config.rules import is_list, require
 from ncbench.config.schedules import SCHEDULES, Schedule
+from ncbench.config.sizes import check_sizes
 from ncbench.config.training import OBJECTIVES, OPTIMIZERS, Objective, Optimizer
 from ncbench.config.variants import Group
 
 __all__ = ["CLAIMED", "VARIANTS", "Config"]
 
 CLAIMED = ("claims", "grid", "open", "reproduces")  # what may change about a finished run without training it again
+
+LONGEST_NAME = 200  # bytes of a part: file systems take 255, and a temporary file beside the folder has a longer name
 
 VARIANTS: Mapping[str, tuple[type[Group], ...]] = {
     "dataset": DATASETS,
@@ -66,6 +69,12 @@ class Config:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be in [0, 2^32)")
+        rule = "must name a folder: a text such as digits_mlp or mine/wide, without .. and without / at its ends"
+        parts = self.name.split("/")
+        require(all(part not in ("", ".", "..") and "\0" not in part for part in parts), "name", self.name, rule)
+        longest = max(len(part.encode(errors="replace")) for part in parts)
+        require(longest <= LONGEST_NAME, "name", self.name, f"must have at most {LONGEST_NAME} bytes")
+        check_sizes(self)
         parse_claims(self.claims)
         check_reproduces(self.reproduces)
         for word, axes in (("grid", self.grid), ("open", self.open)):
@@ -78,6 +87,12 @@ class Config:
                 good = isinstance(line, dict) and isinstance(line.get(needed), str)
                 rule = "a text is needed, as in {name: dnc, _target_: module.function}"
                 require(good, f"references[{place}].{needed}", line, rule)
+            for key in ("measure", "stage"):
+                text = line.get(key, "")
+                require(isinstance(text, str), f"references[{place}].{key}", text, "must be a text")
+            layers = line.get("layers", [])
+            texts = is_list(layers) and all(isinstance(layer, str) for layer in layers)
+            require(texts, f"references[{place}].layers", layers, "must be a list of names of layers")
         check_consistency(self)
 
     def plain(self) -> dict[str, Any]:

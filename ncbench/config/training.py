@@ -125,6 +125,8 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.momentum < 1, "optimizer.momentum", self.momentum, "must be in [0, 1)")
+        rule = "needs optimizer.momentum > 0"
+        require(not self.nesterov or self.momentum > 0, "optimizer.nesterov", self.nesterov, rule)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,12 @@
 """Plain values become the dataclasses of `ncbench.config`: misspelt keys are refused and types checked, in one line."""
 
-import copy
 import difflib
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from functools import lru_cache
+from dataclasses import fields
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf, flag_override
-from omegaconf.errors import OmegaConfBaseException
-
 from ncbench.config.root import CLAIMED, VARIANTS, Config
+from ncbench.config.typed import typed
 from ncbench.config.variants import Group, Target, choose_variant, keys_of
 
 __all__ = ["check_resolved", "to_be_added", "unknown_key", "validate", "validate_recorded"]
@@ -32,14 +27,16 @@ def validate(values: Mapping[str, Any]) -> Config:
         if key not in known:
             raise ValueError(f"{key}={value}: {_unknown(key, known, '')}")
     of_groups: dict[str, Any] = {}
-    for name, variants in VARIANTS.items():
+    # The trainer first: a schedule may take its number of epochs, and it is the trainer's key that is wrong then.
+    for name in sorted(VARIANTS, key=lambda name: name != "trainer"):
+        variants = VARIANTS[name]
         if name not in values:
             raise ValueError(f"{name}: a value is needed")
         if not isinstance(values[name], Mapping):
             raise ValueError(f"{name}={values[name]}: must be a group of keys")
         of_groups[name] = _group(name, choose_variant(name, variants, values[name]), values[name])
     ungrouped = {key: value for key, value in values.items() if key not in VARIANTS}
-    return Config(**_typed(Config, ungrouped, "", [key for key in known if key not in VARIANTS]), **of_groups)
+    return Config(**typed(Config, ungrouped, "", [key for key in known if key not in VARIANTS]), **of_groups)
 
 
 def validate_recorded(values: Mapping[str, Any]) -> Config:
@@ -79,40 +76,8 @@ def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:
     for key, value in further.items():
         if not (issubclass(variant, Target) and variant.public_name_of(str(values.get("_target_"))) is None):
             raise ValueError(f"{name}.{key}={value}: {_not_of_variant(name, variant, key)}")
-    typed = _typed(variant, {key: given[key] for key in given if key in known}, f"{name}.", known)
-    return variant(**typed, **({"further": further} if further else {}))
-
-
-def _typed(group: type, values: Mapping[str, Any], prefix: str, known: list[str]) -> dict[str, Any]:
-    """The values of a dataclass's keys; OmegaConf checks and converts their types.
-
-    The jobs of a grid differ in one group or two: of the others each is checked once.
-    """
-    of = _Values(json.dumps(values, default=repr), dict(values))
-    return copy.deepcopy(_checked(group, of, prefix, tuple(known)))
-
-
-@dataclass(frozen=True)
-class _Values:
-    text: str
-    values: Mapping[str, Any] = field(compare=False)
-
-
-@lru_cache(maxsize=256)
-def _checked(group: type, of: _Values, prefix: str, known: tuple[str, ...]) -> dict[str, Any]:
-    schema = OmegaConf.structured(group)
-    try:
-        with flag_override(schema, "readonly", False):  # frozen dataclasses make read-only nodes
-            merged = OmegaConf.merge(schema, of.values)
-        plain = OmegaConf.to_container(merged)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "configuration"
-        raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    missing = [key for key in known if plain[key] == MISSING]
-    if missing:
-        raise ValueError(f"{prefix}{missing[0]}: a value is needed")
-    return {key: plain[key] for key in known}
+    of_variant = typed(variant, {key: given[key] for key in given if key in known}, f"{name}.", known)
+    return variant(**of_variant, **({"further": further} if further else {}))
 
 
 def unknown_key(key: str) -> str:

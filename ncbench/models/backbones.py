@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.models.resnets import ResNet18, ResNet20
-from ncbench.models.widths import image_channels
+from ncbench.models.widths import check_widths, image_channels
 
 __all__ = ["ResNet18", "ResNet20", "SmallConvNet", "SmallMLP"]
 
@@ -31,8 +31,7 @@ class SmallMLP(nn.Module):
 
     def __init__(self, *, input_shape: tuple[int, ...], output_width: int, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        if any(width < 1 for width in hidden):
-            raise ValueError(f"hidden={list(hidden)} must be widths of at least 1")
+        check_widths("hidden", hidden)
         widths = [math.prod(input_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for fan_in, fan_out in pairwise(widths):
@@ -52,13 +51,14 @@ class SmallConvNet(nn.Module):
     or a bias, and train and evaluation mode agree. The convolutions start as in He et al. 2015 (N(0,
     2/fan_in)), which keeps the signal's size without normalisation.
 
-    ValueError for inputs that are no images (C, H, W).
+    ValueError for inputs that are no images (C, H, W), and for a number of channels below 1.
     """
 
     def __init__(
         self, *, input_shape: tuple[int, ...], output_width: int, channels: Sequence[int] = (16, 32, 64)
     ) -> None:
         super().__init__()
+        check_widths("channels", channels)
         widths = [image_channels(input_shape), *channels]
         layers: list[nn.Module] = []
         for number, (fan_in, fan_out) in enumerate(pairwise(widths)):

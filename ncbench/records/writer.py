@@ -31,12 +31,11 @@ class RecordWriter:
     def __init__(self, folder: str | os.PathLike[str], seeds: Sequence[int]) -> None:
         self.folder = Path(folder)
         self.seeds = np.asarray(seeds, dtype=np.int64)
-        for table in TABLES:
-            (self.folder / table).mkdir(parents=True, exist_ok=True)
 
     def keep_until(self, step: int | None) -> None:
         """Remove what was recorded after this step (None: everything), and what a kill left unfinished."""
         for table in TABLES:
+            (self.folder / table).mkdir(parents=True, exist_ok=True)
             for unfinished in (self.folder / table).glob(".*.tmp"):
                 unfinished.unlink()
             for part in parts(self.folder, table):
@@ -112,6 +111,7 @@ class RecordWriter:
 
     def _put(self, table: str, step: int, rows: pa.Table) -> None:
         target = part_path(self.folder, table, step)
+        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f".{target.name}.tmp"
         names = [name for name in rows.column_names if name not in MEASURED]
         pq.write_table(rows, temporary, compression="zstd", use_dictionary=names)

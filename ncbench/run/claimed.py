@@ -19,7 +19,7 @@ from ncbench.claims.selection import Places
 from ncbench.config.root import Config
 from ncbench.config.rules import is_list
 from ncbench.records.layers import LAYER_WORDS, input_of
-from ncbench.run.composer import experiments
+from ncbench.run.hydra_messages import experiments
 from ncbench.run.measured import (
     ANY_STAGE,
     BESIDE,

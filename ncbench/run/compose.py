@@ -20,13 +20,16 @@ from ncbench.config.identity import differences, shared_differences
 from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
 from ncbench.run.claimed import check_claimed
-from ncbench.run.composer import composer, experiments, quoted
+from ncbench.run.composer import composer, quoted
+from ncbench.run.hydra_messages import experiments
 from ncbench.run.logging_rules import check_logger, check_no_secrets
+from ncbench.run.places import run_folder, sweep_folder
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
 
 __all__ = [
     "Command",
     "Job",
+    "check_composed",
     "compose_command",
     "compose_jobs",
     "compose_points",
@@ -93,6 +96,19 @@ def compose_jobs(overrides: Sequence[str], *, multirun: bool, config_dirs: Seque
         ]
 
 
+def check_composed(
+    overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool, package: str | None = None
+) -> None:
+    """ValueError of one line where these overrides cannot be composed, or have no such package; no value is checked."""
+    register_resolvers()
+    with composer(config_dirs) as hydra:
+        composed = hydra.compose(_grid(hydra.parse(overrides), multirun)[0])
+        if package not in (None, "_global_") and OmegaConf.select(composed, package) is None:
+            raise ValueError(
+                f"--package {package}: must be a key of the configuration that holds others, such as model"
+            )
+
+
 def compose_points(points: Sequence[Sequence[str]], first: int, config_dirs: Sequence[str] = ()) -> list[Job]:
     """The jobs of a grid whose points somebody else has chosen; the first of them has the number `first`."""
     register_resolvers()
@@ -119,6 +135,8 @@ def compose_command(
         first = hydra.compose(_grid(parsed, multirun)[0], 0 if multirun else None)
         given = {override.get_key_element().lstrip("+~") for override in parsed}
         grid = plain_values(first).get("grid") or {}
+        if not isinstance(grid, Mapping):
+            raise ValueError(f"grid={grid}: must be a mapping of keys to lists of values")
         added = [_axis(key, values) for key, values in grid.items() if values is not None]
         added = [axis for axis in added if axis.partition("=")[0] not in given]
         several = [o for o in parsed if o.get_key_element().lstrip("+") == "experiment" and o.is_sweep_override()]
@@ -183,7 +201,10 @@ def _points(override: Override) -> list[str]:
         return [override.input_line]
     if not override.is_discrete_sweep():
         raise ValueError(f"{override.input_line}: must list its values, as in {override.get_key_element()}=1,2")
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    try:
+        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    except ValueError as error:
+        raise ValueError(f"{override.input_line}: cannot be listed ({error})") from error
 
 
 def _written(value: Any) -> str:
@@ -217,5 +238,5 @@ def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
     check_no_secrets(config.plain(), os.environ)
     where = composed.hydra
     with naming_folders(composed, config):
-        folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
+        folder = sweep_folder(where.sweep.dir, where.sweep.subdir) if multirun else run_folder(where.run.dir)
     return Job(overrides, values, config, folder, None if multirun else composed)

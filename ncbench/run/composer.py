@@ -6,7 +6,6 @@ it with its own values. The values are set by Hydra's own function, in the order
 """
 
 import copy
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,8 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.config.validate import to_be_added, unknown_key
 from ncbench.run.added_keys import check_added
+from ncbench.run.hydra_messages import one_line, refused_key
 
-__all__ = ["Composer", "composer", "experiments", "quoted"]
+__all__ = ["Composer", "composer", "quoted"]
 
 _AT_THE_ROOT = re.compile(r"\s*#\s*@package\s+_global_\s*$", re.MULTILINE)
 
@@ -51,6 +51,8 @@ class Composer:
     def compose(self, overrides: list[str], number: int | None = None) -> Any:
         """What Hydra makes of the overrides, its own part included; `number` is that of a job of a grid."""
         parsed = self.parse(overrides)
+        for override in parsed:
+            self._check_group(override)
         if any(o.key_or_group in ("hydra.searchpath", "hydra.job.env_copy") for o in parsed):
             composed = self._by_hydra(overrides)
         else:
@@ -62,7 +64,7 @@ class Composer:
             try:
                 ConfigLoaderImpl._apply_overrides_to_config(values, composed)
             except ConfigCompositionException as error:
-                self._check_added(_refused_key(str(error)), values, copy.deepcopy(self._of_groups[groups]))
+                self._check_added(refused_key(str(error)), values, copy.deepcopy(self._of_groups[groups]))
                 raise
             self._note(parsed, composed)
         if number is not None:
@@ -84,6 +86,14 @@ class Composer:
             raise ValueError(
                 f"{path}: its first line must be '# @package _global_', or its keys are not those of the run"
             )
+
+    def _check_group(self, override: Override) -> None:
+        """ValueError where a group is given what is no name of a file of it."""
+        group, value = override.key_or_group, override.value()
+        if self._is_group(override) and not override.is_delete() and not isinstance(value, str | list | dict):
+            known = [name for name in self._repository.get_group_options(group) if "/" not in name]
+            rule = f"must be one of {', '.join(known)}" if group else "a key is needed in front of ="
+            raise ValueError(f"{override.input_line}: {rule}")
 
     def _is_group(self, override: Override) -> bool:
         group = override.key_or_group
@@ -124,7 +134,7 @@ def composer(config_dirs: Sequence[str]) -> Iterator[Composer]:
         with initialize_config_dir(config_dir=str(CONF_DIR), version_base="1.3"):
             yield Composer(config_dirs)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ValueError(_one_line(error, config_dirs)) from error
+        raise ValueError(one_line(error, config_dirs)) from error
     finally:
         GlobalHydra.instance().hydra = before
 
@@ -138,36 +148,3 @@ def quoted(text: str) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f"'{escaped}{chr(92) * trailing}'"
-
-
-def experiments(folder: Path = CONF_DIR / "experiment") -> dict[str, Path]:
-    """Name (as after `+experiment=`) -> file of every experiment."""
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-
-
-def _one_line(error: BaseException, config_dirs: Sequence[str]) -> str:
-    """The message of a Hydra or OmegaConf error on one line, without its search path and advice for developers."""
-    text = " ".join(str(error).split()).partition(" Config search path:")[0].partition(" Set the env")[0]
-    if text.startswith("Error merging override") and error.__context__ is not None:
-        why = str(error.__context__).strip().partition("\n")[0]
-        return f"{text.removeprefix('Error merging override ')}: {why}"
-    refused = _refused_key(text)
-    if refused.startswith("hydra."):
-        return f"{refused}: unknown key of Hydra or of the launcher; --hydra-help and docs/sweeps.md name them"
-    if refused and refused != "experiment":
-        return f"{refused}: {unknown_key(refused)}"
-    missing = re.search(r"Could not find 'experiment/([^']+)'", text)
-    if missing:
-        folders = [CONF_DIR, *map(Path, config_dirs)]
-        known = [name for folder in reversed(folders) for name in experiments(folder / "experiment")]
-        near = difflib.get_close_matches(missing[1], [*known, *(name.rsplit("/", 1)[-1] for name in known)], n=1)
-        meant = next((name for name in known if near and name.endswith(near[0])), None)
-        hint = f" (did you mean {meant}?)" if meant else ""
-        return f"unknown experiment '{missing[1]}'{hint}; --list names them, --config-dir adds your own"
-    return text
-
-
-def _refused_key(text: str) -> str:
-    """The key that Hydra does not find in the composed files, from its message; '' where it says something else."""
-    refused = re.match(r"Could not override '([^']+)'", text)
-    return refused[1] if refused else ""

@@ -91,8 +91,6 @@ def free_features(config: Config, data: Any, replicas: list[dict[str, Any]], dty
         )
     decays = [replica_decays(config, row) for row in replicas]
     feature_decays = [decay.features for decay in decays if decay.features is not None]
-    if len(feature_decays) < len(decays):
-        raise ValueError("objective.feature_decay=null: free features need a decay >= 0")
     network = instantiate(
         {**model.arguments(), "init_scale": columns.get("init_scale", model.init_scale)},
         num_classes=data.num_classes,

@@ -1,5 +1,6 @@
 """One run: train a configuration in its folder and leave a record that says how it ended."""
 
+import contextlib
 import logging
 import math
 import sys
@@ -34,18 +35,30 @@ _log = logging.getLogger(__name__)
 
 
 def execute(
-    config: Config, folder: str | Path, *, command: str, overrides: Sequence[str] = (), threads: int | None = None
+    config: Config,
+    folder: str | Path,
+    *,
+    command: str,
+    overrides: Sequence[str] = (),
+    threads: int | None = None,
+    chdir: bool = False,
 ) -> int:
     """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input.
 
-    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had.
+    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had. With `chdir` the
+    folder is the current one while it trains (`hydra.job.chdir`).
     """
+    run = RunFolder(folder)
     try:
-        with StopSignals() as signals, RunFolder(folder) as run:
-            if state_of(run, config) is RunState.DONE:
-                _say_where(run, already_done(bring_up_to_date(run, config)))
-                return 0
-            return _train(config, run, signals, command=command, overrides=overrides, threads=threads)
+        # What is wrong is found before there is a lock or a folder: a refused run leaves nothing behind.
+        with StopSignals() as signals:
+            trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, signals, threads)
+            with run:
+                if trained is None or state_of(run, config) is RunState.DONE:
+                    _say_where(run, already_done(bring_up_to_date(run, config)))
+                    return 0
+                with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():
+                    return _train(config, trained, command, overrides)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
@@ -54,23 +67,19 @@ def execute(
         return 1
 
 
-def _train(
-    config: Config,
-    run: RunFolder,
-    signals: StopSignals,
-    *,
-    command: str,
-    overrides: Sequence[str],
-    threads: int | None,
-) -> int:
+def _prepared(config: Config, run: RunFolder, signals: StopSignals, threads: int | None) -> RunSession:
+    """Data, network and trainer; every ValueError of the user's making is raised here."""
     # Lightning's start-up lines say nothing that run.json does not.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     torch.set_num_threads(threads or threads_of(config))
-    # Every ValueError of the user's making is raised here.
-    trained = RunSession(config, run, Console(stderr=True), signals)
+    return RunSession(config, run, Console(stderr=True), signals)
+
+
+def _train(config: Config, trained: RunSession, command: str, overrides: Sequence[str]) -> int:
+    run = trained.run
     previous = run.info()
-    before = previous.get("wall_seconds") or 0.0
+    trained.start_clock(before := previous.get("wall_seconds") or 0.0)
     log: _Log | None = None
     status, error = "interrupted", None
     try:
@@ -96,8 +105,10 @@ def _train(
     except (KeyboardInterrupt, SystemExit):
         error = STOPPED
     except Exception as failure:
-        status, error = "failed", _told(failure)
-        _log.error("the run failed\n%s", traceback.format_exc())
+        # What a second signal breaks off, such as the saving of a checkpoint, may end with an error of its own.
+        stopped = trained.signals.has_raised()
+        status, error = ("interrupted", STOPPED) if stopped else ("failed", _told(failure))
+        _log_failure(log, failure)
     wall = trained.wall_seconds()
     # From here on nothing may hide how training ended, above all no disk that is full and no further signal.
     status, error = _close(trained, log, status, error, wall, wall - before)
@@ -122,6 +133,13 @@ def _told(failure: Exception) -> str:
     return str(failure) if isinstance(failure, DivergedError | CheckpointError) else f"{type(failure).__name__}: {failure}"
 
 
+def _log_failure(log: logging.Handler | None, failure: Exception) -> None:
+    """The traceback goes into the log alone: what is printed is one line, which says where the log is."""
+    if log is not None:
+        text = "".join(traceback.format_exception(failure))
+        log.handle(_log.makeRecord(_log.name, logging.ERROR, __file__, 0, "the run failed\n%s", (text,), None))
+
+
 class _Log(logging.FileHandler):
     """The run's log. What cannot be written is left out: the run goes on, and its end is reported."""
 
@@ -134,7 +152,7 @@ def _close(
 ) -> tuple[str, str | None]:
     """Close the log and W&B and write the end into run.json: the status and the error with what could not be done."""
     run, problems = trained.run, list[str]()
-    steps = current_step(trained.trainer)
+    steps = max(current_step(trained.trainer), trained.resumed_at)  # it may end before it has loaded its checkpoint
     values: dict[str, Any] = {"wall_seconds": wall, "steps": steps, **trained.replica_states()}
     speed = (steps - trained.resumed_at) * len(trained.built.replicas) / max(seconds, 1e-9)
 

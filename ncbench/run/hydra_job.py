@@ -30,9 +30,6 @@ def as_hydra_job(job: Job) -> Iterator[str]:
         configure_log(composed.hydra.job_logging, composed.hydra.verbose)
         with contextlib.ExitStack() as contexts:
             contexts.enter_context(env_override(composed.hydra.job.env_set))
-            if composed.hydra.job.chdir:
-                os.makedirs(folder, exist_ok=True)
-                contexts.enter_context(contextlib.chdir(folder))
             yield folder
     finally:
         HydraConfig.instance().cfg = before

@@ -51,13 +51,22 @@ _log = logging.getLogger(__name__)
 
 
 class RunSession:
-    """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong."""
+    """Everything between the configuration and `fit`; building it raises ValueError where the input is wrong.
+
+    Nothing is written before `write_inputs`: a run that is refused has no folder.
+    """
 
     def __init__(self, config: Config, run: RunFolder, console: Console, signals: StopSignals) -> None:
         self.config, self.run, self.signals = config, run, signals
         importable_here()
         check_references(config.references)
         self.built = build(config)
+        self.references = evaluate_references(
+            config.references,
+            loss=config.objective.loss,
+            activation=config.model.activation,
+            reference_arguments=reference_arguments(self.built, config),
+        )
         self.logger: RunLogger | None = None
         self.overrides: Sequence[str] = ()
         self.resumed_at = 0
@@ -164,15 +173,11 @@ class RunSession:
         self.overrides = overrides
         swept = swept_values(overrides)
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
-        write_json(
-            path / REFERENCES,
-            evaluate_references(
-                config.references,
-                loss=config.objective.loss,
-                activation=config.model.activation,
-                reference_arguments=reference_arguments(built, config),
-            ),
-        )
+        write_json(path / REFERENCES, self.references)
+
+    def start_clock(self, before: float) -> None:
+        """From now on time is counted, beside the seconds of the run's earlier processes."""
+        self.began, self.wall_before = time.monotonic(), before
 
     def wall_seconds(self) -> float:
         """Seconds of the clock since training began, those of the run's earlier processes included."""
@@ -180,7 +185,6 @@ class RunSession:
 
     def fit(self) -> None:
         """Train from the last usable checkpoint, or from the start."""
-        self.began, self.wall_before = time.monotonic(), self.run.info().get("wall_seconds") or 0.0
         found = usable_checkpoint(self.run.path / CHECKPOINTS, self.built.module.load_state_dict)
         path, self.resumed_at = found or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)
@@ -194,8 +198,8 @@ class RunSession:
         devices, modules = self.config.trainer.devices, self.built.network.modules()
         if devices > 1 and any(isinstance(module, _BatchNorm) for module in modules):
             _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
-        # The processes of a run have no safe point of their own: there a signal stops at once.
-        with self.signals.training() if devices == 1 else nullcontext(), other_processes(self.run.path, path, devices):
+        safe_points = self.signals.training() if devices == 1 else nullcontext()  # several stop at once
+        with safe_points, other_processes(self.run.path, path, devices):
             self.train(path)
         self._say_if_guessing()
 

@@ -44,7 +44,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._asked = self._training = self._ending = False
-        self._raised = -_SAME_PRESS
+        self._raised = -_SAME_PRESS  # when, by the monotonic clock
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -67,6 +67,10 @@ class StopSignals:
     def asked(self) -> bool:
         """Whether training shall stop at its next safe point."""
         return self._asked
+
+    def has_raised(self) -> bool:
+        """Whether `Stopped` has been raised."""
+        return self._raised > -_SAME_PRESS
 
     @contextmanager
     def training(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ncbench.config.consistency import STRUCTURES
+from ncbench.config.free_features import STRUCTURES
 from ncbench.core import frames
 from ncbench.models.replica import DUFM, start, start_at
 from ncbench.records.settings import find_settings
