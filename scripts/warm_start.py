@@ -44,15 +44,16 @@ class Process:
         prepare: Prepare | None = None,
         main: Callable[[Sequence[str]], int] | None = None,
     ) -> None:
-        if main is None:
-            from ncbench.train import main
+        from ncbench.train import main as train
+
+        command = train if main is None else main
         self.output = output
         self.status: int | None = None
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _child(lambda: main(list(arguments)), output, cwd, environment or {}, prepare)
+            _child(lambda: command(list(arguments)), output, cwd, environment or {}, prepare)
 
     def send(self, number: int) -> None:
         """A signal, unless the process has ended."""

@@ -130,7 +130,8 @@ def _told(failure: Exception) -> str:
     """Why a run failed; the name of an exception only where the program itself is at fault."""
     if isinstance(failure, OSError):
         return of_file_system(failure)
-    return str(failure) if isinstance(failure, DivergedError | CheckpointError) else f"{type(failure).__name__}: {failure}"
+    ours = isinstance(failure, DivergedError | CheckpointError)
+    return str(failure) if ours else f"{type(failure).__name__}: {failure}"
 
 
 def _log_failure(log: logging.Handler | None, failure: Exception) -> None:
@@ -161,7 +162,7 @@ def _close(
         return {"status": ended, "error": "; and ".join([*([error] if error else []), *problems]) or None}
 
     what_is_left = [
-        ("the log could not be closed", lambda: log and log.close()),
+        ("the log could not be closed", log.close if log is not None else lambda: None),
         (
             "the final values could not be read",
             lambda: values.update(final=summarise(run.path), standstill=standstill(run.path)),

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     recorded = validate_recorded(read_config(Path(folder)))
     config = replace(recorded, trainer=replace(recorded.trainer, progress=False))
     torch.set_num_threads(config.trainer.threads or usable_cores())  # OMP_NUM_THREADS is process 0's share
-    RunSession(config, RunFolder(folder), Console(quiet=True), StopSignals()).train(Path(checkpoint) if checkpoint else None)
+    trained = RunSession(config, RunFolder(folder), Console(quiet=True), StopSignals())
+    trained.train(Path(checkpoint) if checkpoint else None)
     return 0
 
 

@@ -42,7 +42,8 @@ class StopDiverged(pl.Callback):
         if not isinstance(loss, Tensor):  # a block of an ensemble
             return
         loss = loss.detach()
-        step, value = _on(self._first, loss.device) or (torch.full_like(loss, -1, dtype=torch.int64), torch.zeros_like(loss))
+        first = _on(self._first, loss.device)
+        step, value = first or (torch.full_like(loss, -1, dtype=torch.int64), torch.zeros_like(loss))
         new = ~torch.isfinite(loss) & (step < 0)
         self._first = torch.where(new, trainer.global_step, step), torch.where(new, loss, value)
 
