@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,16 @@ from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.schema import CONFIG, HOLDER, RUN_INFO, SCHEMA_VERSION
 
-__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
+__all__ = [
+    "OccupiedError",
+    "RunFolder",
+    "RunState",
+    "completed",
+    "read_config",
+    "write_config",
+    "write_json",
+    "write_text",
+]
 
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -89,7 +98,8 @@ class RunFolder:
         return RunState.DONE if info["status"] == "done" else RunState.RESUMABLE
 
     def update(self, **values: Any) -> None:
-        """Merge values into `run.json`, atomically."""
+        """Merge values into `run.json`, atomically; LostFolderError where the folder is no more this process's own."""
+        self.check_owner()
         merged = {"schema_version": SCHEMA_VERSION, **self.info(), **values}
         write_json(self.path / RUN_INFO, merged)
 
@@ -165,13 +175,24 @@ def write_text(path: Path, text: str) -> None:
     """Write a file so that a kill leaves the old one or the new one, never a part."""
     writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    with completed(temporary, path), open(temporary, "w") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+@contextlib.contextmanager
+def completed(temporary: Path, path: Path) -> Iterator[None]:
+    """What is written inside under the temporary name gets its own in the end, or is gone: a full disk has room again.
+
+    An error of the file system names the file.
+    """
     try:
-        with open(temporary, "w") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
+        yield
         os.replace(temporary, path)
-    except BaseException:  # a full disk, a signal
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
         raise

@@ -109,7 +109,7 @@ def is_locked(folder: Path) -> bool:
 
     Any number of processes may look at once, and none of them keeps a run from starting.
     """
-    if (folder / SOFT_LOCK).is_file():
+    if os.path.isfile(folder / SOFT_LOCK):
         try:
             SoftFileLock(folder / SOFT_LOCK, blocking=False).acquire().lock.release()
         except Timeout:

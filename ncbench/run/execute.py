@@ -18,6 +18,7 @@ from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
+from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
@@ -176,6 +177,8 @@ def _close(
     def do(problem: str, step: Callable[[], object]) -> None:
         try:
             step()
+        except LostFolderError as failure:
+            problems.extend([] if str(failure) == error else [str(failure)])
         except OSError as failure:
             problems.append(f"{problem} ({of_file_system(failure)})")
         except (Exception, SystemExit) as failure:

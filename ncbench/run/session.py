@@ -36,11 +36,12 @@ from ncbench.run.references import check_references, evaluate_references
 from ncbench.run.signals import StopSignals
 from ncbench.run.swept import swept_values
 from ncbench.run.trainer import make_trainer, speed_up, training_device
-from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
+from ncbench.training.checkpoints import current_step, usable_checkpoint
 from ncbench.training.digest import replica_digests, weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.guessing import guessing_notice
 from ncbench.training.progress import ProgressLine, decay_table
+from ncbench.training.saving import KeepEpochs, SaveLast
 
 if TYPE_CHECKING:
     from ncbench.training.loggers import RunLogger
@@ -112,12 +113,7 @@ class RunSession:
                 HearSignals(signals),
                 self.collapse,
                 KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
-                SaveLast(
-                    run.path / CHECKPOINTS,
-                    config.trainer.checkpoint_seconds,
-                    asked=signals.asked,
-                    check=run.check_owner,
-                ),
+                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds, signals.asked, run.check_owner),
             ]
             if config.trainer.progress:
                 whole = isinstance(config.model, Network)
