@@ -10,10 +10,10 @@ import errno
 import fcntl
 import os
 import sys
-import warnings
+import time
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from filelock import BaseFileLock, SoftFileLock, Timeout
 
 from ncbench.records.schema import HOLDER, LOCK, RUN_INFO, TABLES
 
@@ -30,6 +30,38 @@ class LostFolderError(OSError):
     """The folder was moved or deleted while a process was running in it, or its lock was."""
 
 
+class _SystemLock:
+    """The advisory lock of the operating system on a file, which is made for it, and not followed where it is a link.
+
+    Raises Timeout where another process has it, OSError where the file system has no such locks, or no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lock_file = str(path)
+        until = time.monotonic() + _PATIENCE
+        while True:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(self._handle), os.lstat(path)):
+                    return
+            except BaseException as error:
+                if not isinstance(error, FileNotFoundError | BlockingIOError):
+                    self.release()
+                    raise
+                if isinstance(error, BlockingIOError) and time.monotonic() > until:
+                    self.release()
+                    raise Timeout(self.lock_file) from None
+            self.release()  # the file has lost its name while this process waited for it, or is locked
+            time.sleep(0.01)
+
+    def release(self) -> None:
+        """Once or more often."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
 class FolderLock:
     """The lock of a folder, taken when it is made.
 
@@ -40,7 +72,7 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lock: BaseFileLock | None = None
+        self._lock: _SystemLock | BaseFileLock | None = None
         self._made: list[Path] = []
         try:
             for left in reversed(range(_ATTEMPTS)):  # another process that is refused may be removing what it made
@@ -91,7 +123,7 @@ class FolderLock:
             with contextlib.suppress(OSError):  # it is in use
                 path.rmdir()
 
-    def _remove_if_unused(self, lock: BaseFileLock) -> None:
+    def _remove_if_unused(self, lock: _SystemLock | BaseFileLock) -> None:
         entries = {entry.name for entry in self.folder.iterdir()}
         if not entries <= {LOCK, SOFT_LOCK, HOLDER, *TABLES}:
             return
@@ -129,19 +161,16 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _taken(folder: Path) -> BaseFileLock:
+def _taken(folder: Path) -> _SystemLock | BaseFileLock:
     """The lock of a folder that is there."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="flock not supported")
-        lock: BaseFileLock = FileLock(folder / LOCK, timeout=_PATIENCE, poll_interval=0.01)
-        try:
-            lock.acquire()
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            lock = SoftFileLock(folder / SOFT_LOCK, blocking=False)
-            lock.acquire()
-    if isinstance(lock, SoftFileLock) and folder not in _said:
+    try:
+        return _SystemLock(folder / LOCK)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    lock = SoftFileLock(folder / SOFT_LOCK, blocking=False)
+    lock.acquire()
+    if folder not in _said:
         _said.add(folder)
         print(
             f"ncbench: {folder}: this file system has no locks, so the file {lock.lock_file} stands in for one; "

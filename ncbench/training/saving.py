@@ -33,7 +33,7 @@ class SaveLast(Checkpoint):
     its own epoch. `on_save` adds `step` to the checkpoint: the records kept on resume are those up to it.
     """
 
-    FIRST, SHARE = 0.1, 0.05
+    FIRST, SHARE = 0.125, 0.05
     WITHIN = 1.0  # seconds: an epoch that is shorter is not interrupted by a checkpoint
 
     def __init__(

@@ -135,8 +135,6 @@ def test_while_a_command_is_composed_nothing_is_there_to_be_left(number, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-
-
 def test_a_signal_that_was_ignored_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:
