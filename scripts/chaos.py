@@ -47,6 +47,7 @@ KINDS = {
         *("schedule.steps=1000", "measure.points=10"),
     ],
 }
+CALLS = [("os", "replace"), ("os", "fsync"), ("torch", "save"), ("pyarrow.parquet", "write_table")]
 ALWAYS = ["trainer.progress=false", "trainer.checkpoint_seconds=0.3"]
 
 
@@ -120,7 +121,7 @@ class Chaos:
         self.expect(process, (-signal.SIGKILL, 0), "kill")
 
     def _window(self) -> None:
-        module, name = self.moments.choice([("os", "replace"), ("os", "fsync"), ("os", "link"), ("torch", "save")])
+        module, name = self.moments.choice(CALLS)
         number, when = self.moments.randint(1, 12), self.moments.choice(["before", "in", "after"])
         process = self.start(self.folder, lambda: plant_kill(module, name, number, when))
         self.expect(process, (-signal.SIGKILL, 0), f"window {when} {name}")
@@ -176,6 +177,8 @@ def plant_kill(module: str, name: str, number: int, when: str) -> None:
         value = real(*arguments, **more)
         if due and when == "in" and name == "save":
             arguments[1].truncate(arguments[1].tell() // 2)
+        if due and when == "in" and name == "write_table":
+            os.truncate(arguments[1], os.path.getsize(arguments[1]) // 2)
         if due:
             os.kill(os.getpid(), signal.SIGKILL)
         return value

@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.run_hash import schema_1_hash
-from ncbench.records.schema import CONFIG, HOLDER, RUN_INFO, SCHEMA_VERSION
+from ncbench.records.schema import CONFIG, HOLDER, HYDRA, RUN_INFO, SCHEMA_VERSION
 
 __all__ = [
     "OccupiedError",
@@ -106,6 +106,8 @@ class RunFolder:
     def __enter__(self) -> "RunFolder":
         try:
             self._lock = FolderLock(self.path)
+            for left in (*self.path.glob(".*.tmp"), *self.path.glob(f"{HYDRA}/.*.tmp")):  # by an owner that was killed
+                left.unlink()
             write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
         except Timeout as error:
             raise OccupiedError(self._occupied()) from error

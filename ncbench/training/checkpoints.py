@@ -69,10 +69,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 kept = {**kept, target.name: digests}
             write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept}))
             if target.exists() and target.name == LAST_CHECKPOINT:
-                link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
-                link.unlink(missing_ok=True)
-                os.link(target, link)
-                os.replace(link, target.parent / PREVIOUS_CHECKPOINT)
+                # For a moment there is the previous one alone: never are both names those of one file.
+                os.replace(target, target.parent / PREVIOUS_CHECKPOINT)
 
 
 def current_step(trainer: pl.Trainer) -> int:

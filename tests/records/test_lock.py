@@ -140,6 +140,14 @@ def test_an_owner_that_has_lost_its_folder_writes_no_more_into_it(lose, tmp_path
             assert other.info()["status"] == "running"
 
 
+def test_what_a_killed_owner_has_left_unfinished_goes(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    for left in (".run.json.12-34.tmp", ".hydra/.config.yaml.12-34.tmp", "mine.tmp"):
+        (tmp_path / left).touch()
+    with RunFolder(tmp_path):
+        assert {path.name for path in tmp_path.rglob("*.tmp")} == {"mine.tmp"}
+
+
 def test_readers_do_not_keep_a_run_from_starting(tmp_path):
     (tmp_path / ".lock").touch()
     handle = os.open(tmp_path / ".lock", os.O_RDONLY)
