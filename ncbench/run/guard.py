@@ -1,5 +1,6 @@
 """What a command line does with what ends it early: one line on the standard error, and an exit status."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -45,5 +46,6 @@ def _flushed() -> int:
 
 def _nothing_more() -> int:
     """Whatever Python still has to write goes nowhere; exit status 1."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with contextlib.suppress(OSError):  # it has no descriptor, as in a notebook
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
