@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "collector_off"]
+__all__ = ["Parser", "UsageError", "collector_off", "of_file_system"]
 
 
 class UsageError(ValueError):
@@ -21,6 +21,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every wrong option."""
         raise UsageError(f"{message} (see --help)")
+
+
+def of_file_system(error: OSError) -> str:
+    """What the file system refused, and where, in one line without Python's words.
+
+    >>> of_file_system(OSError(28, "No space left on device", "a/run.json"))
+    'a/run.json: No space left on device'
+    """
+    where = f"{error.filename}: " if error.filename else ""
+    return " ".join(f"{where}{error.strerror or error}".split())
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ncbench._cli import collector_off
 from ncbench.run.flags import parse
+from ncbench.run.guard import guarded
+from ncbench.run.signals import Stopped
 
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
@@ -37,20 +39,15 @@ Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        options, for_hydra = parse(arguments)
-        if options.help:
-            print(USAGE, end="")
-            return 0
-        if options.list:
-            return _list(options)
-        return _run(options, for_hydra)
-    except ValueError as error:
-        print(f"ncbench: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ncbench: interrupted", file=sys.stderr)
-        return 1
+    return guarded(lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    options, for_hydra = parse(arguments)
+    if options.help:
+        print(USAGE, end="")
+        return 0
+    return _list(options) if options.list else _run(options, for_hydra)
 
 
 def _list(options: Any) -> int:
@@ -195,7 +192,7 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         task()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         return 1
     finally:
         sys.argv = before

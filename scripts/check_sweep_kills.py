@@ -4,7 +4,7 @@
 
 Both sweeps use the same command but for their folder. A third of the kills hit the launcher, which is followed at once
 by `ncbench.sweep resume` (its jobs go on meanwhile), the others a job that is training. In the end the sweep is resumed
-until every job is done. Compared are the final checkpoints and all records of every job, as by `check_resume.py`; every
+until every job is done. Compared are the final checkpoints and all records of every job, as by `chaos.py`; every
 job must have come to its end once. Exit status 1 where anything differs.
 """
 
@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from check_resume import differences
+from chaos_compare import differences
 
 from ncbench.records.folder import RunFolder
 from ncbench.sweep.plan import Plan, read_plan

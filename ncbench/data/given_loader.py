@@ -6,16 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from typing_extensions import override
 
 from ncbench.data.map_set import class_indices
 from ncbench.data.order import ORDER, hash64
-from ncbench.data.passes import Batch, batch_sizes, placed
+from ncbench.data.passes import Batch, Resumable, batch_sizes, placed
 from ncbench.data.samples import Draws, check_finite, input_of, label_of, split
 
 __all__ = ["GivenLoader", "has_known_order"]
 
 
-class GivenLoader:
+class GivenLoader(Resumable):
     """The batches of a DataLoader as they come, (x, y), y the classes 0..K-1.
 
     Whenever a batch is asked for, Python's, numpy's and torch's generators go on with draws that a hash of (seed,
@@ -36,6 +37,7 @@ class GivenLoader:
         self.loader, self.name, self.values, self.seed, self.dtype = loader, name, values, seed, dtype
         self._epoch, self._passes = epoch, 0
 
+    @override
     def __len__(self) -> int:
         return len(self.loader)
 
@@ -49,7 +51,7 @@ class GivenLoader:
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._passes if self._epoch is None else self._epoch()
         self._passes += 1
-        return self._batches(int(hash64(self.seed, ORDER, epoch)))
+        return self._rest(self._batches(int(hash64(self.seed, ORDER, epoch))))
 
     def _batches(self, word: int) -> Iterator[Batch]:
         draws, batches, name = Draws(word), None, self.name

@@ -1,20 +1,50 @@
 """Passes over a set in batches: which samples come in which order, given (seed, epoch), and in which batch."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ncbench.data.order import epoch_order
 
-__all__ = ["Batch", "Passes", "batch_sizes", "placed"]
+__all__ = ["Batch", "Passes", "Resumable", "batch_sizes", "placed"]
 
 Batch = tuple[Tensor, Tensor]
 
 
-class Passes:
+class Resumable:
+    """A loader whose pass can be gone on with: the first batches of the next one are left out, as many as were read.
+
+    Lightning asks for the state with every checkpoint, and gives it back before the first pass of a resumed training.
+    """
+
+    _first = 0  # batches to leave out
+    _read = 0  # of the pass that is going on
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of a pass have been read; 0 between two passes."""
+        return {"batches": self._read % len(self)}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next pass begin after so many batches."""
+        self._first = state["batches"]
+
+    def _rest(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        first, self._first = self._first, 0
+        self._read = first
+        for batch in islice(batches, first, None):
+            self._read += 1
+            yield batch
+
+
+class Passes(Resumable):
     """Iterable over (x (B, ...), y (B,) int64) of the N samples of `data`; a subclass reads the batches.
 
     The order of a pass is a function of (seed, epoch) (see `ncbench.data.order`); no random generator is touched. With
@@ -53,6 +83,7 @@ class Passes:
         self._epoch = epoch
         self._passes = 0
 
+    @override
     def __len__(self) -> int:
         whole, left = divmod(self.num_samples, self.batch_size)
         return whole if self.drop_last or not left else whole + 1
@@ -66,7 +97,7 @@ class Passes:
         # Not a generator itself: the epoch is asked here and not when the first batch is wanted.
         epoch = self._passes if self._epoch is None else self._epoch()
         self._passes += 1
-        return self._batches(epoch)
+        return self._rest(self._batches(epoch))
 
     @abstractmethod
     def _batches(self, epoch: int) -> Iterator[Batch]:

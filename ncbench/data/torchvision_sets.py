@@ -188,8 +188,12 @@ class CIFAR100(CIFAR10):
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `ncbench/data` under $XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncbench" / "data"
+    """Where downloads are kept: `ncbench/data` under $XDG_CACHE_HOME or ~/.cache; ValueError where there is no home."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:  # a container's user without HOME and without an entry in passwd
+        raise ValueError("root=None must name the folder of the data, as this user has no home directory") from error
+    return cache / "ncbench" / "data"
 
 
 def _first_fault(root: Path, files: dict[str, str]) -> str | None:

@@ -46,7 +46,7 @@ class RunRecord:
     def __init__(
         self, folder: str | os.PathLike[str], values: Mapping[str, Any], *, recorded_by: str, device: Any = None
     ) -> None:
-        self.run = RunFolder(folder)
+        self.run = RunFolder(folder, "folder")
         self.values, self.recorded_by, self.device = dict(values), recorded_by, device
         self.seed: int | None = self.values.get("seed")
         self._writer: RecordWriter | None = None

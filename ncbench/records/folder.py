@@ -5,26 +5,41 @@
     planned -> running -> done | failed | interrupted
 
 `run.json` is replaced atomically. The lock is an advisory lock of the operating system on `.lock`: a killed process
-loses it at once, so `running` without a live lock means interrupted. `.holder` says who has it, or had it last.
+loses it at once, so `running` without a live lock means interrupted. `.holder` says who has it, or had it last. Where
+the lock cannot be had nothing is written.
 """
 
+import contextlib
+import errno
 import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, Timeout
+from filelock import Timeout
 from omegaconf import OmegaConf
 
-from ncbench.records.lock import SOFT_LOCK, take_lock
+from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.run_hash import schema_1_hash
-from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
+from ncbench.records.schema import CONFIG, HOLDER, HYDRA, RUN_INFO, SCHEMA_VERSION
 
-__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
+__all__ = [
+    "OccupiedError",
+    "RunFolder",
+    "RunState",
+    "completed",
+    "read_config",
+    "write_config",
+    "write_json",
+    "write_text",
+]
+
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OccupiedError(ValueError):
@@ -40,18 +55,20 @@ class RunState(Enum):
 
 
 class RunFolder:
-    """A run's folder: its `run.json` and its lock."""
+    """A run's folder: its `run.json` and its lock. `argument` is what messages call it by."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._lock: BaseFileLock | None = None
+    def __init__(self, path: str | os.PathLike[str], argument: str = "hydra.run.dir") -> None:
+        self.path, self._named = Path(path), f"{argument}={path}"
+        self._lock: FolderLock | None = None
 
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none; ValueError, naming it, where it cannot be read."""
         try:
             info: Any = json.loads((self.path / RUN_INFO).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
+        except OSError as error:
+            raise ValueError(f"{self._named}: cannot be read ({error.strerror or error})") from error
         except ValueError as error:
             raise ValueError(f"{self.path / RUN_INFO}: is no valid JSON ({error})") from None
         if not isinstance(info, dict):
@@ -75,50 +92,57 @@ class RunFolder:
             recorded = self._hash_of_schema_1(recorded, rehash)
         if recorded != config_hash:
             raise ValueError(
-                f"hydra.run.dir={self.path}: holds a run of another configuration "
+                f"{self._named}: holds a run of another configuration "
                 f"({recorded[:10]}, not {config_hash[:10]}); choose another folder"
             )
         return RunState.DONE if info["status"] == "done" else RunState.RESUMABLE
 
     def update(self, **values: Any) -> None:
-        """Merge values into `run.json`, atomically."""
+        """Merge values into `run.json`, atomically; LostFolderError where the folder is no more this process's own."""
+        self.check_owner()
         merged = {"schema_version": SCHEMA_VERSION, **self.info(), **values}
         write_json(self.path / RUN_INFO, merged)
 
     def __enter__(self) -> "RunFolder":
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = take_lock(self.path)
+            self._lock = FolderLock(self.path)
+            for left in (*self.path.glob(".*.tmp"), *self.path.glob(f"{HYDRA}/.*.tmp")):  # by an owner that was killed
+                left.unlink()
+            write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
         except Timeout as error:
             raise OccupiedError(self._occupied()) from error
-        write_text(self.path / HOLDER, f"process {os.getpid()} on {socket.gethostname()}\n")
+        except BaseException as error:
+            self.__exit__()
+            if not isinstance(error, OSError) or error.errno in _DISK_FULL:
+                raise
+            why = error.strerror or error
+            raise ValueError(f"{self._named}: is no folder that can be written to ({why})") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._lock is not None
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
         self._lock = None
+
+    def check_owner(self) -> None:
+        """LostFolderError where the folder that this process has locked is not what stands there by now."""
+        if self._lock is not None:
+            self._lock.check()
 
     def is_held(self) -> bool:
         """Whether another process is running in the folder."""
-        if not any((self.path / name).is_file() for name in (LOCK, SOFT_LOCK)):
-            return False
-        try:
-            take_lock(self.path, quietly=True).release()
-        except Timeout:
-            return True
-        return False
+        return is_locked(self.path)
 
     def _occupied(self) -> str:
         try:
             holder = (self.path / HOLDER).read_text().strip()
-        except FileNotFoundError:
+        except OSError:
             holder = "another process"
-        return f"hydra.run.dir={self.path}: a run is going on in this folder ({holder})"
+        return f"{self._named}: a run is going on in this folder ({holder})"
 
     def _hash_of_schema_1(self, recorded: str, rehash: Callable[[Mapping[str, Any]], str]) -> str:
         """The present hash of a run that was recorded with schema 1, from its config.yaml."""
-        where = f"hydra.run.dir={self.path}: holds a run of an earlier version"
+        where = f"{self._named}: holds a run of an earlier version"
         values = read_config(self.path)
         if schema_1_hash(values) != recorded:
             raise ValueError(f"{where}, and its config.yaml is not that run's ({recorded[:10]}); choose another folder")
@@ -153,8 +177,24 @@ def write_text(path: Path, text: str) -> None:
     """Write a file so that a kill leaves the old one or the new one, never a part."""
     writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
-    with open(temporary, "w") as handle:
+    with completed(temporary, path), open(temporary, "w") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def completed(temporary: Path, path: Path) -> Iterator[None]:
+    """What is written inside under the temporary name gets its own in the end, or is gone: a full disk has room again.
+
+    An error of the file system names the file.
+    """
+    try:
+        yield
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise

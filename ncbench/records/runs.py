@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from ncbench.records.layers import natural_key
+from ncbench.records.lock import is_locked
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -104,13 +105,16 @@ def read_yaml(path: Path) -> Any:
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
     """What `run.json` says (status, command, versions, cost, final values) for every run, by its name.
 
-    Raises BadRecordsError, a ValueError, where it is no JSON object.
+    A run that says `running` and has no live process is `interrupted`: it was killed. Raises BadRecordsError, a
+    ValueError, where it is no JSON object.
     """
     info = {}
     for name, run in named_runs(dir).items():
         info[name] = read_json(run / RUN_INFO)
         if not isinstance(info[name], dict):
             raise BadRecordsError(f"{run / RUN_INFO} must hold one JSON object")
+        if info[name].get("status") == "running" and not is_locked(run):
+            info[name] = {**info[name], "status": "interrupted"}
     return info
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ncbench.records.folder import completed
 from ncbench.records.layers import rows_of_split
 from ncbench.records.schema import MEASURED, SERIES, TABLES, arrow_schema, last_step, part_path, parts
 
@@ -112,9 +113,9 @@ class RecordWriter:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f".{target.name}.tmp"
         names = [name for name in rows.column_names if name not in MEASURED]
-        with open(temporary, "wb") as handle:  # of a path pyarrow asks first of which file system it is
-            pq.write_table(rows, handle, compression="zstd", use_dictionary=names)
-        os.replace(temporary, target)
+        with completed(temporary, target):
+            with open(temporary, "wb") as handle:  # of a path pyarrow asks first of which file system it is
+                pq.write_table(rows, handle, compression="zstd", use_dictionary=names)
 
 
 def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from ncbench._cli import of_file_system
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.folder import RunFolder, RunState
+from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
@@ -24,12 +26,15 @@ from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
+from ncbench.run.signals import StopSignals
 from ncbench.training.checkpoints import CheckpointError, current_step
 from ncbench.training.divergence import DivergedError
 
 __all__ = ["execute"]
 
 _log = logging.getLogger(__name__)
+
+_OURS = (DivergedError, CheckpointError)  # which say in a sentence what is wrong
 
 
 def execute(
@@ -49,62 +54,66 @@ def execute(
     run = RunFolder(folder)
     try:
         # What is wrong is found before there is a lock or a folder: a refused run leaves nothing behind.
-        trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, threads)
-        with run:
-            if trained is None or state_of(run, config) is RunState.DONE:
-                _say_where(run, already_done(bring_up_to_date(run, config)))
-                return 0
-            with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():
-                return _train(config, trained, command, overrides)
+        with StopSignals() as signals:
+            trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, signals, threads)
+            with run:
+                if trained is None or state_of(run, config) is RunState.DONE:
+                    _say_where(run, already_done(bring_up_to_date(run, config)))
+                    return 0
+                with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():
+                    return _train(config, trained, command, overrides)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # such as a full disk, before the run could begin
-        print(f"ncbench: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"ncbench: failed: {of_file_system(error)}", file=sys.stderr)
         return 1
 
 
-def _prepared(config: Config, run: RunFolder, threads: int | None) -> RunSession:
+def _prepared(config: Config, run: RunFolder, signals: StopSignals, threads: int | None) -> RunSession:
     """Data, network and trainer; every ValueError of the user's making is raised here."""
     # Lightning's start-up lines say nothing that run.json does not.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     torch.set_num_threads(threads or threads_of(config))
-    return RunSession(config, run, Console(stderr=True))
+    return RunSession(config, run, Console(stderr=True), signals)
 
 
 def _train(config: Config, trained: RunSession, command: str, overrides: Sequence[str]) -> int:
     run = trained.run
     previous = run.info()
-    run.update(
-        status="running",
-        name=config.name,
-        schema_version=SCHEMA_VERSION,
-        config_hash=config_hash(differences(config)),
-        command=command,
-        seed=config.seed,
-        replicas=len(trained.built.replicas),
-        started=previous.get("started", _now()),
-        finished=None,
-        error=None,
-        **provenance(trained.trainer.strategy.root_device.type),
-    )
-    trained.write_inputs(overrides)
-    log = _Log(run.path / LOG)
-    logging.getLogger().addHandler(log)
-    before = previous.get("wall_seconds") or 0.0
+    trained.start_clock(before := previous.get("wall_seconds") or 0.0)
+    log: _Log | None = None
     status, error = "interrupted", None
     try:
+        # Before anything else is written: from here on the folder says how the run ends, whatever ends it.
+        run.update(
+            status="running",
+            name=config.name,
+            schema_version=SCHEMA_VERSION,
+            config_hash=config_hash(differences(config)),
+            command=command,
+            seed=config.seed,
+            replicas=len(trained.built.replicas),
+            started=previous.get("started", _now()),
+            finished=None,
+            error=None,
+            **provenance(trained.trainer.strategy.root_device.type),
+        )
+        trained.write_inputs(overrides)
+        log = _Log(run.path / LOG)
+        logging.getLogger().addHandler(log)
         trained.fit()
         status = "done"
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns both signals into an exit
+    except (KeyboardInterrupt, SystemExit):
         error = STOPPED
     except Exception as failure:
-        status, expected = "failed", isinstance(failure, DivergedError | CheckpointError)
-        error = str(failure) if expected else f"{type(failure).__name__}: {failure}"
-        _log.error("the run failed%s", f": {error}" if expected else f"\n{traceback.format_exc()}")
+        # What a second signal breaks off, such as the saving of a checkpoint, may end with an error of its own.
+        stopped = trained.signals.has_raised()
+        status, error = ("interrupted", STOPPED) if stopped else ("failed", _told(failure))
+        _log_failure(log, failure)
     wall = trained.wall_seconds()
-    # From here on nothing may hide how training ended, above all no disk that is full.
+    # From here on nothing may hide how training ended, above all no disk that is full and no further signal.
     status, error = _close(trained, log, status, error, wall, wall - before)
     if status == "done":
         _say_where(run, f"done in {wall:.0f} s")
@@ -115,8 +124,23 @@ def _train(config: Config, trained: RunSession, command: str, overrides: Sequenc
             f"ncbench: interrupted{why.removeprefix(STOPPED)}; the same command continues: {run.path}", file=sys.stderr
         )
     else:
-        print(f"ncbench: {status}: {why}; log in {run.path / LOG}", file=sys.stderr)
+        where = f"; log in {run.path / LOG}" if (run.path / LOG).exists() else ""
+        print(f"ncbench: {status}: {why}{where}", file=sys.stderr)
     return 1
+
+
+def _told(failure: Exception) -> str:
+    """Why a run failed; the name of an exception only where the program itself is at fault."""
+    if isinstance(failure, OSError):
+        return of_file_system(failure)
+    return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {failure}"
+
+
+def _log_failure(log: logging.Handler | None, failure: Exception) -> None:
+    """The traceback goes into the log alone: what is printed is one line, which says where the log is."""
+    if log is not None:
+        text = f": {failure}" if isinstance(failure, _OURS) else "\n" + "".join(traceback.format_exception(failure))
+        log.handle(_log.makeRecord(_log.name, logging.ERROR, __file__, 0, "the run failed%s", (text,), None))
 
 
 class _Log(logging.FileHandler):
@@ -127,11 +151,11 @@ class _Log(logging.FileHandler):
 
 
 def _close(
-    trained: RunSession, log: logging.Handler, status: str, error: str | None, wall: float, seconds: float
+    trained: RunSession, log: logging.Handler | None, status: str, error: str | None, wall: float, seconds: float
 ) -> tuple[str, str | None]:
     """Close the log and W&B and write the end into run.json: the status and the error with what could not be done."""
     run, problems = trained.run, list[str]()
-    steps = current_step(trained.trainer)
+    steps = max(current_step(trained.trainer), trained.resumed_at)  # it may end before it has loaded its checkpoint
     values: dict[str, Any] = {"wall_seconds": wall, "steps": steps, **trained.replica_states()}
     speed = (steps - trained.resumed_at) * len(trained.built.replicas) / max(seconds, 1e-9)
 
@@ -139,8 +163,8 @@ def _close(
         ended = "failed" if status == "done" and problems else status
         return {"status": ended, "error": "; and ".join([*([error] if error else []), *problems]) or None}
 
-    for problem, step in (
-        ("the log could not be closed", log.close),
+    what_is_left = [
+        ("the log could not be closed", log.close if log is not None else lambda: None),
         (
             "the final values could not be read",
             lambda: values.update(final=summarise(run.path), standstill=standstill(run.path)),
@@ -149,13 +173,24 @@ def _close(
             f"{RUN_INFO} could not be written",
             lambda: run.update(**end(), finished=_now(), replica_steps_per_second=speed, **values),
         ),
-        ("W&B could not be closed", lambda: trained.close(0 if status == "done" else 1)),
-    ):
+    ]
+
+    def do(problem: str, step: Callable[[], object]) -> None:
         try:
             step()
-        except Exception as failure:
-            problems.append(f"{problem} ({failure})")
-    logging.getLogger().removeHandler(log)
+        except LostFolderError as failure:
+            problems.extend([] if str(failure) == error else [str(failure)])
+        except OSError as failure:
+            problems.append(f"{problem} ({of_file_system(failure)})")
+        except (Exception, SystemExit) as failure:
+            problems.append(f"{problem} ({str(failure) or type(failure).__name__})")
+
+    with trained.signals.ending():
+        for problem, step in what_is_left:
+            do(problem, step)
+    do("W&B could not be closed", lambda: trained.close(0 if status == "done" else 1))  # which may wait for a network
+    if log is not None:
+        logging.getLogger().removeHandler(log)
     return end()["status"], end()["error"]
 
 

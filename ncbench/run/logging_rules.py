@@ -27,11 +27,11 @@ def check_logger(logger: Logger) -> None:
     if logger.kind != "wandb" or os.environ.get("WANDB_API_KEY"):
         return
     host = os.environ.get("WANDB_BASE_URL", _CLOUD[0]).split("//")[-1].split("/")[0]
-    path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     try:
+        path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
         hosts = netrc.netrc(path).hosts
         known = any(name in hosts for name in (_CLOUD if host in _CLOUD else [host]))
-    except (FileNotFoundError, netrc.NetrcParseError):
+    except (OSError, RuntimeError, netrc.NetrcParseError):  # RuntimeError: a user without a home
         known = False
     if not known:
         raise ValueError("logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`, or use logger=wandb_offline")

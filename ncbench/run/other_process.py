@@ -1,7 +1,7 @@
 """Entry point of the processes 1, 2, ... of a run: `python -m ncbench.run.other_process FOLDER CHECKPOINT`.
 
 Started by `ncbench.run.processes` with LOCAL_RANK and the address of process 0. They train and measure along, and write
-nothing. Ctrl-C and SIGTERM, which may be sent to all processes of a command, are process 0's business.
+nothing. Signals that ask to stop, which may be sent to all processes of a command, are process 0's business.
 """
 
 import logging
@@ -21,6 +21,7 @@ from ncbench.config.validate import validate_recorded
 from ncbench.records.folder import RunFolder, read_config
 from ncbench.run.processes import end_with_parent
 from ncbench.run.session import RunSession
+from ncbench.run.signals import STOPPING, StopSignals
 
 __all__ = ["main"]
 
@@ -29,14 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train along from the checkpoint (an empty text: from the start)."""
     folder, checkpoint = sys.argv[1:] if argv is None else argv
     end_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     recorded = validate_recorded(read_config(Path(folder)))
     config = replace(recorded, trainer=replace(recorded.trainer, progress=False))
     torch.set_num_threads(config.trainer.threads or usable_cores())  # OMP_NUM_THREADS is process 0's share
-    RunSession(config, RunFolder(folder), Console(quiet=True)).train(Path(checkpoint) if checkpoint else None)
+    trained = RunSession(config, RunFolder(folder), Console(quiet=True), StopSignals())
+    trained.train(Path(checkpoint) if checkpoint else None)
     return 0
 
 

@@ -35,7 +35,7 @@ def check_place(key: str, where: str, given: str | None = None) -> Path:
     for part in path.parts:
         if len(part.encode(errors="surrogateescape")) > 255:
             raise ValueError(f"{key}={given}: must have names of at most 255 bytes")
-    if not there.is_dir():
+    if not os.path.isdir(there):
         raise ValueError(f"{key}={given}: {there} is no folder")
     if not os.access(there, os.W_OK | os.X_OK) and there != path:
         raise ValueError(f"{key}={given}: nothing can be written in {there}")

@@ -16,34 +16,35 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 
 import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
-__all__ = ["LeaveOnSignal", "end_with_parent", "other_processes"]
+from ncbench.run.signals import StopSignals
+
+__all__ = ["HearSignals", "end_with_parent", "other_processes"]
 
 _log = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds for the others to end after process 0 has ended well; after an error it is 2
 
 
-class LeaveOnSignal(pl.Callback):
-    """SIGTERM ends process 0 at once, and the others with it, which do not listen themselves.
+class HearSignals(pl.Callback):
+    """The run hears signals itself, and of several processes number 0 alone, with which the others end.
 
     Lightning's own handlers talk to the other processes from inside the handler, where those may wait for something
-    else, and then all hang. Nothing is lost, as a run goes on from its last checkpoint.
+    else, and then all hang.
     """
+
+    def __init__(self, signals: StopSignals) -> None:
+        self.signals = signals
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.world_size > 1:
-            signal.signal(signal.SIGTERM, _leave if trainer.is_global_zero else signal.SIG_IGN)
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(f"signal {number}")
+        self.signals.take_back()
+        if not trainer.is_global_zero:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

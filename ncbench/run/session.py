@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +31,18 @@ from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import reference_arguments
 from ncbench.run.logger import close_logger, learning_rate, open_logger
 from ncbench.run.one_line_errors import one_line_errors
-from ncbench.run.processes import LeaveOnSignal, other_processes
+from ncbench.run.processes import HearSignals, other_processes
 from ncbench.run.references import check_references, evaluate_references
+from ncbench.run.signals import StopSignals
 from ncbench.run.swept import swept_values
 from ncbench.run.trainer import make_trainer, speed_up, training_device
-from ncbench.training.checkpoints import KeepEpochs, SaveLast, current_step, usable_checkpoint
+from ncbench.training.checkpoints import current_step, usable_checkpoint
 from ncbench.training.digest import replica_digests, weights_digest
 from ncbench.training.divergence import StopDiverged
 from ncbench.training.guessing import guessing_notice
 from ncbench.training.measure_beside import MeasureBeside
 from ncbench.training.progress import ProgressLine, decay_table
+from ncbench.training.saving import KeepEpochs, SaveLast
 
 if TYPE_CHECKING:
     from ncbench.training.loggers import RunLogger
@@ -55,8 +58,8 @@ class RunSession:
     Nothing is written before `write_inputs`: a run that is refused has no folder.
     """
 
-    def __init__(self, config: Config, run: RunFolder, console: Console) -> None:
-        self.config, self.run = config, run
+    def __init__(self, config: Config, run: RunFolder, console: Console, signals: StopSignals) -> None:
+        self.config, self.run, self.signals = config, run, signals
         importable_here()
         check_references(config.references)
         self.built = build(config)
@@ -108,10 +111,10 @@ class RunSession:
             )
             callbacks: list[pl.Callback] = [
                 StopDiverged(),
-                LeaveOnSignal(),
+                HearSignals(signals),
                 self.collapse,
                 KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
-                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
+                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds, signals.asked, run.check_owner),
             ]
             if config.trainer.progress:
                 whole = isinstance(config.model, Network)
@@ -144,6 +147,7 @@ class RunSession:
             if not self.trainer.interrupted:  # else it goes on from its checkpoint, as if it had not been interrupted
                 self.records.write(step, epoch, measured)
             return
+        self.run.check_owner()
         self.records.write(step, epoch, measured)
         # Written at once, so that a killed run has the digests of its rows, and the time that they took.
         self.digests[str(step)] = weights_digest(network)
@@ -169,13 +173,16 @@ class RunSession:
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(path / REFERENCES, self.references)
 
+    def start_clock(self, before: float) -> None:
+        """From now on time is counted, beside the seconds of the run's earlier processes."""
+        self.began, self.wall_before = time.monotonic(), before
+
     def wall_seconds(self) -> float:
         """Seconds of the clock since training began, those of the run's earlier processes included."""
         return self.wall_before + time.monotonic() - self.began
 
     def fit(self) -> None:
         """Train from the last usable checkpoint, or from the start."""
-        self.began, self.wall_before = time.monotonic(), self.run.info().get("wall_seconds") or 0.0
         found = usable_checkpoint(self.run.path / CHECKPOINTS, self.built.module.load_state_dict)
         path, self.resumed_at = found or (None, 0)
         self.records.keep_until(self.resumed_at if path else None)
@@ -189,7 +196,8 @@ class RunSession:
         devices, modules = self.config.trainer.devices, self.built.network.modules()
         if devices > 1 and any(isinstance(module, _BatchNorm) for module in modules):
             _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
-        with other_processes(self.run.path, path, devices):
+        safe_points = self.signals.training() if devices == 1 else nullcontext()  # several stop at once
+        with safe_points, other_processes(self.run.path, path, devices):
             self.train(path)
         self._say_if_guessing()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ncbench.records.folder import RunFolder, RunState
+from ncbench.run.signals import STOPPING
 from ncbench.sweep.options import SweepOptions
 from ncbench.sweep.plan import Plan, PlannedJob, add_to_plan
 from ncbench.sweep.pool import Pool
@@ -36,7 +37,7 @@ def carry_out(plan: Plan) -> int:
         progress.says(f"{len(plan.jobs) - len(jobs)} of {len(plan.jobs)} jobs are done already")
     execute = _executor(plan, jobs, progress)
     add_to_plan(plan)
-    with progress.shown(), _ended_by_sigterm():
+    with progress.shown(), _ended_by_signals():
         execute()
     return _summary(plan, console)
 
@@ -77,8 +78,8 @@ def _executor(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> Callabl
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the engines as Ctrl-C does; the pool has handlers of its own."""
+def _ended_by_signals() -> Iterator[None]:
+    """Every signal that asks to stop ends the engines as Ctrl-C does; the pool has handlers of its own."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -86,11 +87,12 @@ def _ended_by_sigterm() -> Iterator[None]:
     def interrupted(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupted)
+    before = [(of, signal.signal(of, interrupted)) for of in STOPPING if signal.getsignal(of) != signal.SIG_IGN]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for of, handler in before:
+            signal.signal(of, handler)
 
 
 def _check(plan: Plan) -> None:

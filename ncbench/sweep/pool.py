@@ -16,6 +16,7 @@ from typing import Protocol
 
 from ncbench.config.cores import available_cores, usable_cores
 from ncbench.records.folder import RunFolder
+from ncbench.run.signals import STOPPING
 from ncbench.sweep.leases import Lease, Machine
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.process import Attempt, environment_of
@@ -184,11 +185,11 @@ class Pool:
             return
 
         def interrupted(number: int, frame: FrameType | None) -> None:
-            self._interrupts = 2 if number == signal.SIGTERM else self._interrupts + 1
+            self._interrupts = self._interrupts + 1 if number == signal.SIGINT else 2
             if self._interrupts == 1:
                 self.watcher.says("no more jobs are started; Ctrl-C again stops those that run, and they can resume")
 
-        before = [(of, signal.signal(of, interrupted)) for of in (signal.SIGINT, signal.SIGTERM)]
+        before = [(of, signal.signal(of, interrupted)) for of in STOPPING if signal.getsignal(of) != signal.SIG_IGN]
         try:
             yield
         finally:

@@ -15,25 +15,21 @@ import json
 import logging
 import os
 import pickle
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from ncbench.records.folder import write_text
+from ncbench.records.folder import completed, write_text
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 
 __all__ = [
     "AtomicCheckpointIO",
     "CheckpointError",
-    "KeepEpochs",
-    "SaveLast",
     "check_whole",
     "current_step",
     "usable_checkpoint",
@@ -56,90 +52,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f".{target.name}.tmp"
-        with open(temporary, "wb") as handle:
-            torch.save(checkpoint, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
-        newest, kept = _listed_or_found(target.parent)
-        before = newest if target.name == LAST_CHECKPOINT else kept.get(target.name, [])
-        there = [_digest(target)] if target.exists() else []
-        # A file that is damaged by now must not become a whole one.
-        digests = [_digest(temporary), *(digest for digest in there if not before or digest in before)]
-        if target.name == LAST_CHECKPOINT:
-            newest = digests
-        else:
-            kept = {**kept, target.name: digests}
-        write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept}))
-        if target.exists() and target.name == LAST_CHECKPOINT:
-            link = target.parent / f".{PREVIOUS_CHECKPOINT}.tmp"
-            link.unlink(missing_ok=True)
-            os.link(target, link)
-            os.replace(link, target.parent / PREVIOUS_CHECKPOINT)
-        os.replace(temporary, target)
-
-
-class SaveLast(Checkpoint):
-    """Saves at ends of epochs, at most once in `seconds`, and always at the last.
-
-    Lightning runs callbacks of this base class after all others, so a checkpoint never precedes the measurements of
-    its own epoch. `on_save` adds `step` to the checkpoint: the records kept on resume are those up to it.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], seconds: float) -> None:
-        self.path, self.seconds = Path(folder) / LAST_CHECKPOINT, seconds
-        self._saved = time.monotonic()
-
-    @override
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        due = last or time.monotonic() - self._saved >= self.seconds
-        if trainer.world_size > 1:  # all save or none, by the clock of the first
-            due = trainer.strategy.broadcast(due)
-        if due:
-            trainer.save_checkpoint(self.path)
-            self._saved = time.monotonic()
-
-    @override
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["ncbench_step"] = current_step(trainer)
-
-
-class KeepEpochs(Checkpoint):
-    """Saves DIR/epoch_N.ckpt after N finished epochs, for every N that is asked for; 0: before training.
-
-    It belongs in front of `SaveLast`: a run that is killed between the two resumes before N and saves N again. Where a
-    resumed run has passed an N of which there is no checkpoint, the log says so.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], epochs: Collection[int]) -> None:
-        self.folder, self.epochs = Path(folder), sorted(epochs)
-
-    @override
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer, finished=_finished(trainer), first=True)
-        for epoch in self.epochs:
-            if epoch < _finished(trainer) and not self._path(epoch).exists():
-                _log.warning("trainer.keep_checkpoints: epoch %d has passed, so no checkpoint of it is kept", epoch)
-
-    @override
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._save(trainer, finished=_finished(trainer), first=False)
-
-    def _save(self, trainer: pl.Trainer, finished: int, first: bool) -> None:
-        if finished in self.epochs and (finished == 0) is first:
-            trainer.save_checkpoint(self._path(finished))
-
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch_{epoch}.ckpt"
-
-
-def _finished(trainer: pl.Trainer) -> int:
-    """Epochs finished, the one that is ending included."""
-    progress: Any = trainer.fit_loop.epoch_progress.current
-    return int(progress.processed)
+        with completed(temporary, target):
+            with open(temporary, "wb") as handle:
+                torch.save(checkpoint, handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
+            newest, kept = _listed_or_found(target.parent)
+            before = newest if target.name == LAST_CHECKPOINT else kept.get(target.name, [])
+            there = [_digest(target)] if target.exists() else []
+            # A file that is damaged by now must not become a whole one.
+            digests = [_digest(temporary), *(digest for digest in there if not before or digest in before)]
+            if target.name == LAST_CHECKPOINT:
+                newest = digests
+            else:
+                kept = {**kept, target.name: digests}
+            write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept}))
+            if target.exists() and target.name == LAST_CHECKPOINT:
+                # For a moment there is the previous one alone: never are both names those of one file.
+                os.replace(target, target.parent / PREVIOUS_CHECKPOINT)
 
 
 def current_step(trainer: pl.Trainer) -> int:

@@ -27,6 +27,14 @@ class StopDiverged(pl.Callback):
         self._first: tuple[Tensor, Tensor] | None = None  # step and value of the first loss that is not finite
 
     @override
+    def state_dict(self) -> dict[str, Any]:  # of a checkpoint within an epoch
+        return {} if self._first is None else {"first": self._first}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._first = state_dict.get("first")
+
+    @override
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -34,7 +42,8 @@ class StopDiverged(pl.Callback):
         if not isinstance(loss, Tensor):  # a block of an ensemble
             return
         loss = loss.detach()
-        step, value = self._first or (torch.full_like(loss, -1, dtype=torch.int64), torch.zeros_like(loss))
+        first = _on(self._first, loss.device)
+        step, value = first or (torch.full_like(loss, -1, dtype=torch.int64), torch.zeros_like(loss))
         new = ~torch.isfinite(loss) & (step < 0)
         self._first = torch.where(new, trainer.global_step, step), torch.where(new, loss, value)
 
@@ -46,6 +55,11 @@ class StopDiverged(pl.Callback):
         # Under several processes each has losses of its own, and all of them have to stop.
         if trainer.strategy.reduce_boolean_decision(why is not None, all=False):
             raise DivergedError(f"diverged: {why or 'another process has a loss that is not finite'}")
+
+
+def _on(first: tuple[Tensor, Tensor] | None, device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """On the device of the losses: from a checkpoint it comes on the CPU."""
+    return None if first is None else (first[0].to(device), first[1].to(device))
 
 
 def _of_network(first: tuple[Tensor, Tensor] | None, trainer: pl.Trainer, module: pl.LightningModule) -> str | None:

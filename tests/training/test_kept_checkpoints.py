@@ -12,7 +12,7 @@ from ncbench.measure.__main__ import main as measure
 from ncbench.records.folder import RunFolder
 from ncbench.report import load_measures
 from ncbench.run.compose import compose_jobs
-from ncbench.training import checkpoints
+from ncbench.training import saving
 from ncbench.training.checkpoints import AtomicCheckpointIO, CheckpointError, check_whole, usable_checkpoint
 from ncbench.training.digest import weights_digest
 
@@ -82,7 +82,7 @@ def test_a_damaged_one_is_refused(run, tmp_path, capsys):
 
 def test_a_resumed_run_keeps_the_same(run, tmp_path, monkeypatch):
     """Stopped between the checkpoint that is kept and last.ckpt, and then once more without a checkpoint of epoch 1."""
-    folder, save = tmp_path / "stopped", checkpoints.SaveLast.on_train_epoch_end
+    folder, save = tmp_path / "stopped", saving.SaveLast.on_train_epoch_end
 
     def stops(self, trainer, pl_module):
         if trainer.current_epoch == 0:
@@ -90,7 +90,7 @@ def test_a_resumed_run_keeps_the_same(run, tmp_path, monkeypatch):
         save(self, trainer, pl_module)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.SaveLast, "on_train_epoch_end", stops)
+        patch.setattr(saving.SaveLast, "on_train_epoch_end", stops)
         assert train.main([*TINY, KEPT, f"hydra.run.dir={folder}"]) == 1
     assert sorted(path.name for path in (folder / "checkpoints").glob("*.ckpt")) == ["epoch_0.ckpt", "epoch_1.ckpt"]
     assert train.main([*TINY, KEPT, f"hydra.run.dir={folder}"]) == 0
