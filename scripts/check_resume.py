@@ -22,7 +22,8 @@ import torch
 
 from ncbench.records.folder import RunFolder
 from ncbench.records.load import load_grams, load_means, load_measures, load_sample_grams, load_spectra
-from ncbench.records.schema import CHECKPOINTS, LAST_CHECKPOINT, RUN, RUN_INFO, last_step, parts, row_key
+from ncbench.records.parts import last_step, parts
+from ncbench.records.schema import CHECKPOINTS, LAST_CHECKPOINT, RUN, RUN_INFO, row_key
 
 LOADERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "measures": load_measures,

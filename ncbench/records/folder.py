@@ -11,7 +11,6 @@ loses it at once, so `running` without a live lock means interrupted. `.holder` 
 import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -20,11 +19,12 @@ from typing import Any
 from filelock import BaseFileLock, Timeout
 from omegaconf import OmegaConf
 
+from ncbench.records.atomic import write_text
 from ncbench.records.lock import SOFT_LOCK, take_lock
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
 
-__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
+__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json"]
 
 
 class OccupiedError(ValueError):
@@ -147,14 +147,3 @@ def write_config(folder: Path, values: Mapping[str, Any]) -> None:
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON so that a kill leaves the old file or the new one, never a part."""
     write_text(path, json.dumps(value, indent=1, default=str))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
-    with open(temporary, "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)

@@ -13,26 +13,14 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ncbench.records.errors import BadRecordsError as BadRecordsError
+from ncbench.records.errors import CrowdedError as CrowdedError
+from ncbench.records.errors import NoRecordsError as NoRecordsError
+from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-
-class BadRecordsError(ValueError):
-    """A directory, a record or an argument that cannot be used as it is: the user's to correct."""
-
-
-class NoRecordsError(ValueError):
-    """The directory has runs, but none of the records that this figure shows."""
-
-
-class UndefinedError(NoRecordsError):
-    """The records that this figure shows are there, but none of their values can be drawn (NaN or infinite)."""
-
-
-class CrowdedError(NoRecordsError):
-    """There is more to compare than the figure has room for: the page says so, and how to draw a part of it."""
 
 
 def as_paths(dir: Dir) -> list[Path]:

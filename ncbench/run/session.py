@@ -101,7 +101,7 @@ class RunSession:
                 LeaveOnSignal(),
                 self.collapse,
                 KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
-                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds),
+                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds, self.records.flush),
             ]
             if config.trainer.progress:
                 whole = isinstance(config.model, Network)
@@ -188,6 +188,7 @@ class RunSession:
             _log.warning("trainer.devices=%d: batch normalisation sees each process's share of a batch only", devices)
         with other_processes(self.run.path, path, devices):
             self.train(path)
+        self.records.flush()
         self._say_if_guessing()
 
     def _say_if_guessing(self) -> None:

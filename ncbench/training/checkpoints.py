@@ -26,7 +26,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from ncbench.records.folder import write_text
+from ncbench.records.atomic import write_text
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 
 __all__ = [
@@ -83,11 +83,12 @@ class SaveLast(Checkpoint):
     """Saves at ends of epochs, at most once in `seconds`, and always at the last.
 
     Lightning runs callbacks of this base class after all others, so a checkpoint never precedes the measurements of
-    its own epoch. `on_save` adds `step` to the checkpoint: the records kept on resume are those up to it.
+    its own epoch. It adds `ncbench_step` to the checkpoint: the records kept on resume are those up to it, and `before`
+    is called where this process is the one that records, so that they are on the disk sooner than the checkpoint.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], seconds: float) -> None:
-        self.path, self.seconds = Path(folder) / LAST_CHECKPOINT, seconds
+    def __init__(self, folder: str | os.PathLike[str], seconds: float, before: Callable[[], None]) -> None:
+        self.path, self.seconds, self.before = Path(folder) / LAST_CHECKPOINT, seconds, before
         self._saved = time.monotonic()
 
     @override
@@ -97,6 +98,8 @@ class SaveLast(Checkpoint):
         if trainer.world_size > 1:  # all save or none, by the clock of the first
             due = trainer.strategy.broadcast(due)
         if due:
+            if trainer.is_global_zero:
+                self.before()
             trainer.save_checkpoint(self.path)
             self._saved = time.monotonic()
 

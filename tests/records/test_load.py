@@ -13,8 +13,8 @@ import pytest
 
 from ncbench.records import load
 from ncbench.records.load import load_final
+from ncbench.records.parts import last_step, part_path, parts
 from ncbench.records.runs import BadRecordsError
-from ncbench.records.schema import last_step, part_path, parts
 from ncbench.records.settings import find_settings
 from ncbench.report import (
     find_runs,
@@ -214,7 +214,7 @@ def test_a_directory_without_runs_is_one_clear_line(tmp_path, loader):
 def test_damaged_files_are_named(tmp_path):
     run = write_run(tmp_path / "run", [0])
     part_path(run, "measures", 1000).write_bytes(b"not parquet")
-    with pytest.raises(ValueError, match=r"measures is not readable as records \("):
+    with pytest.raises(ValueError, match=r"part-000000001000\.parquet: is not readable as records \("):
         load_measures(run)
     (run / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json is not valid JSON"):

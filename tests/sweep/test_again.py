@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ncbench import train
-from ncbench.records.schema import arrow_schema, parts
+from ncbench.records.parts import parts
+from ncbench.records.schema import arrow_schema
 from ncbench.sweep.__main__ import main
 from ncbench.sweep.compare import compare_digests, compare_tables, made_differently
 from tests.helpers.run_folders import measurement, record
