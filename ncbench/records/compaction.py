@@ -6,6 +6,7 @@ manifest lists what takes its place: new parts, then the manifest, then the remo
 leaves files that nobody reads (`ncbench.records.parts`) and that the next flush removes.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ import pyarrow.parquet as pq
 
 from ncbench.records.atomic import sync_file, sync_folder
 from ncbench.records.manifest import Listed, file_digest, read_manifest, write_manifest
-from ncbench.records.parts import first_step, is_part, last_step, parts, proven_parts
+from ncbench.records.parts import first_step, is_part, last_step, parts, proven_parts, without_proof
 from ncbench.records.schema import MANIFEST, TABLES
 from ncbench.records.storage import read_part, write_part
 
 __all__ = ["drop_all", "flush", "keep_until", "make_room"]
+
+_log = logging.getLogger(__name__)
 
 FACTOR = 16
 MOST_BYTES, MOST_ROWS = 64 << 20, 4_000_000  # of a merged part: it has to fit into memory as a table
@@ -47,6 +50,8 @@ def keep_until(folder: Path, step: int) -> None:
 
     Raises DamagedError where what is kept is not as it was written.
     """
+    if without_proof(folder):
+        _log.warning("%s: no %s proves the records up to step %d; from now on one does", folder, MANIFEST, step)
     listed = read_manifest(folder) or {}
     final: dict[str, list[Path]] = {}
     for table in TABLES:

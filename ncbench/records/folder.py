@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from ncbench.records.atomic import write_text
 from ncbench.records.lock import SOFT_LOCK, take_lock
 from ncbench.records.run_hash import schema_1_hash
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
 
 __all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json"]
@@ -49,14 +50,9 @@ class RunFolder:
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none; ValueError, naming it, where it cannot be read."""
         try:
-            info: Any = json.loads((self.path / RUN_INFO).read_text())
+            return read_run_info(self.path)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise ValueError(f"{self.path / RUN_INFO}: is no valid JSON ({error})") from None
-        if not isinstance(info, dict):
-            raise ValueError(f"{self.path / RUN_INFO}: must hold one JSON object")
-        return info
 
     def state(self, config_hash: str, rehash: Callable[[Mapping[str, Any]], str] | None = None) -> RunState:
         """What may be done here with a configuration of this hash.
@@ -70,7 +66,10 @@ class RunFolder:
         info = self.info()
         if not info:
             return RunState.NEW
-        recorded: str = info["config_hash"]
+        recorded, status = info.get("config_hash"), info.get("status")
+        if recorded is None or status is None:
+            lacks = "config_hash" if recorded is None else "status"
+            raise ValueError(f"{self.path / RUN_INFO}: has no {lacks}, so it is of no run of ncbench.train")
         if recorded != config_hash and info.get("schema_version") == 1 and rehash is not None:
             recorded = self._hash_of_schema_1(recorded, rehash)
         if recorded != config_hash:
@@ -78,7 +77,7 @@ class RunFolder:
                 f"hydra.run.dir={self.path}: holds a run of another configuration "
                 f"({recorded[:10]}, not {config_hash[:10]}); choose another folder"
             )
-        return RunState.DONE if info["status"] == "done" else RunState.RESUMABLE
+        return RunState.DONE if status == "done" else RunState.RESUMABLE
 
     def update(self, **values: Any) -> None:
         """Merge values into `run.json`, atomically."""

@@ -18,6 +18,8 @@ from ncbench.records.errors import CrowdedError as CrowdedError
 from ncbench.records.errors import NoRecordsError as NoRecordsError
 from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
+from ncbench.records.run_info import read_json as read_json
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -73,14 +75,6 @@ def common_root(dir: Dir) -> Path:
     return Path(os.path.commonpath([path.resolve() for path in as_paths(dir)]))
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadRecordsError(f"{path} is not valid JSON ({error})") from None
-
-
 def read_yaml(path: Path) -> Any:
     """The content of a YAML file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
     try:
@@ -92,14 +86,9 @@ def read_yaml(path: Path) -> Any:
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
     """What `run.json` says (status, command, versions, cost, final values) for every run, by its name.
 
-    Raises BadRecordsError, a ValueError, where it is no JSON object.
+    Raises BadRecordsError, a ValueError, where it is no JSON object or an entry is of another type.
     """
-    info = {}
-    for name, run in named_runs(dir).items():
-        info[name] = read_json(run / RUN_INFO)
-        if not isinstance(info[name], dict):
-            raise BadRecordsError(f"{run / RUN_INFO} must hold one JSON object")
-    return info
+    return {name: read_run_info(run) for name, run in named_runs(dir).items()}
 
 
 def frozen(info: dict[str, Any], state: str) -> list[int]:

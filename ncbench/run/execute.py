@@ -15,6 +15,7 @@ from rich.console import Console
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
+from ncbench.records.errors import DamagedError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, STOPPED, TABLES
@@ -23,7 +24,8 @@ from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
-from ncbench.training.checkpoints import CheckpointError, current_step
+from ncbench.training.checkpoints import current_step
+from ncbench.training.checksums import CheckpointError
 from ncbench.training.divergence import DivergedError
 
 __all__ = ["execute"]
@@ -90,7 +92,7 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
         status = "failed"
         error = (
             str(failure)
-            if isinstance(failure, DivergedError | CheckpointError)
+            if isinstance(failure, DivergedError | CheckpointError | DamagedError)
             else f"{type(failure).__name__}: {failure}"
         )
         _log.error("the run failed\n%s", traceback.format_exc())

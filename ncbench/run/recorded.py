@@ -6,6 +6,7 @@ from typing import Any
 from ncbench.config.identity import differences
 from ncbench.config.root import CLAIMED, Config
 from ncbench.config.validate import validate_recorded
+from ncbench.records.finished import check_finished
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import SCHEMA_VERSION
@@ -15,8 +16,14 @@ __all__ = ["already_done", "bring_up_to_date", "state_of"]
 
 
 def state_of(run: RunFolder, config: Config) -> RunState:
-    """What may be done in the folder with this configuration; ValueError of one line where it is another's."""
-    return run.state(config_hash(differences(config)), _present_hash)
+    """What may be done in the folder with this configuration; ValueError of one line where it is another's.
+
+    A finished run has to be all there, each part of its records as it was written: else it is no finished one.
+    """
+    state = run.state(config_hash(differences(config)), _present_hash)
+    if state is RunState.DONE:
+        check_finished(run.path)
+    return state
 
 
 def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
