@@ -18,6 +18,8 @@ from typing import Any
 
 from filelock import BaseFileLock, Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ncbench.records.atomic import write_text
 from ncbench.records.lock import SOFT_LOCK, take_lock
@@ -130,11 +132,15 @@ class RunFolder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The plain values of a run folder's config.yaml, or {} where there is none."""
+    """The plain values of a run folder's config.yaml, or {} where there is none; ValueError where it is no mapping."""
     if not (folder / CONFIG).is_file():
         return {}
-    values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
-    assert isinstance(values, dict)
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{folder / CONFIG} is not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{folder / CONFIG} must hold one mapping")
     return {str(key): value for key, value in values.items()}
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from ncbench.records.errors import BadRecordsError
 from ncbench.records.schema import RUN_INFO
 
-__all__ = ["MOST_REPLICAS", "read_json", "read_run_info"]
+__all__ = ["MOST_REPLICAS", "is_number", "is_whole", "read_json", "read_run_info"]
 
-MOST_REPLICAS = 10_000_000  # of one run: a larger number is damage, and tables that are filled by it end the memory
+MOST_REPLICAS = 1_000_000  # of one run: a larger number is damage, and tables that are filled by it end the memory
 
 
 def read_run_info(folder: Path) -> dict[str, Any]:
@@ -49,16 +49,18 @@ def _check_states(path: Path, info: Mapping[str, Any]) -> None:
     for state, entries in (info.get("replica_states") or {}).items():
         for entry in entries if isinstance(entries, list) else [None]:
             replica: Any = entry.get("replica") if isinstance(entry, dict) else None
-            if not _is_whole(replica) or not 0 <= replica < replicas:
+            if not is_whole(replica) or not 0 <= replica < replicas:
                 rule = 'must be a list of {"replica": number of a replica, ...}'
                 raise BadRecordsError(f"{path}: replica_states.{state}={_shown(entries)} {rule}")
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether a value of a JSON file is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of a JSON file is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -74,7 +76,7 @@ def _are_steps(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _are_summaries(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(entry, dict) and all(number is None or _is_number(number) for number in entry.values())
+        isinstance(entry, dict) and all(number is None or is_number(number) for number in entry.values())
         for entry in value.values()
     )
 
@@ -85,8 +87,8 @@ def _shown(value: Any) -> str:
 
 
 _TEXT = (lambda value: isinstance(value, str), "a text")
-_WHOLE = (_is_whole, "a whole number")
-_NUMBER = (_is_number, "a number")
+_WHOLE = (is_whole, "a whole number")
+_NUMBER = (is_number, "a number")
 _OBJECT = (lambda value: isinstance(value, dict), "an object")
 _Rule = tuple[Callable[[Any], bool], str]
 _RULES: dict[str, _Rule] = {
@@ -95,14 +97,14 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("wall_seconds", "replica_steps_per_second"), _NUMBER),
     **dict.fromkeys(("git", "device", "geometry", "standstill", "replica_states"), _OBJECT),
     "replicas": (
-        lambda value: _is_whole(value) and 1 <= value <= MOST_REPLICAS,
+        lambda value: is_whole(value) and 1 <= value <= MOST_REPLICAS,
         f"a number of replicas from 1 to {MOST_REPLICAS}",
     ),
     "versions": (_are_texts, "an object of texts"),
     "final": (_are_summaries, "an object of numbers by name"),
     "digests": (_are_steps(lambda entry: isinstance(entry, str)), "an object of texts by step"),
     "learning_rates": (
-        _are_steps(lambda entry: entry is None or _is_number(entry)),
+        _are_steps(lambda entry: entry is None or is_number(entry)),
         "an object of numbers by step",
     ),
     "replica_digests": (

@@ -6,7 +6,7 @@ path relative to the directory asked for, or by the folder's own name when that 
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from ncbench.records.errors import CrowdedError as CrowdedError
 from ncbench.records.errors import NoRecordsError as NoRecordsError
 from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
+from ncbench.records.run_info import MOST_REPLICAS, is_number, is_whole, read_run_info
 from ncbench.records.run_info import read_json as read_json
-from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -104,7 +104,7 @@ def load_replicas(dir: Dir) -> pd.DataFrame:
     """
     records = []
     runs = named_runs(dir)
-    for record in _records(runs, REPLICAS):
+    for record in _records(runs, REPLICAS, _check_replica):
         records.append({key: _plain(value) for key, value in record.items()})
     frame = pd.DataFrame(records)
     leading = [RUN, "replica", "seed"]
@@ -127,7 +127,7 @@ def load_references(dir: Dir) -> pd.DataFrame:
     columns += ["layers", "stage"]
     rows = [
         [record.get(column, "loss" if column == "measure" else None) for column in columns]
-        for record in _records(runs, REFERENCES)
+        for record in _records(runs, REFERENCES, _check_reference)
     ]
     frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object, "values": object})
     frame["value"] = pd.to_numeric(frame["value"]).astype(float)
@@ -138,15 +138,38 @@ def load_references(dir: Dir) -> pd.DataFrame:
     return frame
 
 
-def _records(runs: dict[str, Path], file: str) -> list[dict[str, Any]]:
+def _records(runs: dict[str, Path], file: str, check: Callable[[Path, dict[str, Any]], None]) -> list[dict[str, Any]]:
     records = []
     for name, run in runs.items():
         if (run / file).is_file():
             content = read_json(run / file)
             if not (isinstance(content, list) and all(isinstance(record, dict) for record in content)):
                 raise BadRecordsError(f"{run / file} must hold a list of JSON objects")
+            for record in content:
+                check(run / file, record)
             records += [{**record, RUN: name} for record in content]
     return records
+
+
+def _check_replica(path: Path, record: dict[str, Any]) -> None:
+    replica: Any = record.get("replica")
+    seed = record.get("seed")
+    if not is_whole(replica) or not 0 <= replica < MOST_REPLICAS:
+        raise BadRecordsError(f"{path}: replica={replica!r} must be a number from 0 to {MOST_REPLICAS - 1}")
+    if not (seed is None or is_whole(seed)):
+        raise BadRecordsError(f"{path}: seed={seed!r} must be a whole number")
+
+
+def _check_reference(path: Path, record: dict[str, Any]) -> None:
+    value, replicas = record.get("value"), record.get("replicas")
+    if not isinstance(record.get("name"), str):
+        raise BadRecordsError(f"{path}: name={record.get('name')!r} must be the name of a theory line")
+    if not (value is None or is_number(value)):
+        raise BadRecordsError(f"{path}: {record['name']}: value={value!r} must be a number or null")
+    if not (replicas is None or (isinstance(replicas, list) and all(is_whole(replica) for replica in replicas))):
+        raise BadRecordsError(
+            f"{path}: {record['name']}: replicas={replicas!r} must be null or a list of whole numbers"
+        )
 
 
 def _plain(value: Any) -> Any:

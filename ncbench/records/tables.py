@@ -12,12 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ncbench.records.cache import cached, in_report
+from ncbench.records.errors import DamagedError
+from ncbench.records.manifest import REMEDY
 from ncbench.records.parts import last_step, proven_parts
+from ncbench.records.run_info import MOST_REPLICAS
 from ncbench.records.runs import BadRecordsError, Dir, named_runs
-from ncbench.records.schema import RUN, TABLES, TEXT, arrow_schema, columns
+from ncbench.records.schema import MEASURED, RUN, TABLES, TEXT, arrow_schema, columns
 from ncbench.records.storage import UNREADABLE, name_unreadable, read_steps, unreadable
 
 __all__ = ["Steps", "filters", "read_table"]
@@ -90,12 +94,30 @@ def _read(files: list[Path], table: str, wanted: list[str], conditions: list[Any
     condition = functools.reduce(lambda both, other: both & other, conditions) if conditions else None
     try:
         dataset = ds.dataset([str(file) for file in files], schema=arrow_schema(table), format=reading)
-        return dataset.to_table(columns=wanted, filter=condition)
+        rows = dataset.to_table(columns=wanted, filter=condition)
+        _check_rows(files, table, rows)
+        return rows
     except FileNotFoundError:
         raise
     except UNREADABLE as error:
         name_unreadable(files, table)
         raise unreadable(files[0].parent, error) from None
+
+
+def _check_rows(files: list[Path], table: str, rows: Any) -> None:
+    """DamagedError for rows that no run writes: without a value or a replica, or of more replicas than a run may have.
+
+    A column that a part lacks is read as one without values.
+    """
+    for name in ("replica", "step", *MEASURED):
+        if name in rows.column_names and rows[name].null_count:
+            name_unreadable(files, table)
+            raise DamagedError(f"{files[0].parent}: has rows without a {name}; {REMEDY}")
+    if "replica" in rows.column_names and len(rows):
+        bounds = pc.min_max(rows["replica"])
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        if not 0 <= low <= high < MOST_REPLICAS:
+            raise DamagedError(f"{files[0].parent}: has rows of replica {low if low < 0 else high}; {REMEDY}")
 
 
 def _with_steps(files: list[Path], numbers: list[int]) -> list[Path]:
@@ -140,7 +162,7 @@ def _checked(steps: Any) -> Checked:
     try:
         given = [steps] if isinstance(steps, str) or not isinstance(steps, Iterable) else list(steps)
         numbers = [int(step) for step in given]
-        whole = numbers == given
+        whole = numbers == given and all(-(2**63) <= number < 2**63 for number in numbers)
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole:

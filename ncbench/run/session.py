@@ -154,7 +154,7 @@ class RunSession:
             write_config(folder, config.plain())
         OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
         self.overrides = overrides
-        swept = swept_values(overrides)
+        swept = swept_values(overrides, built.replicas[0])
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(
             path / REFERENCES,
