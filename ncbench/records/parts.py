@@ -91,18 +91,20 @@ def _present(folder: Path, table: str) -> tuple[list[Path], Mapping[str, Listed]
     else:
         raise DamagedError(f"{folder / table / missing[0]}: is missing; {REMEDY}")
     found = [path for name, path in present.items() if name in names]
-    others = {path: _steps(path) for name, path in present.items() if name not in names}
     taken = [_steps(path) for path in found]
+    others = {path: steps for path in present.values() if not _overlaps(steps := _steps(path), taken)}
     wide = [(first, last) for first, last in others.values() if first < last]
-    found += [path for path, steps in others.items() if not _stands_elsewhere(steps, taken, wide)]
+    found += [path for path, steps in others.items() if not _stands_elsewhere(steps, wide)]
     return sorted(found, key=last_step), listed
 
 
-def _stands_elsewhere(steps: Steps, taken: list[Steps], wide: list[Steps]) -> bool:
-    """Whether the rows of an unlisted part stand in a listed one, or in a wider one that is not listed either."""
-    first, last = steps
-    overlaps = any(first <= end and start <= last for start, end in taken)
-    return overlaps or any(start <= first and last <= end and (start, end) != steps for start, end in wide)
+def _overlaps(steps: Steps, taken: list[Steps]) -> bool:
+    return any(steps[0] <= last and first <= steps[1] for first, last in taken)
+
+
+def _stands_elsewhere(steps: Steps, wide: list[Steps]) -> bool:
+    """Whether the rows of an unlisted part stand in a wider one: merged, but not listed yet."""
+    return any(first <= steps[0] and steps[1] <= last and (first, last) != steps for first, last in wide)
 
 
 def without_proof(folder: Path) -> bool:

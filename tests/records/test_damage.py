@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -228,12 +229,12 @@ def test_rows_that_no_run_writes_are_refused(run):
                 read(run)
         place = rows.column_names.index("replica")
         for replica in (-1, 2**30):
-            strange = rows.set_column(place, rows.field("replica"), [[replica] * len(rows)])
+            strange = rows.set_column(place, "replica", pa.array([replica] * len(rows), pa.int32()))
             pq.write_table(strange, part)
             with pytest.raises(BadRecordsError, match=f"{table}: has rows of replica {replica}"):
                 read(run)
     place = rows.column_names.index("size")
-    pq.write_table(rows.set_column(place, rows.field("size"), [[7] * len(rows)]), part)
+    pq.write_table(rows.set_column(place, "size", pa.array([7] * len(rows), pa.int16())), part)
     with pytest.raises(BadRecordsError, match="has a matrix whose numbers do not fit its number of rows"):
         load_grams(run)
     with pytest.raises(BadRecordsError, match="steps=.* must be a step"):
