@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -151,9 +152,9 @@ def test_a_kill_at_any_moment_leaves_all_rows_that_a_resume_needs(tmp_path, monk
     while not ended:
         folder = shutil.copytree(tmp_path / "whole", tmp_path / str(moment))
         writer = RecordWriter(folder, [])
-        ended = killed_at(monkeypatch, moment, writer.flush if step is None else lambda: writer.keep_until(step))
+        ended = killed_at(monkeypatch, moment, writer.flush if step is None else partial(writer.keep_until, step))
         read = contents(folder)  # a reader comes first
-        assert len(read["measures"]) in (22 * 6, 31 * 6)
+        assert len(set(map(tuple, read["measures"]))) == len(read["measures"])
         assert read["measures"][: 22 * 6] == expected["measures"]
         RecordWriter(folder, []).keep_until(21)
         assert contents(folder) == expected
