@@ -95,7 +95,8 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("status", "name", "config_hash", "started", "finished", "error", "command", "recorded_by"), _TEXT),
     **dict.fromkeys(("schema_version", "seed", "steps"), _WHOLE),
     **dict.fromkeys(("wall_seconds", "replica_steps_per_second"), _NUMBER),
-    **dict.fromkeys(("git", "device", "geometry", "standstill", "replica_states"), _OBJECT),
+    **dict.fromkeys(("git", "geometry", "standstill", "replica_states"), _OBJECT),
+    "device": (lambda value: isinstance(value, dict | str), "an object or a text"),
     "replicas": (
         lambda value: is_whole(value) and 1 <= value <= MOST_REPLICAS,
         f"a number of replicas from 1 to {MOST_REPLICAS}",

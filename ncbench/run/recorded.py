@@ -16,22 +16,17 @@ __all__ = ["already_done", "bring_up_to_date", "state_of"]
 
 
 def state_of(run: RunFolder, config: Config) -> RunState:
-    """What may be done in the folder with this configuration; ValueError of one line where it is another's.
-
-    A finished run has to be all there, each part of its records as it was written: else it is no finished one.
-    """
-    state = run.state(config_hash(differences(config)), _present_hash)
-    if state is RunState.DONE:
-        check_finished(run.path)
-    return state
+    """What may be done in the folder with this configuration; ValueError of one line where it is another's."""
+    return run.state(config_hash(differences(config)), _present_hash)
 
 
 def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
     """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
 
     What `run.json` says of its end today is added where it does not say it yet. Returns the names of the claims
-    that have changed.
+    that have changed. Raises DamagedError, naming the file, where the run is not all there as it was written.
     """
+    check_finished(run.path)
     if run.info().get("schema_version") != SCHEMA_VERSION:
         recorded = validate_recorded(read_config(run.path))
         # The hash first: a run.json with the present one is right whatever form config.yaml has.

@@ -67,7 +67,7 @@ def train_again(
             return True
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: must be a new or an empty folder, or that of the same repetition")
-    device = info.get("device") or {}
+    device = info["device"] if isinstance(info.get("device"), dict) else {}
     status = train_anew(values, out, command=command, overrides=overrides, device=device)
     if status == 2:
         raise ValueError(f"{out}: could not be trained, as said above")

@@ -111,6 +111,7 @@ def _replicas(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> str:
 def _machine(info: Mapping[str, Any]) -> str:
     """Processor, threads, engine and versions of a run, as its run.json has them."""
     device, versions, git = (info.get(name) or {} for name in ("device", "versions", "git"))
+    device = device if isinstance(device, dict) else {"name": device}
     threads, commit = device.get("threads"), git.get("commit")
     said = [device.get("name") or "an unknown machine"]
     said += [f"{threads} {'thread' if threads == 1 else 'threads'}"] if threads else []
