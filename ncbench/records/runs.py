@@ -33,7 +33,8 @@ def as_paths(dir: Dir) -> list[Path]:
 def find_runs(dir: Dir) -> list[Path]:
     """Run folders in `dir` (or in several directories), itself included, in natural order of paths.
 
-    Folders inside a run and folders whose name starts with a dot are not searched, links are not followed.
+    Folders inside a run and folders whose name starts with a dot are not searched. Links to folders are followed, each
+    folder once, so that a directory may gather runs that lie elsewhere.
 
     Raises FileNotFoundError for a directory that does not exist, and BadRecordsError, a ValueError, for one that holds
     no run.
@@ -53,12 +54,17 @@ def find_runs(dir: Dir) -> list[Path]:
 
 def _runs_below(base: Path) -> list[Path]:
     runs: list[Path] = []
-    for folder, subfolders, files in os.walk(base):
+    searched: set[str] = set()
+    for folder, subfolders, files in os.walk(base, followlinks=True):
+        if (real := os.path.realpath(folder)) in searched:  # a link to a folder above it, or to one beside it
+            subfolders.clear()
+            continue
+        searched.add(real)
         if RUN_INFO in files:
             runs.append(Path(folder))
             subfolders.clear()
         else:
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
     return sorted(runs, key=lambda run: natural_key(run.relative_to(base).as_posix()))
 
 
@@ -66,8 +72,15 @@ def named_runs(dir: Dir) -> dict[str, Path]:
     """Run folders by the name they have in the column `run` of every table."""
     unique = {run.resolve(): run for run in reversed(find_runs(dir))}
     root = common_root(dir)
-    names = {path.name if path == root else path.relative_to(root).as_posix(): run for path, run in unique.items()}
+    names = {_name_below(root, run, dir): run for run in unique.values()}
     return dict(reversed(names.items()))
+
+
+def _name_below(root: Path, run: Path, dir: Dir) -> str:
+    """The path of a run below the root as it was found, whatever a link on the way leads to."""
+    base = next(base for base in as_paths(dir) if run.is_relative_to(base))
+    path = base.resolve() / run.relative_to(base)
+    return path.name if path == root else path.relative_to(root).as_posix()
 
 
 def common_root(dir: Dir) -> Path:

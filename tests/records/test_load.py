@@ -141,6 +141,20 @@ def test_several_runs_in_natural_order_named_by_their_path(tmp_path, records):
     assert len(find_runs(records)) == 7
 
 
+def test_links_to_runs_that_lie_elsewhere_are_runs_by_the_names_of_the_links(tmp_path):
+    for name in ("x", "y"):
+        write_run(tmp_path / "scratch" / name, [0], finished=False)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "first").symlink_to(tmp_path / "scratch" / "x")
+    (here / "all").symlink_to(tmp_path / "scratch")
+    (tmp_path / "scratch" / "circle").symlink_to(tmp_path / "scratch")
+    assert list(load_run_info(here)) == ["all/x", "all/y"]  # each once
+    (here / "all").unlink()
+    assert list(load_run_info(here)) == ["first"]
+    assert set(load_measures(here, steps="last")["run"]) == {"first"}
+
+
 def test_a_directory_inside_another_is_read_once(records):
     infos = load_run_info([records / "sweep", records / "sweep" / "1"])
     assert list(infos) == ["0", "1", "2", "3"]
