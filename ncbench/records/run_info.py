@@ -98,8 +98,8 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("git", "geometry", "standstill", "replica_states"), _OBJECT),
     "device": (lambda value: isinstance(value, dict | str), "an object or a text"),
     "replicas": (
-        lambda value: is_whole(value) and 1 <= value <= MOST_REPLICAS,
-        f"a number of replicas from 1 to {MOST_REPLICAS}",
+        lambda value: is_whole(value) and 0 <= value <= MOST_REPLICAS,
+        f"a number of replicas, at most {MOST_REPLICAS}",
     ),
     "versions": (_are_texts, "an object of texts"),
     "final": (_are_summaries, "an object of numbers by name"),

@@ -159,7 +159,7 @@ STRANGE = {
     "nested": '{"a": ' + "[" * 200_000,
     "status": '{"status": 3}',
     "replicas": '{"replicas": 1000000000}',
-    "no replicas": '{"replicas": 0}',
+    "negative replicas": '{"replicas": -5}',
     "replicas of text": '{"replicas": "many"}',
     "final": '{"final": {"loss": {"median": "small"}}}',
     "final of numbers": '{"final": {"loss": 3}}',
