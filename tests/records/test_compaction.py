@@ -162,7 +162,7 @@ def test_a_kill_at_any_moment_leaves_all_rows_that_a_resume_needs(tmp_path, monk
             read_manifest(folder)
         )
         assert not list(folder.rglob("*.tmp"))
-        moment += 4
+        moment += 6
     assert moment > 20
 
 

@@ -122,7 +122,8 @@ def test_gram_frames_are_steps_in_order_of_one_size_and_scale(tmp_path, monkeypa
     for module in (gram_figures, catalogue):
         monkeypatch.setattr(module, "MOST_FRAMES", 2)
     assert [step for step, _ in figure.gram_frames(run)] == [0, STEPS[-1]]
-    assert catalogue._gram_frames(run).left_out == "Drawn are 2 of the 3 steps that have Gram matrices"
+    page, _, _ = make_report(run, tmp_path / "out")
+    assert "Drawn are 2 of the 3 steps that have Gram matrices.</span></figcaption>" in page.read_text()
 
 
 def test_gram_frames_need_records(records):
