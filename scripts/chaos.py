@@ -29,7 +29,8 @@ from chaos_compare import differences
 from warm_start import Process, warm
 
 from ncbench.records.folder import RunFolder
-from ncbench.records.schema import CHECKPOINTS, LAST_CHECKPOINT, last_step, parts
+from ncbench.records.parts import last_step, parts
+from ncbench.records.schema import CHECKPOINTS, LAST_CHECKPOINT
 from ncbench.run.signals import STOPPING
 
 KINDS = {

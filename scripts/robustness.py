@@ -23,7 +23,8 @@ from typing import Any
 
 from ncbench.config.identity import differences
 from ncbench.records.run_hash import config_hash
-from ncbench.records.runs import find_runs, read_json
+from ncbench.records.run_info import read_run_info
+from ncbench.records.runs import find_runs
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, Variation, Varied, write_varied
 from ncbench.report import figure
 from ncbench.report.figures.style import to_light_png
@@ -78,7 +79,7 @@ def vary(arguments: Any) -> int:
             return 2
         (judgement,) = judge(own)
         variations.append(variation_of(factor, value, judgement))
-        infos += [read_json(run / "run.json") for run in find_runs(own)]
+        infos += [read_run_info(run) for run in find_runs(own)]
     command = ["python", "scripts/robustness.py", name, "--seeds", str(arguments.seeds), *arguments.overrides]
     varied = Varied(
         experiment=experiment.jobs[0].config.name,

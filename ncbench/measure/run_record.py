@@ -119,6 +119,7 @@ class RunRecord:
             self._say(status="done", started=started, finished=None, error=None)
             write_config(self.run.path, self.values)
             self.write(step, epoch, measurement)
+            self._flush()
             self.run.update(finished=_now(), final=summarise(self.run.path))
         finally:
             self._unlock()
@@ -128,11 +129,16 @@ class RunRecord:
         if not self._open:
             return
         try:
+            self._flush()
             wall = self._before + time.monotonic() - self._began
             final = summarise(self.run.path)
             self.run.update(status=status, error=error, finished=_now(), wall_seconds=wall, final=final)
         finally:
             self._unlock()
+
+    def _flush(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
 
     def _lock(self) -> None:
         try:

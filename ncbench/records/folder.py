@@ -9,34 +9,27 @@ loses it at once, so `running` without a live lock means interrupted. `.holder` 
 the lock cannot be had nothing is written.
 """
 
-import contextlib
 import errno
 import json
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from filelock import Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from ncbench.records.atomic import write_text
 from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.run_hash import schema_1_hash
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import CONFIG, HOLDER, HYDRA, RUN_INFO, SCHEMA_VERSION
 
-__all__ = [
-    "OccupiedError",
-    "RunFolder",
-    "RunState",
-    "completed",
-    "read_config",
-    "write_config",
-    "write_json",
-    "write_text",
-]
+__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json"]
 
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -64,16 +57,11 @@ class RunFolder:
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none; ValueError, naming it, where it cannot be read."""
         try:
-            info: Any = json.loads((self.path / RUN_INFO).read_text())
+            return read_run_info(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise ValueError(f"{self._named}: cannot be read ({error.strerror or error})") from error
-        except ValueError as error:
-            raise ValueError(f"{self.path / RUN_INFO}: is no valid JSON ({error})") from None
-        if not isinstance(info, dict):
-            raise ValueError(f"{self.path / RUN_INFO}: must hold one JSON object")
-        return info
 
     def state(self, config_hash: str, rehash: Callable[[Mapping[str, Any]], str] | None = None) -> RunState:
         """What may be done here with a configuration of this hash.
@@ -87,7 +75,10 @@ class RunFolder:
         info = self.info()
         if not info:
             return RunState.NEW
-        recorded: str = info["config_hash"]
+        recorded, status = info.get("config_hash"), info.get("status")
+        if recorded is None or status is None:
+            lacks = "config_hash" if recorded is None else "status"
+            raise ValueError(f"{self.path / RUN_INFO}: has no {lacks}, so it is of no run of ncbench.train")
         if recorded != config_hash and info.get("schema_version") == 1 and rehash is not None:
             recorded = self._hash_of_schema_1(recorded, rehash)
         if recorded != config_hash:
@@ -95,7 +86,7 @@ class RunFolder:
                 f"{self._named}: holds a run of another configuration "
                 f"({recorded[:10]}, not {config_hash[:10]}); choose another folder"
             )
-        return RunState.DONE if info["status"] == "done" else RunState.RESUMABLE
+        return RunState.DONE if status == "done" else RunState.RESUMABLE
 
     def update(self, **values: Any) -> None:
         """Merge values into `run.json`, atomically; LostFolderError where the folder is no more this process's own."""
@@ -155,11 +146,15 @@ class RunFolder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The plain values of a run folder's config.yaml, or {} where there is none."""
+    """The plain values of a run folder's config.yaml, or {} where there is none; ValueError where it is no mapping."""
     if not (folder / CONFIG).is_file():
         return {}
-    values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
-    assert isinstance(values, dict)
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{folder / CONFIG} is not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{folder / CONFIG} must hold one mapping")
     return {str(key): value for key, value in values.items()}
 
 
@@ -171,30 +166,3 @@ def write_config(folder: Path, values: Mapping[str, Any]) -> None:
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
     """Write JSON so that a kill leaves the old file or the new one, never a part."""
     write_text(path, json.dumps(value, indent=1, default=str))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
-    with completed(temporary, path), open(temporary, "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-@contextlib.contextmanager
-def completed(temporary: Path, path: Path) -> Iterator[None]:
-    """What is written inside under the temporary name gets its own in the end, or is gone: a full disk has room again.
-
-    An error of the file system names the file.
-    """
-    try:
-        yield
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
-        raise

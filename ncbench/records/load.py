@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.records.cache import cached
+from ncbench.records.errors import DamagedError
 from ncbench.records.layers import layer_key, stage_key
 from ncbench.records.runs import (
     Dir,
@@ -85,7 +86,10 @@ def load_means(dir: Dir, steps: Steps = None) -> pd.DataFrame:
 def _load_matrices(dir: Dir, table: str, column: str, steps: Steps) -> pd.DataFrame:
     frame = _load(dir, table, steps)
     both = zip(frame[column], frame["size"], strict=True)
-    matrices = [np.asarray(matrix).reshape(size, -1) for matrix, size in both]
+    try:
+        matrices = [np.asarray(matrix).reshape(size, -1) for matrix, size in both]
+    except (ValueError, TypeError):
+        raise DamagedError(f"{table} of {dir}: has a matrix whose numbers do not fit its number of rows") from None
     frame[column] = pd.Series(matrices, index=frame.index, dtype=object)
     return frame
 

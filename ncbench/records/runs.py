@@ -6,34 +6,24 @@ path relative to the directory asked for, or by the folder's own name when that 
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from ncbench.records.errors import BadRecordsError as BadRecordsError
+from ncbench.records.errors import CrowdedError as CrowdedError
+from ncbench.records.errors import NoRecordsError as NoRecordsError
+from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
 from ncbench.records.lock import is_locked
+from ncbench.records.run_info import MOST_REPLICAS, is_number, is_whole, read_run_info
+from ncbench.records.run_info import read_json as read_json
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-
-class BadRecordsError(ValueError):
-    """A directory, a record or an argument that cannot be used as it is: the user's to correct."""
-
-
-class NoRecordsError(ValueError):
-    """The directory has runs, but none of the records that this figure shows."""
-
-
-class UndefinedError(NoRecordsError):
-    """The records that this figure shows are there, but none of their values can be drawn (NaN or infinite)."""
-
-
-class CrowdedError(NoRecordsError):
-    """There is more to compare than the figure has room for: the page says so, and how to draw a part of it."""
 
 
 def as_paths(dir: Dir) -> list[Path]:
@@ -44,7 +34,8 @@ def as_paths(dir: Dir) -> list[Path]:
 def find_runs(dir: Dir) -> list[Path]:
     """Run folders in `dir` (or in several directories), itself included, in natural order of paths.
 
-    Folders inside a run and folders whose name starts with a dot are not searched, links are not followed.
+    Folders inside a run and folders whose name starts with a dot are not searched. Links to folders are followed, each
+    folder once, so that a directory may gather runs that lie elsewhere.
 
     Raises FileNotFoundError for a directory that does not exist, and BadRecordsError, a ValueError, for one that holds
     no run.
@@ -64,12 +55,17 @@ def find_runs(dir: Dir) -> list[Path]:
 
 def _runs_below(base: Path) -> list[Path]:
     runs: list[Path] = []
-    for folder, subfolders, files in os.walk(base):
+    searched: set[str] = set()
+    for folder, subfolders, files in os.walk(base, followlinks=True):
+        if (real := os.path.realpath(folder)) in searched:  # a link to a folder above it, or to one beside it
+            subfolders.clear()
+            continue
+        searched.add(real)
         if RUN_INFO in files:
             runs.append(Path(folder))
             subfolders.clear()
         else:
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
     return sorted(runs, key=lambda run: natural_key(run.relative_to(base).as_posix()))
 
 
@@ -77,21 +73,20 @@ def named_runs(dir: Dir) -> dict[str, Path]:
     """Run folders by the name they have in the column `run` of every table."""
     unique = {run.resolve(): run for run in reversed(find_runs(dir))}
     root = common_root(dir)
-    names = {path.name if path == root else path.relative_to(root).as_posix(): run for path, run in unique.items()}
+    names = {_name_below(root, run, dir): run for run in unique.values()}
     return dict(reversed(names.items()))
+
+
+def _name_below(root: Path, run: Path, dir: Dir) -> str:
+    """The path of a run below the root as it was found, whatever a link on the way leads to."""
+    base = next(base for base in as_paths(dir) if run.is_relative_to(base))
+    path = base.resolve() / run.relative_to(base)
+    return path.name if path == root else path.relative_to(root).as_posix()
 
 
 def common_root(dir: Dir) -> Path:
     """The directory itself, or the closest common parent of several."""
     return Path(os.path.commonpath([path.resolve() for path in as_paths(dir)]))
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadRecordsError(f"{path} is not valid JSON ({error})") from None
 
 
 def read_yaml(path: Path) -> Any:
@@ -106,13 +101,11 @@ def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
     """What `run.json` says (status, command, versions, cost, final values) for every run, by its name.
 
     A run that says `running` and has no live process is `interrupted`: it was killed. Raises BadRecordsError, a
-    ValueError, where it is no JSON object.
+    ValueError, where it is no JSON object or an entry is of another type.
     """
     info = {}
     for name, run in named_runs(dir).items():
-        info[name] = read_json(run / RUN_INFO)
-        if not isinstance(info[name], dict):
-            raise BadRecordsError(f"{run / RUN_INFO} must hold one JSON object")
+        info[name] = read_run_info(run)
         if info[name].get("status") == "running" and not is_locked(run):
             info[name] = {**info[name], "status": "interrupted"}
     return info
@@ -131,7 +124,7 @@ def load_replicas(dir: Dir) -> pd.DataFrame:
     """
     records = []
     runs = named_runs(dir)
-    for record in _records(runs, REPLICAS):
+    for record in _records(runs, REPLICAS, _check_replica):
         records.append({key: _plain(value) for key, value in record.items()})
     frame = pd.DataFrame(records)
     leading = [RUN, "replica", "seed"]
@@ -154,7 +147,7 @@ def load_references(dir: Dir) -> pd.DataFrame:
     columns += ["layers", "stage"]
     rows = [
         [record.get(column, "loss" if column == "measure" else None) for column in columns]
-        for record in _records(runs, REFERENCES)
+        for record in _records(runs, REFERENCES, _check_reference)
     ]
     frame = pd.DataFrame(rows, columns=columns).astype({"replicas": object, "why": object, "values": object})
     frame["value"] = pd.to_numeric(frame["value"]).astype(float)
@@ -165,15 +158,38 @@ def load_references(dir: Dir) -> pd.DataFrame:
     return frame
 
 
-def _records(runs: dict[str, Path], file: str) -> list[dict[str, Any]]:
+def _records(runs: dict[str, Path], file: str, check: Callable[[Path, dict[str, Any]], None]) -> list[dict[str, Any]]:
     records = []
     for name, run in runs.items():
         if (run / file).is_file():
             content = read_json(run / file)
             if not (isinstance(content, list) and all(isinstance(record, dict) for record in content)):
                 raise BadRecordsError(f"{run / file} must hold a list of JSON objects")
+            for record in content:
+                check(run / file, record)
             records += [{**record, RUN: name} for record in content]
     return records
+
+
+def _check_replica(path: Path, record: dict[str, Any]) -> None:
+    replica: Any = record.get("replica")
+    seed = record.get("seed")
+    if not is_whole(replica) or not 0 <= replica < MOST_REPLICAS:
+        raise BadRecordsError(f"{path}: replica={replica!r} must be a number from 0 to {MOST_REPLICAS - 1}")
+    if not (seed is None or is_whole(seed)):
+        raise BadRecordsError(f"{path}: seed={seed!r} must be a whole number")
+
+
+def _check_reference(path: Path, record: dict[str, Any]) -> None:
+    value, replicas = record.get("value"), record.get("replicas")
+    if not isinstance(record.get("name"), str):
+        raise BadRecordsError(f"{path}: name={record.get('name')!r} must be the name of a theory line")
+    if not (value is None or is_number(value)):
+        raise BadRecordsError(f"{path}: {record['name']}: value={value!r} must be a number or null")
+    if not (replicas is None or (isinstance(replicas, list) and all(is_whole(replica) for replica in replicas))):
+        raise BadRecordsError(
+            f"{path}: {record['name']}: replicas={replicas!r} must be null or a list of whole numbers"
+        )
 
 
 def _plain(value: Any) -> Any:

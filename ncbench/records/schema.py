@@ -1,11 +1,10 @@
-"""What a run folder holds: the names of its files, its tables with their columns, and how parts of tables are named.
+"""What a run folder holds: the names of its files, and its tables with their columns.
 
 The one place of these names: `writer` writes by them, `tables` reads by them, docs/runs.md is tested against them. The
 standard library alone, so that a command that only looks for folders need not wait for pyarrow.
 """
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ __all__ = [
     "LAST_CHECKPOINT",
     "LOCK",
     "LOG",
+    "MANIFEST",
     "MEASURED",
     "METRICS",
     "OVERRIDES",
@@ -44,9 +44,6 @@ __all__ = [
     "Column",
     "arrow_schema",
     "columns",
-    "last_step",
-    "part_path",
-    "parts",
     "row_key",
 ]
 
@@ -57,6 +54,7 @@ RECORDED_BY = "recorded_by"  # in run.json, of a training that is none of ncbenc
 CONFIG = "config.yaml"
 REFERENCES = "references.json"
 REPLICAS = "replicas.json"
+MANIFEST = "manifest.json"  # of the tables' parts: size and checksum of each
 LOG = "ncbench.log"
 LOCK = ".lock"
 HOLDER = ".holder"  # process and host that have the lock, or had it last
@@ -144,18 +142,3 @@ def arrow_schema(table: str) -> "pa.Schema":
     return pa.schema(
         [(name, compound.get(column.type) or pa.type_for_alias(column.type)) for name, column in TABLES[table].items()]
     )
-
-
-def part_path(folder: Path, table: str, step: int) -> Path:
-    """Where the rows that were measured at this step stand: digits enough that names sort as steps do."""
-    return folder / table / f"part-{step:012d}.parquet"
-
-
-def last_step(part: Path) -> int:
-    """The last step whose rows stand in a part: the number in its name."""
-    return int(part.stem.removeprefix("part-"))
-
-
-def parts(folder: Path, table: str) -> list[Path]:
-    """The finished parts of a table of a run folder, in the order of their steps."""
-    return sorted((folder / table).glob("part-*.parquet"))

@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ncbench.records.parts import part_path
 from ncbench.records.runs import BadRecordsError, CrowdedError, NoRecordsError, UndefinedError
-from ncbench.records.schema import REPLICAS, RUN, RUN_INFO, TABLES, TEXT, arrow_schema, part_path, row_key
+from ncbench.records.schema import REPLICAS, RUN, RUN_INFO, TABLES, TEXT, arrow_schema, row_key
 
 __all__ = ["as_dir"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.schema import last_step, parts
+from ncbench.records.storage import recorded_steps
 
 __all__ = ["standstill"]
 
@@ -19,7 +19,7 @@ def standstill(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     replicas, the maximum over the class means of every layer and stage of the training split. A number is None where
     the run has not recorded it; None in all where fewer than two steps are recorded.
     """
-    steps = sorted({last_step(file) for file in parts(Path(folder), "measures")})[-2:]
+    steps = recorded_steps(Path(folder))[-2:]
     if len(steps) < 2:
         return None
     frame = load_measures(Path(folder), measures=["loss", "effective_rank"])

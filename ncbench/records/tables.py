@@ -14,16 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from ncbench.records.cache import cached, in_report
+from ncbench.records.errors import DamagedError
+from ncbench.records.manifest import REMEDY
+from ncbench.records.parts import last_step, proven_parts
+from ncbench.records.run_info import MOST_REPLICAS
 from ncbench.records.runs import BadRecordsError, Dir, named_runs
-from ncbench.records.schema import RUN, TABLES, TEXT, arrow_schema, columns, last_step, parts
+from ncbench.records.schema import MEASURED, RUN, TABLES, TEXT, arrow_schema, columns
+from ncbench.records.storage import UNREADABLE, name_unreadable, read_steps, unreadable
 
 __all__ = ["Steps", "filters", "read_table"]
 
 Steps = int | Iterable[int] | Literal["first", "last"] | None
 _WORDS: tuple[Literal["first"], Literal["last"]] = ("first", "last")
+_READINGS = 5
 Checked = list[int] | Literal["first", "last"] | None
 
 
@@ -57,28 +62,62 @@ def _scan(dir: Dir, table: str, steps: Checked, wanted: list[str], conditions: l
     # An empty table first: its dictionary names every run, also those that have recorded nothing.
     tables = [_with_run(arrow_schema(table).empty_table(), 0, list(runs)).select(wanted)]
     for code, folder in enumerate(runs.values()):
-        files = parts(folder, table)
-        if files:
-            rows = _read(files, table, [name for name in wanted if name != RUN], conditions, steps)
+        rows = _rows(folder, table, [name for name in wanted if name != RUN], conditions, steps)
+        if rows is not None:
             tables.append(_with_run(rows, code, list(runs)).select(wanted))
     return pa.concat_tables(tables).unify_dictionaries()
 
 
+def _rows(folder: Path, table: str, wanted: list[str], conditions: list[Any], steps: Checked) -> Any:
+    """The rows of one run; None where it has no parts. A run that is going on may merge its parts meanwhile."""
+    for last in range(_READINGS - 1, -1, -1):
+        files = proven_parts(folder, table)
+        try:
+            return _read(files, table, wanted, conditions, steps) if files else None
+        except FileNotFoundError:
+            if not last:
+                raise
+    return None
+
+
 def _read(files: list[Path], table: str, wanted: list[str], conditions: list[Any], steps: Checked) -> Any:
     text = [name for name, column in TABLES[table].items() if column.type == TEXT]
-    reading = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=text))
+    reading = ds.ParquetFileFormat(
+        read_options=ds.ParquetReadOptions(dictionary_columns=text),
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True),
+    )
+    if isinstance(steps, str):
+        steps = [_end(files, table, steps)]
+    if steps is not None:
+        files = _with_steps(files, steps)
+        conditions = [*conditions, ds.field("step").isin(steps)]
+    condition = functools.reduce(lambda both, other: both & other, conditions) if conditions else None
     try:
-        if isinstance(steps, str):
-            steps = [_end(files, steps)]
-        if steps is not None:
-            files = _with_steps(files, steps)
-            conditions = [*conditions, ds.field("step").isin(steps)]
-        condition = functools.reduce(lambda both, other: both & other, conditions) if conditions else None
         dataset = ds.dataset([str(file) for file in files], schema=arrow_schema(table), format=reading)
-        return dataset.to_table(columns=wanted, filter=condition)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadRecordsError(f"{files[0].parent} is not readable as records ({reason})") from None
+        rows = dataset.to_table(columns=wanted, filter=condition)
+        _check_rows(files, table, rows)
+        return rows
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        name_unreadable(files, table)
+        raise unreadable(files[0].parent, error) from None
+
+
+def _check_rows(files: list[Path], table: str, rows: Any) -> None:
+    """DamagedError for rows that no run writes: without a value or a replica, or of more replicas than a run may have.
+
+    A column that a part lacks is read as one without values.
+    """
+    for name in ("replica", "step", *MEASURED):
+        if name in rows.column_names and rows[name].null_count:
+            name_unreadable(files, table)
+            raise DamagedError(f"{files[0].parent}: has rows without a {name}; {REMEDY}")
+    if "replica" in rows.column_names and len(rows):
+        bounds = pc.min_max(rows["replica"])
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        if not 0 <= low <= high < MOST_REPLICAS:
+            raise DamagedError(f"{files[0].parent}: has rows of replica {low if low < 0 else high}; {REMEDY}")
 
 
 def _with_steps(files: list[Path], numbers: list[int]) -> list[Path]:
@@ -92,13 +131,12 @@ def _with_steps(files: list[Path], numbers: list[int]) -> list[Path]:
     return some or files[:1]
 
 
-def _end(files: list[Path], word: str) -> int:
+def _end(files: list[Path], table: str, word: str) -> int:
     """The first or the last recorded step."""
-    extreme = pc.min if word == "first" else pc.max
     for file in files if word == "first" else reversed(files):
-        steps = pq.read_table(file, columns=["step"])["step"]
-        if len(steps):
-            return int(extreme(steps).as_py())
+        steps = read_steps(file, table)
+        if steps:
+            return steps[0 if word == "first" else -1]
     return 0
 
 
@@ -124,7 +162,7 @@ def _checked(steps: Any) -> Checked:
     try:
         given = [steps] if isinstance(steps, str) or not isinstance(steps, Iterable) else list(steps)
         numbers = [int(step) for step in given]
-        whole = numbers == given
+        whole = numbers == given and all(-(2**63) <= number < 2**63 for number in numbers)
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole:

@@ -1,7 +1,8 @@
-"""Columnar, crash-safe records: one parquet file per table and measurement, renamed into place when complete.
+"""Columnar, crash-safe records: a parquet file per table and measurement, merged into few files at every flush.
 
-A kill loses at most the measurement being written. On resume the files past the checkpoint's step are removed and
-written again, so no row is there twice. Tables, columns and file names are those of `ncbench.records.schema`.
+A kill loses at most the measurement being written, a power cut at most those since the last flush. On resume the rows
+past the checkpoint's step are removed and written again, so no row is there twice. Tables and columns are those of
+`ncbench.records.schema`, files those of `ncbench.records.parts`.
 """
 
 import os
@@ -11,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from ncbench.records.folder import completed
+from ncbench.records import compaction
 from ncbench.records.layers import rows_of_split
-from ncbench.records.schema import MEASURED, SERIES, TABLES, arrow_schema, last_step, part_path, parts
+from ncbench.records.parts import last_step, parts
+from ncbench.records.schema import SERIES, TABLES, arrow_schema
+from ncbench.records.storage import rows_at, write_part
 
 if TYPE_CHECKING:
     from ncbench.measure.measures import Measurement
 
 __all__ = ["RecordWriter", "summarise"]
 
+MOST_UNLISTED = 64  # measurements after which the parts are merged and listed, whether a checkpoint asks for it or not
 Matrices = Mapping[tuple[str, str], torch.Tensor]
 
 
@@ -33,15 +36,29 @@ class RecordWriter:
         self.folder = Path(folder)
         self.seeds = np.asarray(seeds, dtype=np.int64)
 
+        self._last: dict[str, int] = {}  # the last step of each table, once it has been written to
+        self._unlisted = 0
+
     def keep_until(self, step: int | None) -> None:
-        """Remove what was recorded after this step (None: everything), and what a kill left unfinished."""
+        """Remove what was recorded after this step (None: everything), and what a kill left unfinished.
+
+        Raises DamagedError where a part that stays is not as it was written.
+        """
         for table in TABLES:
             (self.folder / table).mkdir(parents=True, exist_ok=True)
-            for unfinished in (self.folder / table).glob(".*.tmp"):
-                unfinished.unlink()
-            for part in parts(self.folder, table):
-                if step is None or last_step(part) > step:
-                    part.unlink()
+        if step is None:
+            compaction.drop_all(self.folder)
+        else:
+            compaction.keep_until(self.folder, step)
+        self._last = {}
+
+    def flush(self) -> None:
+        """See to it that everything written so far is on the disk, in few files, and listed with its checksum.
+
+        Before a checkpoint, so that no checkpoint is ahead of its records.
+        """
+        compaction.flush(self.folder)
+        self._unlisted = 0
 
     def write(self, step: int, epoch: float, measurement: "Measurement") -> None:
         """One measurement as rows of `measures`, `spectra` and the tables of matrices, of those it has values for."""
@@ -57,6 +74,9 @@ class RecordWriter:
         for table, column, matrices in matrices_of:
             if matrices:
                 self._put(table, step, self._matrices(table, step, column, matrices))
+        self._unlisted += 1
+        if self._unlisted >= MOST_UNLISTED:
+            self.flush()
 
     def _measures(self, step: int, epoch: float, measurement: "Measurement") -> pa.Table:
         """One row per series and replica; a series with no source layer has an empty one."""
@@ -109,13 +129,12 @@ class RecordWriter:
         return pa.concat_tables(tables).unify_dictionaries()
 
     def _put(self, table: str, step: int, rows: pa.Table) -> None:
-        target = part_path(self.folder, table, step)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".{target.name}.tmp"
-        names = [name for name in rows.column_names if name not in MEASURED]
-        with completed(temporary, target):
-            with open(temporary, "wb") as handle:  # of a path pyarrow asks first of which file system it is
-                pq.write_table(rows, handle, compression="zstd", use_dictionary=names)
+        if table not in self._last:
+            self._last[table] = max(map(last_step, parts(self.folder, table)), default=-1)
+        if step <= self._last[table]:
+            compaction.make_room(self.folder, table, step)
+        write_part(self.folder, table, rows)
+        self._last[table] = max(step, self._last[table])
 
 
 def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:
@@ -124,16 +143,13 @@ def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[s
     Names are `loss`, `<layer>.<stage>.<measure>`, with `@<source layer>` behind where there is one; values of another
     split than the training split have its name in front (`test.accuracy`). NaN becomes None.
     """
-    files = parts(Path(folder), "measures")
-    chosen = files[-1:] if step is None else [file for file in files if last_step(file) == step]
+    rows = rows_at(Path(folder), "measures", step).select([*SERIES, "value"]).to_pandas()
     summary: dict[str, dict[str, float | None]] = {}
-    for file in chosen:
-        rows = pq.read_table(file, columns=[*SERIES, "value"]).to_pandas()
-        for series, group in rows.groupby(list(SERIES), sort=False, observed=True):
-            with np.errstate(invalid="ignore"):  # between infinite values
-                quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
-            finite = [float(q) if np.isfinite(q) else None for q in quartiles]
-            summary[_flat_name(*series)] = dict(zip(("median", "q25", "q75"), finite, strict=True))
+    for series, group in rows.groupby(list(SERIES), sort=False, observed=True):
+        with np.errstate(invalid="ignore"):  # between infinite values
+            quartiles = np.quantile(group["value"], [0.5, 0.25, 0.75])
+        finite = [float(q) if np.isfinite(q) else None for q in quartiles]
+        summary[_flat_name(*series)] = dict(zip(("median", "q25", "q75"), finite, strict=True))
     return summary
 
 

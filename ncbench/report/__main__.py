@@ -95,11 +95,15 @@ def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
     Raises BadRecordsError for records that cannot be used and for claims that cannot be judged.
     """
     from ncbench.records.cache import one_report
-    from ncbench.records.runs import BadRecordsError, find_runs
-    from ncbench.records.schema import CLAIMS
+    from ncbench.records.runs import BadRecordsError, load_run_info, named_runs
+    from ncbench.records.schema import CLAIMS, CONFIG
     from ncbench.report.verdicts.judge import judge, write_claims
 
-    find_runs(dir)
+    _check_records(dir)
+    for name, info in load_run_info(dir).items():
+        config = named_runs(dir)[name] / CONFIG
+        if info.get("status") == "done" and not config.is_file():
+            raise BadRecordsError(f"{config}: is missing, and with it what the run claims; put a copy of it back")
     try:
         judgements = one_report(judge)(dir)
     except BadRecordsError:
@@ -111,12 +115,12 @@ def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
 
 
 def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
-    from ncbench.records.runs import BadRecordsError, find_runs
+    from ncbench.records.runs import BadRecordsError
     from ncbench.records.schema import CLAIMS
     from ncbench.report.pages.report import write_report
     from ncbench.report.verdicts.judge import judge, write_claims
 
-    find_runs(dir)  # without runs there is nothing to write a page about
+    _check_records(dir)  # of damaged records, and without any, there is nothing to write a page about
     judgements, refused = [], None
     try:
         judgements = judge(dir)
@@ -130,10 +134,22 @@ def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], 
     return page, judgements, refused
 
 
+def _check_records(dir: "Dir") -> None:
+    """BadRecordsError where `dir` has no run, or a run of which a part is not as it was written."""
+    from ncbench.records.parts import proven_parts
+    from ncbench.records.runs import find_runs
+    from ncbench.records.schema import TABLES
+
+    for run in find_runs(dir):
+        for table in TABLES:
+            proven_parts(run, table)
+
+
 def _compare(dirs: list[Path], out: Path | None) -> int:
     """Writes the page of two runs and prints what it says; status 0, whatever differs."""
     from ncbench.report.pages.comparison import write_comparison
 
+    _check_records(dirs)
     page, found = write_comparison(dirs, out)
     print(found.text())
     print(f"comparison: {page}")

@@ -21,6 +21,7 @@ from ncbench.config.variants import Target
 from ncbench.data.adopt import as_run_data
 from ncbench.measure import Calls, LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
+from ncbench.records.finished import check_records
 from ncbench.records.folder import RunFolder, read_config
 from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG, RECORDED_BY
@@ -88,7 +89,8 @@ def load_run(folder: str | Path, *, dataset_root: str | Path | None = None) -> t
     `folder` may also name a checkpoint file inside a run folder, whose weights are then taken. An ensemble of one
     replica comes with its network as ordinary nn.Linear modules. The configuration is without the claims.
     `dataset_root` is where the data lies on this machine, if not where the run had it (`dataset.root`). Raises
-    ValueError where there is no run, no usable checkpoint, or one of another network.
+    ValueError where there is no run, no usable checkpoint, or one of another network, and for a folder with damaged
+    records; a checkpoint that is named itself is taken all the same.
     """
     path = Path(folder)
     run = next((p for p in path.resolve().parents if (p / CONFIG).is_file()), path) if path.is_file() else path
@@ -106,6 +108,8 @@ def load_run(folder: str | Path, *, dataset_root: str | Path | None = None) -> t
         if not hasattr(dataset, "root"):
             raise ValueError(f"dataset_root={dataset_root}: data of your own lies where its own arguments say")
         config = replace(config, dataset=replace(dataset, root=str(dataset_root)))
+    if path.is_dir():
+        check_records(run)
     importable_here()
     built = build(config)
     if path.is_file():

@@ -17,6 +17,7 @@ from ncbench._cli import of_file_system
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
+from ncbench.records.errors import DamagedError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
@@ -27,14 +28,15 @@ from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
 from ncbench.run.signals import StopSignals
-from ncbench.training.checkpoints import CheckpointError, current_step
+from ncbench.training.checkpoints import current_step
+from ncbench.training.checksums import CheckpointError
 from ncbench.training.divergence import DivergedError
 
 __all__ = ["execute"]
 
 _log = logging.getLogger(__name__)
 
-_OURS = (DivergedError, CheckpointError)  # which say in a sentence what is wrong
+_OURS = (DivergedError, CheckpointError, DamagedError)  # which say in a sentence what is wrong
 
 
 def execute(

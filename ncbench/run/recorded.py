@@ -6,6 +6,7 @@ from typing import Any
 from ncbench.config.identity import differences
 from ncbench.config.root import CLAIMED, Config
 from ncbench.config.validate import validate_recorded
+from ncbench.records.finished import check_finished
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import SCHEMA_VERSION
@@ -23,8 +24,9 @@ def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
     """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
 
     What `run.json` says of its end today is added where it does not say it yet. Returns the names of the claims
-    that have changed.
+    that have changed. Raises DamagedError, naming the file, where the run is not all there as it was written.
     """
+    check_finished(run.path)
     if run.info().get("schema_version") != SCHEMA_VERSION:
         recorded = validate_recorded(read_config(run.path))
         # The hash first: a run.json with the present one is right whatever form config.yaml has.

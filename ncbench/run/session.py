@@ -114,7 +114,13 @@ class RunSession:
                 HearSignals(signals),
                 self.collapse,
                 KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
-                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds, signals.asked, run.check_owner),
+                SaveLast(
+                    run.path / CHECKPOINTS,
+                    config.trainer.checkpoint_seconds,
+                    before=self._on_disk,
+                    asked=signals.asked,
+                    check=run.check_owner,
+                ),
             ]
             if config.trainer.progress:
                 whole = isinstance(config.model, Network)
@@ -136,6 +142,11 @@ class RunSession:
             raise ValueError(f"trainer.devices={devices}: only image sets in memory share their batches; leave it 1")
         with one_line_errors(self.config, "trainer"):
             EpochLoader(data.train, data.batch_size, mean=data.mean, std=data.std, process=(0, devices))
+
+    def _on_disk(self) -> None:
+        """What is measured is recorded and on the disk: no checkpoint is ahead of its records."""
+        self.collapse.wait()
+        self.records.flush()
 
     def _clock(self, trainer: pl.Trainer) -> tuple[int, float]:
         step = current_step(trainer)
@@ -169,7 +180,7 @@ class RunSession:
             write_config(folder, config.plain())
         OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
         self.overrides = overrides
-        swept = swept_values(overrides)
+        swept = swept_values(overrides, built.replicas[0])
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(path / REFERENCES, self.references)
 
@@ -199,6 +210,7 @@ class RunSession:
         safe_points = self.signals.training() if devices == 1 else nullcontext()  # several stop at once
         with safe_points, other_processes(self.run.path, path, devices):
             self.train(path)
+        self.records.flush()
         self._say_if_guessing()
 
     def _say_if_guessing(self) -> None:

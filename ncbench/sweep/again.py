@@ -12,7 +12,8 @@ from ncbench.config.identity import differences
 from ncbench.config.validate import check_resolved, validate_recorded
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
-from ncbench.records.runs import read_json, read_yaml
+from ncbench.records.run_info import read_run_info
+from ncbench.records.runs import read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
 from ncbench.sweep.anew import train_anew
 from ncbench.sweep.compare import compare_digests, compare_tables, made_differently
@@ -42,7 +43,7 @@ def rerun(run: Path, out: Path | None) -> int:
     if not train_again(values, out, command, overrides, info):
         print(f"not trained to its end; the same command continues: {command}")
         return 1
-    again = read_json(out / RUN_INFO)
+    again = read_run_info(out)
     comparison = compare_tables(run, out)
     print(comparison.text())
     weights = _weights(info, again)
@@ -66,7 +67,7 @@ def train_again(
             return True
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: must be a new or an empty folder, or that of the same repetition")
-    device = info.get("device") or {}
+    device = info["device"] if isinstance(info.get("device"), dict) else {}
     status = train_anew(values, out, command=command, overrides=overrides, device=device)
     if status == 2:
         raise ValueError(f"{out}: could not be trained, as said above")

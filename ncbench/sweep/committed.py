@@ -22,7 +22,8 @@ from ncbench.config.root import CLAIMED
 from ncbench.config.validate import check_resolved, validate_recorded
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.run_hash import config_hash, schema_1_hash
-from ncbench.records.runs import find_runs, read_json, read_yaml
+from ncbench.records.run_info import read_run_info
+from ncbench.records.runs import find_runs, read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.settings import SUMMARY, quartiles
@@ -63,7 +64,7 @@ def runs_of_record(folder: Path) -> tuple[list[CommittedRun], list[str]]:
     found: list[CommittedRun] = []
     refused: list[str] = []
     for path in find_runs(folder):
-        info = read_json(path / RUN_INFO)
+        info = read_run_info(path)
         runs = record.resolve() / "runs"
         name = path.resolve().relative_to(runs).as_posix() if path.resolve().is_relative_to(runs) else record.name
         if (made := composed.find(info)) is None:
@@ -78,7 +79,7 @@ def runs_of_record(folder: Path) -> tuple[list[CommittedRun], list[str]]:
 
 def _whole_run(folder: Path) -> CommittedRun:
     """A run folder with its own configuration; ValueError where it is not done or has no digests to compare."""
-    info, values = read_json(folder / RUN_INFO), read_yaml(folder / CONFIG)
+    info, values = read_run_info(folder), read_yaml(folder / CONFIG)
     check_resolved(values)
     if info.get("status") != "done":
         raise ValueError(f"{folder}: its status is {info.get('status')}; only a run that is done is repeated")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ncbench.records.runs import BadRecordsError
-from ncbench.records.schema import MEASURED, TABLES, arrow_schema, last_step, parts, row_key
+from ncbench.records.parts import last_step, proven_parts
+from ncbench.records.schema import MEASURED, TABLES, arrow_schema, row_key
+from ncbench.records.storage import read_part
 
 __all__ = ["Comparison", "compare_digests", "compare_tables", "made_differently", "relative_difference"]
 
@@ -68,7 +68,7 @@ def compare_tables(recorded: Path, again: Path) -> Comparison:
     """All recorded tables of two run folders. Raises BadRecordsError for a table that cannot be read."""
     comparison = Comparison()
     for place, table in enumerate(TABLES):
-        for one, other in _chunks(parts(recorded, table), parts(again, table)):
+        for one, other in _chunks(proven_parts(recorded, table), proven_parts(again, table)):
             _compare(comparison, place, table, _read(one, table), _read(other, table))
     return comparison
 
@@ -83,11 +83,7 @@ def _chunks(one: list[Path], other: list[Path]) -> Iterator[tuple[list[Path], li
 
 
 def _read(files: list[Path], table: str) -> pd.DataFrame:
-    schema = arrow_schema(table)
-    try:
-        read = [pq.read_table(file).select(schema.names).cast(schema) for file in files]
-    except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError, OSError) as error:
-        raise BadRecordsError(f"{files[0].parent} is not readable as records ({error})") from None
+    schema, read = arrow_schema(table), [read_part(file, table) for file in files]
     frame: pd.DataFrame = pa.concat_tables([schema.empty_table(), *read]).unify_dictionaries().to_pandas()
     texts = [name for name in frame if isinstance(frame[name].dtype, pd.CategoricalDtype)]
     return frame.astype(dict.fromkeys(texts, str))

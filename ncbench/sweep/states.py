@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO
 from ncbench.sweep.plan import Plan, PlannedJob
 
@@ -87,7 +89,7 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
     why, exit_status = (str(attempt["reason"]), int(attempt["exit_status"])) if attempt else ("", 0)
     refused = exit_status == 2
     try:
-        info: Any = json.loads(path.read_text())
+        info = read_run_info(job.path)
         status, recorded = info["status"], info["config_hash"]
     except FileNotFoundError:
         if is_held(plan, job):
@@ -95,8 +97,12 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
         if not why:
             return JobState("planned")
         return JobState("interrupted" if exit_status < 0 else "failed", why, refused=refused)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        return JobState("failed", f"{path} cannot be read ({type(error).__name__}: {error})")
+    except BadRecordsError as error:
+        return JobState("failed", str(error))
+    except KeyError as error:
+        return JobState("failed", f"{path} has no {error.args[0]}")
+    except OSError as error:
+        return JobState("failed", f"{path} cannot be read ({error.strerror})")
     if recorded != job.config_hash and info.get("schema_version") != 1:
         return JobState("failed", f"{job.folder} holds a run of another configuration")
     wall, loss = info.get("wall_seconds"), ((info.get("final") or {}).get("loss") or {}).get("median")

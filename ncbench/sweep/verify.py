@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ncbench.records.runs import read_json
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO
 from ncbench.sweep.again import say_around, train_again
 from ncbench.sweep.committed import SUMMARY_TABLE, CommittedRun, compare_summary, runs_of_record
@@ -61,14 +61,14 @@ def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) 
     """Whether one run of a record comes out as recorded."""
     print(f"{run.name}: {' '.join(run.overrides)}", flush=True)
     folder = out / run.config_hash[:10]
-    if (folder / RUN_INFO).is_file() and read_json(folder / RUN_INFO).get("status") == "done":
+    if (folder / RUN_INFO).is_file() and read_run_info(folder).get("status") == "done":
         print(f"{run.name}: {folder} holds this repetition already; it is compared as it is, and not trained again")
     words = ["python", "-m", "ncbench.sweep", "verify", str(record), *(["--out", str(out)] if kept else [])]
     command = shlex.join(words)
     if not train_again(run.values, folder, command, run.overrides, run.info):
         print(f"{run.name}: not trained to its end; {_CONTINUES.format(command) if kept else _BEGINS}")
         return False
-    again = read_json(folder / RUN_INFO)
+    again = read_run_info(folder)
     recorded, now = run.info.get("digests"), again.get("digests")
     different = ""
     if recorded and now:
@@ -111,6 +111,7 @@ def _replicas(recorded: Mapping[str, Any], again: Mapping[str, Any]) -> str:
 def _machine(info: Mapping[str, Any]) -> str:
     """Processor, threads, engine and versions of a run, as its run.json has them."""
     device, versions, git = (info.get(name) or {} for name in ("device", "versions", "git"))
+    device = device if isinstance(device, dict) else {"name": device}
     threads, commit = device.get("threads"), git.get("commit")
     said = [device.get("name") or "an unknown machine"]
     said += [f"{threads} {'thread' if threads == 1 else 'threads'}"] if threads else []

@@ -10,7 +10,6 @@ kill inside it destroys the old checkpoint with the new one. Here the temporary 
 previous checkpoint is kept, and the SHA-256 of each stands in `checksums.json` before it gets its name.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -24,12 +23,19 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from ncbench.records.folder import completed, write_text
+from ncbench.records.atomic import completed, write_text
+from ncbench.records.manifest import file_digest
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+from ncbench.training.checksums import (
+    CheckpointError,
+    checksums_or_present,
+    checksums_or_why,
+    is_whole_archive,
+    read_checksums,
+)
 
 __all__ = [
     "AtomicCheckpointIO",
-    "CheckpointError",
     "check_whole",
     "current_step",
     "usable_checkpoint",
@@ -38,10 +44,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 Fits = Callable[[dict[str, torch.Tensor]], object]
-
-
-class CheckpointError(ValueError):
-    """There are checkpoints, and none can be trusted."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -58,11 +60,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 handle.flush()
                 os.fsync(handle.fileno())
             # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
-            newest, kept = _listed_or_found(target.parent)
+            newest, kept = checksums_or_present(target.parent)
             before = newest if target.name == LAST_CHECKPOINT else kept.get(target.name, [])
-            there = [_digest(target)] if target.exists() else []
+            there = [file_digest(target)] if target.exists() else []
             # A file that is damaged by now must not become a whole one.
-            digests = [_digest(temporary), *(digest for digest in there if not before or digest in before)]
+            digests = [file_digest(temporary), *(digest for digest in there if not before or digest in before)]
             if target.name == LAST_CHECKPOINT:
                 newest = digests
             else:
@@ -83,8 +85,9 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
     """The newest checkpoint in `folder` that can be trusted, and its step; None where there is no checkpoint at all.
 
     A checkpoint is trusted if its SHA-256 is listed, torch can load it, and `fits` (such as a module's
-    load_state_dict) takes its weights. Where the newest is passed over the log says so. Raises CheckpointError (one
-    line) where there are checkpoints and none can be trusted. Temporary files that a kill left behind are removed.
+    load_state_dict) takes its weights. Where the list is lost the checksums inside the file decide. Where that is so,
+    or the newest is passed over, the log says so. Raises CheckpointError (one line) where there are checkpoints and
+    none can be trusted. Temporary files that a kill left behind are removed.
     """
     directory = Path(folder)
     for left in directory.glob(".*.tmp"):
@@ -93,7 +96,7 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
     if not paths:
         return None
     try:
-        listed, _ = _listed(directory / CHECKSUMS)
+        listed, lost = checksums_or_why(directory / CHECKSUMS)
         refused: list[str] = []
         for path in paths:
             try:
@@ -101,6 +104,8 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
             except CheckpointError as error:
                 refused.append(str(error))
                 continue
+            if lost:
+                _log.warning("%s; %s is whole by the checksums inside it", lost, path.name)
             if refused:
                 _log.warning("%s; training goes on from %s, step %d", refused[0], path.name, step)
             return path, step
@@ -116,47 +121,20 @@ def check_whole(path: Path) -> None:
     it is unchecked.
     """
     try:
-        newest, kept = _listed(path.parent / CHECKSUMS)
+        newest, kept = read_checksums(path.parent / CHECKSUMS)
     except CheckpointError as error:
         _log.warning("%s: is unchecked, it may be damaged (%s)", path, error)
         return
     listed = kept.get(path.name, newest if path.name in (LAST_CHECKPOINT, PREVIOUS_CHECKPOINT) else [])
     if not listed:
         _log.warning("%s: is unchecked, it may be damaged (%s does not name it)", path, path.parent / CHECKSUMS)
-    elif _digest(path) not in listed:
+    elif file_digest(path) not in listed:
         raise CheckpointError(f"{path}: is damaged (its checksum is another)")
 
 
-def _listed_or_found(folder: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The digests in checksums.json; where they are lost those of the newest two files as they are, said in the log.
-
-    The training that goes on made these two. What it kept before is unchecked from then on (`check_whole`).
-    """
-    try:
-        return _listed(folder / CHECKSUMS)
-    except CheckpointError as error:
-        if any(folder.glob("*.ckpt")):
-            _log.warning("%s: the newest checkpoints are listed as they are, kept ones are unchecked", error)
-        newest = (folder / LAST_CHECKPOINT, folder / PREVIOUS_CHECKPOINT)
-        return [_digest(path) for path in newest if path.exists()], {}
-
-
-def _listed(checksums: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The digests in checksums.json: of the newest two, and of those that are kept, by their names."""
-    try:
-        content = json.loads(checksums.read_text())
-        newest, kept = content["sha256"], content.get("kept", {})
-        lists = [newest, *kept.values()]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{checksums}: is missing or damaged") from error
-    if not all(isinstance(listed, list) and all(isinstance(digest, str) for digest in listed) for listed in lists):
-        raise CheckpointError(f"{checksums}: is missing or damaged")
-    return newest, kept
-
-
-def _step_of(path: Path, listed: list[str], fits: Fits | None) -> int:
-    """The step of a checkpoint that can be trusted."""
-    if _digest(path) not in listed:
+def _step_of(path: Path, listed: list[str] | None, fits: Fits | None) -> int:
+    """The step of a checkpoint that can be trusted; without a list (None) by the checksums inside it."""
+    if not (is_whole_archive(path) if listed is None else file_digest(path) in listed):
         raise CheckpointError(f"{path}: is damaged (its checksum is another)")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -166,8 +144,3 @@ def _step_of(path: Path, listed: list[str], fits: Fits | None) -> int:
     except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, AttributeError, EOFError) as error:
         raise CheckpointError(f"{path}: is no checkpoint of this run's network") from error
     return step
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -70,6 +70,10 @@ class MeasureBeside(MeasureCollapse):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        self.wait()
+
+    def wait(self) -> None:
+        """Until everything that was to be measured so far is recorded; raises what a record has failed with."""
         if self._beside is not None:
             self._beside.wait_until(0)
 

@@ -27,7 +27,8 @@ class SaveLast(Checkpoint):
     then the time between two doubles up to `seconds`, as far as saving takes at most SHARE of it. Networks in
     mini-batches are saved within an epoch too, every `seconds` and by the same share, but under several processes not.
     Where `asked` says so a checkpoint is saved at once, that is after the batch or the block, and training is left
-    (SystemExit). `check` is called before anything is saved, and may raise.
+    (SystemExit). `check` is called before anything is saved, and may raise; then `before` where this process
+    is the one that records, so that the records are on the disk sooner than the checkpoint.
 
     Lightning runs callbacks of this base class after all others, so a checkpoint never precedes the measurements of
     its own epoch. `on_save` adds `step` to the checkpoint: the records kept on resume are those up to it.
@@ -40,10 +41,12 @@ class SaveLast(Checkpoint):
         self,
         folder: str | os.PathLike[str],
         seconds: float,
+        before: Callable[[], object] = lambda: None,
         asked: Callable[[], bool] = lambda: False,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        self.path, self.seconds, self.asked, self.check = Path(folder) / LAST_CHECKPOINT, seconds, asked, check
+        self.path, self.seconds = Path(folder) / LAST_CHECKPOINT, seconds
+        self.before, self.asked, self.check = before, asked, check
         self._began = self._saved = time.monotonic()
         self._took = 0.0
 
@@ -79,6 +82,8 @@ class SaveLast(Checkpoint):
     def _save(self, trainer: pl.Trainer) -> None:
         self.check()
         began = time.monotonic()
+        if trainer.is_global_zero:
+            self.before()
         trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
         self._took = self._saved - began

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from ncbench.records.compaction import flush
 from ncbench.records.schema import CONFIG, REPLICAS
 from tests.helpers.run_folders import write_values
 
@@ -45,6 +46,7 @@ def write_seed(
     rows = [{"replica": 0, "seed": seed, **{key.rsplit(".", 1)[-1]: value for key, value in (swept or {}).items()}}]
     (run / REPLICAS).write_text(json.dumps(rows))
     (run / CONFIG).write_text(yaml.safe_dump(configuration(seed, **(swept or {}), **config), sort_keys=False))
+    flush(run)
     return run
 
 

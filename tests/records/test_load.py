@@ -13,8 +13,8 @@ import pytest
 
 from ncbench.records import load
 from ncbench.records.load import load_final
+from ncbench.records.parts import last_step, part_path, parts
 from ncbench.records.runs import BadRecordsError
-from ncbench.records.schema import last_step, part_path, parts
 from ncbench.records.settings import find_settings
 from ncbench.report import (
     find_runs,
@@ -153,6 +153,20 @@ def test_several_runs_in_natural_order_named_by_their_path(tmp_path, records):
     assert len(find_runs(records)) == 7
 
 
+def test_links_to_runs_that_lie_elsewhere_are_runs_by_the_names_of_the_links(tmp_path):
+    for name in ("x", "y"):
+        write_run(tmp_path / "scratch" / name, [0], finished=False)
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "first").symlink_to(tmp_path / "scratch" / "x")
+    (here / "all").symlink_to(tmp_path / "scratch")
+    (tmp_path / "scratch" / "circle").symlink_to(tmp_path / "scratch")
+    assert list(load_run_info(here)) == ["all/x", "all/y"]  # each once
+    (here / "all").unlink()
+    assert list(load_run_info(here)) == ["first"]
+    assert set(load_measures(here, steps="last")["run"]) == {"first"}
+
+
 def test_a_directory_inside_another_is_read_once(records):
     infos = load_run_info([records / "sweep", records / "sweep" / "1"])
     assert list(infos) == ["0", "1", "2", "3"]
@@ -226,7 +240,7 @@ def test_a_directory_without_runs_is_one_clear_line(tmp_path, loader):
 def test_damaged_files_are_named(tmp_path):
     run = write_run(tmp_path / "run", [0])
     part_path(run, "measures", 1000).write_bytes(b"not parquet")
-    with pytest.raises(ValueError, match=r"measures is not readable as records \("):
+    with pytest.raises(ValueError, match=r"part-000000001000\.parquet: is not readable as records \("):
         load_measures(run)
     (run / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json is not valid JSON"):

@@ -10,7 +10,8 @@ import torch
 
 from ncbench.measure import Measurement
 from ncbench.records import load
-from ncbench.records.schema import TABLES, arrow_schema, columns, last_step, part_path, parts, row_key
+from ncbench.records.parts import last_step, part_path, parts
+from ncbench.records.schema import TABLES, arrow_schema, columns, row_key
 from ncbench.records.writer import RecordWriter
 
 ROOT = Path(__file__).parents[2]

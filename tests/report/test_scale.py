@@ -13,7 +13,8 @@ import pytest
 from ncbench.records import tables
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_final
-from ncbench.records.schema import TABLES, arrow_schema, part_path
+from ncbench.records.parts import part_path
+from ncbench.records.schema import TABLES, arrow_schema
 from ncbench.report import figure, load_measures, load_spectra
 from ncbench.report.__main__ import make_report
 from tests.helpers.run_folders import write_run

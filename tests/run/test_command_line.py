@@ -206,7 +206,7 @@ def test_a_job_whose_files_were_changed_since_the_plan_is_refused(tmp_path, caps
 def test_a_damaged_run_json_is_named(tmp_path, capsys):
     (tmp_path / "run.json").write_text('{"status": "do')
     assert run(*TINY, f"hydra.run.dir={tmp_path}") == 2
-    assert capsys.readouterr().err.startswith(f"ncbench: {tmp_path}/run.json: is no valid JSON (")
+    assert capsys.readouterr().err.startswith(f"ncbench: {tmp_path}/run.json is not valid JSON (")
 
 
 @pytest.mark.parametrize("flags", [["--cfg", "job"], ["-c", "job"], ["--cfg", "job", "--resolve"], ["--cfg=job"]])

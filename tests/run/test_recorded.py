@@ -146,3 +146,21 @@ def test_weights_and_measures_of_an_old_folder(old, capsys):
     assert isinstance(module.network.head[0].linear, torch.nn.Linear)
     assert measure([str(old)]) == 0
     assert "head.4" in capsys.readouterr().out
+
+
+def test_a_damaged_part_is_found_by_every_command_on_the_run(tiny, tmp_path, capsys):
+    folder = shutil.copytree(tiny, tmp_path / "run")
+    (part,) = (folder / "measures").iterdir()  # three measurements, merged with the checkpoint
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    line = f"{part}: is damaged (its checksum is another); put a whole copy of it back"
+    again = [*TINY, f"hydra.run.dir={folder}"]
+    assert train.main(again) == 2
+    assert capsys.readouterr().err.startswith(f"ncbench: {line}")
+    assert measure([str(folder)]) == 2
+    assert capsys.readouterr().err.startswith(f"ncbench measure: {line}")
+    RunFolder(folder).update(status="interrupted")
+    assert train.main(again) == 1
+    assert f"ncbench: failed: {line}" in capsys.readouterr().err
+    assert info(folder)["status"] == "failed"

@@ -230,6 +230,11 @@ def test_swept_values_have_short_names_where_these_are_clear(overrides, columns)
     assert swept_values(overrides) == columns
 
 
+def test_a_swept_value_does_not_take_the_place_of_what_a_replica_says_of_itself():
+    given = ["dataset.noise=0.1", "model.depth=3"]
+    assert swept_values(given, ("replica", "seed", "noise")) == {"dataset.noise": 0.1, "depth": 3}
+
+
 def test_a_sweep_over_the_seed_of_the_data_keeps_its_values(tmp_path):
     tiny = ["+experiment=digits_mlp", "dataset.per_class=12", "trainer.max_epochs=1", "measure.points=2"]
     for seed in (0, 1):

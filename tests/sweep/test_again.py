@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ncbench import train
-from ncbench.records.schema import arrow_schema, parts
+from ncbench.records.parts import parts
+from ncbench.records.schema import MANIFEST, arrow_schema
 from ncbench.sweep.__main__ import main
 from ncbench.sweep.compare import compare_digests, compare_tables, made_differently
 from tests.helpers.run_folders import measurement, record
@@ -69,11 +70,13 @@ def test_values_are_counted_one_by_one(trained):
 
 def test_one_changed_number_is_named_with_all_its_digits(trained, tmp_path, capfd):
     run = shutil.copytree(trained[1], tmp_path / "other")
-    before = pq.read_table(parts(run, "measures")[2]).to_pylist()
-    row = next(r for r in before if r["layer"] == "head.2" and r["stage"] == "post" and r["replica"] == 1)
+    (run / MANIFEST).unlink()  # which would not let another number pass
+    before = pq.read_table(parts(run, "measures")[0]).to_pylist()
+    at = sorted({row["step"] for row in before})[2]
+    row = next(r for r in before if (r["step"], r["layer"], r["stage"], r["replica"]) == (at, "head.2", "post", 1))
     place = before.index(row)
     now = math.nextafter(row["value"], math.inf)
-    change(run, "measures", 2, "value", lambda values: [*values[:place], now, *values[place + 1 :]])
+    change(run, "measures", 0, "value", lambda values: [*values[:place], now, *values[place + 1 :]])
     assert main(["rerun", str(trained[0]), "--out", str(run)]) == 1
     said = capfd.readouterr().out
     where = f"step {row['step']}, head.2.post {row['measure']} ({row['split']}), replica 1"

@@ -70,7 +70,7 @@ def test_a_real_sweep_is_planned_run_and_found_done(tmp_path, capsys):
     whole = (damaged / "run.json").read_text()
     (damaged / "run.json").write_text(whole[:100])
     assert train.main(["-m", *grid]) == 1
-    assert f"{damaged}/run.json cannot be read (JSONDecodeError" in capsys.readouterr().err
+    assert f"{damaged}/run.json is not valid JSON (" in capsys.readouterr().err
     (damaged / "run.json").write_text(whole)
     again = [*TINY, "model.depth=3,2", "trainer.checkpoint_seconds=5", where]
     assert train.main(["-m", *again]) == 0

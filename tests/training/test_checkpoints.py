@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from ncbench.training.checkpoints import AtomicCheckpointIO, CheckpointError, usable_checkpoint
+from ncbench.training.checkpoints import AtomicCheckpointIO, usable_checkpoint
+from ncbench.training.checksums import CheckpointError
 
 
 def save(folder, step):
@@ -47,29 +48,45 @@ def shorten_both(folder):
         path.write_bytes(path.read_bytes()[:-7])
 
 
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        (shorten_both, "last.ckpt: is damaged (its checksum is another); "),
-        (lambda f: (f / "checksums.json").write_text(""), "checksums.json: is missing or damaged"),
-        (lambda f: (f / "checksums.json").write_text("{"), "checksums.json: is missing or damaged"),
-        (lambda f: (f / "checksums.json").write_text("[]"), "checksums.json: is missing or damaged"),
-        (lambda f: (f / "checksums.json").write_text('{"sha256": [1]}'), "checksums.json: is missing or damaged"),
-        (lambda f: (f / "checksums.json").write_bytes(b"\xff\xfe"), "checksums.json: is missing or damaged"),
-        (lambda f: (f / "checksums.json").unlink(), "checksums.json: is missing or damaged"),
-    ],
-)
-def test_checkpoints_of_which_none_can_be_trusted(tmp_path, damage, named):
+def test_checkpoints_of_which_none_can_be_trusted(tmp_path):
     for step in (1, 2):
         save(tmp_path, step)
-    damage(tmp_path)
+    shorten_both(tmp_path)
     with pytest.raises(CheckpointError) as error:
         usable_checkpoint(tmp_path)
-    assert named in str(error.value)
+    assert "last.ckpt: is damaged (its checksum is another); " in str(error.value)
     assert str(error.value).endswith(f"; delete {tmp_path} to train from the start")
     for name in ("last.ckpt", "previous.ckpt"):
         (tmp_path / name).unlink()
     assert usable_checkpoint(tmp_path) is None  # nothing that could be lost: from the start
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda f: f.write_text(""),
+        lambda f: f.write_text("{"),
+        lambda f: f.write_text("[]"),
+        lambda f: f.write_text('{"sha256": [1]}'),
+        lambda f: f.write_text("[" * 200_000),
+        lambda f: f.write_bytes(b"\xff\xfe"),
+        lambda f: f.unlink(),
+    ],
+)
+def test_where_the_list_is_lost_the_checkpoints_prove_themselves(tmp_path, damage, caplog):
+    for step in (1, 2):
+        save(tmp_path, step)
+    damage(tmp_path / "checksums.json")
+    assert usable_checkpoint(tmp_path) == (tmp_path / "last.ckpt", 2)
+    assert "checksums.json: is missing or damaged; last.ckpt is whole by the checksums inside it" in caplog.text
+    path = tmp_path / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((3,), 2.0).numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    assert usable_checkpoint(tmp_path) == (tmp_path / "previous.ckpt", 1)
+    shorten_both(tmp_path)
+    with pytest.raises(CheckpointError, match="last.ckpt: is damaged .*previous.ckpt: is damaged .*; delete "):
+        usable_checkpoint(tmp_path)
 
 
 def test_weights_of_another_network_are_passed_over(tmp_path, caplog):

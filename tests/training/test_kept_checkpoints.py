@@ -13,7 +13,8 @@ from ncbench.records.folder import RunFolder
 from ncbench.report import load_measures
 from ncbench.run.compose import compose_jobs
 from ncbench.training import saving
-from ncbench.training.checkpoints import AtomicCheckpointIO, CheckpointError, check_whole, usable_checkpoint
+from ncbench.training.checkpoints import AtomicCheckpointIO, check_whole, usable_checkpoint
+from ncbench.training.checksums import CheckpointError
 from ncbench.training.digest import weights_digest
 
 TINY = ["+experiment=digits_mlp", "dataset.per_class=12", "trainer.max_epochs=4", "measure.points=5"]

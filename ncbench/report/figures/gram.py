@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from ncbench.records.load import load_grams
-from ncbench.records.runs import Dir, NoRecordsError, load_run_info
-from ncbench.records.settings import find_settings, with_setting
+from ncbench.records.runs import Dir, NoRecordsError, load_run_info, named_runs
+from ncbench.records.settings import Setting, find_settings, with_setting
+from ncbench.records.storage import recorded_steps
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.scales import COSINES
 from ncbench.report.figures.style import Plot, Values, panels, styled
 from ncbench.report.settings import best_networks
 
-MOST_SETTINGS = 3
+MOST_SETTINGS, MOST_FRAMES = 3, 40
 Row = tuple[
     str, dict[str, Values], dict[str, str]
 ]  # a label, a matrix for every layer, and what its geometry is called
@@ -56,18 +57,17 @@ def gram(dir: Dir) -> Plot:
 
 @styled
 def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
-    """The matrices of `gram` at every recorded step, ascending, for the best replica of the first setting.
+    """The matrices of `gram` at the recorded steps, ascending, for the best replica of the first setting.
+
+    Of more than 40 steps 40 are drawn, the first and the last among them, equally far from each other in their order.
 
     Returns pairs of step and figure; all figures have one size, one arrangement and one colour scale, so that they
     can be shown in turn. Raises NoRecordsError where no Gram matrix is recorded.
     """
-    settings = find_settings(dir)
-    frame = with_setting(load_grams(dir), settings)
-    if frame.empty:
-        raise NoRecordsError("no Gram matrices recorded yet")
-    code = int(frame["setting"].min())
+    settings, code, number, recorded = _first(dir)
+    places = np.linspace(0, len(recorded) - 1, min(len(recorded), MOST_FRAMES)).round().astype(int)
+    frame = with_setting(load_grams(dir, steps=[recorded[place] for place in places]), settings)
     frame = frame[frame["setting"] == code]
-    number = best_networks(dir).get(code, int(frame["network"].min()))  # without a loss none is the best
     frame = frame[frame["network"] == number]
     if frame.empty:
         raise NoRecordsError("no Gram matrices recorded for the best replica")
@@ -77,6 +77,23 @@ def gram_frames(dir: Dir) -> list[tuple[int, Plot]]:
     }
     order = list(frame["layer"].cat.categories)
     return [(step, _draw(rows, order, "none")) for step, rows in frames.items()]
+
+
+def gram_steps(dir: Dir) -> list[int]:
+    """The steps at which the network of `gram_frames` has Gram matrices, ascending."""
+    return _first(dir)[-1]
+
+
+def _first(dir: Dir) -> tuple[list[Setting], int, int, list[int]]:
+    """All settings, which is the first that has Gram matrices, its best network, and the steps of that one's run."""
+    settings = find_settings(dir)
+    frame = with_setting(load_grams(dir, steps="last"), settings)
+    if frame.empty:
+        raise NoRecordsError("no Gram matrices recorded yet")
+    code = int(frame["setting"].min())
+    # Without a loss none is the best.
+    number = best_networks(dir).get(code, int(frame[frame["setting"] == code]["network"].min()))
+    return settings, code, number, recorded_steps(named_runs(dir)[settings[code].networks[number].run], "grams")
 
 
 def _geometry(frame: pd.DataFrame, infos: dict[str, dict[str, Any]]) -> dict[str, Any]:

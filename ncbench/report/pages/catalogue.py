@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from ncbench.records.errors import DamagedError
 from ncbench.records.load import load_final, load_measures
 from ncbench.records.runs import CrowdedError, Dir, NoRecordsError, UndefinedError, load_run_info
 from ncbench.records.schema import FIGURE_FOLDER
@@ -15,7 +16,7 @@ from ncbench.report.figures.bounds import bounds
 from ncbench.report.figures.collapse import COLLAPSE, collapse
 from ncbench.report.figures.dnc_share import dnc_share
 from ncbench.report.figures.end_states import end_states
-from ncbench.report.figures.gram import gram, gram_frames
+from ncbench.report.figures.gram import MOST_FRAMES, gram, gram_frames, gram_steps
 from ncbench.report.figures.heatmap import heatmap
 from ncbench.report.figures.learning_curves import learning_curves
 from ncbench.report.figures.logits import logits
@@ -373,6 +374,8 @@ def draw_one(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | N
     try:
         plot = figure.draw(dir)
         svg = save(plot, folder, figure.name)
+    except DamagedError:
+        raise
     except (UndefinedError, CrowdedError) as reason:
         return DrawnFigure(figure, missing=str(reason), told=isinstance(reason, NothingToShowError))
     except NoRecordsError as reason:
@@ -399,6 +402,8 @@ def _further_measures(dir: Dir, folder: Path, names: Iterable[str]) -> DrawnFigu
 def _gram_frames(dir: Dir) -> DrawnFigure | None:
     try:
         frames = gram_frames(dir)
+    except DamagedError:
+        raise
     except NoRecordsError:
         return None
     except Exception as error:
@@ -408,7 +413,9 @@ def _gram_frames(dir: Dir) -> DrawnFigure | None:
         (step, _picture(plot, to_svg(plot, glyphs=False), f"gram-{step}", f"Gram matrices at step {step}"))
         for step, plot in frames
     )
-    return DrawnFigure(GRAM_FRAMES, frames=pictures) if len(pictures) > 1 else None
+    recorded = len(gram_steps(dir)) if len(pictures) == MOST_FRAMES else 0
+    shown = f"Drawn are {MOST_FRAMES} of the {recorded} steps that have Gram matrices" if recorded > MOST_FRAMES else ""
+    return DrawnFigure(GRAM_FRAMES, frames=pictures, left_out=shown) if len(pictures) > 1 else None
 
 
 def _picture(plot: Plot, svg: str, prefix: str, title: str) -> Markup:

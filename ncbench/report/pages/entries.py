@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ncbench.claims.papers import Paper, departures, figure_numbers, paper_of
+from ncbench.records.run_info import read_run_info
 from ncbench.records.runs import BadRecordsError, find_runs, read_json
-from ncbench.records.schema import CLAIMS, REPORT, RUN_INFO
+from ncbench.records.schema import CLAIMS, REPORT
 from ncbench.records.variations import Varied, read_varied
 from ncbench.report.pages.badges import by_source, figure_of, tally
 from ncbench.report.verdicts import SCHEMA_VERSION
@@ -91,7 +92,7 @@ def read_entries(dir: Path, out: Path) -> Iterator[RecordedExperiment]:
             raise BadRecordsError(f"{path} has to hold the claims of experiments")
         if content.get("schema_version") != SCHEMA_VERSION:
             raise BadRecordsError(f"{path} was written by another version of this package; make the report again")
-        infos = [read_json(run / RUN_INFO) for run in find_runs(path.parent)]
+        infos = [read_run_info(run) for run in find_runs(path.parent)]
         for experiment in experiments:
             try:
                 paper = paper_of(experiment.get("reproduces"))

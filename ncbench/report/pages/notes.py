@@ -1,14 +1,18 @@
-"""What a reader of a page has to know about its settings: which networks were counted, and which were not."""
+"""What a reader of a page has to know of its records: which networks were counted, which not, what nothing proves."""
+
+from typing import Any
 
 from ncbench.records.load import load_run_info
-from ncbench.records.runs import Dir
+from ncbench.records.parts import without_proof
+from ncbench.records.runs import Dir, named_runs
+from ncbench.records.schema import MANIFEST
 from ncbench.records.settings import find_settings, repeated_networks
 
 MOST_NAMED = 5
 
 
 def notes(dir: Dir) -> list[str]:
-    """Sentences on settings of several runs, on networks that are there twice, and on runs that are not done."""
+    """Sentences on settings of several runs, networks that are there twice, and runs not proven or not done."""
     settings, repeated, infos = find_settings(dir), repeated_networks(dir), load_run_info(dir)
     found = []
     if any(len(setting.runs) > 1 for setting in settings):
@@ -33,8 +37,15 @@ def notes(dir: Dir) -> list[str]:
         for setting in settings
         if len(setting.runs) > 1
         for number, network in enumerate(setting.networks)
-        if infos[network.run].get("status") != "done"
+        if not _done(infos[network.run])
     ]
+    unproven = [name for name, run in named_runs(dir).items() if _done(infos[name]) and without_proof(run)]
+    if unproven:
+        more = f" and {len(unproven) - MOST_NAMED} more" if len(unproven) > MOST_NAMED else ""
+        found.append(
+            f"Nothing proves that these records are as they were written, as they have no {MANIFEST}: "
+            f"{', '.join(unproven[:MOST_NAMED])}{more}."
+        )
     if unfinished:
         more = f" and {len(unfinished) - MOST_NAMED} more" if len(unfinished) > MOST_NAMED else ""
         found.append(
@@ -42,3 +53,7 @@ def notes(dir: Dir) -> list[str]:
             f"{', '.join(unfinished[:MOST_NAMED])}{more}."
         )
     return found
+
+
+def _done(info: dict[str, Any]) -> bool:
+    return info.get("status") == "done"

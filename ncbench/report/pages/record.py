@@ -24,7 +24,8 @@ import pandas as pd
 from ncbench.claims.papers import PICTURES
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
-from ncbench.records.runs import BadRecordsError, NoRecordsError, find_runs, read_json, read_yaml
+from ncbench.records.run_info import read_run_info
+from ncbench.records.runs import BadRecordsError, NoRecordsError, find_runs, read_yaml
 from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
@@ -67,7 +68,7 @@ def write_record(directory: Path, target: Path) -> Path:
     at varied settings are kept where they are of the same configuration.
     """
     runs = find_runs(directory)
-    infos = [read_json(run / RUN_INFO) for run in runs]
+    infos = [read_run_info(run) for run in runs]
     for run, info in zip(runs, infos, strict=True):
         if info["status"] != "done":
             raise BadRecordsError(f"run={run}: its status is {info['status']}; only finished runs are recorded")

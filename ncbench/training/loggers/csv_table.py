@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from ncbench.records.folder import write_text
+from ncbench.records.atomic import write_text
 from ncbench.records.schema import METRICS
 from ncbench.training.loggers.base import RunLogger
 from ncbench.training.loggers.history import Row

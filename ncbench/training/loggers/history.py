@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from ncbench.measure.keys import logged_name
-from ncbench.records.schema import REFERENCES, REPLICAS, RUN_INFO, SERIES, last_step, part_path, parts
+from ncbench.records.schema import REFERENCES, REPLICAS, RUN_INFO, SERIES
+from ncbench.records.storage import recorded_steps, rows_at
 from ncbench.report.figures.gram import cosines
 
 __all__ = ["EPOCH", "RATE", "STEP", "History", "Row"]
@@ -55,11 +55,11 @@ class History:
 
     def steps(self) -> list[int]:
         """The steps at which measures are recorded, ascending."""
-        return [last_step(part) for part in parts(self.folder, "measures")]
+        return recorded_steps(self.folder)
 
     def row(self, step: int) -> Row:
-        """What was recorded at a step; FileNotFoundError where nothing was."""
-        frame = pq.read_table(part_path(self.folder, "measures", step)).to_pandas()
+        """What was recorded at a step."""
+        frame = rows_at(self.folder, "measures", step).to_pandas()
         rates = json.loads((self.folder / RUN_INFO).read_text()).get("learning_rates") or {}
         rate = rates.get(str(step))
         numbers = {STEP: float(step), EPOCH: float(frame["epoch"].iloc[0]), RATE: np.nan if rate is None else rate}
@@ -72,10 +72,11 @@ class History:
             if name == logged_name("", "", "", "loss"):
                 losses = values
         numbers |= self._theory
-        if not part_path(self.folder, "grams", step).is_file():
+        grams = self._grouped("grams", step)
+        if not len(grams):
             return Row(step, numbers)
         best = int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
-        return Row(step, numbers, dict(self._spectra(step)), dict(self._cosines(step, best)), best)
+        return Row(step, numbers, dict(self._spectra(step)), dict(_cosines(grams, best)), best)
 
     @functools.cached_property
     def _theory(self) -> dict[str, float]:
@@ -96,15 +97,15 @@ class History:
         for (layer, stage), group in self._grouped("spectra", step):
             yield f"spectra/{layer}/{stage}", group["singular_value"].to_numpy()
 
-    def _cosines(self, step: int, replica: int) -> Iterator[tuple[str, Values]]:
-        for (layer, stage), group in self._grouped("grams", step):
-            row = group[group["replica"] == replica].iloc[0]
-            yield f"gram/{layer}/{stage}", cosines(np.asarray(row["gram"]).reshape(int(row["size"]), -1))
-
     def _grouped(self, table: str, step: int) -> Any:
-        part = part_path(self.folder, table, step)
-        frame = pq.read_table(part).to_pandas() if part.is_file() else None
-        return [] if frame is None else frame.groupby(["layer", "stage"], sort=False, observed=True)
+        frame = rows_at(self.folder, table, step).to_pandas()
+        return frame.groupby(["layer", "stage"], sort=False, observed=True)
+
+
+def _cosines(grams: Any, replica: int) -> Iterator[tuple[str, Values]]:
+    for (layer, stage), group in grams:
+        row = group[group["replica"] == replica].iloc[0]
+        yield f"gram/{layer}/{stage}", cosines(np.asarray(row["gram"]).reshape(int(row["size"]), -1))
 
 
 def _over_replicas(name: str, values: Values) -> dict[str, float]:

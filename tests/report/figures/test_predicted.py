@@ -11,8 +11,10 @@ from ncbench.records.settings import find_settings
 from ncbench.records.writer import RecordWriter
 from ncbench.report import figure, load_grams, load_measures, load_references
 from ncbench.report.__main__ import make_report
+from ncbench.report.figures import gram as gram_figures
 from ncbench.report.figures import style
 from ncbench.report.figures.labels import as_mathematics, line_label
+from ncbench.report.pages import catalogue
 from ncbench.report.pages.headline import headline
 from tests.helpers.run_folders import STEPS, K, measurement, write_records, write_run
 
@@ -97,7 +99,7 @@ def test_formulas_stand_below_the_plot_and_inside_the_figure(tmp_path):
     assert theory.y0 >= 0
 
 
-def test_gram_frames_are_steps_in_order_of_one_size_and_scale(tmp_path):
+def test_gram_frames_are_steps_in_order_of_one_size_and_scale(tmp_path, monkeypatch):
     run = write_run(tmp_path / "run", [0, 1, 2])
     for step, sign in ((10, -1.0), (0, 1.0)):
         matrices = measurement(1, step, grams=True).grams
@@ -116,6 +118,12 @@ def test_gram_frames_are_steps_in_order_of_one_size_and_scale(tmp_path):
     end = [ax.images[0].get_array() for ax in figure.gram(run).axes if ax.images]
     np.testing.assert_array_equal(np.array([image.get_array() for image in images[-1]]), np.array(end))
     assert "replica 0" in frames[0][1].axes[0].get_ylabel()
+    # Of more than so many the first, the last and some between them are drawn, and the page says so.
+    for module in (gram_figures, catalogue):
+        monkeypatch.setattr(module, "MOST_FRAMES", 2)
+    assert [step for step, _ in figure.gram_frames(run)] == [0, STEPS[-1]]
+    page, _, _ = make_report(run, tmp_path / "out")
+    assert "Drawn are 2 of the 3 steps that have Gram matrices.</span></figcaption>" in page.read_text()
 
 
 def test_gram_frames_need_records(records):

@@ -242,7 +242,10 @@ def test_why_a_claim_of_a_paper_is_undecided_is_said_once(tmp_path, capsys):
 
 
 def test_check_without_claims(tmp_path, capsys):
-    write_run(tmp_path / "run", [0, 1])
+    config = write_run(tmp_path / "run", [0, 1]) / "config.yaml"
+    assert main([str(tmp_path), "--check"]) == 2
+    assert f"{config}: is missing, and with it what the run claims" in capsys.readouterr().err
+    config.write_text("name: dufm_k4\n")
     assert main([str(tmp_path), "--check"]) == 0
     assert capsys.readouterr().out.splitlines() == ["no claims"]
     assert json.loads((tmp_path / "claims.json").read_text())["experiments"][0]["claims"] == []
