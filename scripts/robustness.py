@@ -23,7 +23,8 @@ from typing import Any
 
 from ncbench.config.identity import differences
 from ncbench.records.run_hash import config_hash
-from ncbench.records.runs import find_runs, read_json
+from ncbench.records.runs import find_runs
+from ncbench.records.small_files import read_json
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, Variation, Varied, write_varied
 from ncbench.report import figure
 from ncbench.report.figures.style import to_light_png

@@ -1,5 +1,8 @@
 """Command `python -m ncbench.measure RUN_OR_CHECKPOINT`: the measures of a trained network as a table."""
 
+if __name__ == "__main__":
+    pass  # first: what is imported after it is not the folder's
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -30,6 +33,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=250, metavar="N", help="default: 250")
     parser.add_argument(
         "--dataset-root", type=Path, metavar="DIR", help="where the data lies here; default: where the run had it"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package or module of yours whose classes the run may name; may be given several times",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value (one per row, every replica) there")
     return parser
@@ -64,7 +74,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         from ncbench.run.build import load_run, measured_layers
 
     module: Any
-    module, data, config = load_run(path, dataset_root=arguments.dataset_root)
+    module, data, config = load_run(path, dataset_root=arguments.dataset_root, trust=arguments.trust)
     # NC4 looks at the samples of any split in the light of the training set's class means.
     measures = names_on_request(arguments.measures or config.measure.measures)
     splits = dict.fromkeys(["train", arguments.split] if "ncc_mismatch" in measures else [arguments.split])

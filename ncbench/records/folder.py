@@ -8,23 +8,25 @@
 loses it at once, so `running` without a live lock means interrupted. `.holder` says who has it, or had it last.
 """
 
-import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import BaseFileLock, Timeout
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.records.lock import SOFT_LOCK, take_lock
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.schema import CONFIG, HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION
+from ncbench.records.small_files import MOST_YAML, BadRecordsError, read_json, read_text, yaml_text
+from ncbench.records.whole_files import write_json, write_text
 
-__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json", "write_text"]
+__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config"]
 
 
 class OccupiedError(ValueError):
@@ -49,11 +51,9 @@ class RunFolder:
     def info(self) -> dict[str, Any]:
         """`run.json` as written last, or {} where there is none; ValueError, naming it, where it cannot be read."""
         try:
-            info: Any = json.loads((self.path / RUN_INFO).read_text())
+            info: Any = read_json(self.path / RUN_INFO)
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise ValueError(f"{self.path / RUN_INFO}: is no valid JSON ({error})") from None
         if not isinstance(info, dict):
             raise ValueError(f"{self.path / RUN_INFO}: must hold one JSON object")
         return info
@@ -131,30 +131,24 @@ class RunFolder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The plain values of a run folder's config.yaml, or {} where there is none."""
+    """The plain values of a run folder's config.yaml, or {} where there is none.
+
+    An interpolation stays the text that it is: what would be put in its place is of this machine. Raises
+    BadRecordsError, a ValueError, where the file holds something else.
+    """
     if not (folder / CONFIG).is_file():
         return {}
-    values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
-    assert isinstance(values, dict)
+    text = yaml_text(read_text(folder / CONFIG, MOST_YAML), folder / CONFIG)
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(text))
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise BadRecordsError(f"{folder / CONFIG} is no configuration ({why})") from None
+    if not isinstance(values, dict):
+        raise BadRecordsError(f"{folder / CONFIG} must hold a mapping of keys")
     return {str(key): value for key, value in values.items()}
 
 
 def write_config(folder: Path, values: Mapping[str, Any]) -> None:
     """Replace the folder's config.yaml, atomically."""
     write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(values))))
-
-
-def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON so that a kill leaves the old file or the new one, never a part."""
-    write_text(path, json.dumps(value, indent=1, default=str))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never a part."""
-    writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
-    with open(temporary, "w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(temporary, path)

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ncbench.records.layers import natural_key
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
+from ncbench.records.small_files import BadRecordsError, read_json
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
-
-
-class BadRecordsError(ValueError):
-    """A directory, a record or an argument that cannot be used as it is: the user's to correct."""
 
 
 class NoRecordsError(ValueError):
@@ -83,22 +79,6 @@ def named_runs(dir: Dir) -> dict[str, Path]:
 def common_root(dir: Dir) -> Path:
     """The directory itself, or the closest common parent of several."""
     return Path(os.path.commonpath([path.resolve() for path in as_paths(dir)]))
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadRecordsError(f"{path} is not valid JSON ({error})") from None
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadRecordsError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:

@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ncbench.records.runs import BadRecordsError, CrowdedError, NoRecordsError, UndefinedError
+from ncbench.records.runs import CrowdedError, NoRecordsError, UndefinedError
 from ncbench.records.schema import REPLICAS, RUN, RUN_INFO, TABLES, TEXT, arrow_schema, part_path, row_key
+from ncbench.records.small_files import BadRecordsError
 
 __all__ = ["as_dir"]
 

@@ -17,8 +17,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ncbench.records.cache import cached, in_report
-from ncbench.records.runs import BadRecordsError, Dir, named_runs
+from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import RUN, TABLES, TEXT, arrow_schema, columns, last_step, parts
+from ncbench.records.small_files import BadRecordsError
 
 __all__ = ["Steps", "filters", "read_table"]
 

@@ -16,6 +16,7 @@ import torch
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.schema import MEASURED, SERIES, TABLES, arrow_schema, last_step, part_path, parts
+from ncbench.records.whole_files import make_folder, replacing
 
 if TYPE_CHECKING:
     from ncbench.measure.measures import Measurement
@@ -32,7 +33,7 @@ class RecordWriter:
         self.folder = Path(folder)
         self.seeds = np.asarray(seeds, dtype=np.int64)
         for table in TABLES:
-            (self.folder / table).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / table)
 
     def keep_until(self, step: int | None) -> None:
         """Remove what was recorded after this step (None: everything), and what a kill left unfinished."""
@@ -112,10 +113,9 @@ class RecordWriter:
 
     def _put(self, table: str, step: int, rows: pa.Table) -> None:
         target = part_path(self.folder, table, step)
-        temporary = target.parent / f".{target.name}.tmp"
         names = [name for name in rows.column_names if name not in MEASURED]
-        pq.write_table(rows, temporary, compression="zstd", use_dictionary=names)
-        os.replace(temporary, target)
+        with replacing(target) as file:
+            pq.write_table(rows, file, compression="zstd", use_dictionary=names)
 
 
 def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:

@@ -1,5 +1,8 @@
 """Command `python -m ncbench.report DIR [DIR ...]`: report.html, figures, table.csv and claims.json of runs."""
 
+if __name__ == "__main__":
+    pass  # first: what is imported after it is not the folder's
+
 import argparse
 import sys
 from pathlib import Path
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING
 from ncbench._cli import Parser, UsageError
 
 if TYPE_CHECKING:
-    from ncbench.records.runs import BadRecordsError, Dir
+    from ncbench.records.runs import Dir
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.verdicts.judge import Judgement
 
 
@@ -54,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
     # Imported after parsing: --help and a wrong option answer at once.
-    from ncbench.records.runs import BadRecordsError, as_paths, common_root
+    from ncbench.records.runs import as_paths, common_root
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.pages.index import write_index
 
     try:
@@ -95,8 +100,9 @@ def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
     Raises BadRecordsError for records that cannot be used and for claims that cannot be judged.
     """
     from ncbench.records.cache import one_report
-    from ncbench.records.runs import BadRecordsError, find_runs
+    from ncbench.records.runs import find_runs
     from ncbench.records.schema import CLAIMS
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.verdicts.judge import judge, write_claims
 
     find_runs(dir)
@@ -111,8 +117,9 @@ def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
 
 
 def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
-    from ncbench.records.runs import BadRecordsError, find_runs
+    from ncbench.records.runs import find_runs
     from ncbench.records.schema import CLAIMS
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.pages.report import write_report
     from ncbench.report.verdicts.judge import judge, write_claims
 

@@ -19,6 +19,7 @@ from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, STOPPED, TABLES
 from ncbench.records.standstill import standstill
+from ncbench.records.whole_files import refuse_links_in
 from ncbench.records.writer import summarise
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
@@ -61,6 +62,7 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
     torch.set_num_threads(threads or threads_of(config))
+    refuse_links_in(run.path)
     trained = RunSession(config, run, Console(stderr=True))  # every ValueError of the user's making is raised here
     previous = run.info()
     run.update(

@@ -21,9 +21,10 @@ from ncbench.data import EpochLoader, ImageData
 from ncbench.data.base import RunData
 from ncbench.measure import MeasureCollapse
 from ncbench.measure.geometries import named_geometries
-from ncbench.records.folder import RunFolder, write_config, write_json
+from ncbench.records.folder import RunFolder, write_config
 from ncbench.records.layers import last_hidden_layer
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
+from ncbench.records.whole_files import make_folder, write_json
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
 from ncbench.run.current_folder import importable_here
@@ -149,7 +150,7 @@ class RunSession:
     def write_inputs(self, overrides: Sequence[str]) -> None:
         """config.yaml, .hydra/, references.json, replicas.json."""
         path, built, config = self.run.path, self.built, self.config
-        (path / HYDRA).mkdir(exist_ok=True)
+        make_folder(path / HYDRA)
         for folder in (path, path / HYDRA):
             write_config(folder, config.plain())
         OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)

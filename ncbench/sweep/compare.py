@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ncbench.records.runs import BadRecordsError
 from ncbench.records.schema import MEASURED, TABLES, arrow_schema, last_step, parts, row_key
+from ncbench.records.small_files import BadRecordsError
 
 __all__ = ["Comparison", "compare_digests", "compare_tables", "made_differently", "relative_difference"]
 

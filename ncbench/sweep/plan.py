@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.folder import write_json
 from ncbench.records.schema import SWEEP
+from ncbench.records.whole_files import write_json
 from ncbench.sweep.options import SweepOptions
 
 __all__ = ["Plan", "PlannedJob", "add_to_plan", "read_plan", "write_plan"]

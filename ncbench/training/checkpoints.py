@@ -26,8 +26,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from ncbench.records.folder import write_text
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+from ncbench.records.whole_files import make_folder, refuse_link, write_text
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -54,9 +54,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         temporary = target.parent / f".{target.name}.tmp"
-        with open(temporary, "wb") as handle:
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as handle:  # where a link lies there, it is not followed
             torch.save(checkpoint, handle)
             handle.flush()
             os.fsync(handle.fileno())
@@ -153,9 +154,11 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
 
     A checkpoint is trusted if its SHA-256 is listed, torch can load it, and `fits` (such as a module's
     load_state_dict) takes its weights. Where the newest is passed over the log says so. Raises CheckpointError (one
-    line) where there are checkpoints and none can be trusted. Temporary files that a kill left behind are removed.
+    line) where there are checkpoints and none can be trusted, BadRecordsError where the folder is a link. Temporary
+    files that a kill left behind are removed.
     """
     directory = Path(folder)
+    refuse_link(directory)
     for left in directory.glob(".*.tmp"):
         left.unlink()
     paths = [path for path in (directory / LAST_CHECKPOINT, directory / PREVIOUS_CHECKPOINT) if path.exists()]

@@ -13,9 +13,9 @@ import pytest
 
 from ncbench.records import load
 from ncbench.records.load import load_final
-from ncbench.records.runs import BadRecordsError
 from ncbench.records.schema import last_step, part_path, parts
 from ncbench.records.settings import find_settings
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report import (
     find_runs,
     load_grams,

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ncbench.claims.papers import Paper, departures, figure_numbers, paper_of
-from ncbench.records.runs import BadRecordsError, find_runs, read_json
+from ncbench.records.runs import find_runs
 from ncbench.records.schema import CLAIMS, REPORT, RUN_INFO
+from ncbench.records.small_files import BadRecordsError, read_json
 from ncbench.records.variations import Varied, read_varied
 from ncbench.report.pages.badges import by_source, figure_of, tally
 from ncbench.report.verdicts import SCHEMA_VERSION
