@@ -21,6 +21,7 @@ from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, 
 from ncbench.records.standstill import standstill
 from ncbench.records.whole_files import refuse_links_in
 from ncbench.records.writer import summarise
+from ncbench.run.environment import Asked, as_written
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
@@ -33,11 +34,18 @@ _log = logging.getLogger(__name__)
 
 
 def execute(
-    config: Config, folder: str | Path, *, command: str, overrides: Sequence[str] = (), threads: int | None = None
+    config: Config,
+    folder: str | Path,
+    *,
+    command: str,
+    overrides: Sequence[str] = (),
+    threads: int | None = None,
+    asked: Asked | None = None,
 ) -> int:
     """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input.
 
-    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had.
+    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had. `asked` are the
+    values that come from the environment, which are recorded as they were written.
     """
     try:
         with RunFolder(folder) as run:
@@ -45,7 +53,7 @@ def execute(
                 _say_where(run, already_done(bring_up_to_date(run, config)))
                 return 0
             try:
-                return _train(config, run, command, overrides, threads)
+                return _train(config, run, command, overrides, threads, asked or {})
             except ValueError:
                 _remove_if_unused(Path(folder))  # while the folder is this process's own
                 raise
@@ -57,7 +65,9 @@ def execute(
         return 1
 
 
-def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str], threads: int | None) -> int:
+def _train(
+    config: Config, run: RunFolder, command: str, overrides: Sequence[str], threads: int | None, asked: Asked
+) -> int:
     # Lightning's start-up lines say nothing that run.json does not.
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
@@ -78,7 +88,7 @@ def _train(config: Config, run: RunFolder, command: str, overrides: Sequence[str
         error=None,
         **provenance(trained.trainer.strategy.root_device.type),
     )
-    trained.write_inputs(overrides)
+    trained.write_inputs(as_written(config.plain(), asked), overrides)
     log = _Log(run.path / LOG)
     logging.getLogger().addHandler(log)
     before = previous.get("wall_seconds") or 0.0

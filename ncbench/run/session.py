@@ -24,7 +24,7 @@ from ncbench.measure.geometries import named_geometries
 from ncbench.records.folder import RunFolder, write_config
 from ncbench.records.layers import last_hidden_layer
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
-from ncbench.records.whole_files import make_folder, write_json
+from ncbench.records.whole_files import make_folder, write_json, write_text
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
 from ncbench.run.current_folder import importable_here
@@ -58,6 +58,7 @@ class RunSession:
         check_references(config.references)
         self.built = build(config)
         self.logger: RunLogger | None = None
+        self.recorded: Mapping[str, Any] = config.plain()
         self.overrides: Sequence[str] = ()
         self.resumed_at = 0
         self.began, self.wall_before = time.monotonic(), 0.0
@@ -147,14 +148,14 @@ class RunSession:
         if self.logger is not None:
             self.logger.send(step)
 
-    def write_inputs(self, overrides: Sequence[str]) -> None:
-        """config.yaml, .hydra/, references.json, replicas.json."""
+    def write_inputs(self, values: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """config.yaml, .hydra/, references.json, replicas.json; `values` is the configuration as it is recorded."""
         path, built, config = self.run.path, self.built, self.config
         make_folder(path / HYDRA)
         for folder in (path, path / HYDRA):
-            write_config(folder, config.plain())
-        OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
-        self.overrides = overrides
+            write_config(folder, values)
+        write_text(path / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        self.recorded, self.overrides = values, overrides
         swept = swept_values(overrides)
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(
@@ -181,7 +182,7 @@ class RunSession:
         for known, name in ((self.digests, "digests"), (self.rates, "learning_rates")):
             recorded: dict[str, Any] = info.get(name) or {}
             known |= {step: x for step, x in recorded.items() if path and int(step) <= self.resumed_at}
-        self.logger = open_logger(self.config, self.run.path, self.overrides)
+        self.logger = open_logger(self.config, self.run.path, self.recorded, self.overrides)
         for notice in getattr(self.built.data, "notices", ()):
             _log.warning("%s", notice)
         devices, modules = self.config.trainer.devices, self.built.network.modules()

@@ -44,7 +44,7 @@ def recorded(tmp_path_factory):
 def record(recorded, tmp_path, monkeypatch):
     """A copy of the record; a run is trained by copying the one that was recorded."""
 
-    def copied(values, out, *, command, overrides, device):
+    def copied(values, out, *, command, overrides, device, trust):
         depth = values["model"]["depth"]
         (run,) = [run for run in find_runs(recorded[0]) if f"depth: {depth}" in (run / "config.yaml").read_text()]
         shutil.copytree(run, out)
