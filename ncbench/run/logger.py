@@ -26,7 +26,8 @@ def open_logger(
 ) -> "RunLogger | None":
     """The logger of the configuration, which has sent all that is recorded; None where there is only the run folder.
 
-    `recorded` is the configuration as it stands in config.yaml. The logger's package is imported here and nowhere else: W&B and matplotlib take seconds that other runs need not wait for.
+    `recorded` is the configuration as it stands in config.yaml. The logger's package is imported here and nowhere
+    else: W&B and matplotlib take seconds that other runs need not wait for.
     """
     settings = config.logger
     if settings.kind == "local":
