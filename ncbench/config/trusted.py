@@ -14,7 +14,7 @@ from typing import Any
 
 from ncbench.config.root import CLAIMED, VARIANTS, Config
 from ncbench.config.validate import validate_recorded
-from ncbench.config.variants import Target, public_name
+from ncbench.config.variants import Target
 
 __all__ = ["check_trust", "read_recorded"]
 
@@ -131,7 +131,9 @@ def _named(values: Any, key: str) -> Iterator[tuple[str, Mapping[Any, Any]]]:
 
 
 def _is_known(target: str) -> bool:
-    module, _, name = public_name(target).rpartition(".")
+    module, _, name = target.rpartition(".")
+    if re.fullmatch(r"torch\.optim\.(?!lr_scheduler)[a-z_]+", module):
+        module = "torch.optim"  # torch.optim.sgd.SGD, as a record may have it
     if name in _OF_OTHERS.get(module, "").split() or _MODEL_OF_TORCHVISION.fullmatch(target):
         return True
     package, *rooms = target.split(".")[:-1]

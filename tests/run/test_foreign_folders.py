@@ -3,13 +3,16 @@
 import copy
 import json
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from ncbench import load_run
-from ncbench.config.trusted import read_recorded
+from ncbench.config.root import VARIANTS
+from ncbench.config.trusted import _is_known, read_recorded
 from ncbench.measure.__main__ import main as measure
 from ncbench.run.compose import compose_jobs
 from ncbench.run.current_folder import importable_here, installed_modules_only
@@ -48,6 +51,7 @@ ARGUMENTS = [  # of known functions: they would unpickle or fetch a file
     ({"_target_": "timm.create_model", "_args_": ["hf-hub:me/mine"]}, "_args_="),
     ({"_target_": "torchvision.models.resnet18", "weights": "DEFAULT"}, "weights=DEFAULT"),
 ]
+OF_GROUPS = {path for variants in VARIANTS.values() for variant in variants for path in variant.CLASSES.values()}
 TINY = ["trainer.max_epochs=1", "dataset.per_class=10", "claims=null"]
 
 
@@ -80,40 +84,58 @@ def folder(digits, tmp_path):
     return written
 
 
+def refused(values, where, target):
+    with pytest.raises(ValueError, match=rf"^{where}\._target_={target}: is none of the classes [^\n]*--trust"):
+        read_recorded(values)
+
+
 @pytest.mark.parametrize("target", CALLED)
-def test_no_other_function_is_called_wherever_it_stands(folder, digits, target):
+def test_no_other_function_is_called(digits, target):
     named = {"_target_": target, **CALLED[target]}
-    inner = {**digits["model"]["backbone"], "hidden": [named]}
-    images = {"kind": "torch", "_target_": "ncbench.data.TorchData", "train": {"_target_": "torch.utils.data.Subset"}}
-    images["train"]["dataset"] = {**named, "_partial_": True}
-    for key, value, where in (
-        ("model.backbone", named, "model.backbone"),
-        ("model.backbone", inner, r"model.backbone.hidden\[0\]"),
-        ("measure.moments", {"mine": named}, "measure.moments.mine"),
+    refused({**digits, "model": {**digits["model"], "backbone": named}}, "model.backbone", target)
+
+
+def test_wherever_it_stands(digits):
+    target, network = "joblib.load", digits["model"]["backbone"]
+    named = {"_target_": target, "filename": "x.pkl"}
+    deep = {"_target_": "torch.utils.data.Subset", "dataset": {**named, "_partial_": True}}
+    for group, key, value, where in (
+        ("model", "backbone", {**network, "hidden": [named]}, r"model.backbone.hidden\[0\]"),
+        ("measure", "moments", {"mine": named}, "measure.moments.mine"),
+        (
+            "measure",
+            "matrices",
+            {"mine": {"_target_": "ncbench.core.soft_rank", "k": named}},
+            "measure.matrices.mine.k",
+        ),
+    ):
+        refused({**digits, group: {**digits[group], key: value}}, where, target)
+    for group, value, where in (
         ("references", [{"name": "line", **named}], "references.line"),
-        ("dataset", images, "dataset.train.dataset"),
+        ("dataset", {"kind": "torch", "_target_": "ncbench.data.TorchData", "train": deep}, "dataset.train.dataset"),
         ("dataset", {"kind": "other", **named}, "dataset"),
-        ("optimizer", {"kind": "sgd", **named}, "optimizer"),
+        ("optimizer", {**digits["optimizer"], **named}, "optimizer"),
         ("objective", {**digits["objective"], **named}, "objective"),
+        ("schedule", {**digits["schedule"], **named}, "schedule"),
         ("model", {"kind": "network", **named}, "model"),
     ):
-        run = folder(key, value)
-        with pytest.raises(ValueError, match=rf"^{where}\._target_={target}: is none of the classes [^\n]*--trust"):
-            read_recorded(yaml.safe_load((run / "config.yaml").read_text()))
+        refused({**digits, group: value}, where, target)
 
 
 @pytest.mark.parametrize(("named", "line"), ARGUMENTS)
 def test_known_functions_neither_unpickle_nor_fetch(digits, named, line):
     with pytest.raises(ValueError, match=f"^model.backbone.{line}") as refused:
         read_recorded({**digits, "model": {**digits["model"], "backbone": named}})
-    assert "may give to" in str(refused.value) and "\n" not in str(refused.value)
+    assert re.fullmatch(r"[^\n]*may give to[^\n]*", str(refused.value))
 
 
-def test_what_documents_and_experiments_name_is_known(digits):
-    for target in ("torchvision.models.resnet18", "torch.optim.sgd.SGD", "ncbench.models.replica.dufm.DUFM"):
-        read_recorded({**digits, "measure": {**digits["measure"], "moments": {"x": {"_target_": target}}}})
-    for target in ("ncbench.core.soft_rank", "ncbench.core.spectrum.soft_rank", "ncbench.theory.dufm_ce.dnc_line"):
-        read_recorded({**digits, "measure": {**digits["measure"], "moments": {"x": {"_target_": target}}}})
+def test_what_documents_experiments_and_records_name_is_known():
+    text = "\n".join(path.read_text() for path in [*Path("conf").rglob("*.yaml"), *Path("docs").rglob("*.yaml")])
+    text += "\n".join(path.read_text() for path in Path("docs").glob("*.md"))
+    named = set(re.findall(r"_target_: ([\w.]+\w)", text)) - {"package.module.function", "package.function"}
+    assert {name for name in named if not _is_known(name) and not name.startswith(("mine.", "mynet."))} <= OF_GROUPS
+    for target in ("torchvision.models.resnet18", "torch.optim.sgd.SGD", "torch.optim.lr_scheduler.StepLR"):
+        assert _is_known(target)
 
 
 def test_every_command_refuses_in_one_line_and_takes_a_package_that_is_trusted(folder, tmp_path, monkeypatch, capsys):
@@ -127,14 +149,17 @@ def test_every_command_refuses_in_one_line_and_takes_a_package_that_is_trusted(f
     for command in (lambda: measure(["run"]), lambda: sweep(["rerun", "run"]), lambda: sweep(["verify", "run"])):
         assert command() == 2
         said = capsys.readouterr().err
-        assert line in said and "--trust mine_of_folders" in said and said.count("\n") == 1
+        assert line in said
+        assert "--trust mine_of_folders" in said
+        assert said.count("\n") == 1
     with pytest.raises(ValueError, match=line):
         load_run(run, trust="mine")  # a part of a name is another package
     with pytest.raises(ValueError, match=r"trust=a b: must be the name of a package"):
         load_run(run, trust=("a b",))
-    assert not (tmp_path / "CALLED").exists() and not (tmp_path / "run-again").exists()
+    assert sorted(os.listdir(tmp_path)) == ["mine_of_folders.py", "run"]
     assert measure(["run", "--trust", "mine_of_folders"]) == 2
-    assert "so it is called" in capsys.readouterr().err and (tmp_path / "CALLED").exists()
+    assert "so it is called" in capsys.readouterr().err
+    assert (tmp_path / "CALLED").exists()
 
 
 def test_interpolations_are_not_resolved(folder, monkeypatch, capsys):
