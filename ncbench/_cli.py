@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "collector_off"]
+__all__ = ["Parser", "UsageError", "collector_off", "one_line"]
+
+LONGEST = 2000  # characters of an error line
 
 
 class UsageError(ValueError):
@@ -21,6 +23,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every wrong option."""
         raise UsageError(f"{message} (see --help)")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 2000 characters: it may name a value of somebody else's file.
+
+    >>> one_line(ValueError("first\\n  second"))
+    'first second'
+    """
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 @contextmanager

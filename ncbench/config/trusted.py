@@ -136,8 +136,10 @@ def _is_known(target: str) -> bool:
         module = "torch.optim"  # torch.optim.sgd.SGD, as a record may have it
     if name in _OF_OTHERS.get(module, "").split() or _MODEL_OF_TORCHVISION.fullmatch(target):
         return True
-    package, *rooms = target.split(".")[:-1]
-    return package == "ncbench" and rooms[:1] in [[room] for room in _ROOMS] and name in _defined_in("/".join(rooms))
+    package, _, place = module.partition(".")
+    rooms = place.split(".")
+    ours = package == "ncbench" and rooms[0] in _ROOMS and all(room.isidentifier() for room in rooms)
+    return ours and name in _defined_in("/".join(rooms))
 
 
 @cache

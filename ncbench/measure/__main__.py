@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser, UsageError, collector_off
+from ncbench._cli import Parser, UsageError, collector_off, one_line
+from ncbench.records.csv_text import csv_text
+from ncbench.records.whole_files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:  # --help and a wrong option answer before anything is imported
         values = _measured(arguments)
         if arguments.csv is not None:
-            values.to_csv(arguments.csv, index=False)
+            _write(arguments.csv, csv_text(values))
     except (ValueError, OSError) as error:
-        print(f"ncbench measure: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ncbench measure: {one_line(error)}", file=sys.stderr)
         return 2
     print(_wide(values))
     return 0
@@ -88,6 +90,15 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     )
     values = table(measurement, first_split=next(iter(splits)))
     return values[values["split"].isin(["", arguments.split])]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that the command line names: whole, where it is a file and not a device or a pipe."""
+    named = path.resolve()
+    if named.exists() and not named.is_file():
+        named.write_text(text, encoding="utf-8")
+    else:
+        write_text(named, text)
 
 
 def _wide(rows: "pd.DataFrame") -> str:

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ncbench.records.cache import cached, in_report
+from ncbench.records.part_sizes import check_sizes
 from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import RUN, TABLES, TEXT, arrow_schema, columns, last_step, parts
 from ncbench.records.small_files import BadRecordsError
@@ -76,7 +77,10 @@ def _read(files: list[Path], table: str, wanted: list[str], conditions: list[Any
             conditions = [*conditions, ds.field("step").isin(steps)]
         condition = functools.reduce(lambda both, other: both & other, conditions) if conditions else None
         dataset = ds.dataset([str(file) for file in files], schema=arrow_schema(table), format=reading)
+        check_sizes(files[0].parent, (part.metadata for part in dataset.get_fragments()))
         return dataset.to_table(columns=wanted, filter=condition)
+    except MemoryError:
+        raise BadRecordsError(f"{files[0].parent} needs more memory than there is") from None
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         reason = str(error).splitlines()[0]
         raise BadRecordsError(f"{files[0].parent} is not readable as records ({reason})") from None
@@ -97,7 +101,9 @@ def _end(files: list[Path], word: str) -> int:
     """The first or the last recorded step."""
     extreme = pc.min if word == "first" else pc.max
     for file in files if word == "first" else reversed(files):
-        steps = pq.read_table(file, columns=["step"])["step"]
+        part = pq.ParquetFile(file)
+        check_sizes(file.parent, [part.metadata])
+        steps = part.read(columns=["step"])["step"]
         if len(steps):
             return int(extreme(steps).as_py())
     return 0

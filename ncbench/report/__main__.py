@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench._cli import Parser, UsageError
+from ncbench._cli import Parser, UsageError, one_line
 
 if TYPE_CHECKING:
     from ncbench.records.runs import Dir
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         if refused is not None:
             raise refused
     except (BadRecordsError, OSError) as error:
-        print(f"ncbench report: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ncbench report: {one_line(error)}", file=sys.stderr)
         return 2
     return _check(judgements) if arguments.check else 0
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ncbench._cli import Parser
+from ncbench._cli import Parser, one_line
 
 __all__ = ["main"]
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{words[0]}: unknown command; one of {', '.join(commands)} is needed")
         return commands[words[0]](words[1:])
     except (ValueError, FileNotFoundError) as error:
-        print(f"ncbench: {error}", file=sys.stderr)
+        print(f"ncbench: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ncbench: interrupted", file=sys.stderr)

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ncbench.records.part_sizes import check_sizes
 from ncbench.records.schema import MEASURED, TABLES, arrow_schema, last_step, parts, row_key
 from ncbench.records.small_files import BadRecordsError
 
@@ -85,6 +86,7 @@ def _chunks(one: list[Path], other: list[Path]) -> Iterator[tuple[list[Path], li
 def _read(files: list[Path], table: str) -> pd.DataFrame:
     schema = arrow_schema(table)
     try:
+        check_sizes(files[0].parent if files else Path(table), map(pq.read_metadata, files))
         read = [pq.read_table(file).select(schema.names).cast(schema) for file in files]
     except (pa.ArrowInvalid, pa.ArrowTypeError, KeyError, OSError) as error:
         raise BadRecordsError(f"{files[0].parent} is not readable as records ({error})") from None
