@@ -136,23 +136,21 @@ def _is_known(target: str) -> bool:
         module = "torch.optim"  # torch.optim.sgd.SGD, as a record may have it
     if name in _OF_OTHERS.get(module, "").split() or _MODEL_OF_TORCHVISION.fullmatch(target):
         return True
-    package, _, place = module.partition(".")
-    rooms = place.split(".")
-    ours = package == "ncbench" and rooms[0] in _ROOMS and all(room.isidentifier() for room in rooms)
-    return ours and name in _defined_in("/".join(rooms))
+    package, *rooms = module.split(".")
+    ours = package == "ncbench" and rooms[:1] in [[room] for room in _ROOMS] and all(map(str.isidentifier, rooms))
+    place = Path(__file__).parents[1].joinpath(*rooms)
+    return ours and (place.is_dir() or place.with_suffix(".py").is_file()) and name in _defined_in(rooms[0])
 
 
 @cache
-def _defined_in(module: str) -> frozenset[str]:
-    """The public classes and functions that a module of ours defines itself, or that the modules of a package define.
+def _defined_in(room: str) -> frozenset[str]:
+    """The public classes and functions that the modules of a room of ours define.
 
     Read from the source, so that nothing is imported, and what a module has imported is not among them.
     """
-    path = Path(__file__).parents[1] / module
-    sources = [path.with_suffix(".py")] if path.with_suffix(".py").is_file() else sorted(path.rglob("*.py"))
     defined = (
         node.name
-        for source in sources
+        for source in (Path(__file__).parents[1] / room).rglob("*.py")
         for node in ast.parse(source.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["csv_text"]
 
-_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+_FORMULA, _MARK = re.compile(r"[=+\-@\t\r\n]"), "'"
 
 
 def csv_text(table: "pd.DataFrame") -> str:
@@ -27,4 +27,7 @@ def csv_text(table: "pd.DataFrame") -> str:
 
 
 def _marked(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    if not isinstance(value, str):
+        return value
+    # A carriage return, which is not quoted, would begin a cell inside the text.
+    return f"{_MARK if _FORMULA.match(value) else ''}{value}".replace("\r", " ")

@@ -30,7 +30,6 @@ LAUGHS += "".join(f"{x}: &{x} [{', '.join([f'*{y}'] * 9)}]\n" for y, x in zip("a
         ("- " * 100 + "1", "{path} is nested more than 64 levels deep, which no record is"),
         ("\n".join(" " * n + "a:" for n in range(70)), "{path} is nested more than 64 levels deep, which no record is"),
         ("x: !!python/object/apply:os.system [true]", "{path} is not valid YAML (could not determine a constructor"),
-        ("d: 2000-13-45", "{path} is not valid YAML (month must be in 1..12"),
         ("? [a]\n: 1", "{path} is not valid YAML ("),
         ("x: " + "9" * 5000, "{path} is not valid YAML (Exceeds the limit"),
         ("a: [", "{path} is not valid YAML ("),
@@ -126,9 +125,8 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
 
 def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(tmp_path):
     whole_files.write_text(tmp_path / "a", "old")
-    with pytest.raises(RuntimeError, match="planted"), whole_files.replacing(tmp_path / "a") as file:
-        file.write(b"half")
-        raise RuntimeError("planted")
+    with pytest.raises(TypeError), whole_files.replacing(tmp_path / "a") as file:
+        file.writelines([b"half", "no bytes"])
     assert (tmp_path / "a").read_text() == "old"
     assert os.listdir(tmp_path) == ["a"]
 
@@ -144,8 +142,8 @@ def test_a_link_in_a_run_folder_is_named(tmp_path, name):
 
 
 def test_a_spreadsheet_finds_no_formula_and_pandas_the_same_numbers(tmp_path):
-    texts = ["=1+1", "+2", "-3", "@x", "\tx", "\rx", "head.1", "", "a=b"]
-    table = pd.DataFrame({"=cmd|x": texts, "layer": pd.Categorical(texts), "value": [-1.5, *range(8)]})
+    texts = ["=1+1", "+2", "-3", "@x", "\tx", "\n=x", "head.1", "", "a=b", "a\r=b"]
+    table = pd.DataFrame({"=cmd|x": texts, "layer": pd.Categorical(texts), "value": [-1.5, *range(9)]})
     (tmp_path / "table.csv").write_text(csv_text(table), newline="")
     found = pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
     assert list(found.columns) == ["'=cmd|x", "layer", "value"]
@@ -154,4 +152,4 @@ def test_a_spreadsheet_finds_no_formula_and_pandas_the_same_numbers(tmp_path):
     )
     assert found["value"].tolist() == table["value"].tolist()
     unmarked = found["layer"].str.replace(r"^'(?=[=+\-@\t\r\n])", "", regex=True)  # as docs/runs.md says
-    assert unmarked.tolist() == texts
+    assert unmarked.tolist() == [text.replace("\r", " ") for text in texts]
