@@ -3,7 +3,9 @@
 import sys
 
 if __name__ == "__main__" and sys.argv[1:2] != ["train"]:
-    pass  # first: what is imported after it is not the folder's
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
 
 from collections.abc import Sequence
 

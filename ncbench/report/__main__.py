@@ -1,7 +1,9 @@
 """Command `python -m ncbench.report DIR [DIR ...]`: report.html, figures, table.csv and claims.json of runs."""
 
 if __name__ == "__main__":
-    pass  # first: what is imported after it is not the folder's
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
 
 import argparse
 import sys

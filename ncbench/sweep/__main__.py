@@ -5,7 +5,9 @@ Exit status: 0 done (of status: every job is done; of rerun and verify: identica
 """
 
 if __name__ == "__main__":
-    pass  # first: what is imported after it is not the folder's
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
 
 import shlex
 import sys

@@ -5,7 +5,9 @@ number of threads and the command that asks for it. Threads and devices come in 
 """
 
 if __name__ == "__main__":
-    pass  # first: what is imported after it is not the folder's
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
 
 import json
 import logging
