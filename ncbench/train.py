@@ -147,12 +147,11 @@ def _single(job: "Job", command: str) -> int:
 
     with collector_off():
         from ncbench.run.execute import execute
-    from ncbench.run.environment import written_overrides
     from ncbench.run.hydra_job import as_hydra_job
 
-    overrides = written_overrides(job.composed.hydra.overrides.task)
+    overrides = job.composed.hydra.overrides.task
     with as_hydra_job(job) as folder:
-        return execute(job.config, folder, command=command, overrides=overrides, asked=job.asked)
+        return execute(job.config, folder, command=command, overrides=overrides, composed=job.composed)
 
 
 def _grid(command: "Command", text: str, directories: list[str]) -> int:
@@ -212,15 +211,13 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
     @hydra.main(config_path=str(CONF_DIR), config_name="config", version_base="1.3")
     def task(composed: Any) -> None:
         from ncbench.records.folder import RunFolder
-        from ncbench.run.environment import asked_of_environment, written_overrides
         from ncbench.run.execute import execute
         from ncbench.run.values import plain_values, validated, with_paper
 
         job = HydraConfig.get()
         folder = job.runtime.output_dir
         config = validated(with_paper(plain_values(composed), job))
-        overrides, asked = written_overrides(job.overrides.task), asked_of_environment(composed)
-        status = execute(config, folder, command=command, overrides=overrides, asked=asked)
+        status = execute(config, folder, command=command, overrides=job.overrides.task, composed=composed)
         outcomes.append((folder, status))
         if RunFolder(folder).info().get("status") == "interrupted":
             raise KeyboardInterrupt  # a signal stops the whole command, not one job of it

@@ -63,8 +63,10 @@ def read_recorded(values: Mapping[str, Any], trust: Iterable[str] = ()) -> Confi
     value, rule) for an interpolation, for a `_target_` that is not allowed, and where the configuration is not valid.
     """
     packages = check_trust(trust)
-    config = validate_recorded(values)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"the configuration is {_short(values)}: it must be a mapping of keys")
     _check_resolved({key: value for key, value in values.items() if key not in CLAIMED})
+    config = validate_recorded(values)
     for name in VARIANTS:
         group = getattr(config, name)
         known = isinstance(group, Target) and group.public_target is not None

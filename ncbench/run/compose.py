@@ -21,7 +21,6 @@ from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
 from ncbench.run.claimed import check_claimed
 from ncbench.run.composer import composer, experiments, quoted
-from ncbench.run.environment import Asked, asked_of_environment
 from ncbench.run.logging_rules import check_logger, check_no_secrets
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
 
@@ -45,7 +44,7 @@ class Job:
     """One run of a command: its overrides, its plain resolved values, the same as dataclasses, its folder.
 
     `composed` is what Hydra made of the overrides, its own part included; None for a job of a grid, which is composed
-    again when it starts. `asked` are the values that come from the environment.
+    again when it starts.
     """
 
     overrides: list[str]
@@ -53,7 +52,6 @@ class Job:
     config: Config
     folder: Path
     composed: Any = field(repr=False, compare=False)
-    asked: Asked = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -220,5 +218,4 @@ def _job(overrides: list[str], composed: Any, multirun: bool) -> Job:
     where = composed.hydra
     with naming_folders(composed, config):
         folder = Path(where.sweep.dir, where.sweep.subdir) if multirun else Path(where.run.dir)
-    asked = {} if multirun else asked_of_environment(composed)
-    return Job(overrides, values, config, folder, None if multirun else composed, asked)
+    return Job(overrides, values, config, folder, None if multirun else composed)

@@ -52,8 +52,8 @@ def as_written(values: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
 
 
 def written_overrides(overrides: Any) -> list[str]:
-    """The overrides of a Hydra job as they were written, where a list of them would give the values in their place."""
-    written: Any = OmegaConf.to_container(overrides)
+    """Overrides as they were written, where the list of those of a Hydra job would give the values in their place."""
+    written: Any = OmegaConf.to_container(overrides) if OmegaConf.is_config(overrides) else overrides
     return list(written)
 
 

@@ -21,7 +21,7 @@ from ncbench.records.schema import HOLDER, LOCK, LOG, RUN_INFO, SCHEMA_VERSION, 
 from ncbench.records.standstill import standstill
 from ncbench.records.whole_files import refuse_links_in
 from ncbench.records.writer import summarise
-from ncbench.run.environment import Asked, as_written
+from ncbench.run.environment import Asked, as_written, asked_of_environment, written_overrides
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
@@ -40,12 +40,12 @@ def execute(
     command: str,
     overrides: Sequence[str] = (),
     threads: int | None = None,
-    asked: Asked | None = None,
+    composed: Any = None,
 ) -> int:
     """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input.
 
-    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had. `asked` are the
-    values that come from the environment, which are recorded as they were written.
+    `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had. `composed`
+    is what Hydra made the configuration of: values that it asks of the environment are recorded as they were written.
     """
     try:
         with RunFolder(folder) as run:
@@ -53,7 +53,8 @@ def execute(
                 _say_where(run, already_done(bring_up_to_date(run, config)))
                 return 0
             try:
-                return _train(config, run, command, overrides, threads, asked or {})
+                asked = {} if composed is None else asked_of_environment(composed)
+                return _train(config, run, command, overrides, threads, asked)
             except ValueError:
                 _remove_if_unused(Path(folder))  # while the folder is this process's own
                 raise
@@ -88,7 +89,7 @@ def _train(
         error=None,
         **provenance(trained.trainer.strategy.root_device.type),
     )
-    trained.write_inputs(as_written(config.plain(), asked), overrides)
+    trained.write_inputs(as_written(config.plain(), asked), written_overrides(overrides))
     log = _Log(run.path / LOG)
     logging.getLogger().addHandler(log)
     before = previous.get("wall_seconds") or 0.0

@@ -31,11 +31,11 @@ from ncbench.report.settings import SUMMARY, quartiles
 from ncbench.run.current_folder import installed_modules_only
 from ncbench.sweep.again import overrides_of
 from ncbench.sweep.compare import relative_difference
+from ncbench.sweep.data_folder import is_about_folders, with_data, without_hidden_folders
 
 __all__ = ["SUMMARY_TABLE", "CommittedRun", "compare_summary", "runs_of_record"]
 
 SUMMARY_TABLE = "summary.csv"
-_HIDDEN = "DIR"  # what stands in a record for a folder of the machine that made it
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def runs_of_record(
         return [_whole_run(folder, trust, data)], []
     if record is None or not (record / CONFIG).is_file():
         raise ValueError(f"{folder}: is no record (no {SUMMARY_TABLE} and {CONFIG} in it)")
-    kept = _with_data(read_yaml(record / CONFIG), data, record.name)
+    kept = with_data(read_yaml(record / CONFIG), data, record.name)
     read_recorded(kept, trust)
     composed = _Composed(kept, trust)
     found: list[CommittedRun] = []
@@ -78,7 +78,7 @@ def runs_of_record(
             refused.append(f"{name}: no configuration has its hash today ({what})")
         else:
             values, overrides, present = made
-            found.append(CommittedRun(name, info, _with_data(values, data, name), overrides, present, record=record))
+            found.append(CommittedRun(name, info, with_data(values, data, name), overrides, present, record=record))
     if not found:
         raise ValueError(f"{folder}: {refused[0]}")
     return found, refused
@@ -86,7 +86,7 @@ def runs_of_record(
 
 def _whole_run(folder: Path, trust: Sequence[str], data: Path | None) -> CommittedRun:
     """A run folder with its own configuration; ValueError where it is not done or has no digests to compare."""
-    info, values = read_json(folder / RUN_INFO), _with_data(read_yaml(folder / CONFIG), data, folder.resolve().name)
+    info, values = read_json(folder / RUN_INFO), with_data(read_yaml(folder / CONFIG), data, folder.resolve().name)
     recorded = read_recorded(values, trust)
     if info.get("status") != "done":
         raise ValueError(f"{folder}: its status is {info.get('status')}; only a run that is done is repeated")
@@ -96,16 +96,6 @@ def _whole_run(folder: Path, trust: Sequence[str], data: Path | None) -> Committ
         )
     present = config_hash(differences(recorded))
     return CommittedRun(folder.resolve().name, info, values, overrides_of(folder), present, record=folder)
-
-
-def _with_data(values: dict[str, Any], data: Path | None, name: str) -> dict[str, Any]:
-    """The values with their data set in this folder (None: where they say), which is no part of what a run computes."""
-    if data is None:
-        return values
-    dataset = values.get("dataset")
-    if not isinstance(dataset, dict) or "root" not in dataset:
-        raise ValueError(f"dataset.root={data}: the data set of {name} lies in no folder")
-    return {**values, "dataset": {**dataset, "root": str(data.absolute())}}
 
 
 class _Composed:
@@ -127,7 +117,7 @@ class _Composed:
         return self._known.get(str(info["config_hash"]))
 
     def _add(self, values: Mapping[str, Any], overrides: list[str]) -> None:
-        values = _without_hidden_folders(values)
+        values = without_hidden_folders(values)
         present = config_hash(differences(validate_recorded(values)))
         # What a run claims may have been written into its configuration later.
         computed = {key: value for key, value in values.items() if key not in CLAIMED}
@@ -139,7 +129,7 @@ class _Composed:
         from ncbench.run.compose import compose_command
 
         _, found, text = command.partition("ncbench.train ")
-        words = [word for word in shlex.split(text) if not _is_about_folders(word)]
+        words = [word for word in shlex.split(text) if not is_about_folders(word)]
         if not found or any("${" in word for word in words):  # what it would read of this machine, we do not want
             return
         if not self._trust and any("_target_" in word for word in words):  # a refusal of its arguments would import it
@@ -169,19 +159,6 @@ def _with_values(kept: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
         elif key in values and not last:
             values[key] = value
     return values
-
-
-def _is_about_folders(word: str) -> bool:
-    key, _, value = word.lstrip("+").partition("=")
-    return key.startswith("hydra") or value == _HIDDEN or key == "dataset.root"
-
-
-def _without_hidden_folders(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the data lay on another machine is no value for this one."""
-    dataset = dict(values["dataset"])
-    if dataset.get("root") == _HIDDEN:
-        dataset |= {"root": None, "download": True}
-    return {**values, "dataset": dataset}
 
 
 def compare_summary(run: CommittedRun, folder: Path) -> tuple[int, str, int, float]:

@@ -152,10 +152,9 @@ def current_step(trainer: pl.Trainer) -> int:
 def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) -> tuple[Path, int] | None:
     """The newest checkpoint in `folder` that can be trusted, and its step; None where there is no checkpoint at all.
 
-    A checkpoint is trusted if its SHA-256 is listed, torch can load it, and `fits` (such as a module's
-    load_state_dict) takes its weights. Where the newest is passed over the log says so. Raises CheckpointError (one
-    line) where there are checkpoints and none can be trusted, BadRecordsError where the folder is a link. Temporary
-    files that a kill left behind are removed.
+    A checkpoint is trusted if its SHA-256 is listed, torch can load it, and `fits` (such as a module's load_state_dict)
+    takes its weights. Where the newest is passed over the log says so. Raises CheckpointError (one line) where none can
+    be trusted, BadRecordsError where the folder is a link. Temporary files that a kill left behind are removed.
     """
     directory = Path(folder)
     refuse_link(directory)
