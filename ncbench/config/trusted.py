@@ -7,7 +7,8 @@ names is allowed by the person who reads it, package by package (`--trust PACKAG
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,12 @@ _OF_OTHERS: Mapping[str, str] = {
     "timm": "create_model",
 }
 _MODEL_OF_TORCHVISION = re.compile(rf"torchvision\.models\.({_FAMILIES})\w*")
-_Rule = Callable[[str, Any], bool]
 
 
 def read_recorded(values: Mapping[str, Any], trust: Iterable[str] = ()) -> Config:
     """The configuration of a run folder, with nothing in it that would run code or look at this machine.
 
-    `trust` are packages whose classes and functions it may name beside the known ones. ValueError of one line (key,
+    Data is not downloaded into a folder that it names. `trust` are packages whose classes and functions it may name beside the known ones. ValueError of one line (key,
     value, rule) for an interpolation, for a `_target_` that is not allowed, and where the configuration is not valid.
     """
     packages = check_trust(trust)
@@ -73,7 +73,15 @@ def read_recorded(values: Mapping[str, Any], trust: Iterable[str] = ()) -> Confi
         _check_targets({k: v for k, v in group.plain().items() if not (known and k == "_target_")}, name, packages)
     for line in config.references:
         _check_targets(line, f"references.{line['name']}", packages)
-    return config
+    return _without_download(config)
+
+
+def _without_download(config: Config) -> Config:
+    """The configuration, which fetches no data into a folder that it names itself: that may be any of this machine."""
+    dataset: Any = config.dataset
+    if getattr(dataset, "root", None) is None or not getattr(dataset, "download", False):
+        return config
+    return replace(config, dataset=replace(dataset, download=False))
 
 
 def check_trust(trust: Iterable[str]) -> tuple[str, ...]:
@@ -161,6 +169,8 @@ def _defined_in(room: str) -> frozenset[str]:
 
 def _harmless(target: str, argument: str, value: Any) -> bool:
     """Whether an argument makes a known function neither unpickle a file nor fetch one."""
+    if target.startswith("torchvision.datasets."):
+        return argument not in ("_args_", "download") or not value
     if target == "torch.load":  # with its own default, weights_only=True
         return argument in ("_target_", "_partial_", "f")
     if target == "timm.create_model":

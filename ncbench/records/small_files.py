@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["MOST_YAML", "BadRecordsError", "read_json", "read_text", "read_yaml", "yaml_text"]
+__all__ = ["MOST_JSON", "MOST_YAML", "BadRecordsError", "read_json", "read_text", "read_yaml", "yaml_text"]
 
 MOST_JSON, MOST_YAML = 64 * 2**20, 4 * 2**20  # bytes; run.json with 10^5 digests has 11 MB
 DEEPEST = 64

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.records.schema import SWEEP
+from ncbench.records.small_files import MOST_JSON, read_text
 from ncbench.records.whole_files import write_json
 from ncbench.sweep.options import SweepOptions
 
@@ -127,7 +128,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
     """The plan of a sweep's folder; ValueError of one line where there is none or it cannot be read."""
     path = Path(folder).absolute()
     try:
-        content = json.loads((path / SWEEP).read_text())
+        content = json.loads(read_text(path / SWEEP, MOST_JSON))
         jobs = [PlannedJob(**job) for job in content["jobs"]]
         moved = Path(content["folder"])
         options = SweepOptions.of(content["options"])
@@ -137,7 +138,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None
     except OSError as error:
         raise ValueError(f"{path / SWEEP}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path / SWEEP}: is no plan of a sweep ({type(error).__name__}: {error})") from None
     if moved != path:  # the folder lies elsewhere now, with its runs
         jobs = [_moved(job, moved, path) for job in jobs]

@@ -18,6 +18,7 @@ from typing import Any
 
 from ncbench.records.folder import RunFolder
 from ncbench.records.schema import RUN_INFO
+from ncbench.records.small_files import MOST_JSON, read_text
 from ncbench.sweep.plan import Plan, PlannedJob
 
 __all__ = ["ATTEMPTS", "JobState", "claim", "how_it_ended", "is_held", "log_of", "release", "state_of_job", "states_of"]
@@ -87,7 +88,7 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
     why, exit_status = (str(attempt["reason"]), int(attempt["exit_status"])) if attempt else ("", 0)
     refused = exit_status == 2
     try:
-        info: Any = json.loads(path.read_text())
+        info: Any = json.loads(read_text(path, MOST_JSON))
         status, recorded = info["status"], info["config_hash"]
     except FileNotFoundError:
         if is_held(plan, job):
@@ -95,7 +96,7 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
         if not why:
             return JobState("planned")
         return JobState("interrupted" if exit_status < 0 else "failed", why, refused=refused)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         return JobState("failed", f"{path} cannot be read ({type(error).__name__}: {error})")
     if recorded != job.config_hash and info.get("schema_version") != 1:
         return JobState("failed", f"{job.folder} holds a run of another configuration")

@@ -50,6 +50,7 @@ ARGUMENTS = [  # of known functions: they would unpickle or fetch a file
     ({"_target_": "timm.create_model", "model_name": "resnet10t", "pretrained": True}, "pretrained=True"),
     ({"_target_": "timm.create_model", "_args_": ["hf-hub:me/mine"]}, "_args_="),
     ({"_target_": "torchvision.models.resnet18", "weights": "DEFAULT"}, "weights=DEFAULT"),
+    ({"_target_": "torchvision.datasets.CIFAR10", "root": "/etc", "download": True}, "download=True"),
 ]
 OF_GROUPS = {path for variants in VARIANTS.values() for variant in variants for path in variant.CLASSES.values()}
 TINY = ["trainer.max_epochs=1", "dataset.per_class=10", "claims=null"]
@@ -179,6 +180,12 @@ def test_the_data_folder_is_given_where_the_record_leaves_it_open(folder):
         load_run(run)
     with pytest.raises(ValueError, match=r"(?!dataset.root=\$)"):
         load_run(run, dataset_root=run / "none")
+
+
+def test_data_is_not_downloaded_into_a_folder_that_somebody_else_has_named(digits):
+    data = {"kind": "images", "_target_": "ncbench.data.MNIST", "root": "/somewhere", "download": True}
+    assert read_recorded({**digits, "dataset": data}).dataset.download is False
+    assert read_recorded({**digits, "dataset": {**data, "root": None}}).dataset.download is True
 
 
 def test_modules_of_the_current_folder_are_left_out_where_nothing_is_trusted(tmp_path, monkeypatch):
