@@ -59,8 +59,9 @@ _MODEL_OF_TORCHVISION = re.compile(rf"torchvision\.models\.({_FAMILIES})\w*")
 def read_recorded(values: Mapping[str, Any], trust: Iterable[str] = ()) -> Config:
     """The configuration of a run folder, with nothing in it that would run code or look at this machine.
 
-    Data is not downloaded into a folder that it names. `trust` are packages whose classes and functions it may name beside the known ones. ValueError of one line (key,
-    value, rule) for an interpolation, for a `_target_` that is not allowed, and where the configuration is not valid.
+    Data is not downloaded into a folder that it names. `trust` are packages whose classes and functions it may name
+    beside the known ones. ValueError of one line (key, value, rule) for an interpolation, for a `_target_` that is not
+    allowed, and where the configuration is not valid.
     """
     packages = check_trust(trust)
     if not isinstance(values, Mapping):
