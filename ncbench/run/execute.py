@@ -177,7 +177,8 @@ def _remove_if_unused(folder: Path) -> None:
         return
     of_a_refused_run = {LOCK, HOLDER, *TABLES}
     if any(
-        entry.name not in of_a_refused_run or (entry.is_dir() and any(entry.iterdir())) for entry in folder.iterdir()
+        entry.name not in of_a_refused_run or entry.is_symlink() or (entry.is_dir() and any(entry.iterdir()))
+        for entry in folder.iterdir()
     ):
         return
     for entry in folder.iterdir():

@@ -14,6 +14,7 @@ from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
 from ncbench.records.small_files import read_json, read_yaml
+from ncbench.records.whole_files import refuse_link
 from ncbench.sweep.anew import train_anew
 from ncbench.sweep.compare import compare_digests, compare_tables, made_differently
 
@@ -35,7 +36,9 @@ def rerun(run: Path, out: Path | None, trust: Sequence[str] = ()) -> int:
     if not (run / CONFIG).is_file():
         raise ValueError(f"{run}: has no {CONFIG}, so there is nothing to train")
     values = read_yaml(run / CONFIG)
-    out = out or run.resolve().with_name(f"{run.resolve().name}-again")
+    if out is None:
+        out = run.resolve().with_name(f"{run.resolve().name}-again")
+        refuse_link(out)  # which came with the run, for all that is known
     if out.resolve().is_relative_to(run.resolve()):
         raise ValueError(f"--out {out}: must be another folder than {run}, and not inside it")
     overrides = overrides_of(run)

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,7 +14,9 @@ from ncbench import train
 from ncbench.measure.__main__ import main as measure
 from ncbench.records.load import load_replicas
 from ncbench.records.settings import find_settings
+from ncbench.run.compose import compose_jobs
 from ncbench.run.environment import as_written, asked_of_environment
+from ncbench.run.logger import open_logger
 
 PROJECT, STEPS = "project-of-the-environment", "20"
 ASKED = {
@@ -59,6 +63,14 @@ def test_such_a_record_is_not_resolved_and_shares_its_setting_with_no_other(run,
     for name in ("a", "b"):
         shutil.copytree(run, tmp_path / name)
     assert [setting.runs for setting in find_settings(tmp_path)] == [("a",), ("b",)]
+
+
+def test_wandb_is_told_what_stands_in_the_record(run, monkeypatch):
+    told = SimpleNamespace(WandbRun=lambda folder, **said: said["config"])
+    monkeypatch.setitem(sys.modules, "ncbench.training.loggers.wandb_run", told)
+    (job,) = compose_jobs(["+experiment=dufm_k10", "logger=wandb_offline"], multirun=False)
+    recorded = {"logger": {"project": ASKED["logger.project"]}}
+    assert open_logger(job.config, run, recorded, []) is recorded
 
 
 def test_values_are_found_wherever_they_stand(monkeypatch):

@@ -16,6 +16,7 @@ from ncbench.config.trusted import _is_known, read_recorded
 from ncbench.measure.__main__ import main as measure
 from ncbench.run.compose import compose_jobs
 from ncbench.run.current_folder import importable_here, installed_modules_only
+from ncbench.run.execute import execute
 from ncbench.run.references import check_references
 from ncbench.sweep.__main__ import main as sweep
 
@@ -214,6 +215,33 @@ def test_a_command_of_a_record_imports_nothing(folder, tmp_path, monkeypatch, ca
     assert sweep(["verify", "run"]) == 2
     assert "no configuration has its hash today" in capsys.readouterr().err
     assert not (tmp_path / "IMPORTED").exists()
+
+
+@pytest.mark.parametrize("name", ["means", "checkpoints", "ncbench.log"])
+@pytest.mark.parametrize("content", [[], ["part-000000000000.parquet", ".last.ckpt.tmp"]])
+def test_training_into_a_folder_with_links_touches_nothing(tmp_path, capsys, name, content):
+    (job,) = compose_jobs(["+experiment=digits_mlp", *TINY], multirun=False)
+    aim = tmp_path / "aim"
+    aim.mkdir()
+    for file in content:
+        (aim / file).write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(aim)
+    assert execute(job.config, tmp_path / "run", command="test") == 2
+    said = capsys.readouterr().err
+    assert f"run/{name}: is a link to {aim}; nothing is written through it, remove it" in said
+    assert said.count("\n") == 1
+    assert sorted(os.listdir(aim)) == sorted(content)
+    assert (tmp_path / "run" / name).is_symlink()
+
+
+def test_a_repetition_is_not_written_through_a_link_that_came_with_the_run(folder, tmp_path, capsys):
+    run = folder()
+    (tmp_path / "aim").mkdir()
+    (tmp_path / "run-again").symlink_to(tmp_path / "aim")
+    assert sweep(["rerun", str(run)]) == 2
+    assert "run-again: is a link to" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "aim") == []
 
 
 @pytest.mark.parametrize("target", ["os.system", "posix.system", "subprocess.run", "builtins.exec"])
