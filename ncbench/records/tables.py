@@ -81,7 +81,7 @@ def _read(files: list[Path], table: str, wanted: list[str], conditions: list[Any
         return dataset.to_table(columns=wanted, filter=condition)
     except MemoryError:
         raise BadRecordsError(f"{files[0].parent} needs more memory than there is") from None
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise BadRecordsError(f"{files[0].parent} is not readable as records ({reason})") from None
 
@@ -101,9 +101,9 @@ def _end(files: list[Path], word: str) -> int:
     """The first or the last recorded step."""
     extreme = pc.min if word == "first" else pc.max
     for file in files if word == "first" else reversed(files):
-        part = pq.ParquetFile(file)
-        check_sizes(file.parent, [part.metadata])
-        steps = part.read(columns=["step"])["step"]
+        with pq.ParquetFile(file) as part:
+            check_sizes(file.parent, [part.metadata])
+            steps = part.read(columns=["step"])["step"]
         if len(steps):
             return int(extreme(steps).as_py())
     return 0
