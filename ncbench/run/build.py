@@ -12,10 +12,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from ncbench.config.datasets import DATASETS
 from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.config.trusted import check_trust, read_recorded
-from ncbench.config.variants import Target
+from ncbench.config.variants import Target, choose_variant, keys_of
 from ncbench.data.adopt import as_run_data
 from ncbench.measure import Calls, LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
@@ -92,8 +93,8 @@ def load_run(
         )
     values = read_config(run)
     if dataset_root is not None:
-        dataset = values.get("dataset")
-        if not isinstance(dataset, dict) or "root" not in dataset:
+        dataset: Any = values.get("dataset") or {}
+        if "root" not in keys_of(choose_variant("dataset", DATASETS, dataset)):
             raise ValueError(f"dataset_root={dataset_root}: data of your own lies where its own arguments say")
         values = {**values, "dataset": {**dataset, "root": str(dataset_root)}}
     packages = check_trust(trust)
