@@ -1,6 +1,12 @@
 """`ncbench train`, `ncbench sweep`, `ncbench report`, `ncbench measure`: the modules' command lines under one name."""
 
 import sys
+
+if __name__ == "__main__" and sys.argv[1:2] != ["train"]:
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
+
 from collections.abc import Sequence
 
 __all__ = ["main"]

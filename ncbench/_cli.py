@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "collector_off", "of_file_system"]
+__all__ = ["Parser", "UsageError", "collector_off", "of_file_system", "one_line"]
+
+LONGEST = 2000  # characters of an error line
 
 
 class UsageError(ValueError):
@@ -31,6 +33,16 @@ def of_file_system(error: OSError) -> str:
     """
     where = f"{error.filename}: " if error.filename else ""
     return " ".join(f"{where}{error.strerror or error}".split())
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 2000 characters: it may name a value of somebody else's file.
+
+    >>> one_line(ValueError("first\\n  second"))
+    'first second'
+    """
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 @contextmanager

@@ -113,10 +113,10 @@ def _single(job: "Job", command: str) -> int:
         from ncbench.run.execute import execute
     from ncbench.run.hydra_job import as_hydra_job
 
+    overrides = job.composed.hydra.overrides.task
     with as_hydra_job(job) as folder:
-        of_hydra = job.composed.hydra
-        chdir = bool(of_hydra.job.chdir)
-        return execute(job.config, folder, command=command, overrides=of_hydra.overrides.task, chdir=chdir)
+        chdir = bool(job.composed.hydra.job.chdir)
+        return execute(job.config, folder, command=command, overrides=overrides, chdir=chdir, composed=job.composed)
 
 
 def _grid(command: "Command", text: str, directories: list[str]) -> int:
@@ -184,7 +184,9 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
         config = validated(with_paper(plain_values(composed), job))
         with contextlib.chdir(job.runtime.cwd):
             overrides = list(job.overrides.task)
-            status = execute(config, folder, command=command, overrides=overrides, chdir=bool(job.job.chdir))
+            status = execute(
+                config, folder, command=command, overrides=overrides, chdir=bool(job.job.chdir), composed=composed
+            )
         outcomes.append((folder, status))
         if RunFolder(folder).info().get("status") == "interrupted":
             raise KeyboardInterrupt  # a signal stops the whole command, not one job of it

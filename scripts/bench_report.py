@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from ncbench.measure import Measurement
-from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.folder import RunFolder
 from ncbench.records.layers import FEATURES, head_layer, layers_between, measured_by_default
 from ncbench.records.schema import REFERENCES, REPLICAS
+from ncbench.records.whole_files import write_json
 from ncbench.records.writer import RecordWriter
 
 K, L = 10, 4

@@ -9,7 +9,7 @@ from ncbench.config.root import CLAIMED, VARIANTS, Config
 from ncbench.config.typed import typed
 from ncbench.config.variants import Group, Target, choose_variant, keys_of
 
-__all__ = ["check_resolved", "to_be_added", "unknown_key", "validate", "validate_recorded"]
+__all__ = ["to_be_added", "unknown_key", "validate", "validate_recorded"]
 
 
 _RENAMED = {"trainer.dtype": "trainer.precision (32, 64 or bf16-mixed)"}
@@ -47,22 +47,6 @@ def validate_recorded(values: Mapping[str, Any]) -> Config:
         renamed = {key: value for key, value in trainer.items() if key != "dtype"}
         kept["trainer"] = {"precision": _PRECISIONS.get(trainer["dtype"], trainer["dtype"]), **renamed}
     return validate(kept)
-
-
-def check_resolved(values: Any, key: str = "") -> None:
-    """ValueError of one line for an interpolation in the configuration of somebody else's run.
-
-    What Hydra would put in its place is of this machine, such as a variable of its environment. A run folder holds
-    values: none of ours has an interpolation.
-    """
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            check_resolved(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(values, list):
-        for value in values:
-            check_resolved(value, key)
-    elif isinstance(values, str) and "${" in values:
-        raise ValueError(f"{key}={values}: must be a value; interpolations of a recorded run are not followed")
 
 
 def _group(name: str, variant: type[Group], values: Mapping[str, Any]) -> Group:

@@ -1,12 +1,19 @@
 """Command `python -m ncbench.measure RUN_OR_CHECKPOINT`: the measures of a trained network as a table."""
 
+if __name__ == "__main__":
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
+
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser, UsageError, collector_off
+from ncbench._cli import Parser, UsageError, collector_off, one_line
+from ncbench.records.csv_text import csv_text
+from ncbench.records.whole_files import write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +38,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset-root", type=Path, metavar="DIR", help="where the data lies here; default: where the run had it"
     )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package or module of yours whose classes the run may name; may be given several times",
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write every value (one per row, every replica) there")
     return parser
 
@@ -45,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:  # --help and a wrong option answer before anything is imported
         values = _measured(arguments)
         if arguments.csv is not None:
-            values.to_csv(arguments.csv, index=False)
+            _write(arguments.csv, csv_text(values))
     except (ValueError, OSError) as error:
-        print(f"ncbench measure: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ncbench measure: {one_line(error)}", file=sys.stderr)
         return 2
     print(_wide(values))
     return 0
@@ -64,7 +78,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         from ncbench.run.build import load_run, measured_layers
 
     module: Any
-    module, data, config = load_run(path, dataset_root=arguments.dataset_root)
+    module, data, config = load_run(path, dataset_root=arguments.dataset_root, trust=arguments.trust)
     # NC4 looks at the samples of any split in the light of the training set's class means.
     measures = names_on_request(arguments.measures or config.measure.measures)
     splits = dict.fromkeys(["train", arguments.split] if "ncc_mismatch" in measures else [arguments.split])
@@ -78,6 +92,15 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     )
     values = table(measurement, first_split=next(iter(splits)))
     return values[values["split"].isin(["", arguments.split])]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that the command line names: whole, where it is a file and not a device or a pipe."""
+    named = path.resolve()
+    if named.exists() and not named.is_file():
+        named.write_text(text, encoding="utf-8")
+    else:
+        write_text(named, text)
 
 
 def _wide(rows: "pd.DataFrame") -> str:

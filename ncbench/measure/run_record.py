@@ -18,8 +18,9 @@ from typing import Any
 import ncbench
 from ncbench.measure.geometries import named_geometries
 from ncbench.measure.measures import Measurement
-from ncbench.records.folder import OccupiedError, RunFolder, read_config, write_config, write_json
+from ncbench.records.folder import OccupiedError, RunFolder, read_config, write_config
 from ncbench.records.schema import RECORDED_BY, REFERENCES, REPLICAS
+from ncbench.records.whole_files import refuse_links_in, write_json
 from ncbench.records.writer import RecordWriter, summarise
 
 __all__ = ["RunRecord"]
@@ -65,6 +66,7 @@ class RunRecord:
         run of another network or number of classes. `adding`: one more measurement, at any step.
         """
         path, info = self.run.path, self.run.info()
+        refuse_links_in(path)
         if alone and self.run.is_held():
             raise ValueError(f"folder={path}: another process is recording a run in it; choose another folder")
         if not info:

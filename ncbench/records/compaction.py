@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncbench.records.atomic import sync_file, sync_folder
 from ncbench.records.manifest import Listed, file_digest, read_manifest, write_manifest
 from ncbench.records.parts import first_step, is_part, last_step, parts, proven_parts, without_proof
 from ncbench.records.schema import MANIFEST, TABLES
 from ncbench.records.storage import read_part, write_part
+from ncbench.records.whole_files import sync_file, sync_folder
 
 __all__ = ["drop_all", "flush", "keep_until", "make_room"]
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ncbench.records.cache import cached
-from ncbench.records.runs import Dir, named_runs, read_yaml
+from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import CONFIG
+from ncbench.records.small_files import read_yaml
 
 __all__ = [
     "LATER",

@@ -10,7 +10,6 @@ the lock cannot be had nothing is written.
 """
 
 import errno
-import json
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -18,18 +17,19 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from ncbench.records.atomic import write_text
 from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import CONFIG, HOLDER, HYDRA, RUN_INFO, SCHEMA_VERSION
+from ncbench.records.small_files import MOST_YAML, BadRecordsError, read_text, yaml_text
+from ncbench.records.whole_files import write_json, write_text
 
-__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config", "write_json"]
+__all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config"]
 
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -146,23 +146,24 @@ class RunFolder:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The plain values of a run folder's config.yaml, or {} where there is none; ValueError where it is no mapping."""
+    """The plain values of a run folder's config.yaml, or {} where there is none.
+
+    An interpolation stays the text that it is: what would be put in its place is of this machine. Raises
+    BadRecordsError, a ValueError, where the file holds something else.
+    """
     if not (folder / CONFIG).is_file():
         return {}
+    text = yaml_text(read_text(folder / CONFIG, MOST_YAML), folder / CONFIG)
     try:
-        values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=True)
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{folder / CONFIG} is not valid YAML ({' '.join(str(error).split())})") from None
+        values = OmegaConf.to_container(OmegaConf.create(text))
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise BadRecordsError(f"{folder / CONFIG} is no configuration ({why})") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{folder / CONFIG} must hold one mapping")
+        raise BadRecordsError(f"{folder / CONFIG} must hold a mapping of keys")
     return {str(key): value for key, value in values.items()}
 
 
 def write_config(folder: Path, values: Mapping[str, Any]) -> None:
     """Replace the folder's config.yaml, atomically."""
     write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(values))))
-
-
-def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    """Write JSON so that a kill leaves the old file or the new one, never a part."""
-    write_text(path, json.dumps(value, indent=1, default=str))

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.atomic import write_text
 from ncbench.records.errors import DamagedError
 from ncbench.records.schema import MANIFEST
+from ncbench.records.whole_files import write_text
 
 __all__ = ["Listed", "check_listed", "file_digest", "read_manifest", "write_manifest"]
 

@@ -1,6 +1,6 @@
 """`run.json` as every command reads it: one JSON object whose entries have the types that readers rely on.
 
-What this version does not know is let through. The standard library alone.
+What this version does not know is let through.
 """
 
 import json
@@ -10,8 +10,9 @@ from typing import Any
 
 from ncbench.records.errors import BadRecordsError
 from ncbench.records.schema import RUN_INFO
+from ncbench.records.small_files import read_json
 
-__all__ = ["MOST_REPLICAS", "is_number", "is_whole", "read_json", "read_run_info"]
+__all__ = ["MOST_REPLICAS", "is_number", "is_whole", "read_run_info"]
 
 MOST_REPLICAS = 1_000_000  # of one run: a larger number is damage, and tables that are filled by it end the memory
 
@@ -31,16 +32,6 @@ def read_run_info(folder: Path) -> dict[str, Any]:
             raise BadRecordsError(f"{path}: {key}={_shown(value)} must be {rule}")
     _check_states(path, info)
     return info
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises BadRecordsError of one line, naming the file, where it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadRecordsError(f"{path} is not valid JSON ({error})") from None
-    except RecursionError:
-        raise BadRecordsError(f"{path} is not valid JSON (nested too deeply)") from None
 
 
 def _check_states(path: Path, info: Mapping[str, Any]) -> None:

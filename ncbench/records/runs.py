@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ncbench.records.errors import BadRecordsError as BadRecordsError
 from ncbench.records.errors import CrowdedError as CrowdedError
@@ -20,8 +19,8 @@ from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
 from ncbench.records.lock import is_locked
 from ncbench.records.run_info import MOST_REPLICAS, is_number, is_whole, read_run_info
-from ncbench.records.run_info import read_json as read_json
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
+from ncbench.records.small_files import read_json
 
 Dir = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -87,14 +86,6 @@ def _name_below(root: Path, run: Path, dir: Dir) -> str:
 def common_root(dir: Dir) -> Path:
     """The directory itself, or the closest common parent of several."""
     return Path(os.path.commonpath([path.resolve() for path in as_paths(dir)]))
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises BadRecordsError, naming the file, where it cannot be parsed."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadRecordsError(f"{path} is not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:

@@ -41,6 +41,7 @@ def alike(
     `replicas` are the rows of `load_replicas`, `infos` what run.json says, `configs` what `computed` found. Two
     networks are alike where the configurations of their runs agree, and their values of what differs inside a run or
     does not stand in the configuration.
+    A run whose configuration has an interpolation shares its settings with no other.
     Of the same network in two runs that of a finished run is counted, else the first. Networks of a setting stand in
     the order of their seeds, those of one run in the order of its replicas.
     """
@@ -50,9 +51,11 @@ def alike(
     counted: dict[Any, Network] = {}
     repeated: list[Repeated] = []
     identities = {id(config): identity(config) for config in configs.values() if config is not None}
+    open_ones = {key for key, of in identities.items() if any("${" in value for _, value in of)}
     for run in sorted(infos, key=lambda run: infos[run].get("status") != "done"):
         config = configs[run]
-        common = ("run", run) if config is None else identities[id(config)]
+        # A value that was asked of the environment may be another in each run.
+        common = ("run", run) if config is None or id(config) in open_ones else identities[id(config)]
         networks, values = listed.get(run) or _unlisted(run, infos[run], names)
         own = _own_names(networks, values, names, config)
         for network, of_one in zip(networks, values, strict=True):

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ncbench.records.parts import part_path
-from ncbench.records.runs import BadRecordsError, CrowdedError, NoRecordsError, UndefinedError
+from ncbench.records.runs import CrowdedError, NoRecordsError, UndefinedError
 from ncbench.records.schema import REPLICAS, RUN, RUN_INFO, TABLES, TEXT, arrow_schema, row_key
+from ncbench.records.small_files import BadRecordsError
 
 __all__ = ["as_dir"]
 

@@ -5,7 +5,6 @@ first ones (sign and exponent) are alike: 15 % less than as they stand. Every pa
 the manifest has are proven besides (`ncbench.records.parts`).
 """
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncbench.records.atomic import completed
 from ncbench.records.errors import DamagedError
 from ncbench.records.manifest import REMEDY
+from ncbench.records.part_sizes import check_sizes
 from ncbench.records.parts import first_step, last_step, part_path, parts
 from ncbench.records.schema import FLOATS, MEASURED, TABLES, arrow_schema
+from ncbench.records.whole_files import replacing
 
 __all__ = [
     "UNREADABLE",
@@ -40,12 +40,10 @@ def write_part(folder: Path, table: str, rows: pa.Table, *, sync: bool = False) 
     """
     steps = rows["step"]
     target = part_path(folder, table, steps[0].as_py(), steps[-1].as_py())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}.tmp"
     names = [name for name in rows.column_names if name not in MEASURED]
     (measured,) = (name for name in rows.column_names if name in MEASURED)
     leaf = f"{measured}.list.element" if TABLES[table][measured].type == FLOATS else measured
-    with completed(temporary, target), open(temporary, "wb") as handle:
+    with replacing(target, lasting=sync) as handle:
         pq.write_table(
             rows,
             handle,
@@ -54,9 +52,6 @@ def write_part(folder: Path, table: str, rows: pa.Table, *, sync: bool = False) 
             column_encoding={leaf: "BYTE_STREAM_SPLIT"},
             write_page_checksum=True,
         )
-        if sync:
-            handle.flush()
-            os.fsync(handle.fileno())
     return target
 
 
@@ -65,6 +60,7 @@ def read_part(part: Path, table: str, columns: list[str] | None = None) -> pa.Ta
     schema = arrow_schema(table)
     names = columns or schema.names
     try:
+        check_sizes(part.parent, [pq.read_metadata(part)])
         rows = pq.read_table(part, columns=names, page_checksum_verification=True)
         return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
     except FileNotFoundError:

@@ -18,10 +18,12 @@ import pyarrow.dataset as ds
 from ncbench.records.cache import cached, in_report
 from ncbench.records.errors import DamagedError
 from ncbench.records.manifest import REMEDY
+from ncbench.records.part_sizes import check_sizes
 from ncbench.records.parts import last_step, proven_parts
 from ncbench.records.run_info import MOST_REPLICAS
-from ncbench.records.runs import BadRecordsError, Dir, named_runs
+from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import MEASURED, RUN, TABLES, TEXT, arrow_schema, columns
+from ncbench.records.small_files import BadRecordsError
 from ncbench.records.storage import UNREADABLE, name_unreadable, read_steps, unreadable
 
 __all__ = ["Steps", "filters", "read_table"]
@@ -94,9 +96,12 @@ def _read(files: list[Path], table: str, wanted: list[str], conditions: list[Any
     condition = functools.reduce(lambda both, other: both & other, conditions) if conditions else None
     try:
         dataset = ds.dataset([str(file) for file in files], schema=arrow_schema(table), format=reading)
+        check_sizes(files[0].parent, (part.metadata for part in dataset.get_fragments()))
         rows = dataset.to_table(columns=wanted, filter=condition)
         _check_rows(files, table, rows)
         return rows
+    except MemoryError:
+        raise BadRecordsError(f"{files[0].parent} needs more memory than there is") from None
     except FileNotFoundError:
         raise
     except UNREADABLE as error:

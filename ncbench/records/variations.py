@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.runs import BadRecordsError, read_json
+from ncbench.records.small_files import BadRecordsError, read_json
+from ncbench.records.whole_files import write_text
 
 __all__ = ["ROBUSTNESS", "ROBUSTNESS_PICTURE", "Variation", "Varied", "read_varied", "write_varied"]
 
@@ -69,7 +70,7 @@ def write_varied(varied: Varied, folder: Path) -> Path:
     """Writes robustness.json into the folder."""
     path = folder / ROBUSTNESS
     content = {"schema_version": SCHEMA, **asdict(varied)}
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     return path
 
 

@@ -19,6 +19,7 @@ from ncbench.records.layers import rows_of_split
 from ncbench.records.parts import last_step, parts
 from ncbench.records.schema import SERIES, TABLES, arrow_schema
 from ncbench.records.storage import rows_at, write_part
+from ncbench.records.whole_files import make_folder
 
 if TYPE_CHECKING:
     from ncbench.measure.measures import Measurement
@@ -45,7 +46,7 @@ class RecordWriter:
         Raises DamagedError where a part that stays is not as it was written.
         """
         for table in TABLES:
-            (self.folder / table).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder / table)
         if step is None:
             compaction.drop_all(self.folder)
         else:

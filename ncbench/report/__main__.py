@@ -1,14 +1,20 @@
 """Command `python -m ncbench.report DIR [DIR ...]`: report.html, figures, table.csv and claims.json of runs."""
 
+if __name__ == "__main__":
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
+
 import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench._cli import Parser, UsageError
+from ncbench._cli import Parser, UsageError, one_line
 
 if TYPE_CHECKING:
-    from ncbench.records.runs import BadRecordsError, Dir
+    from ncbench.records.runs import Dir
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.verdicts.judge import Judgement
 
 
@@ -54,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2
     # Imported after parsing: --help and a wrong option answer at once.
-    from ncbench.records.runs import BadRecordsError, as_paths, common_root
+    from ncbench.records.runs import as_paths, common_root
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.pages.index import write_index
 
     try:
@@ -73,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         if refused is not None:
             raise refused
     except (BadRecordsError, OSError) as error:
-        print(f"ncbench report: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"ncbench report: {one_line(error)}", file=sys.stderr)
         return 2
     return _check(judgements) if arguments.check else 0
 
@@ -95,8 +102,9 @@ def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
     Raises BadRecordsError for records that cannot be used and for claims that cannot be judged.
     """
     from ncbench.records.cache import one_report
-    from ncbench.records.runs import BadRecordsError, load_run_info, named_runs
+    from ncbench.records.runs import load_run_info, named_runs
     from ncbench.records.schema import CLAIMS, CONFIG
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.verdicts.judge import judge, write_claims
 
     _check_records(dir)
@@ -115,8 +123,8 @@ def judged_alone(dir: "Dir", out: Path) -> "list[Judgement]":
 
 
 def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], BadRecordsError | None]":
-    from ncbench.records.runs import BadRecordsError
     from ncbench.records.schema import CLAIMS
+    from ncbench.records.small_files import BadRecordsError
     from ncbench.report.pages.report import write_report
     from ncbench.report.verdicts.judge import judge, write_claims
 

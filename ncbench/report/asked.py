@@ -7,7 +7,8 @@ import pandas as pd
 from ncbench.claims.parse import near
 from ncbench.records import load
 from ncbench.records.load import Names, load_final
-from ncbench.records.runs import BadRecordsError, Dir, as_paths
+from ncbench.records.runs import Dir, as_paths
+from ncbench.records.small_files import BadRecordsError
 from ncbench.records.tables import Steps
 
 __all__ = ["load_measures"]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from ncbench.records.load import load_measures
-from ncbench.records.runs import BadRecordsError, named_runs
+from ncbench.records.runs import named_runs
 from ncbench.records.schema import RUN_INFO, SWEEP
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report.differences import Differing, of_configuration, of_making, of_weights
 from ncbench.report.measures import known_measures
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ncbench.records.naming import sort_key
-from ncbench.records.runs import BadRecordsError, NoRecordsError
+from ncbench.records.runs import NoRecordsError
 from ncbench.records.settings import Setting
+from ncbench.records.small_files import BadRecordsError
 
 __all__ = [
     "MOST_CURVES",

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ncbench.records.cache import cached
-from ncbench.records.runs import Dir, named_runs, read_yaml
+from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import CONFIG
+from ncbench.records.small_files import read_yaml
 
 __all__ = ["MEASURES", "SCALES", "MeasureInfo", "known_measures", "scale_of"]
 

@@ -7,8 +7,9 @@ import pandas as pd
 
 from ncbench.records.layers import WHOLE_NETWORK, head_number, input_of, layer_key, layers_between
 from ncbench.records.load import load_spectra
-from ncbench.records.runs import Dir, UndefinedError, named_runs, read_yaml
+from ncbench.records.runs import Dir, UndefinedError, named_runs
 from ncbench.records.schema import CONFIG
+from ncbench.records.small_files import read_yaml
 
 __all__ = [
     "classifier_values",

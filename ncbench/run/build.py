@@ -1,10 +1,8 @@
 """The objects of a run from its configuration: data, network, LightningModule; and a finished run's objects again."""
 
-import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from ncbench.config.datasets import DATASETS
 from ncbench.config.models import Network
 from ncbench.config.root import Config
-from ncbench.config.validate import validate_recorded
-from ncbench.config.variants import Target
+from ncbench.config.trusted import check_trust, read_recorded
+from ncbench.config.variants import Target, choose_variant, keys_of
 from ncbench.data.adopt import as_run_data
 from ncbench.measure import Calls, LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
@@ -26,7 +25,7 @@ from ncbench.records.folder import RunFolder, read_config
 from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG, RECORDED_BY
 from ncbench.run.checks import check_batch_sizes, check_inputs, trial_samples
-from ncbench.run.current_folder import importable_here
+from ncbench.run.current_folder import importable_here, installed_modules_only
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
@@ -83,14 +82,18 @@ def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:
     return [input_of(classifier), classifier]
 
 
-def load_run(folder: str | Path, *, dataset_root: str | Path | None = None) -> tuple[pl.LightningModule, Any, Config]:
+def load_run(
+    folder: str | Path, *, dataset_root: str | Path | None = None, trust: Sequence[str] = ()
+) -> tuple[pl.LightningModule, Any, Config]:
     """The module with its last checkpoint's weights, its data, and the configuration of a run folder.
 
     `folder` may also name a checkpoint file inside a run folder, whose weights are then taken. An ensemble of one
     replica comes with its network as ordinary nn.Linear modules. The configuration is without the claims.
-    `dataset_root` is where the data lies on this machine, if not where the run had it (`dataset.root`). Raises
-    ValueError where there is no run, no usable checkpoint, or one of another network, and for a folder with damaged
-    records; a checkpoint that is named itself is taken all the same.
+    `dataset_root` is where the data lies on this machine, if not where the run had it (`dataset.root`). The folder may
+    be somebody else's: of classes and functions its config.yaml may name those of `ncbench.config.trusted`, and those
+    of the packages in `trust`, such as ("mynet",). Raises ValueError where it names others, where there is no run, no
+    usable checkpoint, or one of another network, and for a folder with damaged records; a checkpoint that is named
+    itself is taken all the same.
     """
     path = Path(folder)
     run = next((p for p in path.resolve().parents if (p / CONFIG).is_file()), path) if path.is_file() else path
@@ -102,16 +105,19 @@ def load_run(folder: str | Path, *, dataset_root: str | Path | None = None) -> t
             f"{path}: {recorded_by} has recorded it from a network of your own, which cannot be built from the folder; "
             "measure the network itself, with ncbench.measure_network"
         )
-    config = validate_recorded(read_config(run))
+    values = read_config(run)
     if dataset_root is not None:
-        dataset: Any = config.dataset
-        if not hasattr(dataset, "root"):
+        dataset: Any = values.get("dataset") or {}
+        if "root" not in keys_of(choose_variant("dataset", DATASETS, dataset)):
             raise ValueError(f"dataset_root={dataset_root}: data of your own lies where its own arguments say")
-        config = replace(config, dataset=replace(dataset, root=str(dataset_root)))
+        values = {**values, "dataset": {**dataset, "root": str(dataset_root)}}
+    packages = check_trust(trust)
     if path.is_dir():
         check_records(run)
-    importable_here()
-    built = build(config)
+    config = read_recorded(values, packages)
+    with installed_modules_only(not packages):
+        importable_here()
+        built = build(config)
     if path.is_file():
         _load(built.module, path, run)
     elif usable_checkpoint(run / CHECKPOINTS, built.module.load_state_dict) is None:
@@ -126,7 +132,7 @@ def _load(module: pl.LightningModule, checkpoint: Path, run: Path) -> None:
         check_whole(checkpoint)
     try:
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # somebody's bytes may break the reader in any way
         raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
 
 

@@ -23,7 +23,9 @@ from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
+from ncbench.records.whole_files import refuse_links_in
 from ncbench.records.writer import summarise
+from ncbench.run.environment import Asked, as_written, asked_of_environment, written_overrides
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
@@ -47,14 +49,17 @@ def execute(
     overrides: Sequence[str] = (),
     threads: int | None = None,
     chdir: bool = False,
+    composed: Any = None,
 ) -> int:
     """Train one configuration in its folder; 0 when it is (or was) done, 1 when it failed, 2 for wrong input.
 
     `threads` takes the place of `trainer.threads` where a run is repeated with as many as it had. With `chdir` the
-    folder is the current one while it trains (`hydra.job.chdir`).
+    folder is the current one while it trains (`hydra.job.chdir`). `composed` is what Hydra made the configuration of:
+    values that it asks of the environment are recorded as they were written.
     """
     run = RunFolder(folder)
     try:
+        asked = {} if composed is None else asked_of_environment(composed)
         # What is wrong is found before there is a lock or a folder: a refused run leaves nothing behind.
         with StopSignals() as signals:
             trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, signals, threads)
@@ -63,7 +68,7 @@ def execute(
                     _say_where(run, already_done(bring_up_to_date(run, config)))
                     return 0
                 with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():
-                    return _train(config, trained, command, overrides)
+                    return _train(config, trained, command, overrides, asked)
     except ValueError as error:
         print(f"ncbench: {error}", file=sys.stderr)
         return 2
@@ -81,7 +86,7 @@ def _prepared(config: Config, run: RunFolder, signals: StopSignals, threads: int
     return RunSession(config, run, Console(stderr=True), signals)
 
 
-def _train(config: Config, trained: RunSession, command: str, overrides: Sequence[str]) -> int:
+def _train(config: Config, trained: RunSession, command: str, overrides: Sequence[str], asked: Asked) -> int:
     run = trained.run
     previous = run.info()
     trained.start_clock(before := previous.get("wall_seconds") or 0.0)
@@ -102,7 +107,8 @@ def _train(config: Config, trained: RunSession, command: str, overrides: Sequenc
             error=None,
             **provenance(trained.trainer.strategy.root_device.type),
         )
-        trained.write_inputs(overrides)
+        refuse_links_in(run.path)
+        trained.write_inputs(as_written(config.plain(), asked), written_overrides(overrides))
         log = _Log(run.path / LOG)
         logging.getLogger().addHandler(log)
         trained.fit()

@@ -1,7 +1,7 @@
 """A run's logger: opened with what is recorded already, closed with the report of the finished run."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,13 @@ __all__ = ["close_logger", "learning_rate", "open_logger"]
 _log = logging.getLogger(__name__)
 
 
-def open_logger(config: Config, folder: Path, overrides: Sequence[str]) -> "RunLogger | None":
+def open_logger(
+    config: Config, folder: Path, recorded: Mapping[str, Any], overrides: Sequence[str]
+) -> "RunLogger | None":
     """The logger of the configuration, which has sent all that is recorded; None where there is only the run folder.
 
-    Its package is imported here and nowhere else: W&B and matplotlib take seconds that other runs need not wait for.
+    `recorded` is the configuration as it stands in config.yaml. The logger's package is imported here and nowhere
+    else: W&B and matplotlib take seconds that other runs need not wait for.
     """
     settings = config.logger
     if settings.kind == "local":
@@ -43,7 +46,7 @@ def open_logger(config: Config, folder: Path, overrides: Sequence[str]) -> "RunL
         folder,
         offline=settings.kind == "wandb_offline",
         run_id=run_id(differences(config)),
-        config=config.plain(),
+        config=recorded,
         project=settings.project,
         entity=settings.entity,
         **asdict(logged_as(folder, config, overrides)),

@@ -12,8 +12,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from ncbench.config.cores import usable_cores
@@ -34,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, signal.SIG_IGN)
     for package in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(package).setLevel(logging.WARNING)
-    recorded = validate_recorded(read_config(Path(folder)))
+    # Process 0 has written it for this one: what it asked of the environment is the same here.
+    values: Any = OmegaConf.to_container(OmegaConf.create(read_config(Path(folder))), resolve=True)
+    recorded = validate_recorded(values)
     config = replace(recorded, trainer=replace(recorded.trainer, progress=False))
     torch.set_num_threads(config.trainer.threads or usable_cores())  # OMP_NUM_THREADS is process 0's share
     trained = RunSession(config, RunFolder(folder), Console(quiet=True), StopSignals())

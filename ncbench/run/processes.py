@@ -21,13 +21,28 @@ import pytorch_lightning as pl
 import torch
 from typing_extensions import override
 
+from ncbench.config.root import Config
+from ncbench.data import EpochLoader, ImageData
+from ncbench.data.base import RunData
+from ncbench.run.one_line_errors import one_line_errors
 from ncbench.run.signals import StopSignals
 
-__all__ = ["HearSignals", "end_with_parent", "other_processes"]
+__all__ = ["HearSignals", "check_processes", "end_with_parent", "other_processes"]
 
 _log = logging.getLogger(__name__)
 
 PATIENCE = 30.0  # seconds for the others to end after process 0 has ended well; after an error it is 2
+
+
+def check_processes(config: Config, data: RunData) -> None:
+    """ValueError of one line where the data cannot be shared by the processes of `trainer.devices`."""
+    devices = config.trainer.devices
+    if devices == 1:
+        return
+    if not isinstance(data, ImageData):
+        raise ValueError(f"trainer.devices={devices}: only image sets in memory share their batches; leave it 1")
+    with one_line_errors(config, "trainer"):
+        EpochLoader(data.train, data.batch_size, mean=data.mean, std=data.std, process=(0, devices))
 
 
 class HearSignals(pl.Callback):

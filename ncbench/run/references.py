@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
 from ncbench.run.current_folder import missing_module
 
 __all__ = ["check_references", "evaluate_references"]
@@ -45,7 +48,7 @@ def evaluate_references(
             why = _mismatch(module, loss, activation, arguments, taken)
             if why is None:
                 try:
-                    result = getattr(module, function)(**arguments)
+                    result = _callable(f"{module.__name__}.{function}")(**arguments)
                 except ValueError as error:
                     why = str(error)
             several = isinstance(result, Mapping)
@@ -103,7 +106,8 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
             of_run = {name: None for name in KNOWN_ARGUMENTS if name in taken.parameters}
             taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _KEYS_OF_LINE})
         except (ImportError, AttributeError, ValueError) as error:
-            why = missing_module(error) or f"no such function ({error})"
+            forbidden = isinstance(error.__cause__, InstantiationException)
+            why = missing_module(error) or (str(error) if forbidden else f"no such function ({error})")
             raise ValueError(f"{key}._target_={target}: {why}") from error
         except TypeError as error:
             raise ValueError(f"{key}: {target} does not take its arguments ({error})") from error
@@ -113,8 +117,19 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _module(reference: Mapping[str, Any]) -> tuple[Any, str]:
-    module, _, function = reference["_target_"].rpartition(".")
+    target = reference["_target_"]
+    module, _, function = target.rpartition(".")
+    try:
+        _callable(target)
+    except InstantiationException as error:
+        if str(error).startswith("Target "):
+            raise ValueError("Hydra does not let a configuration call it") from error
     return import_module(module), function
+
+
+def _callable(target: str) -> Any:
+    """What a configuration names, where Hydra lets it be named, as everything else that is called: not os.system."""
+    return instantiate({"_target_": target, "_partial_": True})
 
 
 def _mismatch(module: Any, loss: str, activation: str, arguments: Mapping[str, Any], taken: set[str]) -> str | None:

@@ -18,20 +18,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Network
 from ncbench.config.root import Config
-from ncbench.data import EpochLoader, ImageData
 from ncbench.data.base import RunData
 from ncbench.measure import Measurement
 from ncbench.measure.geometries import named_geometries
-from ncbench.records.folder import RunFolder, write_config, write_json
+from ncbench.records.folder import RunFolder, write_config
 from ncbench.records.layers import last_hidden_layer
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
+from ncbench.records.whole_files import make_folder, write_json, write_text
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
 from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import reference_arguments
 from ncbench.run.logger import close_logger, learning_rate, open_logger
 from ncbench.run.one_line_errors import one_line_errors
-from ncbench.run.processes import HearSignals, other_processes
+from ncbench.run.processes import HearSignals, check_processes, other_processes
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.run.signals import StopSignals
 from ncbench.run.swept import swept_values
@@ -70,6 +70,7 @@ class RunSession:
             reference_arguments=reference_arguments(self.built, config),
         )
         self.logger: RunLogger | None = None
+        self.recorded: Mapping[str, Any] = config.plain()
         self.overrides: Sequence[str] = ()
         self.resumed_at = 0
         self.began, self.wall_before = time.monotonic(), 0.0
@@ -129,19 +130,9 @@ class RunSession:
             self.trainer = make_trainer(config, callbacks, self.built.max_epochs, run.path)
         with one_line_errors(config, "trainer"):
             speed_up(module, config.trainer)
-        self._check_processes()
+        check_processes(config, data)
         if config.trainer.progress:
             console.print(decay_table(module.objective, getattr(module, "free", ())))
-
-    def _check_processes(self) -> None:
-        """ValueError of one line where the data cannot be shared by the processes."""
-        data, devices = self.built.data, self.config.trainer.devices
-        if devices == 1:
-            return
-        if not isinstance(data, ImageData):
-            raise ValueError(f"trainer.devices={devices}: only image sets in memory share their batches; leave it 1")
-        with one_line_errors(self.config, "trainer"):
-            EpochLoader(data.train, data.batch_size, mean=data.mean, std=data.std, process=(0, devices))
 
     def _on_disk(self) -> None:
         """What is measured is recorded and on the disk: no checkpoint is ahead of its records."""
@@ -172,14 +163,14 @@ class RunSession:
         if self.logger is not None:
             self.logger.send(step)
 
-    def write_inputs(self, overrides: Sequence[str]) -> None:
-        """config.yaml, .hydra/, references.json, replicas.json."""
-        path, built, config = self.run.path, self.built, self.config
-        (path / HYDRA).mkdir(exist_ok=True)
+    def write_inputs(self, values: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        """config.yaml, .hydra/, references.json, replicas.json; `values` is the configuration as it is recorded."""
+        path, built = self.run.path, self.built
+        make_folder(path / HYDRA)
         for folder in (path, path / HYDRA):
-            write_config(folder, config.plain())
-        OmegaConf.save(OmegaConf.create(list(overrides)), path / OVERRIDES)
-        self.overrides = overrides
+            write_config(folder, values)
+        write_text(path / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        self.recorded, self.overrides = values, overrides
         swept = swept_values(overrides, built.replicas[0])
         write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
         write_json(path / REFERENCES, self.references)
@@ -201,7 +192,7 @@ class RunSession:
         for known, name in ((self.digests, "digests"), (self.rates, "learning_rates")):
             recorded: dict[str, Any] = info.get(name) or {}
             known |= {step: x for step, x in recorded.items() if path and int(step) <= self.resumed_at}
-        self.logger = open_logger(self.config, self.run.path, self.overrides)
+        self.logger = open_logger(self.config, self.run.path, self.recorded, self.overrides)
         for notice in getattr(self.built.data, "notices", ()):
             _log.warning("%s", notice)
         devices, modules = self.config.trainer.devices, self.built.network.modules()

@@ -16,13 +16,18 @@ def swept_values(overrides: Sequence[str], taken: Collection[str] = ()) -> dict[
 
     A value has the last part of its key for a name (`model.depth` -> depth), where no other key of the command line has
     it and the table has no column of that name already (`taken`: those of `seed` and `replicate`); else the whole key
-    (`dataset.seed`).
+    (`dataset.seed`). An interpolation is no value.
     """
     given: dict[str, Any] = {}
     parser = OverridesParser.create()
     for override in overrides:
         key, equals, text = override.lstrip("+").partition("=")
-        if equals and not key.startswith(("~", "hydra", "replicate")) and key not in ("experiment", "seed"):
+        if (
+            equals
+            and "${" not in text
+            and not key.startswith(("~", "hydra", "replicate"))
+            and key not in ("experiment", "seed")
+        ):
             given[key] = parser.parse_override(f"value={text}").value()
     short = Counter(key.rsplit(".", 1)[-1] for key in given)
     columns = {key: key.rsplit(".", 1)[-1] for key in given}

@@ -4,6 +4,11 @@ Exit status: 0 done (of status: every job is done; of rerun and verify: identica
 2 the input was wrong (one line).
 """
 
+if __name__ == "__main__":
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
+
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ncbench._cli import Parser
+from ncbench._cli import Parser, one_line
 
 __all__ = ["main"]
 
@@ -21,11 +26,12 @@ USAGE = """usage: python -m ncbench.sweep plan [+experiment=NAME] [key=v1,v2 ...
               in what state the jobs of a sweep are; --all lists those that are done, too
        python -m ncbench.sweep resume DIR [hydra.launcher.KEY=VALUE ...]
               run what is not done, as the sweep's own command does, also with another executor
-       python -m ncbench.sweep rerun RUN [--out DIR]
+       python -m ncbench.sweep rerun RUN [--out DIR] [--trust PACKAGE]
               train a run's configuration again in a new folder: identical, or the first value that differs
-       python -m ncbench.sweep verify RECORD [--out DIR] [dataset.root=DIR]
+       python -m ncbench.sweep verify RECORD [--out DIR] [dataset.root=DIR] [--trust PACKAGE]
               train a committed record's configuration again, in a temporary folder or in --out: identical, bit for
               bit, by the digests of the weights at every measured step, or the first step that differs
+       rerun and verify train what a folder names: classes of ncbench, torch and torchvision, and of each PACKAGE
 
 A sweep is started by `python -m ncbench.train -m ...`; the same command again continues it.
 """
@@ -47,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{given}one of {', '.join(commands)} is needed (see --help)")
         return commands[words[0]](words[1:])
     except (ValueError, FileNotFoundError) as error:
-        print(f"ncbench: {error}", file=sys.stderr)
+        print(f"ncbench: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ncbench: interrupted", file=sys.stderr)
@@ -135,7 +141,8 @@ def _changed(values: dict[str, Any], options: Sequence[str]) -> dict[str, Any]:
 def _rerun(words: list[str]) -> int:
     from ncbench.sweep.again import rerun
 
-    return rerun(*_folder_and_out(words))
+    run, out, trust = _folder_and_out(words)
+    return rerun(run, out, trust)
 
 
 def _verify(words: list[str]) -> int:
@@ -145,20 +152,23 @@ def _verify(words: list[str]) -> int:
     folders = [word.removeprefix(key) for word in words if word.startswith(key)]
     if len(folders) > 1 or "" in folders:
         raise ValueError(f"{key}{folders[-1]}: must be one folder")
-    record, out = _folder_and_out([word for word in words if not word.startswith(key)])
-    return verify(record, out, Path(folders[0]) if folders else None)
+    record, out, trust = _folder_and_out([word for word in words if not word.startswith(key)])
+    return verify(record, out, Path(folders[0]) if folders else None, trust)
 
 
 def _parser() -> Parser:
     return Parser(add_help=False, allow_abbrev=False)
 
 
-def _folder_and_out(words: list[str]) -> tuple[Path, Path | None]:
+def _folder_and_out(words: list[str]) -> tuple[Path, Path | None, tuple[str, ...]]:
+    from ncbench.config.trusted import check_trust
+
     parser = _parser()
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--trust", action="append", default=[])
     options = parser.parse_args(words)
-    return options.run, options.out
+    return options.run, options.out, check_trust(options.trust)
 
 
 if __name__ == "__main__":

@@ -4,27 +4,29 @@ Exit status: 0 identical, 1 different or not trained to the end; wrong input is 
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ncbench.config.identity import differences
-from ncbench.config.validate import check_resolved, validate_recorded
+from ncbench.config.trusted import read_recorded
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.run_hash import config_hash
 from ncbench.records.run_info import read_run_info
-from ncbench.records.runs import read_yaml
 from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
+from ncbench.records.small_files import read_yaml
+from ncbench.records.whole_files import refuse_link
 from ncbench.sweep.anew import train_anew
 from ncbench.sweep.compare import compare_digests, compare_tables, made_differently
 
-__all__ = ["rerun", "say_around", "train_again"]
+__all__ = ["overrides_of", "rerun", "say_around", "train_again", "trusting"]
 
 
-def rerun(run: Path, out: Path | None) -> int:
+def rerun(run: Path, out: Path | None, trust: Sequence[str] = ()) -> int:
     """Train the run's configuration again in `out` (default: the run's folder with `-again` behind its name) with as
     many threads, and compare all recorded values and, where both have them, the digests of the weights.
 
+    `trust` are packages whose classes the configuration may name beside the known ones (`ncbench.config.trusted`).
     ValueError for a folder that is no finished run with a configuration, and for `out` inside it.
     """
     if not (run / RUN_INFO).is_file():
@@ -35,12 +37,14 @@ def rerun(run: Path, out: Path | None) -> int:
     if not (run / CONFIG).is_file():
         raise ValueError(f"{run}: has no {CONFIG}, so there is nothing to train")
     values = read_yaml(run / CONFIG)
-    out = out or run.resolve().with_name(f"{run.resolve().name}-again")
+    if out is None:
+        out = run.resolve().with_name(f"{run.resolve().name}-again")
+        refuse_link(out)  # which came with the run, for all that is known
     if out.resolve().is_relative_to(run.resolve()):
         raise ValueError(f"--out {out}: must be another folder than {run}, and not inside it")
-    overrides = read_yaml(run / OVERRIDES) if (run / OVERRIDES).is_file() else []
-    command = shlex.join(["python", "-m", "ncbench.sweep", "rerun", str(run)])
-    if not train_again(values, out, command, overrides, info):
+    overrides = overrides_of(run)
+    command = shlex.join(["python", "-m", "ncbench.sweep", "rerun", str(run), *trusting(trust)])
+    if not train_again(values, out, command, overrides, info, trust):
         print(f"not trained to its end; the same command continues: {command}")
         return 1
     again = read_run_info(out)
@@ -52,15 +56,33 @@ def rerun(run: Path, out: Path | None) -> int:
     return 0 if identical else 1
 
 
+def overrides_of(run: Path) -> list[str]:
+    """The overrides that a run folder lists; ValueError of one line where the file holds something else."""
+    overrides = read_yaml(run / OVERRIDES) if (run / OVERRIDES).is_file() else []
+    if not isinstance(overrides, list) or not all(isinstance(override, str) for override in overrides):
+        raise ValueError(f"{run / OVERRIDES}: must hold a list of texts")
+    return overrides
+
+
+def trusting(trust: Sequence[str]) -> list[str]:
+    """The same trust as words of a command line."""
+    return [word for package in trust for word in ("--trust", package)]
+
+
 def train_again(
-    values: Mapping[str, Any], out: Path, command: str, overrides: list[str], info: Mapping[str, Any]
+    values: Mapping[str, Any],
+    out: Path,
+    command: str,
+    overrides: list[str],
+    info: Mapping[str, Any],
+    trust: Sequence[str] = (),
 ) -> bool:
     """Whether the configuration is trained to its end in `out`.
 
-    ValueError where the folder has something else, and for an interpolation in the values, which are somebody else's.
+    ValueError where the folder has something else, and where the values, which are somebody else's, name what is not
+    trusted (`ncbench.config.trusted`).
     """
-    check_resolved(values)
-    config = validate_recorded(values)
+    config = read_recorded(values, trust)
     wanted = config_hash(differences(config))
     if (out / RUN_INFO).is_file():
         if RunFolder(out).state(wanted) is RunState.DONE:
@@ -68,7 +90,7 @@ def train_again(
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: must be a new or an empty folder, or that of the same repetition")
     device = info["device"] if isinstance(info.get("device"), dict) else {}
-    status = train_anew(values, out, command=command, overrides=overrides, device=device)
+    status = train_anew(values, out, command=command, overrides=overrides, device=device, trust=trust)
     if status == 2:
         raise ValueError(f"{out}: could not be trained, as said above")
     return status == 0

@@ -4,6 +4,11 @@ The request is one JSON object: the plain values of the configuration, the folde
 number of threads and the command that asks for it. Threads and devices come in the environment, before torch does.
 """
 
+if __name__ == "__main__":
+    from ncbench._safe_path import leave_current_folder
+
+    leave_current_folder()  # first: what is imported after it is not the folder's
+
 import json
 import logging
 import os
@@ -16,19 +21,25 @@ from typing import Any
 
 from ncbench._cli import collector_off
 from ncbench.config.measuring import Logger
-from ncbench.config.validate import validate_recorded
+from ncbench.config.trusted import read_recorded
 from ncbench.sweep.process import environment_of
 
 __all__ = ["main", "train_anew"]
 
 
 def train_anew(
-    values: Mapping[str, Any], folder: Path, *, command: str, overrides: Sequence[str], device: Mapping[str, Any]
+    values: Mapping[str, Any],
+    folder: Path,
+    *,
+    command: str,
+    overrides: Sequence[str],
+    device: Mapping[str, Any],
+    trust: Sequence[str] = (),
 ) -> int:
     """Train the configuration in the folder, or continue it there; the exit status of `ncbench.train`.
 
     `device` is that entry of the run.json to be repeated: with its number of threads, as sums of many numbers depend
-    on it, and on the processor where the run was made on one.
+    on it, and on the processor where the run was made on one. `trust` as of `ncbench.config.trusted.read_recorded`.
     """
     threads = device.get("threads")
     request = {
@@ -37,6 +48,7 @@ def train_anew(
         "command": command,
         "overrides": list(overrides),
         "threads": threads,
+        "trust": list(trust),
     }
     hidden: list[str] | None = [] if device.get("accelerator") == "cpu" else None
     environment = dict(os.environ) if threads is None else environment_of(hidden, int(threads))
@@ -55,18 +67,21 @@ def train_anew(
 def main(text: str) -> int:
     """Carry out a request."""
     with collector_off():
+        from ncbench.run.current_folder import installed_modules_only
         from ncbench.run.execute import execute
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     request = json.loads(text)
-    config = replace(validate_recorded(request["values"]), logger=Logger())  # nothing is sent twice
-    return execute(
-        config,
-        request["folder"],
-        command=request["command"],
-        overrides=request["overrides"],
-        threads=request["threads"],
-    )
+    recorded = read_recorded(request["values"], request["trust"])
+    config = replace(recorded, logger=Logger())  # nothing is sent twice
+    with installed_modules_only(not request["trust"]):
+        return execute(
+            config,
+            request["folder"],
+            command=request["command"],
+            overrides=request["overrides"],
+            threads=request["threads"],
+        )
 
 
 if __name__ == "__main__":

@@ -19,20 +19,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from ncbench.config.identity import differences
 from ncbench.config.root import CLAIMED
-from ncbench.config.validate import check_resolved, validate_recorded
+from ncbench.config.trusted import read_recorded
+from ncbench.config.validate import validate_recorded
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.run_hash import config_hash, schema_1_hash
 from ncbench.records.run_info import read_run_info
-from ncbench.records.runs import find_runs, read_yaml
-from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
+from ncbench.records.runs import find_runs
+from ncbench.records.schema import CONFIG, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
+from ncbench.records.small_files import read_yaml
 from ncbench.report.settings import SUMMARY, quartiles
+from ncbench.run.current_folder import installed_modules_only
+from ncbench.sweep.again import overrides_of
 from ncbench.sweep.compare import relative_difference
+from ncbench.sweep.data_folder import is_about_folders, with_data, without_hidden_folders
 
 __all__ = ["SUMMARY_TABLE", "CommittedRun", "compare_summary", "runs_of_record"]
 
 SUMMARY_TABLE = "summary.csv"
-_HIDDEN = "DIR"  # what stands in a record for a folder of the machine that made it
 
 
 @dataclass(frozen=True)
@@ -47,20 +51,23 @@ class CommittedRun:
     record: Path
 
 
-def runs_of_record(folder: Path) -> tuple[list[CommittedRun], list[str]]:
+def runs_of_record(
+    folder: Path, trust: Sequence[str] = (), data: Path | None = None
+) -> tuple[list[CommittedRun], list[str]]:
     """The runs of a record, or the one run of it that is asked for, and for each that cannot be made again, why.
 
-    A run folder stands for itself where it is in no record. ValueError of one line where the folder is neither, or
-    where none of its runs can be made again.
+    A run folder stands for itself where it is in no record. `data` is where the data set lies, and `trust` what the
+    configurations may name beside the known classes (`ncbench.config.trusted`). ValueError of one line where the folder
+    is neither, where none of its runs can be made again, and where a configuration names what is not trusted.
     """
     record = next((path for path in (folder, *folder.resolve().parents[:3]) if (path / SUMMARY_TABLE).is_file()), None)
     if record is None and (folder / RUN_INFO).is_file() and (folder / CONFIG).is_file():
-        return [_whole_run(folder)], []
+        return [_whole_run(folder, trust, data)], []
     if record is None or not (record / CONFIG).is_file():
         raise ValueError(f"{folder}: is no record (no {SUMMARY_TABLE} and {CONFIG} in it)")
-    kept = read_yaml(record / CONFIG)
-    check_resolved(kept)
-    composed = _Composed(kept)
+    kept = with_data(read_yaml(record / CONFIG), data, record.name)
+    read_recorded(kept, trust)
+    composed = _Composed(kept, trust)
     found: list[CommittedRun] = []
     refused: list[str] = []
     for path in find_runs(folder):
@@ -71,31 +78,32 @@ def runs_of_record(folder: Path) -> tuple[list[CommittedRun], list[str]]:
             what = f"{info['config_hash'][:10]}, recorded by `{info.get('command')}`"
             refused.append(f"{name}: no configuration has its hash today ({what})")
         else:
-            found.append(CommittedRun(name, info, *made, record=record))
+            values, overrides, present = made
+            found.append(CommittedRun(name, info, with_data(values, data, name), overrides, present, record=record))
     if not found:
         raise ValueError(f"{folder}: {refused[0]}")
     return found, refused
 
 
-def _whole_run(folder: Path) -> CommittedRun:
+def _whole_run(folder: Path, trust: Sequence[str], data: Path | None) -> CommittedRun:
     """A run folder with its own configuration; ValueError where it is not done or has no digests to compare."""
-    info, values = read_run_info(folder), read_yaml(folder / CONFIG)
-    check_resolved(values)
+    info, values = read_run_info(folder), with_data(read_yaml(folder / CONFIG), data, folder.resolve().name)
+    recorded = read_recorded(values, trust)
     if info.get("status") != "done":
         raise ValueError(f"{folder}: its status is {info.get('status')}; only a run that is done is repeated")
     if not info.get("digests"):
         raise ValueError(
             f"{folder}: has no digests of the weights; `python -m ncbench.sweep rerun` compares the values of a run"
         )
-    overrides = read_yaml(folder / OVERRIDES) if (folder / OVERRIDES).is_file() else []
-    present = config_hash(differences(validate_recorded(values)))
-    return CommittedRun(folder.resolve().name, info, values, overrides, present, record=folder)
+    present = config_hash(differences(recorded))
+    return CommittedRun(folder.resolve().name, info, values, overrides_of(folder), present, record=folder)
 
 
 class _Composed:
     """The configurations of a record, by the hashes that name them: the one it keeps, and those of its commands."""
 
-    def __init__(self, kept: dict[str, Any]) -> None:
+    def __init__(self, kept: dict[str, Any], trust: Sequence[str]) -> None:
+        self._trust = trust
         self._known: dict[str, tuple[dict[str, Any], list[str], str]] = {}
         self._commands: set[str] = set()
         self._kept = kept
@@ -110,7 +118,7 @@ class _Composed:
         return self._known.get(str(info["config_hash"]))
 
     def _add(self, values: Mapping[str, Any], overrides: list[str]) -> None:
-        values = _without_hidden_folders(values)
+        values = without_hidden_folders(values)
         present = config_hash(differences(validate_recorded(values)))
         # What a run claims may have been written into its configuration later.
         computed = {key: value for key, value in values.items() if key not in CLAIMED}
@@ -122,11 +130,14 @@ class _Composed:
         from ncbench.run.compose import compose_command
 
         _, found, text = command.partition("ncbench.train ")
-        words = [word for word in shlex.split(text) if not _is_about_folders(word)]
+        words = [word for word in shlex.split(text) if not is_about_folders(word)]
         if not found or any("${" in word for word in words):  # what it would read of this machine, we do not want
             return
+        if not self._trust and any("_target_" in word for word in words):  # a refusal of its arguments would import it
+            return
         try:
-            jobs = compose_command([w for w in words if not w.startswith("-")], multirun="--multirun" in words).jobs
+            with installed_modules_only(not self._trust):
+                jobs = compose_command([w for w in words if not w.startswith("-")], multirun="--multirun" in words).jobs
         except ValueError:  # the experiment is no longer what it was
             return
         for job in jobs:
@@ -149,19 +160,6 @@ def _with_values(kept: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
         elif key in values and not last:
             values[key] = value
     return values
-
-
-def _is_about_folders(word: str) -> bool:
-    key, _, value = word.lstrip("+").partition("=")
-    return key.startswith("hydra") or value == _HIDDEN or key == "dataset.root"
-
-
-def _without_hidden_folders(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the data lay on another machine is no value for this one."""
-    dataset = dict(values["dataset"])
-    if dataset.get("root") == _HIDDEN:
-        dataset |= {"root": None, "download": True}
-    return {**values, "dataset": dataset}
 
 
 def compare_summary(run: CommittedRun, folder: Path) -> tuple[int, str, int, float]:

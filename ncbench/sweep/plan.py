@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.folder import write_json
 from ncbench.records.schema import SWEEP
+from ncbench.records.small_files import MOST_JSON, read_text
+from ncbench.records.whole_files import write_json
 from ncbench.sweep.options import SweepOptions
 
 __all__ = ["Plan", "PlannedJob", "add_to_plan", "read_plan", "write_plan"]
@@ -127,7 +128,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
     """The plan of a sweep's folder; ValueError of one line where there is none or it cannot be read."""
     path = Path(folder).absolute()
     try:
-        content = json.loads((path / SWEEP).read_text())
+        content = json.loads(read_text(path / SWEEP, MOST_JSON))
         jobs = [PlannedJob(**job) for job in content["jobs"]]
         moved = Path(content["folder"])
         options = SweepOptions.of(content["options"])
@@ -137,7 +138,7 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None
     except OSError as error:
         raise ValueError(f"{path / SWEEP}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = str(error) if isinstance(error, json.JSONDecodeError) else "its keys are not those of one"
         raise ValueError(f"{path / SWEEP}: is no plan of a sweep ({why})") from None
     if moved != path:  # the folder lies elsewhere now, with its runs

@@ -4,14 +4,14 @@ Exit status: 0 identical, 1 different or not trained to the end; wrong input is 
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO
-from ncbench.sweep.again import say_around, train_again
+from ncbench.sweep.again import say_around, train_again, trusting
 from ncbench.sweep.committed import SUMMARY_TABLE, CommittedRun, compare_summary, runs_of_record
 from ncbench.sweep.compare import compare_digests
 
@@ -23,49 +23,46 @@ _CONTINUES = "the same command continues: {}"
 _BEGINS = "the same command begins again, with --out DIR it could be continued"
 
 
-def verify(record: Path, out: Path | None, data: Path | None = None) -> int:
+def verify(record: Path, out: Path | None, data: Path | None = None, trust: Sequence[str] = ()) -> int:
     """Train the configurations of a record again, each in a folder of its own in `out` (None: in a temporary one, which
     is removed), and compare the digests of the weights, or without them the values of summary.csv.
 
     `record` is a folder of docs/results, one of the runs in it, or any run folder with digests. `data` is where the
-    data set lies, `dataset.root` of the new runs. ValueError for `out` inside the record, and where a run has no data
-    set in a folder.
+    data set lies, `dataset.root` of the new runs; `trust` as of `rerun`. ValueError for `out` inside the record, and
+    where a run has no data set in a folder.
     """
-    runs, refused = runs_of_record(record)
-    if data is not None:
-        runs = [_with_data(run, data) for run in runs]
+    runs, refused = runs_of_record(record, trust, data)
     print(f"{record}: {len(runs)} of {len(runs) + len(refused)} runs can be trained again")
     for reason in refused:
         print(f"not trained: {reason}")
     if out is not None:
         if out.resolve().is_relative_to(record.resolve()):
             raise ValueError(f"--out {out}: must be another folder than {record}, and not inside it")
-        same = [_verified(run, record, out) for run in runs]
+        same = [_verified(run, record, out, trust) for run in runs]
     else:
         with TemporaryDirectory(prefix="ncbench-verify-") as temporary:
-            same = [_verified(run, record, Path(temporary), kept=False) for run in runs]
+            same = [_verified(run, record, Path(temporary), trust, kept=False) for run in runs]
     print(f"{sum(same)} of {len(same)} trained runs are identical")
     return 0 if all(same) and not refused else 1
 
 
-def _with_data(run: CommittedRun, data: Path) -> CommittedRun:
-    """The run with its data set in this folder, which is no part of what a run computes."""
-    dataset = run.values["dataset"]
-    if "root" not in dataset:
-        raise ValueError(f"dataset.root={data}: the data set of {run.name} lies in no folder")
-    values = {**run.values, "dataset": {**dataset, "root": str(data.absolute())}}
-    return CommittedRun(run.name, run.info, values, run.overrides, run.config_hash, run.record)
-
-
-def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) -> bool:
+def _verified(run: CommittedRun, record: Path, out: Path, trust: Sequence[str], *, kept: bool = True) -> bool:
     """Whether one run of a record comes out as recorded."""
     print(f"{run.name}: {' '.join(run.overrides)}", flush=True)
     folder = out / run.config_hash[:10]
     if (folder / RUN_INFO).is_file() and read_run_info(folder).get("status") == "done":
         print(f"{run.name}: {folder} holds this repetition already; it is compared as it is, and not trained again")
-    words = ["python", "-m", "ncbench.sweep", "verify", str(record), *(["--out", str(out)] if kept else [])]
+    words = [
+        "python",
+        "-m",
+        "ncbench.sweep",
+        "verify",
+        str(record),
+        *(["--out", str(out)] if kept else []),
+        *trusting(trust),
+    ]
     command = shlex.join(words)
-    if not train_again(run.values, folder, command, run.overrides, run.info):
+    if not train_again(run.values, folder, command, run.overrides, run.info, trust):
         print(f"{run.name}: not trained to its end; {_CONTINUES.format(command) if kept else _BEGINS}")
         return False
     again = read_run_info(folder)

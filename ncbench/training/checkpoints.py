@@ -10,8 +10,10 @@ kill inside it destroys the old checkpoint with the new one. Here the temporary 
 previous checkpoint is kept, and the SHA-256 of each stands in `checksums.json` before it gets its name.
 """
 
+import hashlib
 import json
 import logging
+import mmap
 import os
 import pickle
 from collections.abc import Callable
@@ -23,9 +25,9 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from ncbench.records.atomic import completed, write_text
 from ncbench.records.manifest import file_digest
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+from ncbench.records.whole_files import make_folder, refuse_link, replacing, write_text
 from ncbench.training.checksums import (
     CheckpointError,
     checksums_or_present,
@@ -52,19 +54,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".{target.name}.tmp"
-        with completed(temporary, target):
-            with open(temporary, "wb") as handle:
-                torch.save(checkpoint, handle)
-                handle.flush()
-                os.fsync(handle.fileno())
+        make_folder(target.parent)
+        with replacing(target, lasting=True) as handle:
+            torch.save(checkpoint, handle)
+            handle.flush()
+            os.fsync(handle.fileno())  # no list is ahead of its files
             # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
             newest, kept = checksums_or_present(target.parent)
             before = newest if target.name == LAST_CHECKPOINT else kept.get(target.name, [])
             there = [file_digest(target)] if target.exists() else []
             # A file that is damaged by now must not become a whole one.
-            digests = [file_digest(temporary), *(digest for digest in there if not before or digest in before)]
+            written = hashlib.sha256(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)).hexdigest()
+            digests = [written, *(digest for digest in there if not before or digest in before)]
             if target.name == LAST_CHECKPOINT:
                 newest = digests
             else:
@@ -87,9 +88,10 @@ def usable_checkpoint(folder: str | os.PathLike[str], fits: Fits | None = None) 
     A checkpoint is trusted if its SHA-256 is listed, torch can load it, and `fits` (such as a module's
     load_state_dict) takes its weights. Where the list is lost the checksums inside the file decide. Where that is so,
     or the newest is passed over, the log says so. Raises CheckpointError (one line) where there are checkpoints and
-    none can be trusted. Temporary files that a kill left behind are removed.
+    none can be trusted, BadRecordsError where the folder is a link. Temporary files of a kill are removed.
     """
     directory = Path(folder)
+    refuse_link(directory)
     for left in directory.glob(".*.tmp"):
         left.unlink()
     paths = [path for path in (directory / LAST_CHECKPOINT, directory / PREVIOUS_CHECKPOINT) if path.exists()]

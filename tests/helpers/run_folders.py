@@ -8,9 +8,10 @@ import torch
 import yaml
 
 from ncbench.measure import Measurement
-from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.folder import RunFolder
 from ncbench.records.layers import FEATURES, head_layer, layers_between, measured_by_default
 from ncbench.records.schema import CONFIG, OVERRIDES, REFERENCES, REPLICAS, RUN_INFO
+from ncbench.records.whole_files import write_json
 from ncbench.records.writer import RecordWriter
 from tests.helpers.own_paper import reproduces
 

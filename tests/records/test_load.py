@@ -14,8 +14,8 @@ import pytest
 from ncbench.records import load
 from ncbench.records.load import load_final
 from ncbench.records.parts import last_step, part_path, parts
-from ncbench.records.runs import BadRecordsError
 from ncbench.records.settings import find_settings
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report import (
     find_runs,
     load_grams,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ncbench.measure import Measurement
-from ncbench.records.schema import last_step, parts
+from ncbench.records.parts import last_step, parts
 from ncbench.records.writer import RecordWriter
 
 

@@ -40,11 +40,11 @@ def test_a_run_measures_the_classifier_and_its_input(tmp_path, capsys):
     assert set(rows[rows["layer"] == "fc.input"]["stage"]) == {"post"}
     needed = {"nc1", "equinorm", "equiangularity", "self_duality", "ncc_mismatch"}
     assert needed <= set(rows["measure"])
-    module, data, config = load_run(tmp_path / "run")
+    module, data, config = load_run(tmp_path / "run", trust=("tests.helpers",))
     assert config.plain()["model"]["kind"] == "network"
     images = torch.zeros(2, *data.input_shape)
     assert module.network.eval()(images).shape == (2, 10)
-    assert measure_command([str(tmp_path / "run"), "--split", "test"]) == 0
+    assert measure_command([str(tmp_path / "run"), "--split", "test", "--trust", "tests.helpers"]) == 0
     out = capsys.readouterr().out
     assert "fc.input" in out
     # The command's NC4 on test images takes the class means of the training set, as the run does.
@@ -69,7 +69,7 @@ def test_what_is_measured_and_decayed_is_the_classifier_that_is_called(tmp_path)
     assert trained(tmp_path / "run", *CALLED, "+model.how=aside", "measure.measures=nc")[0] == 0
     rows = load_measures(tmp_path / "run")
     assert set(rows[rows["layer"] != ""]["layer"]) == {"last.input", "last"}
-    module, _, _ = load_run(tmp_path / "run")
+    module, _, _ = load_run(tmp_path / "run", trust=("tests.helpers",))
     assert [entry.name for entry in module.objective.decayed] == ["last.weight"]
 
 
@@ -131,7 +131,7 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert trained(tmp_path / "run", "model._target_=mine9.Functional")[0] == 0
     assert sys.path[-1] == str(tmp_path)  # behind all others
-    load_run(tmp_path / "run")
+    load_run(tmp_path / "run", trust=("mine9",))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -141,7 +141,7 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch, capsys):
     assert trained(tmp_path / "other", "model._target_=mine9.Functional")[0] == 2
     line = "model._target_=mine9.Functional: no module mine9: run from its folder or set PYTHONPATH"
     assert capsys.readouterr().err == f"ncbench: {line}\n"
-    assert measure_command([str(tmp_path / "run")]) == 2
+    assert measure_command([str(tmp_path / "run"), "--trust", "mine9"]) == 2
     assert capsys.readouterr().err == f"ncbench measure: {line}\n"
     assert trained(tmp_path / "other", HELPER, "+measure.moments.x._target_=mine9.margin")[0] == 2
     assert "no module mine9: run from its folder or set PYTHONPATH" in capsys.readouterr().err

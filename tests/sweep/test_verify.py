@@ -18,6 +18,7 @@ from ncbench.sweep import again
 from ncbench.sweep import verify as verify_module
 from ncbench.sweep.__main__ import main
 from ncbench.sweep.committed import compare_summary, runs_of_record
+from ncbench.sweep.data_folder import with_data
 
 SMALL = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=20", "measure.points=4", "trainer.progress=false"]
 
@@ -44,7 +45,7 @@ def recorded(tmp_path_factory):
 def record(recorded, tmp_path, monkeypatch):
     """A copy of the record; a run is trained by copying the one that was recorded."""
 
-    def copied(values, out, *, command, overrides, device):
+    def copied(values, out, *, command, overrides, device, trust):
         depth = values["model"]["depth"]
         (run,) = [run for run in find_runs(recorded[0]) if f"depth: {depth}" in (run / "config.yaml").read_text()]
         shutil.copytree(run, out)
@@ -254,7 +255,11 @@ def test_the_data_of_a_record_may_lie_elsewhere(record, tmp_path, monkeypatch):
     """The folder goes into the configuration that is trained, and into nothing that is compared."""
     run, seen = runs_of_record(record)[0][0], []
     values = run.values | {"dataset": run.values["dataset"] | {"root": "DIR"}}
-    monkeypatch.setattr(verify_module, "runs_of_record", lambda folder: ([replace(run, values=values)], []))
+
+    def given(folder, trust, data):
+        return [replace(run, values=with_data(values, data, run.name))], []
+
+    monkeypatch.setattr(verify_module, "runs_of_record", given)
     monkeypatch.setattr(verify_module, "train_again", lambda values, *_: seen.append(values["dataset"]["root"]))
     monkeypatch.chdir(tmp_path)
     assert main(["verify", str(record), "dataset.root=data"]) == 1  # as nothing was trained

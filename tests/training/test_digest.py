@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 
-from ncbench.records.folder import RunFolder, write_json
+from ncbench.records.folder import RunFolder
+from ncbench.records.whole_files import write_json
 from ncbench.report import load_measures
 from ncbench.run import execute as run_execute
 from ncbench.run import session

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncbench.records.folder import write_json
 from ncbench.records.schema import METRICS, RUN_INFO, TENSORBOARD
+from ncbench.records.whole_files import write_json
 from ncbench.report import load_measures, load_spectra
 from ncbench.training.loggers.csv_table import CsvTable
 from ncbench.training.loggers.history import History

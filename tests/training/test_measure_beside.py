@@ -8,7 +8,7 @@ import pytest
 
 from ncbench.records.folder import RunFolder
 from ncbench.records.load import load_grams, load_means, load_measures, load_spectra
-from ncbench.records.schema import last_step, parts
+from ncbench.records.parts import last_step, parts
 from ncbench.records.writer import RecordWriter
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs

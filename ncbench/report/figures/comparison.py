@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import BadRecordsError, Dir, NoRecordsError, named_runs
+from ncbench.records.runs import Dir, NoRecordsError, named_runs
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_missing
 from ncbench.report.figures.labels import literal

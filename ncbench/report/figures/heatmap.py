@@ -11,8 +11,9 @@ from matplotlib.colors import LogNorm, Normalize
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final
 from ncbench.records.naming import describe, plain, sort_key
-from ncbench.records.runs import BadRecordsError, Dir, NoRecordsError
+from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import Setting, find_settings, with_setting
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.scales import RANKS, rank_scale

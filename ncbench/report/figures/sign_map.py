@@ -14,8 +14,9 @@ from matplotlib.patches import Patch
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_spectra
-from ncbench.records.runs import BadRecordsError, Dir, NoRecordsError
+from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report.end_states import STATIONARY
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_together

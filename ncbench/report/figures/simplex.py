@@ -14,8 +14,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from ncbench.records.load import load_grams
-from ncbench.records.runs import BadRecordsError, Dir, NoRecordsError, UndefinedError
+from ncbench.records.runs import Dir, NoRecordsError, UndefinedError
 from ncbench.records.settings import find_settings, with_setting
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped

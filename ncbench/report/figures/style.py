@@ -18,6 +18,7 @@ from PIL import Image
 
 from ncbench.records.settings import only_where
 from ncbench.records.sources import as_dir
+from ncbench.records.whole_files import write_bytes
 
 # Okabe and Ito's palette, distinguishable under the common colour-vision deficiencies.
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
@@ -145,9 +146,9 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     """Writes `name`.png, `name`.svg and `name`.pdf into `folder`; returns the SVG."""
     svg = to_svg(figure)
     figure.set_layout_engine("none")  # found once, a third of the time of drawing, and the same in all three
-    (folder / f"{name}.pdf").write_bytes(to_pdf(figure))
-    (folder / f"{name}.png").write_bytes(to_png(figure))
-    (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+    write_bytes(folder / f"{name}.pdf", to_pdf(figure))
+    write_bytes(folder / f"{name}.png", to_png(figure))
+    write_bytes(folder / f"{name}.svg", svg.encode("utf-8"))
     return svg
 
 

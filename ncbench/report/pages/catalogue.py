@@ -11,6 +11,7 @@ from ncbench.records.errors import DamagedError
 from ncbench.records.load import load_final, load_measures
 from ncbench.records.runs import CrowdedError, Dir, NoRecordsError, UndefinedError, load_run_info
 from ncbench.records.schema import FIGURE_FOLDER
+from ncbench.records.whole_files import make_folder
 from ncbench.report.figures.blocks import blocks
 from ncbench.report.figures.bounds import bounds
 from ncbench.report.figures.collapse import COLLAPSE, collapse
@@ -345,10 +346,7 @@ def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
     are only optional figures, where nothing is recorded that they could show.
     """
     folder = out / FIGURE_FOLDER
-    folder.mkdir(exist_ok=True)
-    for name in (*(figure.name for figure in CATALOGUE), MEASURES.name, *FORMER_NAMES):
-        for kind in KINDS:  # an older report's picture must not stand beside the new page
-            (folder / f"{name}.{kind}").unlink(missing_ok=True)
+    make_folder(folder)
     recorded = list(dict.fromkeys(map(str, load_final(dir)["measure"])))
     done = all(info.get("status") == "done" for info in load_run_info(dir).values())
     wanted = [figure for figure in CATALOGUE if figure.needs is None or figure.needs in recorded]
@@ -356,6 +354,10 @@ def draw_all(dir: Dir, out: Path) -> list[DrawnFigure]:
     seen = [each.figure for each in drawn if each is not None and (each.svg or each.told)]
     shown = {name for figure in seen for name in figure.measures}
     further = _further_measures(dir, folder, [name for name in recorded if name not in shown])
+    new = {each.figure.name for each in (*drawn, further) if each is not None and each.svg}
+    for name in {*(figure.name for figure in CATALOGUE), MEASURES.name, *FORMER_NAMES} - new:
+        for kind in KINDS:  # an older report's picture must not stand beside the new page
+            (folder / f"{name}.{kind}").unlink(missing_ok=True)
     return [each for each in (*drawn, further, _gram_frames(dir)) if each is not None]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from ncbench.records.cache import one_report
 from ncbench.records.runs import common_root
 from ncbench.records.schema import FIGURE_FOLDER
+from ncbench.records.whole_files import make_folder, write_text
 from ncbench.report.comparison import RunComparison, compare_runs, two_runs
 from ncbench.report.figures.comparison import comparison
 from ncbench.report.pages.catalogue import CatalogueFigure, draw_one
@@ -35,7 +36,7 @@ def write_comparison(dirs: list[Path], out: Path | None = None) -> tuple[Path, R
 
 def _written(dirs: list[Path], out: Path) -> tuple[Path, RunComparison]:
     found = compare_runs(*dirs)
-    (out / FIGURE_FOLDER).mkdir(parents=True, exist_ok=True)
+    make_folder(out / FIGURE_FOLDER)
     first, second = found.names
     said = "; ".join([found.configured, found.made_by, f"the weights: {found.weights}"])
     page = environment().get_template("comparison.html.jinja")
@@ -48,5 +49,5 @@ def _written(dirs: list[Path], out: Path) -> tuple[Path, RunComparison]:
         measured=found.measured,
         values=Table(["layer", "stage", "split", "measure", first, second, "difference"], found.rows()),
     )
-    (out / COMPARISON).write_text(text, encoding="utf-8")
+    write_text(out / COMPARISON, text)
     return out / COMPARISON, found

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from ncbench.claims.papers import Paper, departures, figure_numbers, paper_of
 from ncbench.records.run_info import read_run_info
-from ncbench.records.runs import BadRecordsError, find_runs, read_json
+from ncbench.records.runs import find_runs
 from ncbench.records.schema import CLAIMS, REPORT
+from ncbench.records.small_files import BadRecordsError, read_json
 from ncbench.records.variations import Varied, read_varied
 from ncbench.report.pages.badges import by_source, figure_of, tally
 from ncbench.report.verdicts import SCHEMA_VERSION

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ncbench.claims.papers import Paper, package_papers
 from ncbench.records.runs import Dir, as_paths
+from ncbench.records.whole_files import write_text
 from ncbench.report.pages.badges import NOT_YET, Badge, badge
 from ncbench.report.pages.entries import RecordedExperiment, read_entries
 from ncbench.report.pages.templating import environment
@@ -78,7 +79,7 @@ def write_index(dir: Dir, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for target in ("index.html", "README.md", "paper_claims.md"):
         template = {"README.md": "index.md.jinja"}.get(target, f"{target}.jinja")
-        (out / target).write_text(environment().get_template(template).render(shown), encoding="utf-8")
+        write_text(out / target, environment().get_template(template).render(shown))
     return out / "index.html"
 
 
@@ -94,14 +95,14 @@ def rewrite_block(page: Path, template: str, tables: list[PaperTable]) -> None:
     if not found or not closed:
         raise ValueError(f"{page}: the markers {begin.strip()} and {end.strip()} are needed")
     rendered = environment().get_template(template).render(papers=tables, verdicts=VERDICTS)
-    page.write_text(f"{before}{begin}{rendered.strip()}\n{end}{after}", encoding="utf-8")
+    write_text(page, f"{before}{begin}{rendered.strip()}\n{end}{after}")
 
 
 def write_record_page(folder: Path) -> Path:
     """Writes README.md into the folder of a light record: claims, verdicts, figure, command, cost, machine."""
     (entry,) = read_entries(folder, folder)
     text = environment().get_template("record.md.jinja").render(entry=entry)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    write_text(folder / "README.md", text)
     return folder / "README.md"
 
 

@@ -25,10 +25,12 @@ from ncbench.claims.papers import PICTURES
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
 from ncbench.records.run_info import read_run_info
-from ncbench.records.runs import BadRecordsError, NoRecordsError, find_runs, read_yaml
+from ncbench.records.runs import NoRecordsError, find_runs
 from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
+from ncbench.records.small_files import BadRecordsError, read_yaml
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
+from ncbench.records.whole_files import write_bytes, write_text
 from ncbench.report import figure
 from ncbench.report.figures.style import to_light_png
 from ncbench.report.pages.index import write_record_page
@@ -93,15 +95,15 @@ def write_record(directory: Path, target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name, content in kept.items():
-        (target / name).write_bytes(content)
+        write_bytes(target / name, content)
     for run in runs:
         inside = target if run == directory else target / "runs" / run.relative_to(directory)
         inside.mkdir(parents=True, exist_ok=True)
         _copy(run / RUN_INFO, inside / RUN_INFO)
     _copy(runs[0] / CONFIG, target / CONFIG)
     _copy(directory / CLAIMS, target / CLAIMS)
-    table.to_csv(target / "summary.csv", index=False, float_format="%.6g")
-    (target / "figure.png").write_bytes(drawn)
+    write_text(target / "summary.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_bytes(target / "figure.png", drawn)
     write_record_page(target)
     return target
 
@@ -186,4 +188,4 @@ def _copy(source: Path, target: Path) -> None:
         json.loads(text)
     # A job of a grid has its folder in quotes for Hydra inside of quotes for the shell, escaped where it is JSON.
     text = re.sub(r"""'([\w.]*(?:root|dir)=)'\\?"'\\?"'/[^\s"',\\]+'\\?"'\\?"''""", r"\1DIR", text)
-    target.write_text(re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text), encoding="utf-8")
+    write_text(target, re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ncbench.records.cache import one_report
+from ncbench.records.csv_text import csv_text
 from ncbench.records.load import load_references, load_run_info
 from ncbench.records.runs import Dir, common_root, frozen
 from ncbench.records.schema import FINAL_TABLE, REPORT
 from ncbench.records.settings import Setting, find_settings
+from ncbench.records.whole_files import write_text
 from ncbench.report.pages.badges import claims_of, plain_text
 from ncbench.report.pages.catalogue import draw_all
 from ncbench.report.pages.headline import Table, headline, layer_tables, measure_table, without_empty_columns
@@ -34,11 +36,8 @@ def write_report(dir: Dir, out: Path, judgements: "Sequence[Judgement]", refused
     """
     infos = load_run_info(dir)
     out.mkdir(parents=True, exist_ok=True)
-    final_table(dir).to_csv(out / FINAL_TABLE, index=False)
-    values = headline(dir)
-    (out / LATEX_TABLE).write_text(
-        latex_table(values) + "\n" + latex_table(headline(dir, means=True)), encoding="utf-8"
-    )
+    table, values = csv_text(final_table(dir)), headline(dir)
+    latex = latex_table(values) + "\n" + latex_table(headline(dir, means=True))
     page = environment().get_template("page.html.jinja")
     text = page.render(
         title=_title(dir, infos),
@@ -55,7 +54,9 @@ def write_report(dir: Dir, out: Path, judgements: "Sequence[Judgement]", refused
         statuses=_statuses(infos, find_settings(dir)),
         details=[(run, _details(info)) for run, info in infos.items()],
     )
-    (out / REPORT).write_text(text, encoding="utf-8")
+    # Last, one after the other: a report that is killed while it draws leaves the older page with its tables.
+    for name, content in ((FINAL_TABLE, table), (LATEX_TABLE, latex), (REPORT, text)):
+        write_text(out / name, content)
     return out / REPORT
 
 

@@ -19,8 +19,10 @@ from ncbench.claims.claim import Claim, OnSelection
 from ncbench.claims.papers import Paper, departures, paper_of
 from ncbench.claims.parse import near, parse_claims
 from ncbench.records.layers import natural_key
-from ncbench.records.runs import BadRecordsError, Dir, load_run_info, named_runs, read_yaml
+from ncbench.records.runs import Dir, load_run_info, named_runs
 from ncbench.records.schema import CONFIG, OVERRIDES
+from ncbench.records.small_files import BadRecordsError, read_yaml
+from ncbench.records.whole_files import write_text
 from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, levels, trends
 from ncbench.report.verdicts.bounds import asked
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
@@ -133,7 +135,7 @@ def write_claims(judgements: list[Judgement], path: Path) -> None:
     ]
     content = {"schema_version": SCHEMA_VERSION, "experiments": experiments}
     text = json.dumps(_plain(content), indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def _judged(

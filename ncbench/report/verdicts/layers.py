@@ -10,8 +10,8 @@ import pandas as pd
 
 from ncbench.claims.selection import Selection
 from ncbench.records.layers import COUNTED_WORDS, layer_key, layers_between, patterns
-from ncbench.records.runs import read_yaml
 from ncbench.records.schema import CONFIG
+from ncbench.records.small_files import read_yaml
 
 __all__ = ["NotEnoughDataError", "in_layers", "joined", "within"]
 

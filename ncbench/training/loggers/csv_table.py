@@ -6,8 +6,8 @@ from pathlib import Path
 
 from typing_extensions import override
 
-from ncbench.records.atomic import write_text
 from ncbench.records.schema import METRICS
+from ncbench.records.whole_files import write_text
 from ncbench.training.loggers.base import RunLogger
 from ncbench.training.loggers.history import Row
 

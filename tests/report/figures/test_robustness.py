@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncbench.records.runs import BadRecordsError
+from ncbench.records.small_files import BadRecordsError
 from ncbench.records.variations import ROBUSTNESS, Variation, Varied, read_varied, write_varied
 from ncbench.report import figure
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ncbench.claims.papers import PICTURES
-from ncbench.records.runs import BadRecordsError
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report import figure, load_measures
 from ncbench.report.pages.record import summary_table, write_record
 from tests.helpers.own_paper import claims

@@ -6,7 +6,7 @@ import math
 import pytest
 import yaml
 
-from ncbench.records.runs import BadRecordsError
+from ncbench.records.small_files import BadRecordsError
 from ncbench.report.__main__ import main
 from ncbench.report.pages import report as report_page
 from ncbench.report.verdicts import judge as claims
