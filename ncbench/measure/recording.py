@@ -30,7 +30,7 @@ class Recording(pl.Callback):
 
     A checkpoint carries the values, so that the table of a resumed training has those from before it; spectra and
     matrices are in the folder. Of a training in processes that the strategy starts (ddp_spawn, ddp_fork, ddp_notebook),
-    `table` and `write_run` have what process 0 measured.
+    `table` and `write_run` have what process 0 measured. Raises ValueError where both `sink` and `folder` are given.
     """
 
     def __init__(self, sink: Sink | None, folder: str | os.PathLike[str] | None) -> None:
