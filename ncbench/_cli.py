@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "collector_off"]
+__all__ = ["Parser", "UsageError", "check_folder", "collector_off"]
 
 
 class UsageError(ValueError):
@@ -21,6 +22,13 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every wrong option."""
         raise UsageError(f"{message} (see --help)")
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """UsageError unless the folder that an option names is there or can be made."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UsageError(f"{option}={folder}: {there} is no folder")
 
 
 @contextmanager
