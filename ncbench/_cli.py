@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "collector_off", "of_file_system", "one_line"]
+__all__ = ["Parser", "UsageError", "check_folder", "collector_off", "of_file_system", "one_line"]
 
 LONGEST = 2000  # characters of an error line
 
@@ -43,6 +44,13 @@ def one_line(error: BaseException) -> str:
     """
     text = " ".join(str(error).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """UsageError unless the folder that an option names is there or can be made."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UsageError(f"{option}={folder}: {there} is no folder")
 
 
 @contextmanager

@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status, 2 with one line for wrong input."""
     try:
         arguments = _parser().parse_args(argv)
+        for option, count in (("--batch-size", arguments.batch_size), ("--per-class", arguments.per_class)):
+            if count is not None and count < 1:
+                raise UsageError(f"{option}={count}: must be >= 1")
+        if arguments.csv is not None and (arguments.csv.is_dir() or not arguments.csv.parent.is_dir()):
+            raise UsageError(f"--csv={arguments.csv}: must be a file in a folder that is there")
     except UsageError as error:
         print(f"ncbench measure: {error}", file=sys.stderr)
         return 2

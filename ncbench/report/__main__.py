@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench._cli import Parser, UsageError, one_line
+from ncbench._cli import Parser, UsageError, check_folder, one_line
 
 if TYPE_CHECKING:
     from ncbench.records.runs import Dir
@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         if arguments.draw and not arguments.check:
             raise UsageError("argument --draw: is for --check; the plain command draws (see --help)")
+        if arguments.out is not None:
+            check_folder("--out", arguments.out)
     except UsageError as error:
         print(f"ncbench report: {error}", file=sys.stderr)
         return 2

@@ -25,10 +25,7 @@ def test_a_wrong_file_is_refused_in_one_line(text, message, tmp_path, capfd, mon
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (
-            {"experiment/own.yaml": b"name: \xff\n"},
-            "mine/experiment/own.yaml: must be a text in UTF-8",
-        ),
+        ({"experiment/own.yaml": b"name: \xff\n"}, "mine/experiment/own.yaml: must be a text in UTF-8"),
         ({"experiment/own.yaml": b"name: x\n"}, "mine/experiment/own.yaml: its first line must be"),
         ({"experiment/own.yml": b"# @package _global_\nname: x\n"}, "unknown experiment 'own'"),
         ({"own.yaml": b"# @package _global_\nname: x\n"}, "unknown experiment 'own'"),

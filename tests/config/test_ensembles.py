@@ -179,7 +179,7 @@ WRONG = [
     ),
     ("perceptron", {"objective.warm_decay": 0.0}, "objective.warm_decay=0.0: must be > 0 or null"),
     ("perceptron", {"objective.delta": -1.0}, "objective.delta=-1.0: must be a number >= 0"),
-    ("perceptron", {"objective.delta": [1.0, 2.0]}, "objective.delta: "),
+    ("perceptron", {"objective.delta": [1.0, 2.0]}, r"objective.delta=\[1.0, 2.0\]: must be a number"),
     ("perceptron", {"optimizer.memory": 0}, "optimizer.memory=0: must be >= 1"),
     ("perceptron", {"model.activation": "gelu"}, "model.activation=gelu: must be relu, linear, tanh or leaky_relu"),
     ("perceptron", {"model.first_activation": "gelu"}, "model.first_activation=gelu: must be relu, linear, tanh or"),

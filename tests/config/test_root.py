@@ -50,7 +50,7 @@ def test_experiments_become_dataclasses(digits):
         ("objective.regulariser", "l1", "must be dufm_like or standard"),
         ("dataset.classes", 1, "dataset.classes=1: must be null, a number >= 2"),
         ("dataset.classes", [3, 3], r"dataset.classes=\[3, 3\]"),
-        ("dataset.classes", 100, "model.width=64: the head needs width >= number of classes"),
+        ("dataset.classes", 100, "dataset.classes=100: this set has the 10 classes 0 ... 9"),
         ("dataset.per_class", 0, "dataset.per_class=0: must be >= 1"),
         ("measure.splits", ["val"], "must name train, test or both"),
         ("measure.points", 0, "measure.points=0: must be >= 1"),

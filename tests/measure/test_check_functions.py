@@ -54,8 +54,8 @@ def test_what_does_not_take_moments_or_gives_no_number_is_refused(function, reas
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (core.cdnv, "'means'; cdnv is asked for by name, measures=[cdnv]"),
-        (core.scatter_ratio, "'means'; it takes class moments, so give it under moments"),
+        (core.cdnv, "'means'); cdnv is asked for by name, measures=[cdnv]"),
+        (core.scatter_ratio, "'means'); it takes class moments, so give it under moments"),
         (lambda M: M.mean(-1), "its result has the shape (1, 64) and not (1,)"),
         (lambda M: M.shape, "its result is a Size and not a tensor"),
         (core.singular_values, "its result has the shape (1, 64) and not (1,)"),

@@ -70,7 +70,7 @@ def test_a_checkpoint_file_and_further_measures(runs, capsys):
         (["{runs}/dufm", "--split", "test"], "split=test must be train, as free features have no other samples"),
         (["{runs}/mlp", "--layers", "head.9"], "layers=head.9: the network has no such layer"),
         (["{runs}/mlp", "--measures", "nc9"], "measures=nc9 must be among"),
-        (["{runs}/mlp", "--batch-size", "0"], "batch_size=0"),
+        (["{runs}/mlp", "--batch-size", "0"], "--batch-size=0: must be >= 1"),
         (["{runs}/mlp", "--batch", "x"], "(see --help)"),
         (["{runs}/mlp/config.yaml"], "config.yaml: not a checkpoint of the run in"),
         (["{here}"], "holds no run"),

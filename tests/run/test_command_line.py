@@ -261,9 +261,9 @@ def test_a_library_names_its_argument_and_the_run_adds_the_key():
 
 
 def test_dispatcher(capsys):
-    assert dispatcher.main(["--help"]) == 0
     assert dispatcher.main(["nonsense"]) == 2
     assert "nonsense: unknown command; one of train, sweep, report, measure is needed" in capsys.readouterr().err
+    assert dispatcher.main(["--help"]) == 0
     assert dispatcher.main(["train", "--help"]) == 0
     assert "ncbench train" in capsys.readouterr().out
 
