@@ -179,7 +179,10 @@ def _close(
         ),
         (
             f"{RUN_INFO} could not be written",
-            lambda: run.update(**end(), finished=_now(), replica_steps_per_second=speed, **values),
+            # Where not even the beginning could be written there is no run that has an end.
+            lambda: (
+                run.update(**end(), finished=_now(), replica_steps_per_second=speed, **values) if run.info() else None
+            ),
         ),
     ]
 

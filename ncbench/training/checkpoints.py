@@ -62,7 +62,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
             newest, kept = checksums_or_present(target.parent)
             before = newest if target.name == LAST_CHECKPOINT else kept.get(target.name, [])
-            there = [file_digest(target)] if target.exists() else []
+            previous = target.parent / PREVIOUS_CHECKPOINT
+            # After a kill between the last two lines below there is the previous one alone.
+            other = previous if target.name == LAST_CHECKPOINT and not target.exists() else target
+            there = [file_digest(other)] if other.exists() else []
             # A file that is damaged by now must not become a whole one.
             written = hashlib.sha256(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)).hexdigest()
             digests = [written, *(digest for digest in there if not before or digest in before)]
@@ -73,7 +76,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept}))
             if target.exists() and target.name == LAST_CHECKPOINT:
                 # For a moment there is the previous one alone: never are both names those of one file.
-                os.replace(target, target.parent / PREVIOUS_CHECKPOINT)
+                os.replace(target, previous)
 
 
 def current_step(trainer: pl.Trainer) -> int:

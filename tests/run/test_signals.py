@@ -15,6 +15,7 @@ from ncbench.run.compose import compose_jobs
 from ncbench.run.signals import STOPPING, Stopped, StopSignals
 from ncbench.training import checkpoints
 from ncbench.training.full_batch import FullBatchModule
+from ncbench.training.saving import SaveLast
 
 DUFM = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=60", "measure.points=14"]
 DUFM += ["trainer.progress=false", "trainer.checkpoint_seconds=1000"]
@@ -72,7 +73,8 @@ def test_a_run_stopped_by_every_signal_in_turn_ends_as_the_one_that_was_left_alo
 
 
 @pytest.mark.parametrize("numbers", [[signal.SIGINT] * 6, [signal.SIGTERM, signal.SIGHUP]])
-def test_who_asks_twice_does_not_wait_for_a_checkpoint(numbers, tmp_path, at_record, capsys):
+def test_who_asks_twice_does_not_wait_for_a_checkpoint(numbers, tmp_path, at_record, monkeypatch, capsys):
+    monkeypatch.setattr(SaveLast, "FIRST", 1e9)
     at_record(3, lambda: send(*numbers))
     assert execute(tmp_path / "run") == 1
     assert capsys.readouterr().err.count("\n") == 1
