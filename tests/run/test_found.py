@@ -77,8 +77,8 @@ def test_what_is_done_is_not_trained_again(again, command, jobs, trained, tmp_pa
     assert len(made.jobs) == jobs
     assert all((job.folder / "run.json").is_file() for job in made.jobs)  # all of them where this command has its runs
     after = contents(tmp_path)
-    ours = [str(job.folder) for job in made.jobs]
-    others = {name for name in before if not name.startswith(tuple(ours))}
+    ours = (*(str(job.folder) for job in made.jobs), f"{made.folder}/multirun.yaml")
+    others = {name for name in before if not name.startswith(ours)}
     assert {name for name in others if after.get(name) != before[name]} == set()
     if multirun:
         assert len(load_replicas(made.folder)) == jobs

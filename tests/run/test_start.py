@@ -45,7 +45,7 @@ def test_every_name_of_the_measures_is_found_where_it_is_said_to_be():
         ncbench.measure.nothing  # noqa: B018
 
 
-def test_torch_is_imported_with_the_collector_off_and_it_is_on_again():
+def test_torch_is_imported_with_the_collector_off_and_no_logger_with_it():
     code = """if True:
         import gc
         from ncbench._cli import collector_off
@@ -56,6 +56,13 @@ def test_torch_is_imported_with_the_collector_off_and_it_is_on_again():
         with collector_off():  # torch is there: nothing is done
             assert gc.isenabled()
         assert gc.get_freeze_count() <= frozen
+        import sys
+        import ncbench.measure.callback, ncbench.report.__main__, ncbench.run.execute
+        from ncbench.config.measuring import Logger
+        from ncbench.run.logger import open_logger
+        from types import SimpleNamespace
+        assert open_logger(SimpleNamespace(logger=Logger()), None, []) is None
+        assert "wandb" not in sys.modules  # it is imported where its logger is asked for, and nowhere else
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
