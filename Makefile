@@ -17,9 +17,9 @@ $(VENV)/.installed: $(BIN)/activate pyproject.toml $(CONSTRAINTS)
 	$(PIP) install --constraint $(CONSTRAINTS) --editable .
 	touch $@
 
-# The tools of the dependency group "dev"; pip reads groups from version 25.1 on.
+# The tools of the dependency group "dev"; pip reads groups from version 25.1 on, and is pinned like everything else.
 $(VENV)/.dev: $(VENV)/.installed
-	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --constraint $(CONSTRAINTS) --upgrade "pip>=25.1"
 	$(PIP) install --constraint $(CONSTRAINTS) --group dev
 	touch $@
 

@@ -80,15 +80,17 @@ def _run(options: Any, for_hydra: list[str]) -> int:
         flags += ["--multirun"] if options.multirun else []
         return _by_hydra([*overrides, *flags, *for_hydra], [])
 
+    from ncbench.run.found import brought_here
     from ncbench.sweep.composing import counting_jobs
 
     # Every job is composed and validated, here and only here; an experiment's own grid makes a grid of the command.
     with counting_jobs() as progress:
         command = compose_command(overrides, multirun=options.multirun, config_dirs=directories, progress=progress)
-    if command.multirun:
-        text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
-        return _grid(command, text, directories)
-    return _single(command.jobs[0], _command_line([*overrides, *flags]))
+    with brought_here(command.jobs):
+        if command.multirun:
+            text = _command_line([*(["-m"] if options.multirun else []), *overrides, *flags])
+            return _grid(command, text, directories)
+        return _single(command.jobs[0], _command_line([*overrides, *flags]))
 
 
 def _single(job: "Job", command: str) -> int:
@@ -134,32 +136,21 @@ def _grid(command: "Command", text: str, directories: list[str]) -> int:
         from ncbench.run.composer import quoted
 
         arguments.insert(0, f"hydra.sweep.dir={quoted(str(folder))}")
-    outcomes: list[tuple[str, int]] = []
-    hydra_status = _by_hydra(arguments, outcomes)
-    if command.choices["launcher"] == "pool":  # it has said what became of the jobs
+    from ncbench.run.launched import came_to_its_end, exit_statuses, records_of, say_how_it_went
+
+    before, outcomes = records_of(command.jobs), list[tuple[str, int]]()
+    pool = command.choices["launcher"] == "pool"
+    ended = came_to_its_end(lambda: _by_hydra(arguments, outcomes), refuses=pool)
+    if pool:  # it has said what became of the jobs
         from ncbench.sweep.launch import exit_status
         from ncbench.sweep.plan import read_plan
 
-        return hydra_status or exit_status(read_plan(folder))
+        return exit_status(read_plan(folder)) if ended else 1
     # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
-    # A launcher with processes of its own leaves no outcomes here, but its run folders.
-    known = {os.path.abspath(run_folder): status for run_folder, status in outcomes}
-    statuses = {job.folder: known.get(os.path.abspath(job.folder), _status_of(job.folder)) for job in command.jobs}
-    failed = {run_folder: status for run_folder, status in statuses.items() if status}
-    print(f"{len(statuses) - len(failed)} of {len(statuses)} jobs done", file=sys.stderr)
-    for run_folder, status in failed.items():
-        print(f"ncbench: exit status {status}: {run_folder}", file=sys.stderr)
-    if len(failed) < len(statuses):
-        print(f"draw all: python -m ncbench.report {shlex.quote(str(folder))}")
-    return max([hydra_status, *failed.values()])
-
-
-def _status_of(folder: Path) -> int:
-    """The exit status that a run must have had: one that was refused leaves no record."""
-    from ncbench.records.folder import RunFolder
-
-    status = RunFolder(folder).info().get("status")
-    return 0 if status == "done" else 2 if status is None else 1
+    known = {Path(run_folder): status for run_folder, status in outcomes}
+    statuses = exit_statuses(command.jobs, before, known, ended=ended)
+    say_how_it_went(statuses, folder)
+    return max([0 if ended else 1, *statuses.values()])
 
 
 def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torchvision
 from torch import Tensor
-from torchvision.datasets.mnist import read_image_file, read_label_file
 from typing_extensions import override
 
 from ncbench.data.datamodule import ImageData
@@ -119,8 +118,8 @@ class MNIST(_TorchvisionSet):
         # Not through torchvision's class: it prefers a `processed/*.pt` of old versions, which nobody has
         # checked.
         stem = str(root / "MNIST" / "raw" / ("train" if train else "t10k"))
-        images = read_image_file(f"{stem}-images-idx3-ubyte").unsqueeze(1)
-        return images, read_label_file(f"{stem}-labels-idx1-ubyte"), [str(digit) for digit in range(10)]
+        files = (Path(f"{stem}-{kind}-ubyte").read_bytes() for kind in ("images-idx3", "labels-idx1"))
+        return *_pixels_and_labels(*files), [str(digit) for digit in range(10)]
 
 
 class FashionMNIST(_TorchvisionSet):
@@ -142,14 +141,17 @@ class FashionMNIST(_TorchvisionSet):
     @override
     def read(self, root: Path, train: bool) -> tuple[Tensor, Tensor, list[str]]:
         stem = str(root / "FashionMNIST" / "raw" / ("train" if train else "t10k"))
-        # A header of four numbers of 32 bits before the pixels (28 x 28 each), of two before the labels.
-        pixels, labels = (
-            torch.frombuffer(
-                bytearray(gzip.decompress(Path(f"{stem}-{kind}-ubyte.gz").read_bytes())[head:]), dtype=torch.uint8
-            )
-            for kind, head in (("images-idx3", 16), ("labels-idx1", 8))
-        )
-        return pixels.view(-1, 1, 28, 28), labels.to(torch.int64), list(self.source.classes)
+        files = (Path(f"{stem}-{kind}-ubyte.gz").read_bytes() for kind in ("images-idx3", "labels-idx1"))
+        return *_pixels_and_labels(*map(gzip.decompress, files)), list(self.source.classes)
+
+
+def _pixels_and_labels(images: bytes, labels: bytes) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, 28, 28) uint8 and labels (N,) int64 of two files of MNIST's form, whose checksums are right.
+
+    A header of four numbers of 32 bits stands before the pixels, of two before the labels.
+    """
+    pixels = torch.frombuffer(bytearray(images), dtype=torch.uint8, offset=16)
+    return pixels.view(-1, 1, 28, 28), torch.frombuffer(bytearray(labels), dtype=torch.uint8, offset=8).to(torch.int64)
 
 
 class CIFAR10(_TorchvisionSet):

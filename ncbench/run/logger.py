@@ -12,6 +12,7 @@ from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.run_hash import run_id
 from ncbench.run.logged_as import logged_as
+from ncbench.run.logging_rules import wandb_mode
 
 if TYPE_CHECKING:
     from ncbench.training.loggers import RunLogger
@@ -26,8 +27,9 @@ def open_logger(
 ) -> "RunLogger | None":
     """The logger of the configuration, which has sent all that is recorded; None where there is only the run folder.
 
-    `recorded` is the configuration as it stands in config.yaml. The logger's package is imported here and nowhere
-    else: W&B and matplotlib take seconds that other runs need not wait for.
+    `recorded` is the configuration as it stands in config.yaml. WANDB_MODE is obeyed as
+    `ncbench.run.logging_rules.wandb_mode` says; a run that it disables is said so in the log. The logger's package is
+    imported here and nowhere else: W&B and matplotlib take seconds that other runs need not wait for.
     """
     settings = config.logger
     if settings.kind == "local":
@@ -40,11 +42,15 @@ def open_logger(
         from ncbench.training.loggers.tensorboard import TensorBoard
 
         return TensorBoard(folder)
+    mode = wandb_mode(settings)
+    if mode == "disabled":
+        _log.info("WANDB_MODE=disabled: nothing is handed to W&B")
+        return None
     from ncbench.training.loggers.wandb_run import WandbRun
 
     return WandbRun(
         folder,
-        offline=settings.kind == "wandb_offline",
+        offline=mode == "offline",
         run_id=run_id(differences(config)),
         config=recorded,
         project=settings.project,

@@ -10,21 +10,22 @@ from typing import Any
 
 from ncbench.config.measuring import Logger
 
-__all__ = ["check_logger", "check_no_secrets"]
+__all__ = ["check_logger", "check_no_secrets", "wandb_mode"]
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW(OR)?D|CREDENTIAL", re.IGNORECASE)  # in the name of a variable
 _CLOUD = ("api.wandb.ai", "api.forge.coreweave.com")  # W&B's own server; `wandb login` of 0.31 notes the second name
+_MODES = {"": "online", "online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}
 _SHORTEST = 8  # characters: a shorter value, such as 1 or true, says nothing
 
 
 def check_logger(logger: Logger) -> None:
     """ValueError of one line where a package or a key is missing: asking for it in the middle of a sweep would hang it.
 
-    TensorBoard needs its package, W&B online needs a key.
+    TensorBoard needs its package, W&B online needs a key, and WANDB_MODE may say that it is not to be online.
     """
     if logger.kind == "tensorboard" and find_spec("tensorboard") is None:
         raise ValueError("logger=tensorboard: no module tensorboard; pip install tensorboard, or use logger=csv")
-    if logger.kind != "wandb" or os.environ.get("WANDB_API_KEY"):
+    if not logger.kind.startswith("wandb") or wandb_mode(logger) != "online" or os.environ.get("WANDB_API_KEY"):
         return
     host = os.environ.get("WANDB_BASE_URL", _CLOUD[0]).split("//")[-1].split("/")[0]
     try:
@@ -35,6 +36,20 @@ def check_logger(logger: Logger) -> None:
         known = False
     if not known:
         raise ValueError("logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`, or use logger=wandb_offline")
+
+
+def wandb_mode(logger: Logger) -> str:
+    """`online`, `offline` or `disabled`: what a logger of W&B does with WANDB_MODE as it stands in the environment.
+
+    The environment may keep a run back, never send what `logger=wandb_offline` keeps here. ValueError of one line
+    where WANDB_MODE is none of W&B's.
+    """
+    told = os.environ.get("WANDB_MODE", "")
+    if told == "disabled":
+        return told
+    if told not in _MODES:
+        raise ValueError(f"WANDB_MODE={told}: must be online, offline or disabled")
+    return "offline" if logger.kind == "wandb_offline" else _MODES[told]
 
 
 def check_no_secrets(values: Mapping[str, Any], environment: Mapping[str, str]) -> None:

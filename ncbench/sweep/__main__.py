@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan(words: list[str]) -> int:
     from ncbench.run.compose import compose_command, with_default_experiment
+    from ncbench.run.found import finished_elsewhere, where_found
     from ncbench.sweep.composing import counting_jobs
     from ncbench.sweep.options import SweepOptions
     from ncbench.sweep.planning import make_plan, trained_twice
@@ -82,6 +83,8 @@ def _plan(words: list[str]) -> int:
     text = shlex.join(["python", "-m", "ncbench.train", "-m", *words])
     plan = make_plan(command, text, directories, SweepOptions.of(command.launcher))
     print(plan_text(plan), end="")
+    if found := finished_elsewhere(command.jobs):
+        print(f"and takes over {where_found(found)}")
     if twice := trained_twice(command.jobs):
         print(f"ncbench: {twice}", file=sys.stderr)
     return 0

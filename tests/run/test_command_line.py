@@ -173,20 +173,6 @@ def test_nothing_is_offered_for_drawing_where_every_job_failed(tmp_path, capsys,
     assert f"draw all: python -m ncbench.report {tmp_path}" in capsys.readouterr().out
 
 
-def test_a_launcher_that_leaves_no_outcomes_here_is_judged_by_its_folders(tmp_path, capsys, monkeypatch):
-    where = f"hydra.sweep.dir={tmp_path}"
-    grid = ["-m", *TINY, "seed=0,1,2", "hydra/launcher=basic", where]
-    monkeypatch.setattr(train, "_by_hydra", lambda arguments, outcomes: 0)
-    assert run(*grid) == 2  # none of them left a record: they were refused
-    assert "0 of 3 jobs done" in capsys.readouterr().err
-    folders = [job.folder for job in compose_command(grid[1:], multirun=True).jobs]
-    for folder, status in zip(folders, ("done", "failed", "done"), strict=True):
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(f'{{"status": "{status}"}}')
-    assert run(*grid) == 1
-    assert f"2 of 3 jobs done\nncbench: exit status 1: {folders[1]}\n" in capsys.readouterr().err
-
-
 def test_a_refused_process_leaves_the_folder_to_the_run_that_has_it(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     with RunFolder(tmp_path / "run"):

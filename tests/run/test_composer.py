@@ -1,7 +1,6 @@
 """A point of a grid is composed fast and exactly as by Hydra alone."""
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -156,17 +155,6 @@ def test_a_grid_of_nulls_and_mappings(tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text(text)
     jobs = compose_command(["+experiment=mine"], multirun=False, config_dirs=[str(tmp_path)]).jobs
     assert [job.config.replicate["seed"] for job in jobs] == [1, 2]
-
-
-def test_planning_needs_no_torch(tmp_path):
-    code = (
-        "import sys; from ncbench.sweep.__main__ import main; "
-        f"s = main(['plan', '+experiment=dufm_k10', 'seed=1,2', 'hydra.sweep.dir={tmp_path}/s']); "
-        "sys.exit(s or 'torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("2 jobs in ")
 
 
 CLAIM = "+claims.mine={check: share_below, source: ours, statement: x, at_least: 0.5, below: 1}"

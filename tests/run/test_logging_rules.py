@@ -9,7 +9,7 @@ from ncbench.config.measuring import Logger
 from ncbench.run import logging_rules
 from ncbench.run.compose import compose_jobs
 from ncbench.run.logged_as import LoggedAs, logged_as
-from ncbench.run.logger import close_logger, learning_rate
+from ncbench.run.logger import close_logger, learning_rate, open_logger
 from ncbench.run.logging_rules import check_logger, check_no_secrets
 
 SECRET = "hunter2hunter2"
@@ -71,6 +71,62 @@ def test_a_key_that_wandb_login_has_noted(noted, server, known, tmp_path, monkey
     else:
         with pytest.raises(ValueError, match="^logger=wandb: no W&B key; set WANDB_API_KEY, run `wandb login`"):
             check_logger(Logger(kind="wandb"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "mode"),
+    [
+        ("wandb", None, "online"),
+        ("wandb", "online", "online"),
+        ("wandb", "offline", "offline"),
+        ("wandb", "dryrun", "offline"),  # as W&B called it before
+        ("wandb", "disabled", "disabled"),
+        ("wandb_offline", None, "offline"),
+        ("wandb_offline", "online", "offline"),  # what was to stay here is not sent
+        ("wandb_offline", "disabled", "disabled"),
+    ],
+)
+def test_what_the_environment_says_of_wandb(kind, told, mode, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging_rules.os, "environ", {"NETRC": str(tmp_path / "none")})
+    if told is not None:
+        monkeypatch.setitem(logging_rules.os.environ, "WANDB_MODE", told)
+    assert logging_rules.wandb_mode(Logger(kind=kind)) == mode
+    if mode == "online":
+        with pytest.raises(ValueError, match="^logger=wandb: no W&B key"):
+            check_logger(Logger(kind=kind))
+    else:
+        check_logger(Logger(kind=kind))  # needs no key
+
+
+def test_a_mode_that_wandb_does_not_have(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "ofline")
+    for kind in ("wandb", "wandb_offline"):
+        with pytest.raises(ValueError, match=r"^WANDB_MODE=ofline: must be online, offline or disabled$"):
+            check_logger(Logger(kind=kind))
+    check_logger(Logger(kind="csv"))  # is none of W&B's
+
+
+@pytest.mark.parametrize("kind", ["wandb", "wandb_offline"])
+def test_nothing_is_handed_to_wandb_where_it_is_disabled(kind, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (job,) = compose_jobs(["+experiment=digits_mlp", f"logger={kind}"], multirun=False)
+    with caplog.at_level("INFO"):
+        assert open_logger(job.config, tmp_path, []) is None
+    assert "WANDB_MODE=disabled: nothing is handed to W&B" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
+def test_an_online_logger_writes_an_offline_run_where_the_environment_says_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (job,) = compose_jobs(["+experiment=digits_mlp", "logger=wandb"], multirun=False)
+    from ncbench.training.loggers import wandb_run
+
+    opened = []
+    monkeypatch.setattr(wandb_run, "WandbRun", lambda folder, **given: opened.append(given["offline"]))
+    open_logger(job.config, tmp_path, [])
+    assert opened == [True]
 
 
 def test_a_run_of_its_own_is_called_by_what_its_command_sets(tmp_path):
