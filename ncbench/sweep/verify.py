@@ -4,13 +4,14 @@ Exit status: 0 identical, 1 different or not trained to the end; wrong input is 
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ncbench.records.runs import read_json
 from ncbench.records.schema import RUN_INFO
+from ncbench.records.verified import note_verified, processor
 from ncbench.sweep.again import say_around, train_again
 from ncbench.sweep.committed import SUMMARY_TABLE, CommittedRun, compare_summary, runs_of_record
 from ncbench.sweep.compare import compare_digests
@@ -23,13 +24,14 @@ _CONTINUES = "the same command continues: {}"
 _BEGINS = "the same command begins again, with --out DIR it could be continued"
 
 
-def verify(record: Path, out: Path | None, data: Path | None = None) -> int:
+def verify(record: Path, out: Path | None, data: Path | None = None, *, note: bool = False) -> int:
     """Train the configurations of a record again, each in a folder of its own in `out` (None: in a temporary one, which
     is removed), and compare the digests of the weights, or without them the values of summary.csv.
 
     `record` is a folder of docs/results, one of the runs in it, or any run folder with digests. `data` is where the
-    data set lies, `dataset.root` of the new runs. ValueError for `out` inside the record, and where a run has no data
-    set in a folder.
+    data set lies, `dataset.root` of the new runs. With `note` the record keeps for which processor the runs were
+    identical at all measured steps (`ncbench.records.verified`). ValueError for `out` inside the record, and where a
+    run has no data set in a folder.
     """
     runs, refused = runs_of_record(record)
     if data is not None:
@@ -40,12 +42,23 @@ def verify(record: Path, out: Path | None, data: Path | None = None) -> int:
     if out is not None:
         if out.resolve().is_relative_to(record.resolve()):
             raise ValueError(f"--out {out}: must be another folder than {record}, and not inside it")
-        same = [_verified(run, record, out) for run in runs]
+        again = [_verified(run, record, out) for run in runs]
     else:
         with TemporaryDirectory(prefix="ncbench-verify-") as temporary:
-            same = [_verified(run, record, Path(temporary), kept=False) for run in runs]
-    print(f"{sum(same)} of {len(same)} trained runs are identical")
-    return 0 if all(same) and not refused else 1
+            again = [_verified(run, record, Path(temporary), kept=False) for run in runs]
+    same = sum(info is not None for info in again)
+    print(f"{same} of {len(again)} trained runs are identical")
+    if note:
+        _note(runs, again)
+    return 0 if same == len(again) and not refused else 1
+
+
+def _note(runs: Iterable[CommittedRun], again: Iterable[Mapping[str, Any] | None]) -> None:
+    """Keep beside each record which of its runs were identical, by the digests of their weights, and where."""
+    for run, info in zip(runs, again, strict=True):
+        if info is not None and run.info.get("digests") and info.get("digests"):
+            steps = {str(run.info["config_hash"]): len(run.info["digests"])}
+            note_verified(run.record, processor(info.get("device") or {}), steps)
 
 
 def _with_data(run: CommittedRun, data: Path) -> CommittedRun:
@@ -57,8 +70,8 @@ def _with_data(run: CommittedRun, data: Path) -> CommittedRun:
     return CommittedRun(run.name, run.info, values, run.overrides, run.config_hash, run.record)
 
 
-def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) -> bool:
-    """Whether one run of a record comes out as recorded."""
+def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) -> dict[str, Any] | None:
+    """The run.json of the repetition where it comes out as recorded, else None."""
     print(f"{run.name}: {' '.join(run.overrides)}", flush=True)
     folder = out / run.config_hash[:10]
     if (folder / RUN_INFO).is_file() and read_json(folder / RUN_INFO).get("status") == "done":
@@ -67,7 +80,7 @@ def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) 
     command = shlex.join(words)
     if not train_again(run.values, folder, command, run.overrides, run.info):
         print(f"{run.name}: not trained to its end; {_CONTINUES.format(command) if kept else _BEGINS}")
-        return False
+        return None
     again = read_json(folder / RUN_INFO)
     recorded, now = run.info.get("digests"), again.get("digests")
     different = ""
@@ -85,7 +98,7 @@ def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) 
     print(f"    recorded on {_machine(run.info)}")
     print(f"    trained again on {_machine(again)}")
     say_around(run.info, again, folder if kept else None, not different)
-    return not different
+    return None if different else again
 
 
 def _summary(run: CommittedRun, folder: Path) -> str:

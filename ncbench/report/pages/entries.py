@@ -14,6 +14,7 @@ from ncbench.claims.papers import Paper, departures, figure_numbers, paper_of
 from ncbench.records.runs import BadRecordsError, find_runs, read_json
 from ncbench.records.schema import CLAIMS, REPORT, RUN_INFO
 from ncbench.records.variations import Varied, read_varied
+from ncbench.records.verified import said_of_verified
 from ncbench.report.pages.badges import by_source, figure_of, tally
 from ncbench.report.verdicts import SCHEMA_VERSION
 from ncbench.report.verdicts.settle import Finding
@@ -42,6 +43,7 @@ class RecordedExperiment:
     machine: str
     varied: Varied | None
     standstill: str = ""
+    verified: str = ""
 
     @property
     def figure(self) -> str:
@@ -130,6 +132,7 @@ def _entry(
         machine=machine_of(infos),
         varied=_varied(folder, experiment.get("hashes") or []),
         standstill=said_of_standstill(infos),
+        verified=said_of_verified(folder, [str(info.get("config_hash")) for info in infos]),
     )
 
 
