@@ -1,17 +1,20 @@
 """Training an ensemble of DUFMs: replica-steps per second against one network trained the usual ways, in turns.
 
-engine   `FullBatchDescent` alone, on every core
+engine   the steps alone, on every core, by the engine that `trainer.engine=auto` takes for this network
 module   `FullBatchModule` in a Lightning Trainer, without measures or checkpoints: what Lightning costs around it
 run      a whole run as `python -m ncbench.train` does it: default measures at the density of the default run (60 points
          in 20 000 steps), records, checkpoints
 loop     (a) one network: autograd and torch.optim.SGD in a loop
 lightning (b) the same network as an ordinary LightningModule, with logger, bar, summary and checkpoints off
+jax, torch.func   with --peers: many networks at once as a user would write them (scripts/dufm_peers.py), in processes
+         of their own on the same cores, at their best number of networks
 
 Loss mse, ReLU, heavy ball, float32 everywhere. (a) and (b) take the better of one and two intra-op threads, rates_of
 before the first turn. `of peak` is the products' rate as a share of a 2048-square product's on all cores.
 
 python scripts/bench_dufm.py                              # as in docs/performance.md, under five minutes
 python scripts/bench_dufm.py --rounds 1 --seconds 1       # quick
+python scripts/bench_dufm.py --peers --cores 1 --sizes 1 2   # against JAX and torch.func on one core; needs jax
 """
 
 import argparse
@@ -22,7 +25,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,15 +33,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from dufm_peers import Peer
 from torch import Tensor, nn
 
-from ncbench.models.replica import DUFM, FullBatchDescent
+from ncbench.models.replica import DUFM
 from ncbench.records.folder import RunFolder
 from ncbench.run import execute as job
 from ncbench.run.compose import compose_jobs
 from ncbench.training import FullBatchModule
+from ncbench.training.engines import descent, engine_of
 
-CORES = len(os.sched_getaffinity(0))
 LR, MOMENTUM, DECAY, SCALE = 0.5, 0.9, 2e-3, 0.7
 DENSITY = 60 / 20_000  # measurements per step of the default run
 
@@ -78,10 +82,10 @@ class Size:
 
 
 SIZES = [
-    Size(10, 4, 5, 20, R=128, at_least=42, aim=60),
-    Size(6, 4, 10, 20, R=128, at_least=38, aim=55),
-    Size(10, 2, 5, 70, R=64, at_least=19, aim=25),
-    Size(10, 4, 50, 64, R=16, at_least=3.1, aim=4),
+    Size(10, 4, 5, 20, R=128, at_least=110, aim=140),
+    Size(6, 4, 10, 20, R=128, at_least=100, aim=130),
+    Size(10, 2, 5, 70, R=64, at_least=28, aim=35),
+    Size(10, 4, 50, 64, R=32, at_least=3.1, aim=3.6),
 ]
 
 
@@ -91,37 +95,48 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default 3)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn, about; half for (a), (b) (default 4)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 2, 3, 4], help="which of the four sizes")
+    parser.add_argument("--cores", type=int, help="use the first so many cores (default: all that it may use)")
+    parser.add_argument("--peers", action="store_true", help="also JAX and torch.func")
     options = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     warnings.filterwarnings("ignore")  # Lightning's advice on loaders
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    print(f"{CORES} cores, torch {torch.__version__}, medians of {options.rounds} turns of {options.seconds:g} s")
+    print(f"{_cores()} cores, torch {torch.__version__}, medians of {options.rounds} turns of {options.seconds:g} s")
     for number in options.sizes:
-        _compare(SIZES[number - 1], options.rounds, options.seconds)
+        _compare(SIZES[number - 1], options.rounds, options.seconds, ("jax", "torch") if options.peers else ())
 
 
-def _compare(size: Size, rounds: int, seconds: float) -> None:
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _compare(size: Size, rounds: int, seconds: float, peer_names: Sequence[str]) -> None:
     labels, sides = size.labels, ("loop", "lightning")
     single: dict[str, Callable[[int], float]] = {"loop": partial(_loop, size), "lightning": partial(_lightning, size)}
     threads = {side: _better(single[side]) for side in sides}
     rates = {side: _at(threads[side], single[side], 100) for side in sides}
     steps = {side: max(50, int(rates[side] * seconds / 2)) for side in sides}
-    fastest = max(_at(CORES, partial(_engine, size, labels), 60) for _ in range(3))
+    fastest = max(_at(_cores(), partial(_engine, size, labels), 60) for _ in range(3))
     turn_steps = max(200, int(fastest / size.R * seconds) // 200 * 200)
-    rates_of: dict[str, list[float]] = {side: [] for side in ("engine", "module", "run", *sides)}
+    peers = {_PEER_NAMES[name]: Peer(name, (size.K, size.L, size.n, size.width)) for name in peer_names}
+    rates_of: dict[str, list[float]] = {side: [] for side in ("engine", "module", "run", *sides, *peers)}
     peak: list[float] = []
     for _ in range(rounds):
-        peak.append(_at(CORES, _peak, 5))
+        peak.append(_at(_cores(), _peak, 5))
         for side, trained in (("engine", partial(_engine, size, labels)), ("module", partial(_module, size, labels))):
-            rates_of[side].append(_at(CORES, trained, turn_steps))
+            rates_of[side].append(_at(_cores(), trained, turn_steps))
         rates_of["run"].append(_run(size, turn_steps))
         for side in sides:
             rates_of[side].append(_at(threads[side], single[side], steps[side]))
+        for side, peer in peers.items():
+            rates_of[side].append(peer.seconds(seconds))
     rate = {side: statistics.median(turns) for side, turns in rates_of.items()}
     print(f"\nK = {size.K}, L = {size.L}, n = {size.n}, width {size.width}; R = {size.R}, {turn_steps} steps a turn")
     print(f"  {'':10}{'replica-steps/s':>16}{'lowest':>9}{'highest':>9}  of peak   x (a)   x (b)")
     for side, turns in rates_of.items():
         share = rate[side] * size.flops / statistics.median(peak)
         note = f"   {threads[side]} thread(s)" if side in threads else ""
+        note = f"   R = {peers[side].networks:.0f}" if side in peers else note
         ratios = f"{rate[side] / rate['loop']:8.1f}{rate[side] / rate['lightning']:8.1f}"
         print(f"  {side:10}{rate[side]:16.0f}{min(turns):9.0f}{max(turns):9.0f}{100 * share:8.1f} %{ratios}{note}")
     paired = [
@@ -129,6 +144,10 @@ def _compare(size: Size, rounds: int, seconds: float) -> None:
     ]
     asked = f"asked >= {size.at_least}, aim {size.aim}"
     print(f"  run / (a), median over the turns: {paired[0]:.1f} (engine / (a): {paired[1]:.1f}); {asked}")
+    for side, peer in peers.items():
+        peer.close()
+        ratio = statistics.median(a / b for a, b in zip(rates_of["engine"], rates_of[side], strict=True))
+        print(f"  engine / {side}, median over the turns: {ratio:.2f}")
     best = {side: max(turns) for side, turns in rates_of.items()}
     of_best = [best["run"] / best[side] for side in sides] + [best["engine"] / best["loop"]]
     print("  best turns: run / (a) {:.1f}, run / (b) {:.1f}, engine / (a) {:.1f}".format(*of_best))
@@ -136,9 +155,12 @@ def _compare(size: Size, rounds: int, seconds: float) -> None:
     print(f"  Lightning around the engine: {100 * overhead:.1f} %; peak {statistics.median(peak) / 1e9:.0f} GFLOP/s")
 
 
+_PEER_NAMES = {"jax": "jax", "torch": "torch.func"}
+
+
 def _better(side: Callable[[int], float]) -> int:
     """The faster of one thread and one per core, each tried twice."""
-    return max((1, CORES), key=lambda threads: max(_at(threads, side, 100) for _ in range(2)))
+    return max((1, _cores()), key=lambda threads: max(_at(threads, side, 100) for _ in range(2)))
 
 
 def _at(threads: int, side: Callable[[int], float], steps: int) -> float:
@@ -159,8 +181,10 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _engine(size: Size, labels: Tensor, steps: int) -> float:
-    descent = FullBatchDescent(
-        size.network(size.R),
+    network = size.network(size.R)
+    steps_of = descent(
+        engine_of("auto", network, torch.optim.SGD([torch.zeros(1)], lr=LR, momentum=MOMENTUM)),
+        network,
         labels,
         loss="mse",
         weight_decays=torch.full((size.R, size.L), DECAY),
@@ -168,9 +192,9 @@ def _engine(size: Size, labels: Tensor, steps: int) -> float:
         rates=torch.full((size.R,), LR),
         momentum=MOMENTUM,
     )
-    momenta = [torch.zeros_like(p) for p in descent.parameters]
-    descent.advance(3, momenta, torch.arange(size.R))  # threads start, libraries are loaded
-    return size.R * steps / _seconds(lambda: descent.advance(steps, momenta, torch.arange(size.R)))
+    momenta = [torch.zeros_like(p) for p in steps_of.parameters]
+    steps_of.advance(3, momenta, torch.arange(size.R))  # threads start, libraries are loaded
+    return size.R * steps / _seconds(lambda: steps_of.advance(steps, momenta, torch.arange(size.R)))
 
 
 def _module(size: Size, labels: Tensor, steps: int) -> float:
@@ -184,7 +208,7 @@ def _module(size: Size, labels: Tensor, steps: int) -> float:
 def _run(size: Size, steps: int) -> float:
     points = max(2, round(steps * DENSITY))
     overrides = ["+experiment=dufm_k10", f"replicate.seed={size.R}", f"schedule.steps={steps}"]
-    overrides += [f"measure.points={points}", f"trainer.threads={CORES}", "trainer.progress=false", "references=[]"]
+    overrides += [f"measure.points={points}", f"trainer.threads={_cores()}", "trainer.progress=false", "references=[]"]
     overrides += [f"model.depth={size.L}", f"model.width={size.width}"]
     overrides += [f"dataset.classes={size.K}", f"dataset.per_class={size.n}"]
     (composed,) = compose_jobs(overrides, multirun=False)

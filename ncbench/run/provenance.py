@@ -21,6 +21,8 @@ _PACKAGES = (
     "hydra-core",
     "omegaconf",
     "numpy",
+    "numba",
+    "llvmlite",
     "scikit-learn",
     "wandb",
 )

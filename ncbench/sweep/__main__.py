@@ -28,9 +28,10 @@ USAGE = """usage: python -m ncbench.sweep plan [+experiment=NAME] [key=v1,v2 ...
               run what is not done, as the sweep's own command does, also with another executor
        python -m ncbench.sweep rerun RUN [--out DIR] [--trust PACKAGE]
               train a run's configuration again in a new folder: identical, or the first value that differs
-       python -m ncbench.sweep verify RECORD [--out DIR] [dataset.root=DIR] [--trust PACKAGE]
+       python -m ncbench.sweep verify RECORD [--out DIR] [--note] [dataset.root=DIR] [--trust PACKAGE]
               train a committed record's configuration again, in a temporary folder or in --out: identical, bit for
-              bit, by the digests of the weights at every measured step, or the first step that differs
+              bit, by the digests of the weights at every measured step, or the first step that differs; --note keeps
+              in the record for which processor they were identical
        rerun and verify train what a folder names: classes of ncbench, torch and torchvision, and of each PACKAGE
 
 A sweep is started by `python -m ncbench.train -m ...`; the same command again continues it.
@@ -155,8 +156,11 @@ def _verify(words: list[str]) -> int:
     folders = [word.removeprefix(key) for word in words if word.startswith(key)]
     if len(folders) > 1 or "" in folders:
         raise ValueError(f"{key}{folders[-1]}: must be one folder")
-    record, out, trust = _folder_and_out([word for word in words if not word.startswith(key)])
-    return verify(record, out, Path(folders[0]) if folders else None, trust)
+    parser = _parser()
+    parser.add_argument("--note", action="store_true")
+    options, others = parser.parse_known_args([word for word in words if not word.startswith(key)])
+    record, out, trust = _folder_and_out(others)
+    return verify(record, out, Path(folders[0]) if folders else None, trust, note=options.note)
 
 
 def _parser() -> Parser:

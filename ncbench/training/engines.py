@@ -4,11 +4,11 @@
     lanes   `LaneDescent`: a replica per lane of a vector, the same bits on x86-64 processors; on the CPU
 
 Both are the same arithmetic in another order, so that they differ by rounding, and a run goes on with the engine with
-which it began. What `auto` is depends on the network alone, and never on the machine.
+which it began. What `auto` is depends on the shapes alone, and never on the machine: `lanes` for networks so small that
+a step of torch is mostly calls, and for ensembles that fill half a vector of 64 bytes, unless a matrix is so large that
+those of 16 replicas leave the cache. There it is the faster one (scripts/bench_dufm.py, docs/performance.md).
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +18,12 @@ from ncbench.models.replica import DUFM, FullBatchDescent
 if TYPE_CHECKING:
     from ncbench.models.replica.optim.lanes import LaneDescent
 
-__all__ = ["LANES_UP_TO", "descent", "engine_of", "is_heavy_ball"]
+__all__ = ["descent", "engine_of", "is_heavy_ball"]
 
-# `auto` is lanes for networks with at most so many multiply-adds in a forward pass over all samples: for none.
-LANES_UP_TO = 0
+# Multiply-adds of a forward pass over all samples up to which one replica alone is as fast in lanes as with torch.
+SMALL = 100_000
+# Bytes of one number of every replica: from here on, `lanes` is faster up to matrices of LARGE entries.
+FILLED, LARGE = 32, 150 * 150
 
 
 def is_heavy_ball(optimizer: torch.optim.Optimizer) -> bool:
@@ -38,7 +40,7 @@ def engine_of(asked: str, network: DUFM, optimizer: torch.optim.Optimizer) -> st
         is_heavy_ball(optimizer) and features.device.type == "cpu" and features.dtype in (torch.float32, torch.float64)
     )
     if asked == "auto":
-        return "lanes" if fits and _multiply_adds(network) <= LANES_UP_TO else "torch"
+        return "lanes" if fits and _favours_lanes(network) else "torch"
     if asked == "lanes" and not fits:
         raise ValueError(
             "trainer.engine=lanes: needs torch.optim.SGD without nesterov, and float32 or float64 on the CPU; use auto"
@@ -55,7 +57,8 @@ def descent(engine: str, network: DUFM, labels: torch.Tensor, **problem: Any) ->
     return LaneDescent(network, labels, **problem)
 
 
-def _multiply_adds(network: DUFM) -> int:
-    """Of a forward pass of one replica over all samples."""
-    widths: Sequence[int] = [*(W.shape[2] for W in network.weights), network.num_classes]
-    return network.features.value.shape[1] * sum(a * b for a, b in pairwise(widths))
+def _favours_lanes(network: DUFM) -> bool:
+    features = network.features.value
+    entries = [W.shape[1] * W.shape[2] for W in network.weights]
+    filled = network.replicas * features.element_size() >= FILLED
+    return features.shape[1] * sum(entries) <= SMALL or (filled and max(entries) <= LARGE)

@@ -176,9 +176,9 @@ def test_a_torch_start_draws_frames_and_noise_from_one_generator():
 
 
 def test_a_run_with_counters_begins_with_these_bits(tmp_path):
-    """The key is part of the run's identity, and reaches the network."""
+    """The default of free features: part of the identity, and it reaches the network."""
     given = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=2", "measure.points=2"]
-    given += ["trainer.progress=false", "+model.init_generator=philox"]
+    given += ["trainer.progress=false"]
     (composed,) = compose_jobs(given, multirun=False)
     assert run_execute.execute(composed.config, tmp_path / "run", command="test") == 0
     info = json.loads((tmp_path / "run" / "run.json").read_text())

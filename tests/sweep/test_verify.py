@@ -12,7 +12,8 @@ import yaml
 
 from ncbench import train
 from ncbench.records.run_hash import schema_1_hash
-from ncbench.records.runs import find_runs
+from ncbench.records.runs import BadRecordsError, find_runs
+from ncbench.records.verified import note_verified, said_of_verified
 from ncbench.report.pages.record import summary_table
 from ncbench.sweep import again
 from ncbench.sweep import verify as verify_module
@@ -166,7 +167,7 @@ def test_with_digests_the_weights_are_compared(record, capfd):
     assert f"{other}: identical: " in said  # what the summary says besides
     assert "1 of 2 trained runs are identical" in said
     machine = f"ncbench {info['versions']['ncbench']}, python {info['versions']['python']}, torch "
-    assert said.count(f"    recorded on Another Processor, 3 threads, engine torch, {machine}") == 2
+    assert said.count(f"    recorded on Another Processor, 3 threads, engine lanes, {machine}") == 2
     assert said.count("    trained again on ") == 2
 
 
@@ -264,3 +265,26 @@ def test_the_data_of_a_record_may_lie_elsewhere(record, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["verify", str(record), "dataset.root=data"]) == 1  # as nothing was trained
     assert seen == [str(tmp_path / "data")]
+
+
+def test_a_note_says_for_which_processor_the_runs_with_digests_were_identical(record, capfd, monkeypatch):
+    monkeypatch.setenv("NUMBA_CPU_NAME", "haswell")
+    first, second = sorted(record.glob("runs/*/run.json"))
+    info = json.loads(first.read_text())
+    first.write_text(json.dumps(info | {"digests": {"0": "a", "20": "b"}}))
+    assert main(["verify", str(record), "--note"]) == 0
+    on = f"{info['device']['name']} (code for haswell)"
+    assert json.loads((record / "verified.json").read_text()) == {on: {info["config_hash"]: 2}}
+    hashes = [info["config_hash"], json.loads(second.read_text())["config_hash"]]
+    assert said_of_verified(record, hashes[1:]) == ""
+    note_verified(record, "B", {hashes[0]: 2, hashes[1]: 3})
+    assert said_of_verified(record, hashes) == (
+        f"Trained again with the same bits on {on} (1 of 2 runs, 2 measured steps); B (2 of 2 runs, 5 measured steps)."
+    )
+    first.write_text(json.dumps(info | {"digests": {"0": "a", "20": "c"}}))
+    (record / "verified.json").unlink()
+    main(["verify", str(record), "--note"])
+    assert not (record / "verified.json").exists()
+    (record / "verified.json").write_text('{"A": {"x": "y"}}')
+    with pytest.raises(BadRecordsError, match=r"verified\.json: must map processors to runs"):
+        said_of_verified(record, hashes)

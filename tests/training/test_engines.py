@@ -18,16 +18,7 @@ TINY = [
 
 
 def _module(engine="auto", optimizer=None):
-    network = DUFM(
-        depth=2,
-        width=4,
-        activation="relu",
-        init_scale=0.7,
-        num_classes=3,
-        num_samples=6,
-        seeds=[0],
-        dtype=torch.float64,
-    )
+    network = _network()
     return FullBatchModule(
         loss="mse",
         weight_decays=[[1e-3, 1e-3]],
@@ -45,19 +36,33 @@ def _chosen(module):
     return module.engine
 
 
-def test_auto_goes_by_the_multiply_adds_of_a_network(monkeypatch):
-    assert _chosen(_module()) == "torch"
-    monkeypatch.setattr(engines, "LANES_UP_TO", 6 * (4 * 4 + 4 * 3))
+def _network(replicas=1, samples=6, dtype=torch.float64, **given):
+    shape = {"depth": 2, "width": 4, "activation": "relu", "init_scale": 0.7, "num_classes": 3, **given}
+    return DUFM(**shape, num_samples=samples, seeds=range(replicas), dtype=dtype)
+
+
+def _auto(**given):
+    return engines.engine_of("auto", _network(**given), torch.optim.SGD([torch.zeros(1)], lr=0.1))
+
+
+def test_auto_is_lanes_where_a_network_is_small_or_the_replicas_fill_half_a_vector_with_matrices_of_the_cache():
+    assert engines.SMALL == 100 * (30 * 30 + 3 * 30) + 1000
+    assert _auto(samples=100, width=30) == _auto(samples=101, width=30) == "lanes"
+    assert _auto(samples=102, width=30) == "torch"
+    assert [_auto(samples=102, width=30, replicas=R) for R in (3, 4)] == ["torch", "lanes"]
+    floats = {"samples": 102, "width": 30, "dtype": torch.float32}
+    assert [_auto(**floats, replicas=R) for R in (7, 8)] == ["torch", "lanes"]
+    assert [_auto(**floats | {"width": width}, replicas=8) for width in (150, 151)] == ["lanes", "torch"]
+
+
+def test_auto_is_torch_for_optimisers_that_lanes_lack():
     assert _chosen(_module()) == "lanes"
     assert _chosen(_module("torch")) == "torch"
     assert _chosen(_module(optimizer=partial(torch.optim.Adam, lr=0.1))) == "torch"
     assert _chosen(_module(optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9, nesterov=True))) == "torch"
-    monkeypatch.setattr(engines, "LANES_UP_TO", 6 * (4 * 4 + 4 * 3) - 1)
-    assert _chosen(_module()) == "torch"
 
 
-def test_a_run_goes_on_with_the_engine_with_which_it_began(monkeypatch):
-    monkeypatch.setattr(engines, "LANES_UP_TO", 10**9)
+def test_a_run_goes_on_with_the_engine_with_which_it_began():
     for checkpoint, engine in (({"engine": "torch"}, "torch"), ({}, "torch"), ({"engine": "lanes"}, "lanes")):
         module = _module()
         module.on_load_checkpoint(checkpoint)

@@ -16,6 +16,7 @@ from ncbench.records.runs import find_runs
 from ncbench.records.schema import CLAIMS, REPORT
 from ncbench.records.small_files import BadRecordsError, read_json
 from ncbench.records.variations import Varied, read_varied
+from ncbench.records.verified import said_of_verified
 from ncbench.report.pages.badges import by_source, figure_of, tally
 from ncbench.report.verdicts import SCHEMA_VERSION
 from ncbench.report.verdicts.settle import Finding
@@ -44,6 +45,7 @@ class RecordedExperiment:
     machine: str
     varied: Varied | None
     standstill: str = ""
+    verified: str = ""
 
     @property
     def figure(self) -> str:
@@ -132,6 +134,7 @@ def _entry(
         machine=machine_of(infos),
         varied=_varied(folder, experiment.get("hashes") or []),
         standstill=said_of_standstill(infos),
+        verified=said_of_verified(folder, [str(info.get("config_hash")) for info in infos]),
     )
 
 

@@ -2,7 +2,8 @@
 
     README.md     claims, verdicts, the paper's own figure, the command
     claims.json   verdicts with evidence
-    run.json      of each run (below runs/ where there are several): versions, cost, machine, final values
+    run.json      of each run (below runs/ where there are several): versions, cost, machine, final values to six
+                  digits, digests of the weights at every measured step
     config.yaml   the configuration (of the first run where there are several)
     summary.csv   the series that the claims and the figure use, to six digits
     figure.png    the figure that corresponds to the paper's, 120 dots per inch
@@ -179,11 +180,20 @@ def _lines(directory: Path) -> pd.DataFrame:
     return table.drop_duplicates(ignore_index=True)
 
 
+def _six_digits(value: Any) -> Any:
+    """The value with every number in it as `summary.csv` has it; the digests tell more of the run than more digits."""
+    if isinstance(value, Mapping):
+        return {key: _six_digits(inside) for key, inside in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
 def _copy(source: Path, target: Path) -> None:
     """Copies a text without the folders of this machine in which data and runs lay."""
     text = source.read_text(encoding="utf-8")
     if source.name == RUN_INFO:  # one for each run: without the blanks
-        text = json.dumps(json.loads(text), separators=(",", ":")) + "\n"
+        info = json.loads(text)
+        info["final"] = _six_digits(info.get("final"))
+        text = json.dumps(info, separators=(",", ":")) + "\n"
     elif source.suffix == ".json":
         json.loads(text)
     # A job of a grid has its folder in quotes for Hydra inside of quotes for the shell, escaped where it is JSON.

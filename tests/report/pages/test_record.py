@@ -37,9 +37,15 @@ def test_a_record_is_light_and_has_what_was_claimed(tmp_path):
 def test_six_digits_and_no_folder_of_this_machine(tmp_path):
     run = write_run(tmp_path / "run", [0, 1, 2], scale=1 / 3, claims=claims())
     info = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(info | {"command": f"train hydra.run.dir={run} dataset.root=/data/a"}))
+    changed = {
+        "command": f"train hydra.run.dir={run} dataset.root=/data/a",
+        "final": {"loss": {"median": 2 / 3, "q25": 1e-9}},
+    }
+    (run / "run.json").write_text(json.dumps(info | changed))
     target = write_record(run, tmp_path / "record")
-    assert json.loads((target / "run.json").read_text())["command"] == "train hydra.run.dir=DIR dataset.root=DIR"
+    recorded = json.loads((target / "run.json").read_text())
+    assert recorded["command"] == "train hydra.run.dir=DIR dataset.root=DIR"
+    assert recorded["final"] == {"loss": {"median": 0.666667, "q25": 1e-9}}
     # As a grid starts its jobs: the folder quoted for Hydra, and that for the shell.
     job = shlex.join(["train", "seed=1", f"hydra.run.dir='{run}'"])
     (run / "run.json").write_text(json.dumps(info | {"command": job}))
