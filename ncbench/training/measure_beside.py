@@ -99,8 +99,7 @@ class MeasureBeside(MeasureCollapse):
     def _measure_copy(
         self, trainer: pl.Trainer, copy: FullBatchMeasures, finished: int, step: int, epoch: float
     ) -> None:
-        # The other half is left to the training; of two threads the second mostly waits for the interpreter's lock, and
-        # measuring 64 replicas of width 20 on two took twice the CPU time of one.
+        # The other half of the threads is left to the training.
         threads = max(1, self.options.get("threads", 1) // 2)
         options = {"objective": copy.objective, "threads": threads}
         measurement = self._measure_or_leave_out(trainer, copy.network, finished, **options)

@@ -1,6 +1,7 @@
 """Measuring in a thread beside the training: the same records, in order, and none lost by an error or a kill."""
 
 import json
+import math
 import threading
 
 import pandas as pd
@@ -13,9 +14,10 @@ from ncbench.records.writer import RecordWriter
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
 from ncbench.training.beside import Beside
-from ncbench.training.checkpoints import AtomicCheckpointIO
+from ncbench.training.checkpoints import AtomicCheckpointIO, SaveLast
 from ncbench.training.full_batch import FullBatchModule
 from ncbench.training.measure_beside import COPIES, MeasureBeside
+from tests.helpers.ensemble_runs import checkpoint
 
 BASE = ["dataset=labels", "dataset.classes=3", "dataset.per_class=2", "model=dufm", "model.depth=2", "model.width=4"]
 BASE += ["objective=dufm", "objective.weight_decay=0.02", "objective.feature_decay=0.01", "optimizer=heavy_ball"]
@@ -197,6 +199,9 @@ def test_a_kill_with_copies_that_wait_loses_no_row_for_good(tmp_path, monkeypatc
             record(self, trainer, copy, finished, step, epoch)
 
     def train_block(self, done, end):
+        if end == steps[4]:  # the last checkpoint is that of the step before
+            (save_last,) = [callback for callback in self.trainer.callbacks if isinstance(callback, SaveLast)]
+            save_last.seconds = math.inf
         if end == steps[4 + COPIES]:  # one is held at the gate, the others wait behind it
             assert recorded(folder) == steps[:4]
             dead[0] = True
@@ -207,7 +212,7 @@ def test_a_kill_with_copies_that_wait_loses_no_row_for_good(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(MeasureBeside, "_measure_copy", measure_copy)
         patch.setattr(FullBatchModule, "train_block", train_block)
-        assert execute(folder) == 1
-    assert recorded(folder) == steps[:4]
-    assert execute(folder) == 0
+        assert execute(folder, "trainer.checkpoint_seconds=0") == 1
+    assert (recorded(folder), checkpoint(folder)["ncbench_step"]) == (steps[:4], steps[3])
+    assert execute(folder, "trainer.checkpoint_seconds=0") == 0
     same_records(folder, tmp_path / "whole")
