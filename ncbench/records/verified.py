@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.runs import BadRecordsError, read_json
+from ncbench.records.small_files import BadRecordsError, read_json
+from ncbench.records.whole_files import write_text
 
 __all__ = ["VERIFIED", "note_verified", "processor", "said_of_verified"]
 
@@ -30,9 +31,7 @@ def note_verified(record: Path, on: str, identical: Mapping[str, int]) -> None:
     path = record / VERIFIED
     known = _read(path)
     known[on] = {**known.get(on, {}), **identical}
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def said_of_verified(record: Path, hashes: list[str]) -> str:

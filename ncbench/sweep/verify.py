@@ -4,23 +4,15 @@ Exit status: 0 identical, 1 different or not trained to the end; wrong input is 
 """
 
 import shlex
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-=======
-from collections.abc import Iterable, Mapping
->>>>>>> s22-lanes
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO
-<<<<<<< HEAD
-from ncbench.sweep.again import say_around, train_again, trusting
-=======
 from ncbench.records.verified import note_verified, processor
-from ncbench.sweep.again import say_around, train_again
->>>>>>> s22-lanes
+from ncbench.sweep.again import say_around, train_again, trusting
 from ncbench.sweep.committed import SUMMARY_TABLE, CommittedRun, compare_summary, runs_of_record
 from ncbench.sweep.compare import compare_digests
 
@@ -32,23 +24,16 @@ _CONTINUES = "the same command continues: {}"
 _BEGINS = "the same command begins again, with --out DIR it could be continued"
 
 
-<<<<<<< HEAD
-def verify(record: Path, out: Path | None, data: Path | None = None, trust: Sequence[str] = ()) -> int:
-=======
-def verify(record: Path, out: Path | None, data: Path | None = None, *, note: bool = False) -> int:
->>>>>>> s22-lanes
+def verify(
+    record: Path, out: Path | None, data: Path | None = None, trust: Sequence[str] = (), *, note: bool = False
+) -> int:
     """Train the configurations of a record again, each in a folder of its own in `out` (None: in a temporary one, which
     is removed), and compare the digests of the weights, or without them the values of summary.csv.
 
     `record` is a folder of docs/results, one of the runs in it, or any run folder with digests. `data` is where the
-<<<<<<< HEAD
-    data set lies, `dataset.root` of the new runs; `trust` as of `rerun`. ValueError for `out` inside the record, and
-    where a run has no data set in a folder.
-=======
-    data set lies, `dataset.root` of the new runs. With `note` the record keeps for which processor the runs were
-    identical at all measured steps (`ncbench.records.verified`). ValueError for `out` inside the record, and where a
-    run has no data set in a folder.
->>>>>>> s22-lanes
+    data set lies, `dataset.root` of the new runs; `trust` as of `rerun`. With `note` the record keeps for which
+    processor the runs were identical at all measured steps (`ncbench.records.verified`). ValueError for `out` inside
+    the record, and where a run has no data set in a folder.
     """
     runs, refused = runs_of_record(record, trust, data)
     print(f"{record}: {len(runs)} of {len(runs) + len(refused)} runs can be trained again")
@@ -57,22 +42,10 @@ def verify(record: Path, out: Path | None, data: Path | None = None, *, note: bo
     if out is not None:
         if out.resolve().is_relative_to(record.resolve()):
             raise ValueError(f"--out {out}: must be another folder than {record}, and not inside it")
-<<<<<<< HEAD
-        same = [_verified(run, record, out, trust) for run in runs]
+        again = [_verified(run, record, out, trust) for run in runs]
     else:
         with TemporaryDirectory(prefix="ncbench-verify-") as temporary:
-            same = [_verified(run, record, Path(temporary), trust, kept=False) for run in runs]
-    print(f"{sum(same)} of {len(same)} trained runs are identical")
-    return 0 if all(same) and not refused else 1
-
-
-def _verified(run: CommittedRun, record: Path, out: Path, trust: Sequence[str], *, kept: bool = True) -> bool:
-    """Whether one run of a record comes out as recorded."""
-=======
-        again = [_verified(run, record, out) for run in runs]
-    else:
-        with TemporaryDirectory(prefix="ncbench-verify-") as temporary:
-            again = [_verified(run, record, Path(temporary), kept=False) for run in runs]
+            again = [_verified(run, record, Path(temporary), trust, kept=False) for run in runs]
     same = sum(info is not None for info in again)
     print(f"{same} of {len(again)} trained runs are identical")
     if note:
@@ -88,18 +61,10 @@ def _note(runs: Iterable[CommittedRun], again: Iterable[Mapping[str, Any] | None
             note_verified(run.record, processor(info.get("device") or {}), steps)
 
 
-def _with_data(run: CommittedRun, data: Path) -> CommittedRun:
-    """The run with its data set in this folder, which is no part of what a run computes."""
-    dataset = run.values["dataset"]
-    if "root" not in dataset:
-        raise ValueError(f"dataset.root={data}: the data set of {run.name} lies in no folder")
-    values = {**run.values, "dataset": {**dataset, "root": str(data.absolute())}}
-    return CommittedRun(run.name, run.info, values, run.overrides, run.config_hash, run.record)
-
-
-def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) -> dict[str, Any] | None:
+def _verified(
+    run: CommittedRun, record: Path, out: Path, trust: Sequence[str], *, kept: bool = True
+) -> dict[str, Any] | None:
     """The run.json of the repetition where it comes out as recorded, else None."""
->>>>>>> s22-lanes
     print(f"{run.name}: {' '.join(run.overrides)}", flush=True)
     folder = out / run.config_hash[:10]
     if (folder / RUN_INFO).is_file() and read_run_info(folder).get("status") == "done":
@@ -116,13 +81,8 @@ def _verified(run: CommittedRun, record: Path, out: Path, *, kept: bool = True) 
     command = shlex.join(words)
     if not train_again(run.values, folder, command, run.overrides, run.info, trust):
         print(f"{run.name}: not trained to its end; {_CONTINUES.format(command) if kept else _BEGINS}")
-<<<<<<< HEAD
-        return False
-    again = read_run_info(folder)
-=======
         return None
-    again = read_json(folder / RUN_INFO)
->>>>>>> s22-lanes
+    again = read_run_info(folder)
     recorded, now = run.info.get("digests"), again.get("digests")
     different = ""
     if recorded and now:
