@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.config.identity import differences
+from ncbench.records.errors import BadRecordsError
+from ncbench.records.finished import check_finished
 from ncbench.records.lock import SOFT_LOCK
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION, TENSORBOARD, WANDB
@@ -66,7 +68,13 @@ def _is_done(run: Path, hashed: str) -> bool:
         said = (info["status"], info["config_hash"], info["schema_version"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return said == ("done", hashed, SCHEMA_VERSION) and not any(path.is_symlink() for path in (run, *run.rglob("*")))
+    if said != ("done", hashed, SCHEMA_VERSION) or any(path.is_symlink() for path in (run, *run.rglob("*"))):
+        return False
+    try:
+        check_finished(run)
+    except BadRecordsError:  # what is damaged is trained again here, and stays as it is there
+        return False
+    return True
 
 
 @contextmanager
