@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder
 from ncbench.records.load import load_grams, load_means, load_measures, load_sample_grams, load_spectra
 from ncbench.records.schema import CHECKPOINTS, CONFIG, REFERENCES, REPLICAS, RUN, row_key
@@ -42,7 +43,10 @@ def differences(first: Path, second: Path) -> list[str]:
         saved: list[Any] = [torch.load(folder / CHECKPOINTS / name, weights_only=True) for folder in (first, second)]
         differing += [f"{name}: {where}" for where in _unlike(saved[0], saved[1], "")]
     for table, load in LOADERS.items():
-        differing += [f"{table}: {what}" for what in _unlike_rows(load(first), load(second), row_key(table))]
+        try:
+            differing += [f"{table}: {what}" for what in _unlike_rows(load(first), load(second), row_key(table))]
+        except BadRecordsError as error:
+            differing.append(f"{table}: {error}")
     for name in (CONFIG, REFERENCES, REPLICAS):
         if (first / name).read_bytes() != (second / name).read_bytes():
             differing.append(name)

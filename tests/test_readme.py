@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
+from ncbench.records.verified import VERIFIED
 from ncbench.report.pages.index import read_tables, write_index
 from ncbench.report.verdicts.settle import FAILS, HOLDS, NOT_OURS, NOT_THEIRS
 from ncbench.run.compose import compose_jobs, experiments
@@ -68,8 +69,10 @@ def test_a_record_is_light_and_complete():
     files = {"README.md", "claims.json", "config.yaml", "summary.csv", "figure.png"}
     for name, folder in RECORDS.items():
         varied = {ROBUSTNESS, ROBUSTNESS_PICTURE} if (folder / ROBUSTNESS).exists() else set()
-        assert files | varied <= {path.name for path in folder.iterdir()} <= files | varied | {"run.json", "runs"}, name
-        assert {path.name for path in folder.rglob("*") if path.is_file()} == files | varied | {"run.json"}, name
+        verified = {VERIFIED} if (folder / VERIFIED).exists() else set()
+        kept = files | varied | verified
+        assert kept <= {path.name for path in folder.iterdir()} <= kept | {"run.json", "runs"}, name
+        assert {path.name for path in folder.rglob("*") if path.is_file()} == kept | {"run.json"}, name
     manifest = json.loads((RESULTS / "MANIFEST.json").read_text())
     packed = {run["config_hash"] for run in manifest["runs"].values()}
     without = {name for name in RECORDS if not {info["config_hash"] for info in infos(name)} <= packed}

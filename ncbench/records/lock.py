@@ -59,6 +59,8 @@ class _SystemLock:
         """Once or more often."""
         handle, self._handle = self._handle, -1
         if handle >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_UN)  # also for a forked process, such as a loader's, that has it still
             os.close(handle)
 
 

@@ -38,7 +38,7 @@ class Listed:
 def read_manifest(folder: Path) -> dict[str, Listed] | None:
     """The listed parts by their names below the run folder (`measures/part-....parquet`); None without a manifest.
 
-    Raises DamagedError where the manifest is not as it was written.
+    Raises DamagedError, a ValueError, where the manifest is not as it was written.
     """
     path = folder / MANIFEST
     try:

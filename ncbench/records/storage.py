@@ -17,7 +17,7 @@ from ncbench.records.manifest import REMEDY
 from ncbench.records.part_sizes import check_sizes
 from ncbench.records.parts import first_step, last_step, part_path, parts
 from ncbench.records.schema import FLOATS, MEASURED, TABLES, arrow_schema
-from ncbench.records.whole_files import replacing
+from ncbench.records.whole_files import make_folder, replacing
 
 __all__ = [
     "UNREADABLE",
@@ -43,6 +43,7 @@ def write_part(folder: Path, table: str, rows: pa.Table, *, sync: bool = False) 
     names = [name for name in rows.column_names if name not in MEASURED]
     (measured,) = (name for name in rows.column_names if name in MEASURED)
     leaf = f"{measured}.list.element" if TABLES[table][measured].type == FLOATS else measured
+    make_folder(target.parent)
     with replacing(target, lasting=sync) as handle:
         pq.write_table(
             rows,

@@ -61,12 +61,14 @@ def execute(
     try:
         asked = {} if composed is None else asked_of_environment(composed)
         # What is wrong is found before there is a lock or a folder: a refused run leaves nothing behind.
+        refuse_links_in(run.path)
         with StopSignals() as signals:
             trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, signals, threads)
             with run:
                 if trained is None or state_of(run, config) is RunState.DONE:
                     _say_where(run, already_done(bring_up_to_date(run, config)))
                     return 0
+                refuse_links_in(run.path)  # which may have come meanwhile
                 with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():
                     return _train(config, trained, command, overrides, asked)
     except ValueError as error:
@@ -107,7 +109,6 @@ def _train(config: Config, trained: RunSession, command: str, overrides: Sequenc
             error=None,
             **provenance(trained.trainer.strategy.root_device.type),
         )
-        refuse_links_in(run.path)
         trained.write_inputs(as_written(config.plain(), asked), written_overrides(overrides))
         log = _Log(run.path / LOG)
         logging.getLogger().addHandler(log)

@@ -154,8 +154,7 @@ class RunSession:
         # Written at once, so that a killed run has the digests of its rows, and the time that they took.
         self.digests[str(step)] = weights_digest(network)
         self.rates[str(step)] = learning_rate(self.built.module, self.trainer.optimizers)
-        geometry = named_geometries(measured)
-        named = {"geometry": {"step": step, **geometry}} if geometry else {}
+        named = {"geometry": {"step": step, **geometry}} if (geometry := named_geometries(measured)) else {}
         known = {"digests": self.digests, "learning_rates": self.rates, "wall_seconds": self.wall_seconds()}
         engine = getattr(self.built.module, "engine", None)
         known |= {} if engine is None else {"engine": engine}
@@ -229,11 +228,10 @@ class RunSession:
 
         Nothing for one network.
         """
-        states = getattr(self.built.module, "states", None)
-        if states is None:
+        if (states := getattr(self.built.module, "states", None)) is None:
             return {}
-        digests = replica_digests(self.built.network, len(self.built.replicas))
-        return {"replica_states": states.summary(), "replica_digests": digests}
+        network, replicas = self.built.network, len(self.built.replicas)
+        return {"replica_states": states.summary(), "replica_digests": replica_digests(network, replicas)}
 
     def close(self, exit_code: int) -> None:
         """End the logger, so that the next job of this process starts its own; a finished run's report goes to it."""

@@ -1,5 +1,6 @@
 """Run folders of runs that were never trained, written by what writes real ones: numbers to be worked out by hand."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def write_inputs(
     (run / RUN_INFO).unlink(missing_ok=True)  # `update` would keep what an earlier call wrote
     RunFolder(run).update(**info)
     if config is not None:
-        (run / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        plain = json.loads(json.dumps(config))  # so that equal parts are no aliases
+        (run / CONFIG).write_text(yaml.safe_dump(plain, sort_keys=False))
 
 
 def write_run(

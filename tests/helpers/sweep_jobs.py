@@ -16,7 +16,7 @@ SCRIPT = textwrap.dedent(
     import json, os, pathlib, signal, sys, time
     folder, seconds, fate = pathlib.Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
     folder.mkdir(parents=True, exist_ok=True)
-    info = {"config_hash": "h", "schema_version": 2, "error": None, "started": time.time()}
+    info = {"config_hash": "h", "schema_version": 2, "error": None, "began": time.time()}
     info["device"] = {"visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES")}
     info["threads"] = os.environ["OMP_NUM_THREADS"]
     before = json.loads((folder / "run.json").read_text()) if (folder / "run.json").exists() else {}
@@ -41,7 +41,7 @@ SCRIPT = textwrap.dedent(
         write("failed", error="RuntimeError: planted")
         print("ncbench: failed: RuntimeError: planted; log in somewhere", flush=True)
         sys.exit(1)
-    write("done", wall_seconds=time.time() - info["started"], ended=time.time())
+    write("done", wall_seconds=time.time() - info["began"], ended=time.time())
     """
 )
 

@@ -191,7 +191,7 @@ def test_a_strange_run_json_is_named_by_every_reader(run, text, capsys):
 
 def test_a_binary_run_json_and_one_of_no_configuration(run):
     (run / "run.json").write_bytes(b"\xff\xfe\0\1")
-    with pytest.raises(BadRecordsError, match=r"run\.json is not valid JSON \("):
+    with pytest.raises(BadRecordsError, match=r"run\.json is not UTF-8 text \("):
         RunFolder(run).info()
     (run / "run.json").write_text(json.dumps({"status": "done"}))
     with pytest.raises(ValueError, match=r"run\.json: has no config_hash"):

@@ -87,7 +87,8 @@ def test_what_computes_nothing_is_no_difference(tmp_path, key):
     write_seed(tmp_path / "a", 0, 1.0)
     write_seed(tmp_path / "b", 1, 2.0, **{key: {"any": "thing"}})
     write_seed(tmp_path / "c", 2, 3.0, {"optimizer.lr": 0.1})  # given on the command line, and the default
-    (tmp_path / "b" / "run.json").write_text(json.dumps({"status": "done", "device": "cuda", "versions": {"torch": 9}}))
+    info = {"status": "done", "device": "cuda", "versions": {"torch": "9"}}
+    (tmp_path / "b" / "run.json").write_text(json.dumps(info))
     (setting,) = find_settings(tmp_path)
     assert [network.run for network in setting.networks] == ["a", "b", "c"]
     assert setting.values == {}

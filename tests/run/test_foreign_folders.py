@@ -102,7 +102,7 @@ def test_wherever_it_stands(digits):
     named = {"_target_": target, "filename": "x.pkl"}
     deep = {"_target_": "torch.utils.data.Subset", "dataset": {**named, "_partial_": True}}
     for group, key, value, where in (
-        ("model", "backbone", {**network, "hidden": [named]}, r"model.backbone.hidden\[0\]"),
+        ("model", "backbone", {**network, "extra": [named]}, r"model.backbone.extra\[0\]"),
         ("measure", "moments", {"mine": named}, "measure.moments.mine"),
         (
             "measure",

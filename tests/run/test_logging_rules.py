@@ -111,7 +111,7 @@ def test_nothing_is_handed_to_wandb_where_it_is_disabled(kind, tmp_path, monkeyp
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (job,) = compose_jobs(["+experiment=digits_mlp", f"logger={kind}"], multirun=False)
     with caplog.at_level("INFO"):
-        assert open_logger(job.config, tmp_path, []) is None
+        assert open_logger(job.config, tmp_path, {}, []) is None
     assert "WANDB_MODE=disabled: nothing is handed to W&B" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
@@ -125,7 +125,7 @@ def test_an_online_logger_writes_an_offline_run_where_the_environment_says_so(tm
 
     opened = []
     monkeypatch.setattr(wandb_run, "WandbRun", lambda folder, **given: opened.append(given["offline"]))
-    open_logger(job.config, tmp_path, [])
+    open_logger(job.config, tmp_path, {}, [])
     assert opened == [True]
 
 

@@ -134,8 +134,8 @@ def test_an_interrupted_run_continues_exactly(place, name, monkeypatch):
     assert run(name, "whole", *overrides) == 0
     real = session.RunSession._record
 
-    def stops(self, step, epoch, found):
-        real(self, step, epoch, found)
+    def stops(self, step, epoch, found, network):
+        real(self, step, epoch, found, network)
         if epoch == 2:
             raise RuntimeError("planted")
 
@@ -171,7 +171,7 @@ def test_precision(place):
     ("name", "overrides", "message"),
     [
         ("pictures", ["~dataset.train.transform"], r"dataset.train\[0\]: is a PIL image; give the Dataset a transform"),
-        ("pictures", ["dataset.train.root=absent"], r"No such file or directory: 'absent'"),
+        ("pictures", ["dataset.train.root=absent"], r"absent: No such file or directory"),
         ("pictures", ["dataset.train._target_=null"], r"dataset.train=.*: a Dataset is needed, as in {_target_: "),
         (
             "pictures",

@@ -10,6 +10,7 @@ import torch
 
 from ncbench import load_run
 from ncbench.measure import MeasureCollapse
+from ncbench.models.initial_values import standard_normals
 from ncbench.records.folder import RunFolder
 from ncbench.records.settings import find_settings
 from ncbench.report import load_grams, load_measures, load_replicas, load_spectra
@@ -51,9 +52,8 @@ def test_a_run_equals_autograd_and_torch_optim(loss, tmp_path):
     state = final_state(tmp_path / "run")["state_dict"]
     labels = torch.arange(50) // 5
     for replica in range(3):
-        generator = torch.Generator().manual_seed(replica)
         sizes = [(50, 20), (20, 20), (20, 20), (20, 20), (10, 20)]
-        start = [torch.randn(s, generator=generator, dtype=torch.float64) * 0.7 / 20**0.5 for s in sizes]
+        start = [x * 0.7 / 20**0.5 for x in standard_normals("philox", replica, sizes)]
         H, *Ws = (torch.nn.Parameter(x) for x in start)
         optimizer = torch.optim.SGD([H, *Ws], lr=0.1, momentum=0.9, weight_decay=2e-3)
         for _ in range(200):
@@ -89,8 +89,8 @@ def test_a_stopped_run_continues_as_if_nothing_had_happened(overrides, at, stop,
     assert execute(overrides, tmp_path / "whole") == 0
     real, calls = session.RunSession._record, []
 
-    def stops(self, step, epoch, found):
-        real(self, step, epoch, found)  # recorded, but no checkpoint follows: these rows must not be there twice
+    def stops(self, step, epoch, found, network):
+        real(self, step, epoch, found, network)  # no checkpoint follows: these rows must not be there twice
         calls.append(step)
         if len(calls) == at:
             raise stop("planted")

@@ -17,7 +17,8 @@ from ncbench.training import checkpoints
 from ncbench.training.full_batch import FullBatchModule
 from ncbench.training.saving import SaveLast
 
-DUFM = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=60", "measure.points=14"]
+# In float64 it is measured in between, so that what is done at a record is done by the thread that trains.
+DUFM = ["+experiment=dufm_k10", "replicate.seed=2", "schedule.steps=60", "measure.points=14", "trainer.precision=64"]
 DUFM += ["trainer.progress=false", "trainer.checkpoint_seconds=1000"]
 
 
@@ -47,6 +48,16 @@ def at_record(monkeypatch):
         monkeypatch.setattr(session.RunSession, "_record", record)
 
     return plant
+
+
+@pytest.fixture(autouse=True)
+def as_in_the_foreground():
+    """A shell has its background commands ignore some of the signals, and who ignores one stays with that."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def saved_step(folder):

@@ -63,7 +63,7 @@ def test_torch_is_imported_with_the_collector_off_and_no_logger_with_it():
         from ncbench.config.measuring import Logger
         from ncbench.run.logger import open_logger
         from types import SimpleNamespace
-        assert open_logger(SimpleNamespace(logger=Logger()), None, []) is None
+        assert open_logger(SimpleNamespace(logger=Logger()), None, {}, []) is None
         assert "wandb" not in sys.modules  # it is imported where its logger is asked for, and nowhere else
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

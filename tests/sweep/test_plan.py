@@ -184,7 +184,7 @@ def test_states_by_hand(tmp_path, monkeypatch):
     ]
     assert (states[4].status, states[5].status) == ("failed", "failed")
     assert "holds a run of another configuration" in states[4].reason
-    assert "run.json cannot be read" in states[5].reason
+    assert "run.json is not valid JSON" in states[5].reason
     assert states[6] == JobState("failed", "seed=-2: must be", refused=True)
     assert states[7] == JobState("planned")
     text = status_text(plan, states, every=False)

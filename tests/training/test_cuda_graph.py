@@ -14,6 +14,7 @@ from ncbench.records.folder import RunFolder
 from ncbench.run.build import build
 from ncbench.run.compose import compose_jobs
 from ncbench.run.session import RunSession
+from ncbench.run.signals import StopSignals
 from ncbench.training import speed as speed_module
 from ncbench.training.speed import StepGraph
 
@@ -118,7 +119,7 @@ def test_images_to_be_measured_lie_where_the_network_is_trained(tmp_path, monkey
     monkeypatch.setattr("ncbench.run.session.training_device", lambda trainer: torch.device("meta"))
     monkeypatch.setattr("ncbench.data.images.ImageSet.__post_init__", lambda self: None)  # it reads the labels
     config = compose_jobs([*TINY, "measure.splits=[train,test]"], multirun=False)[0].config
-    session = RunSession(config, RunFolder(tmp_path), Console(quiet=True))
+    session = RunSession(config, RunFolder(tmp_path), Console(quiet=True), StopSignals())
     for loader in session.collapse.loaders.values():
         inputs, labels = next(iter(loader))
         assert (inputs.device.type, labels.device.type) == ("meta", "meta")

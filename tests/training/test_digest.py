@@ -69,8 +69,8 @@ def test_a_resumed_run_has_the_digests_of_an_undisturbed_one(overrides, tmp_path
     assert hashlib.sha256(b"".join(numbers)).hexdigest() == list(digests.values())[-1]
     real = session.RunSession._record
 
-    def stops(self, step, epoch, found):
-        real(self, step, epoch, found)
+    def stops(self, step, epoch, found, network):
+        real(self, step, epoch, found, network)
         if step == int(list(digests)[3]):  # recorded, and no checkpoint follows
             raise RuntimeError("planted")
 

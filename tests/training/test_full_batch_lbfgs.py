@@ -114,8 +114,8 @@ def stopped(overrides, folder, monkeypatch, at):
     """A run that is killed once it has recorded the step `at`, before its checkpoint, and goes on after that."""
     real = session.RunSession._record
 
-    def stops(self, step, epoch, found):
-        real(self, step, epoch, found)
+    def stops(self, step, epoch, found, network):
+        real(self, step, epoch, found, network)
         if step == at:
             raise KeyboardInterrupt
 

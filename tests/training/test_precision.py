@@ -25,7 +25,8 @@ def job(*overrides):
 def test_the_names_of_runs_are_those_of_dtype():
     """As computed before `trainer.dtype` was renamed."""
     ids = {"+experiment=sukenik24/fig1": "654099dc8c", "+experiment=garrod25/dimension_count": "1352a62a6a"}
-    assert {name: run_id(differences(job(name).config)) for name in ids} == ids
+    before = "model.init_generator=torch"
+    assert {name: run_id(differences(job(name, before).config)) for name in ids} == ids
     digits = job("+experiment=digits_mlp").values
     trainer = {key: value for key, value in digits["trainer"].items() if key != "precision"}
     for dtype, precision in (("float32", 32), ("float64", "64")):

@@ -123,8 +123,8 @@ def test_frozen_replicas_and_momentum_survive_a_stop(tmp_path, monkeypatch):
     assert execute(overrides, tmp_path / "whole") == 0
     real, calls = session.RunSession._record, []
 
-    def stops(self, step, epoch, found):
-        real(self, step, epoch, found)
+    def stops(self, step, epoch, found, network):
+        real(self, step, epoch, found, network)
         calls.append(step)
         if step == MIDDLE:
             raise KeyboardInterrupt

@@ -30,6 +30,7 @@ class Trainer(SimpleNamespace):
 
     def __init__(self, clock, takes=0.0):
         super().__init__(world_size=1, max_epochs=10**9, current_epoch=0, is_last_batch=False, saved=[])
+        self.is_global_zero = True
         self.clock, self.takes = clock, takes
 
     def save_checkpoint(self, path):

@@ -108,8 +108,8 @@ def execute(folder, *more):
 def test_a_run_that_is_killed_and_resumed(tmp_path, monkeypatch):
     real, seen = session.RunSession._record, []
 
-    def stops(self, step, epoch, found):
-        real(self, step, epoch, found)
+    def stops(self, step, epoch, found, network):
+        real(self, step, epoch, found, network)
         seen.append(step)
         if len(seen) == 4:
             raise KeyboardInterrupt

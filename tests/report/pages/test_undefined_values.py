@@ -46,9 +46,14 @@ def sweep(base, value):
 
 def _overwrite(part, column, value):
     table = pq.read_table(part)
-    frame = table.to_pandas()
-    frame[column] = [[value] * len(v) if hasattr(v, "__len__") else value for v in frame[column]]
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False, schema=table.schema), part)
+    filled = [[value] * len(v) if isinstance(v, list) else value for v in table[column].to_pylist()]
+    pq.write_table(_with(table, column, filled), part)
+
+
+def _with(table, column, values):
+    """The table with these values; not by pandas, which makes nulls of NaN, as no run writes them."""
+    place = table.column_names.index(column)
+    return table.set_column(place, table.schema.field(column), pa.array(values, table.schema.field(column).type))
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +88,8 @@ def test_values_that_only_some_replicas_lack_are_left_out(tmp_path):
     run = write_run(tmp_path / "run", [0, 1, 2])
     for part in sorted((run / "measures").iterdir()):
         table = pq.read_table(part)
-        frame = table.to_pandas()
-        frame.loc[frame["replica"] == 0, "value"] = math.nan
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False, schema=table.schema), part)
+        rows = zip(table["replica"].to_pylist(), table["value"].to_pylist(), strict=True)
+        pq.write_table(_with(table, "value", [math.nan if replica == 0 else value for replica, value in rows]), part)
     page, _, _ = make_report(run, tmp_path / "out")
     assert "Not drawn" not in page.read_text()
 
