@@ -72,8 +72,7 @@ class RunSession:
         self.logger: RunLogger | None = None
         self.recorded: Mapping[str, Any] = config.plain()
         self.overrides: Sequence[str] = ()
-        self.resumed_at = 0
-        self.began, self.wall_before = time.monotonic(), 0.0
+        self.resumed_at, self.began, self.wall_before = 0, time.monotonic(), 0.0
         self.digests: dict[str, str] = {}
         self.rates: dict[str, float | None] = {}
         module: Any = self.built.module
@@ -110,18 +109,13 @@ class RunSession:
                 threads=torch.get_num_threads() if len(self.built.replicas) > 1 else 1,
                 **extra,
             )
+            hears: dict[str, Any] = {"before": self._on_disk, "asked": signals.asked, "check": run.check_owner}
             callbacks: list[pl.Callback] = [
                 StopDiverged(),
                 HearSignals(signals),
                 self.collapse,
                 KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
-                SaveLast(
-                    run.path / CHECKPOINTS,
-                    config.trainer.checkpoint_seconds,
-                    before=self._on_disk,
-                    asked=signals.asked,
-                    check=run.check_owner,
-                ),
+                SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds, **hears),
             ]
             if config.trainer.progress:
                 whole = isinstance(config.model, Network)
