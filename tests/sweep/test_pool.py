@@ -238,6 +238,15 @@ def test_two_sweeps_at_once_run_every_job_once(jobs):
     assert [wrote["starts"] for wrote in jobs.wrote()] == [1] * 8
 
 
+@pytest.fixture
+def in_the_foreground():
+    """A shell has its background commands ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_foreground")
 @pytest.mark.parametrize(("interrupts", "done", "status"), [(1, 2, "planned"), (2, 0, "interrupted")])
 def test_interrupts_drain_or_stop(jobs, interrupts, done, status, capsys, monkeypatch):
     monkeypatch.setattr(pool_module, "available_cores", lambda: 2)
