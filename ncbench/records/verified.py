@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ncbench.records.run_info import is_whole
 from ncbench.records.small_files import BadRecordsError, read_json
 from ncbench.records.whole_files import write_text
 
@@ -50,7 +51,7 @@ def said_of_verified(record: Path, hashes: list[str]) -> str:
 
 def _read(path: Path) -> dict[str, dict[str, int]]:
     known: dict[str, dict[str, int]] = read_json(path) if path.is_file() else {}
-    of_counts = (isinstance(runs, dict) and all(isinstance(n, int) for n in runs.values()) for runs in known.values())
-    if not all(of_counts):
+    listed = known.values() if isinstance(known, dict) else [None]
+    if not all(isinstance(runs, dict) and all(map(is_whole, runs.values())) for runs in listed):
         raise BadRecordsError(f"{path}: must map processors to runs and their measured steps")
     return known

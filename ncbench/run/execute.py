@@ -173,6 +173,8 @@ def _close(
         return {"status": ended, "error": "; and ".join([*([error] if error else []), *problems]) or None}
 
     what_is_left = [
+        # Before the folder is let go of: nothing is recorded in it after that.
+        ("a measurement could not be recorded", trained.collapse.end),
         ("the log could not be closed", log.close if log is not None else lambda: None),
         (
             "the final values could not be read",

@@ -5,21 +5,19 @@ more, one value alone, or a run by itself is another folder, but the same hash. 
 command keeps its runs, tables and checkpoints as hard links; the folder it was found in stays as it is.
 """
 
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ncbench.config.identity import differences
-from ncbench.records.errors import BadRecordsError
 from ncbench.records.finished import check_finished
 from ncbench.records.lock import SOFT_LOCK
 from ncbench.records.run_hash import config_hash
-from ncbench.records.schema import HOLDER, LOCK, RUN_INFO, SCHEMA_VERSION, TENSORBOARD, WANDB
+from ncbench.records.run_info import read_run_info
+from ncbench.records.schema import HOLDER, LOCK, SCHEMA_VERSION, TENSORBOARD, WANDB
 from ncbench.run.compose import Job
 
 __all__ = ["brought_here", "finished_elsewhere", "where_found"]
@@ -64,15 +62,15 @@ def _homes(job: Job) -> Iterator[Path]:
 
 def _is_done(run: Path, hashed: str) -> bool:
     try:
-        info: Any = json.loads((run / RUN_INFO).read_text())
-        said = (info["status"], info["config_hash"], info["schema_version"])
-    except (OSError, ValueError, KeyError, TypeError):
+        info = read_run_info(run)
+    except (OSError, ValueError):
         return False
+    said = (info.get("status"), info.get("config_hash"), info.get("schema_version"))
     if said != ("done", hashed, SCHEMA_VERSION) or any(path.is_symlink() for path in (run, *run.rglob("*"))):
         return False
     try:
         check_finished(run)
-    except BadRecordsError:  # what is damaged is trained again here, and stays as it is there
+    except (OSError, ValueError):  # what is damaged is trained again here, and stays as it is there
         return False
     return True
 
@@ -103,8 +101,10 @@ def _copied(run: Path, folder: Path) -> bool:
         part.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(run, part, copy_function=_link, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         os.rename(part, folder)
-    except OSError:  # shutil.Error among them
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if not isinstance(error, OSError):  # shutil.Error is one
+            raise
         return False
     return True
 

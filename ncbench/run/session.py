@@ -139,11 +139,11 @@ class RunSession:
         return step, float(step if self.config.schedule.full_batch else progress.processed)
 
     def _record(self, step: int, epoch: float, measured: Measurement, network: torch.nn.Module) -> None:
+        self.run.check_owner()
         if not measured.values:  # the matrices of the last measurement, where the training ended before its time
             if not self.trainer.interrupted:  # else it goes on from its checkpoint, as if it had not been interrupted
                 self.records.write(step, epoch, measured)
             return
-        self.run.check_owner()
         self.records.write(step, epoch, measured)
         # Written at once, so that a killed run has the digests of its rows, and the time that they took.
         self.digests[str(step)] = weights_digest(network)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import torch
 
@@ -30,6 +30,7 @@ class Beside:
     def wait_until(self, unfinished: int) -> None:
         """Wait until no more than so many pieces are unfinished; raise what one of the finished has raised."""
         while self._unfinished and (len(self._unfinished) > unfinished or self._unfinished[0].done()):
+            wait([self._unfinished[0]])  # which a signal may break off: then the piece stays in the queue
             self._unfinished.popleft().result()
 
     def close(self) -> None:

@@ -79,22 +79,23 @@ class MeasureBeside(MeasureCollapse):
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._end()
+        self.end()
         super().on_train_end(trainer, pl_module)
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         try:
-            self._end()
+            self.end()
         except Exception as error:
             if error is not exception:
                 _log.error("a measurement before that could not be recorded: %s", error, exc_info=error)
         super().on_exception(trainer, pl_module, exception)
 
-    def _end(self) -> None:
-        beside, self._beside = self._beside, None
-        if beside is not None:
-            beside.close()
+    def end(self) -> None:
+        """End the thread, once what it has to do is done; raises what a record has failed with. Once or more often."""
+        if self._beside is not None:
+            self._beside.close()  # which a signal may break off: then there is still something to end
+            self._beside = None
 
     def _measure_copy(
         self, trainer: pl.Trainer, copy: FullBatchMeasures, finished: int, step: int, epoch: float

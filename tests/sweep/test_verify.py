@@ -285,6 +285,7 @@ def test_a_note_says_for_which_processor_the_runs_with_digests_were_identical(re
     (record / "verified.json").unlink()
     main(["verify", str(record), "--note"])
     assert not (record / "verified.json").exists()
-    (record / "verified.json").write_text('{"A": {"x": "y"}}')
-    with pytest.raises(BadRecordsError, match=r"verified\.json: must map processors to runs"):
-        said_of_verified(record, hashes)
+    for damaged in ('{"A": {"x": "y"}}', '{"A": {"x": true}}', "[]"):
+        (record / "verified.json").write_text(damaged)
+        with pytest.raises(BadRecordsError, match=r"verified\.json: must map processors to runs"):
+            said_of_verified(record, hashes)

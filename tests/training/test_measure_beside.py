@@ -13,6 +13,7 @@ from ncbench.records.storage import recorded_steps
 from ncbench.records.writer import RecordWriter
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
+from ncbench.training import beside
 from ncbench.training.beside import Beside
 from ncbench.training.checkpoints import AtomicCheckpointIO
 from ncbench.training.full_batch import FullBatchModule
@@ -97,6 +98,27 @@ def test_after_an_error_nothing_is_done_and_the_next_call_raises_it():
     beside.start(lambda: done.append(3))
     beside.close()
     assert done == [0]
+
+
+def test_a_wait_that_a_signal_breaks_off_loses_no_error_of_a_piece(monkeypatch):
+    gate, running = threading.Event(), Beside(2)
+
+    def fails():
+        gate.wait(60)
+        raise OSError("planted")
+
+    def broken_off(pieces):
+        monkeypatch.undo()
+        gate.set()
+        raise KeyboardInterrupt
+
+    running.start(fails)
+    monkeypatch.setattr(beside, "wait", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        running.wait_until(0)
+    with pytest.raises(OSError, match="planted"):
+        running.close()
+    running.close()
 
 
 @pytest.mark.parametrize(("engine", "loss"), [("torch", "mse"), ("lanes", "ce")])
