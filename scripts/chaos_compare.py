@@ -12,7 +12,7 @@ import torch
 from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder
 from ncbench.records.load import load_grams, load_means, load_measures, load_sample_grams, load_spectra
-from ncbench.records.schema import CHECKPOINTS, CONFIG, REFERENCES, REPLICAS, RUN, row_key
+from ncbench.records.schema import CHECKPOINTS, CONFIG, PREVIOUS_CHECKPOINT, REFERENCES, REPLICAS, RUN, row_key
 
 __all__ = ["differences"]
 
@@ -36,10 +36,12 @@ def differences(first: Path, second: Path) -> list[str]:
     The counters of Lightning's loops are compared too, but for `combined_loader`, where a resumed pass began.
     """
     differing = []
-    names = [sorted(path.name for path in (folder / CHECKPOINTS).glob("*.ckpt")) for folder in (first, second)]
+    # Whether there is a previous.ckpt, and of which step, depends on the clock.
+    kept = [[path.name for path in (folder / CHECKPOINTS).glob("*.ckpt")] for folder in (first, second)]
+    names = [sorted({*found} - {PREVIOUS_CHECKPOINT}) for found in kept]
     if names[0] != names[1]:
         differing.append(f"checkpoints: {names[0]}, {names[1]}")
-    for name in {*names[0]} & {*names[1]} - {"previous.ckpt"}:  # which of two it is depends on the clock
+    for name in {*names[0]} & {*names[1]}:
         saved: list[Any] = [torch.load(folder / CHECKPOINTS / name, weights_only=True) for folder in (first, second)]
         differing += [f"{name}: {where}" for where in _unlike(saved[0], saved[1], "")]
     for table, load in LOADERS.items():
