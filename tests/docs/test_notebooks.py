@@ -157,10 +157,10 @@ def test_read_the_records(execute, capsys):
     assert [round(value, 8) for value in end.lines.values()] == [0.06859924, 0.05598515]  # as conf/experiment/dufm_k10
     assert end.last["max"] < end.lines["DNC"]
     assert end.loss["step"].is_monotonic_increasing
-    assert list(ran.shown[2].loc[("head.3", "post")]) == [7.69956e-07, 10]  # the row of the record
+    assert list(ran.shown[2].loc[("head.3", "post")]) == [8.56624e-07, 10]  # the row of the record
     assert len(end.measured) == 10
     said = capsys.readouterr().out
-    assert "best / SRG = 1.0003" in said
+    assert "best / SRG = 1.0004" in said
     assert "\nrank 6\n" in said  # between 5 and 7, the claim that this record confirms
     assert said.count("reproduced at other settings") == 6  # of the seven claims on its page
 
@@ -198,10 +198,10 @@ def test_theory_beside_a_run(execute, capsys):
     assert len(ran.figures) == 2
     assert abs(end.explicit - end.srg) < 1e-12
     assert end.below.outcome == "holds"
-    assert end.below.evidence["hits"] == 40
-    assert abs(end.below.evidence["low"] - 40 / (40 + 1.959964**2)) < 1e-6  # Wilson's interval of 40 of 40
+    assert end.below.evidence["hits"] == 64
+    assert abs(end.below.evidence["low"] - 64 / (64 + 1.959964**2)) < 1e-6  # Wilson's interval of 64 of 64
     assert end.srg < end.final.min() < 1.01 * end.srg
-    assert "40 of 40 end below DNC" in capsys.readouterr().out
+    assert "64 of 64 end below DNC" in capsys.readouterr().out
     (spectrum,) = (value for value in ran.shown if "SRG" in getattr(value, "columns", ()))
     assert abs(spectrum["SRG"] - [1, *[0.6124] * 4, *[0] * 5]).max() == 0  # sqrt(3/8), Lemma 15
     assert abs(spectrum["measured"] - spectrum["SRG"]).max() < 0.02
