@@ -8,6 +8,8 @@
     summary.csv   the series that the claims and the figure use, to six digits
     figure.png    the figure that corresponds to the paper's, 120 dots per inch
     robustness.json, robustness.png   the claims at varied settings, where scripts/robustness.py --record was run
+    verified.json where the runs were trained again with the same bits (`ncbench.sweep verify --note`); made anew
+                  after the record is written again
 
 The whole report, with every figure, the columnar records and the weights, belongs into the archive of a release
 (scripts/archive.py).
