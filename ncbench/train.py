@@ -122,7 +122,19 @@ def _single(job: "Job", command: str) -> int:
 
 
 def _grid(command: "Command", text: str, directories: list[str]) -> int:
-    """A grid of jobs: by the pool, or by another launcher or sweeper of Hydra's."""
+    """A grid of jobs; where all of them are refused, and none was begun before, nothing of it is left behind."""
+    from ncbench.sweep.taken_back import FolderBefore
+
+    assert command.folder is not None
+    before = FolderBefore(command.folder)
+    status = _carried_out(command, text, directories)
+    if status == 2:
+        before.restore([job.folder for job in command.jobs])
+    return status
+
+
+def _carried_out(command: "Command", text: str, directories: list[str]) -> int:
+    """The same by the pool, or by another launcher or sweeper of Hydra's."""
     if command.choices == {"launcher": "pool", "sweeper": "basic"} and not command.callbacks:
         from ncbench.sweep.launch import carry_out_command
 

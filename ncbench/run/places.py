@@ -1,6 +1,7 @@
 """Where a run or a sweep would be written, looked at before anything is: a refused command leaves nothing behind."""
 
 import os
+import tempfile
 from pathlib import Path
 
 __all__ = ["check_place", "run_folder", "sweep_folder"]
@@ -37,6 +38,17 @@ def check_place(key: str, where: str, given: str | None = None) -> Path:
             raise ValueError(f"{key}={given}: must have names of at most 255 bytes")
     if not os.path.isdir(there):
         raise ValueError(f"{key}={given}: {there} is no folder")
-    if not os.access(there, os.W_OK | os.X_OK) and there != path:
+    if there != path and not (os.access(there, os.W_OK | os.X_OK) and _takes_folders(there)):
         raise ValueError(f"{key}={given}: nothing can be written in {there}")
     return path
+
+
+def _takes_folders(there: Path) -> bool:
+    """Whether a folder can be made there; tried only where no file has room, as in /proc, where root may write."""
+    if os.statvfs(there).f_blocks:
+        return True
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there))
+    except OSError:
+        return False
+    return True

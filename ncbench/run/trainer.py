@@ -9,8 +9,10 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from ncbench._cli import one_line
 from ncbench.config.measuring import Trainer
 from ncbench.config.root import Config
+from ncbench.config.rules import require
 from ncbench.training.checkpoints import AtomicCheckpointIO
 from ncbench.training.classifier import ClassifierModule
 from ncbench.training.speed import Fused, StepGraph, compile_parts
@@ -24,11 +26,20 @@ _LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
 }
 
 
+def _check_accelerator(trainer: Trainer) -> None:
+    """ValueError in words of ours: those of Lightning tell of its classes."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"gpu": cuda or mps, "cuda": cuda, "mps": mps}.get(trainer.accelerator, True)
+    rule = "must be one that PyTorch finds on this machine; cpu and auto always are"
+    require(there, "trainer.accelerator", trainer.accelerator, rule)
+
+
 def training_device(trainer: Trainer) -> torch.device:
     """The device that this process will train on, before there is a trainer: where its data have to lie.
 
-    Raises ValueError where this machine lacks the accelerator.
+    Raises ValueError where this machine lacks the accelerator, or so many of them.
     """
+    _check_accelerator(trainer)
     several = trainer.devices > 1
     try:
         fabric = Fabric(
@@ -37,13 +48,14 @@ def training_device(trainer: Trainer) -> torch.device:
             strategy="ddp" if several else "auto",
             plugins=[LightningEnvironment()] if several else [],
         )
-    except (RuntimeError, MisconfigurationException) as error:
-        raise ValueError(f"trainer.accelerator={trainer.accelerator}: {error}") from error
+    except (RuntimeError, MisconfigurationException) as error:  # such as more devices than there are
+        raise ValueError(f"trainer.accelerator={trainer.accelerator}: {one_line(error)}") from error
     return fabric.device
 
 
 def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, folder: Path) -> pl.Trainer:
-    """Lightning's Trainer as the configuration has it; ValueError where this machine lacks the accelerator."""
+    """Lightning's Trainer as the configuration has it; ValueError where this machine lacks its accelerators."""
+    _check_accelerator(config.trainer)
     devices = config.trainer.devices
     try:
         trainer = pl.Trainer(
@@ -61,8 +73,8 @@ def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, 
             num_sanity_val_steps=0,
             default_root_dir=folder,
         )
-    except (RuntimeError, MisconfigurationException) as error:  # an accelerator that this machine lacks
-        raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {error}") from error
+    except (RuntimeError, MisconfigurationException) as error:
+        raise ValueError(f"trainer.accelerator={config.trainer.accelerator}: {one_line(error)}") from error
     device = trainer.strategy.root_device
     if config.trainer.engine == "lanes" and device.type != "cpu":
         raise ValueError(f"trainer.engine=lanes: is an engine of the CPU, not of {device}; use trainer.accelerator=cpu")

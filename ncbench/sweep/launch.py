@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ncbench.records.folder import RunFolder, RunState
+from ncbench.records.schema import RUN_INFO
 from ncbench.run.signals import STOPPING
 from ncbench.sweep.options import SweepOptions
 from ncbench.sweep.plan import Plan, PlannedJob, add_to_plan
@@ -104,6 +105,10 @@ def _check(plan: Plan) -> None:
 
 def _summary(plan: Plan, console: Console) -> int:
     states = states_of(plan)
+    if all(state.refused and not (job.path / RUN_INFO).exists() for job, state in zip(plan.jobs, states, strict=True)):
+        for reason in dict.fromkeys(state.reason for state in states):  # as one refused command says it
+            console.print(f"ncbench: {reason}", soft_wrap=True, markup=False, highlight=False)
+        return exit_status(plan)
     count = {status: sum(state.status == status for state in states) for status in ("done", "failed")}
     left = len(states) - count["done"] - count["failed"]
     said = [f"{count['done']} of {len(states)} jobs done"]

@@ -34,8 +34,8 @@ class Watcher(Protocol):
     def started(self, job: PlannedJob, place: str) -> None:
         """A job runs, there."""
 
-    def ended(self, job: PlannedJob, reason: str, seconds: float) -> None:
-        """An attempt ended, and why it failed ("" where it is done)."""
+    def ended(self, job: PlannedJob, reason: str, seconds: float, *, refused: bool = False) -> None:
+        """An attempt ended, and why it failed ("" where it is done); refused: its input was wrong."""
 
     def done_elsewhere(self, job: PlannedJob) -> None:
         """Another command has carried the job out."""
@@ -140,8 +140,9 @@ class Pool:
             ended = running.attempt.note()
             done = state_of_job(self.plan, job).status == "done"
             reason = "" if done else str(ended["reason"])  # one that was stopped at its very end is done
-            self.watcher.ended(job, reason, ended["ended"] - ended["started"])
-            if reason and ended["exit_status"] != 2 and self._retries[job.number] and not self._interrupts:
+            refused = ended["exit_status"] == 2
+            self.watcher.ended(job, reason, ended["ended"] - ended["started"], refused=refused)
+            if reason and not refused and self._retries[job.number] and not self._interrupts:
                 self._retries[job.number] -= 1
                 self.watcher.says(f"job {job.number} is tried again")
                 self._queue.append(job)

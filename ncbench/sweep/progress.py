@@ -31,6 +31,8 @@ class Progress:
         self._of = done_before + len(jobs)
         self._done = done_before
         self._failed: dict[int, str] = {}
+        self._held: list[str] = []  # what jobs that were refused said
+        self._begun = done_before > 0
         self._running: dict[int, tuple[PlannedJob, str, float]] = {}
         self._timed: list[tuple[float, float]] = []  # work and seconds of the attempts that succeeded
         self._most_at_once = 1
@@ -54,12 +56,21 @@ class Progress:
         self._failed.pop(job.number, None)
         self._most_at_once = max(self._most_at_once, len(self._running))
 
-    def ended(self, job: PlannedJob, reason: str, seconds: float) -> None:
-        """An attempt ended, and why it failed ("" where it is done)."""
+    def ended(self, job: PlannedJob, reason: str, seconds: float, *, refused: bool = False) -> None:
+        """An attempt ended, and why it failed ("" where it is done).
+
+        That jobs were refused is said once one was not: where the input of all is wrong, the end says it in one line.
+        """
         self._running.pop(job.number, None)
         if reason:
             self._failed[job.number] = reason
-            self.says(f"job {job.number} ({job.label}) failed after {duration(seconds)}: {reason}")
+            self._held.append(f"job {job.number} ({job.label}) failed after {duration(seconds)}: {reason}")
+        self._begun = self._begun or not refused
+        if self._begun:
+            for line in self._held:
+                self.says(line)
+            self._held.clear()
+        if reason:
             return
         self._left.pop(job.number, None)
         self._done += 1

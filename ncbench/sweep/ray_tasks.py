@@ -107,7 +107,7 @@ def _tell(ray: Any, plan: Plan, job: PlannedJob, reference: Any, watcher: Watche
     except ray.exceptions.RayError as error:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         note_lost(plan, job, "ray", reason)
-    watcher.ended(job, reason, time.time() - began)
+    watcher.ended(job, reason, time.time() - began, refused=present_state(plan, job).refused)
 
 
 def _task(folder: str, run: str, cores: int) -> str:

@@ -168,7 +168,8 @@ class Submitted:
                 said = f"it did not begin ({submitted.state}); see {submitted.paths.stderr}"
                 reason = f"{self.cluster} job {submitted.job_id}: {said}"
                 note_lost(self.plan, job, self.cluster, reason)
-            self.watcher.ended(job, reason, state.wall_seconds or time.time() - began)
+            seconds = state.wall_seconds or time.time() - began
+            self.watcher.ended(job, reason, seconds, refused=state.refused)
 
     def _leave(self, what: str) -> None:
         ids = sorted({str(submitted.job_id).partition("_")[0] for _, submitted, _ in self._active.values()})

@@ -12,7 +12,7 @@ class Told:
     def started(self, job, place):
         self.places[job.number].append(place)
 
-    def ended(self, job, reason, seconds):
+    def ended(self, job, reason, seconds, *, refused=False):
         self.reasons[job.number].append(reason)
 
     def done_elsewhere(self, job):
