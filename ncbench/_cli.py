@@ -9,13 +9,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "check_folder", "collector_off", "of_file_system", "one_line"]
+__all__ = ["Parser", "SaidError", "UsageError", "check_folder", "collector_off", "of_file_system", "one_line"]
 
 LONGEST = 2000  # characters of an error line
 
 
 class UsageError(ValueError):
     """A command line that cannot be parsed."""
+
+
+class SaidError(ValueError):
+    """Wrong input that another process of ours has found, and has said in its line."""
 
 
 class Parser(argparse.ArgumentParser):

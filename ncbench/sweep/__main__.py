@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ncbench._cli import Parser, one_line
+from ncbench._cli import Parser, SaidError, one_line
 
 __all__ = ["main"]
 
@@ -54,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{given}one of {', '.join(commands)} is needed (see --help)")
         return commands[words[0]](words[1:])
     except (ValueError, FileNotFoundError) as error:
-        print(f"ncbench: {one_line(error)}", file=sys.stderr)
+        if not isinstance(error, SaidError):
+            print(f"ncbench: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("ncbench: interrupted", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ncbench._cli import SaidError
 from ncbench.config.identity import differences
 from ncbench.config.trusted import read_recorded
 from ncbench.records.folder import RunFolder, RunState
@@ -37,13 +38,14 @@ def rerun(run: Path, out: Path | None, trust: Sequence[str] = ()) -> int:
     if not (run / CONFIG).is_file():
         raise ValueError(f"{run}: has no {CONFIG}, so there is nothing to train")
     values = read_yaml(run / CONFIG)
+    given = [] if out is None else ["--out", str(out)]
     if out is None:
         out = run.resolve().with_name(f"{run.resolve().name}-again")
         refuse_link(out)  # which came with the run, for all that is known
     if out.resolve().is_relative_to(run.resolve()):
         raise ValueError(f"--out {out}: must be another folder than {run}, and not inside it")
     overrides = overrides_of(run)
-    command = shlex.join(["python", "-m", "ncbench.sweep", "rerun", str(run), *trusting(trust)])
+    command = shlex.join(["python", "-m", "ncbench.sweep", "rerun", str(run), *given, *trusting(trust)])
     if not train_again(values, out, command, overrides, info, trust):
         print(f"not trained to its end; the same command continues: {command}")
         return 1
@@ -80,7 +82,7 @@ def train_again(
     """Whether the configuration is trained to its end in `out`.
 
     ValueError where the folder has something else, and where the values, which are somebody else's, name what is not
-    trusted (`ncbench.config.trusted`).
+    trusted (`ncbench.config.trusted`); SaidError, which is one, where training was refused.
     """
     config = read_recorded(values, trust)
     wanted = config_hash(differences(config))
@@ -92,7 +94,7 @@ def train_again(
     device = info["device"] if isinstance(info.get("device"), dict) else {}
     status = train_anew(values, out, command=command, overrides=overrides, device=device, trust=trust)
     if status == 2:
-        raise ValueError(f"{out}: could not be trained, as said above")
+        raise SaidError(f"{out}: could not be trained")
     return status == 0
 
 

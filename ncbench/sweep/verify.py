@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ncbench._cli import check_folder
 from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO
 from ncbench.records.verified import note_verified, processor
@@ -33,19 +34,24 @@ def verify(
     `record` is a folder of docs/results, one of the runs in it, or any run folder with digests. `data` is where the
     data set lies, `dataset.root` of the new runs; `trust` as of `rerun`. With `note` the record keeps for which
     processor the runs were identical at all measured steps (`ncbench.records.verified`). ValueError for `out` inside
-    the record, and where a run has no data set in a folder.
+    the record or in the place of a file, and where a run has no data set in a folder.
     """
+    if out is not None:
+        check_folder("--out", out)
+        if out.resolve().is_relative_to(record.resolve()):
+            raise ValueError(f"--out {out}: must be another folder than {record}, and not inside it")
     runs, refused = runs_of_record(record, trust, data)
+    options = [*(["--out", str(out)] if out is not None else []), *(["--note"] if note else []), *trusting(trust)]
+    options += [f"dataset.root={data}"] if data is not None else []
+    command = shlex.join(["python", "-m", "ncbench.sweep", "verify", str(record), *options])
     print(f"{record}: {len(runs)} of {len(runs) + len(refused)} runs can be trained again")
     for reason in refused:
         print(f"not trained: {reason}")
     if out is not None:
-        if out.resolve().is_relative_to(record.resolve()):
-            raise ValueError(f"--out {out}: must be another folder than {record}, and not inside it")
-        again = [_verified(run, record, out, trust) for run in runs]
+        again = [_verified(run, out, command, trust) for run in runs]
     else:
         with TemporaryDirectory(prefix="ncbench-verify-") as temporary:
-            again = [_verified(run, record, Path(temporary), trust, kept=False) for run in runs]
+            again = [_verified(run, Path(temporary), command, trust, kept=False) for run in runs]
     same = sum(info is not None for info in again)
     print(f"{same} of {len(again)} trained runs are identical")
     if note:
@@ -62,23 +68,13 @@ def _note(runs: Iterable[CommittedRun], again: Iterable[Mapping[str, Any] | None
 
 
 def _verified(
-    run: CommittedRun, record: Path, out: Path, trust: Sequence[str], *, kept: bool = True
+    run: CommittedRun, out: Path, command: str, trust: Sequence[str], *, kept: bool = True
 ) -> dict[str, Any] | None:
     """The run.json of the repetition where it comes out as recorded, else None."""
     print(f"{run.name}: {' '.join(run.overrides)}", flush=True)
     folder = out / run.config_hash[:10]
     if (folder / RUN_INFO).is_file() and read_run_info(folder).get("status") == "done":
         print(f"{run.name}: {folder} holds this repetition already; it is compared as it is, and not trained again")
-    words = [
-        "python",
-        "-m",
-        "ncbench.sweep",
-        "verify",
-        str(record),
-        *(["--out", str(out)] if kept else []),
-        *trusting(trust),
-    ]
-    command = shlex.join(words)
     if not train_again(run.values, folder, command, run.overrides, run.info, trust):
         print(f"{run.name}: not trained to its end; {_CONTINUES.format(command) if kept else _BEGINS}")
         return None

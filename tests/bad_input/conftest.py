@@ -31,3 +31,10 @@ def _no_key(monkeypatch, tmp_path):
     """Nobody is logged in to W&B."""
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+
+
+@pytest.fixture
+def _no_gpu(monkeypatch):
+    """A machine without an accelerator, whatever this one has."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)

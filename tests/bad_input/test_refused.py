@@ -35,7 +35,7 @@ TABLES = (
 )
 
 
-@pytest.mark.usefixtures("_composed_once", "_no_key")
+@pytest.mark.usefixtures("_composed_once", "_no_key", "_no_gpu")
 @pytest.mark.parametrize(("command", "message"), cases(*TABLES))
 def test_a_wrong_command_line_is_refused_in_one_line(command, message, tmp_path, capfd, monkeypatch):
     first, *words = shlex.split(command)
