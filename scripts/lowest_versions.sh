@@ -26,7 +26,7 @@ if [[ ${#tests[@]} -eq 0 ]]; then
         tests/run/test_runs.py tests/run/test_whole_networks.py tests/training/test_checkpoints.py
         tests/data/test_torchvision_sets.py tests/measure/test_measure_command.py tests/records tests/report/test_settings.py
         tests/report/figures/test_figures.py tests/training/test_wandb_run.py tests/run/test_composer.py
-        tests/models/optim/test_lanes.py
+        tests/models/optim/test_lanes.py tests/training/test_logged_history.py tests/measure/test_loggers.py
     )
 fi
 if [[ ! -e "$dir/.installed" ]]; then
@@ -38,5 +38,5 @@ if [[ ! -e "$dir/.installed" ]]; then
     "$uv" pip install --quiet --python "$dir/venv/bin/python" --no-deps --editable . || exit 1
     touch "$dir/.installed"
 fi
-grep -E '^(torch|torchvision|pytorch-lightning|hydra-core|numba|numpy|pandas|pyarrow|wandb)==' "$dir/lowest.txt"
+grep -E '^(torch|torchvision|pytorch-lightning|hydra-core|numba|numpy|pandas|pyarrow|wandb|tensorboard)==' "$dir/lowest.txt"
 exec "$dir/venv/bin/python" -m pytest -q -W default -m "not slow and not gpu" "${tests[@]}"
