@@ -24,6 +24,17 @@ def rows(page):
     return cells
 
 
+def in_table(name, line, happens):
+    """Whether a table of wrong inputs tries this line and expects what happens; `...` stands for the rest of either."""
+    cases = [case.split(" -> ", 1) for case in (TESTS / "bad_input" / f"{name}.txt").read_text().splitlines()]
+    begins, said = line.removesuffix("..."), happens.strip("`")
+    return any(
+        (tried == line or (begins != line and tried.startswith(begins)))
+        and (said.startswith(message) or message.startswith(said.partition("...")[0]))
+        for tried, message in cases
+    )
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_situation_has_an_outcome_and_its_test_is_there(page, collected_tests):
     """A case in brackets is looked for among the collected tests; where its file was not collected, its function is."""
@@ -36,6 +47,8 @@ def test_every_situation_has_an_outcome_and_its_test_is_there(page, collected_te
                 assert f"def {function.partition('[')[0]}(" in (TESTS / file).read_text(), test
             else:
                 assert test in collected_tests or any(name.startswith(f"{test}[") for name in collected_tests), test
+        for table, line in re.findall(r"`bad_input/(\w+)\.txt: ([^`]+)`", named):
+            assert in_table(table, line, happens), f"{line}: not in the table, or {happens} is not what stands there"
         assert named == "-" or "`" in named, f"{page.name} names no test: {happens}"
 
 
