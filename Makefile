@@ -1,4 +1,5 @@
-# `make demo` and `make test` work on a fresh machine with Python >= 3.11; everything else uses the same .venv.
+# `make demo` works on a fresh machine with Python >= 3.11, `make test` (with the tools of the documentation) with Python
+# >= 3.11.5; everything else uses the same .venv.
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 # Processes of the test suite, a file of tests each at a time; every one needs about 1.5 GB.
