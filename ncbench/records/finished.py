@@ -6,6 +6,7 @@ from pathlib import Path
 from ncbench.records.errors import DamagedError
 from ncbench.records.manifest import REMEDY
 from ncbench.records.parts import proven_parts, without_proof
+from ncbench.records.proven_files import check_small_files
 from ncbench.records.schema import CHECKPOINTS, CONFIG, LAST_CHECKPOINT, MANIFEST, REFERENCES, REPLICAS, TABLES
 
 __all__ = ["check_finished", "check_records"]
@@ -26,10 +27,11 @@ def check_finished(folder: Path) -> None:
 
 
 def check_records(folder: Path) -> bool:
-    """DamagedError of one line where a part of a table is not as it was written; whether there are any measures.
+    """DamagedError of one line where a file of the record is not as it was written; whether there are any measures.
 
     Where no manifest proves the records the log says so.
     """
+    check_small_files(folder)
     found = {table: proven_parts(folder, table) for table in TABLES}
     if without_proof(folder):
         _log.warning("%s: nothing proves that these records are as they were written (no %s)", folder, MANIFEST)
