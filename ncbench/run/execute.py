@@ -26,6 +26,7 @@ from ncbench.records.standstill import standstill
 from ncbench.records.whole_files import refuse_links_in
 from ncbench.records.writer import summarise
 from ncbench.run.environment import Asked, as_written, asked_of_environment, written_overrides
+from ncbench.run.one_line_errors import lacks_memory
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
@@ -142,6 +143,8 @@ def _told(failure: Exception) -> str:
     """Why a run failed; the name of an exception only where the program itself is at fault."""
     if isinstance(failure, OSError):
         return of_file_system(failure)
+    if lacking := lacks_memory(failure):
+        return f"the training {lacking}"
     return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {failure}"
 
 
