@@ -145,6 +145,8 @@ def _told(failure: Exception) -> str:
         return of_file_system(failure)
     if lacking := lacks_memory(failure):
         return f"the training {lacking}"
+    if isinstance(failure, RuntimeError) and "without overflow" in str(failure):  # what torch says of an lr of 1e300
+        return "a rate or a decay of the configuration is larger than any number of trainer.precision"
     return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {failure}"
 
 
