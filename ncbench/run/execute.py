@@ -17,6 +17,7 @@ from ncbench._cli import of_file_system
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
+from ncbench.records.checksums import CheckpointError
 from ncbench.records.errors import DamagedError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.lock import LostFolderError
@@ -32,7 +33,6 @@ from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
 from ncbench.run.signals import StopSignals
 from ncbench.training.checkpoints import current_step
-from ncbench.training.checksums import CheckpointError
 from ncbench.training.divergence import DivergedError
 
 __all__ = ["execute"]

@@ -155,6 +155,11 @@ DAMAGES = {
     "measures: replica 2^30": (replicas(2**30), (REPORT,), r"measures: has rows of replica 1073741824"),
     "measures: negative replicas": (replicas(-1), (REPORT,), r"measures: has rows of replica -1"),
     "checkpoints: missing": (gone("checkpoints"), (AGAIN, MEASURE), r"(last\.ckpt: is missing|no usable checkpoint)"),
+    "last.ckpt: one bit": (
+        bit(LAST),
+        (AGAIN,),
+        r"last\.ckpt: is damaged \(its checksum is another\);",
+    ),
     "last.ckpt and previous.ckpt: truncated": (
         both(short(LAST), short(PREVIOUS)),
         (MEASURE,),
