@@ -19,8 +19,9 @@ import ncbench
 from ncbench.measure.geometries import named_geometries
 from ncbench.measure.measures import Measurement
 from ncbench.records.folder import OccupiedError, RunFolder, read_config, write_config
+from ncbench.records.proven_files import write_proven
 from ncbench.records.schema import RECORDED_BY, REFERENCES, REPLICAS
-from ncbench.records.whole_files import refuse_links_in, write_json
+from ncbench.records.whole_files import json_text, refuse_links_in
 from ncbench.records.writer import RecordWriter, summarise
 
 __all__ = ["RunRecord"]
@@ -105,7 +106,7 @@ class RunRecord:
         if self._writer is None:
             R = max((len(x) for x in measurement.values.values()), default=1)
             known = {} if self.seed is None or R > 1 else {"seed": self.seed}
-            write_json(self.run.path / REPLICAS, [{"replica": r, **known} for r in range(R)])
+            write_proven(self.run.path, REPLICAS, json_text([{"replica": r, **known} for r in range(R)]))
             self._writer = RecordWriter(self.run.path, [known.get("seed", UNKNOWN_SEED)] * R)
             self.run.update(replicas=R)
         self._writer.write(step, epoch, measurement)
@@ -168,7 +169,7 @@ class RunRecord:
             **changing,
         )
         if not (self.run.path / REFERENCES).exists():
-            write_json(self.run.path / REFERENCES, [])
+            write_proven(self.run.path, REFERENCES, json_text([]))
 
 
 def _versions() -> dict[str, str]:

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncbench.records.manifest import Listed, file_digest, read_manifest, write_manifest
+from ncbench.records.manifest import Listed, file_digest, read_manifest, read_small_files, write_manifest
 from ncbench.records.parts import first_step, is_part, last_step, parts, proven_parts, without_proof
+from ncbench.records.proven_files import with_present
 from ncbench.records.schema import MANIFEST, TABLES
 from ncbench.records.storage import read_part, write_part
 from ncbench.records.whole_files import sync_file, sync_folder
@@ -57,6 +58,8 @@ def keep_until(folder: Path, step: int) -> None:
     for table in TABLES:
         final[table] = []
         for part in proven_parts(folder, table):
+            if first_step(part) > step:  # none of it stays, whatever it holds
+                continue
             if last_step(part) > step:
                 final[table] += _cut(folder, table, part, pc.field("step") <= step)
             else:
@@ -162,8 +165,8 @@ def _cut(folder: Path, table: str, part: Path, wanted: pc.Expression) -> list[Pa
 
 
 def _seal(folder: Path, final: dict[str, list[Path]], beside: Iterable[Path] = ()) -> None:
-    """List these parts in the manifest, and remove all others but those `beside`."""
-    known = read_manifest(folder) or {}
+    """List these parts in the manifest, and the small files that it lacks; remove all parts but these and `beside`."""
+    known, known_files = read_manifest(folder) or {}, read_small_files(folder) or {}
     listed: dict[str, Listed] = {}
     for table, files in final.items():
         for part in files:
@@ -171,8 +174,9 @@ def _seal(folder: Path, final: dict[str, list[Path]], beside: Iterable[Path] = (
             listed[name] = known.get(name) or _listed(part, table)
         if any(f"{table}/{part.name}" not in known for part in files):
             sync_folder(folder / table)
-    if listed != known:
-        write_manifest(folder, listed)
+    small_files = with_present(folder, known_files)
+    if listed != known or small_files != known_files:
+        write_manifest(folder, listed, small_files)
     _remove_others(folder, {table: [*files, *beside] for table, files in final.items()})
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ncbench.records.cache import cached
+from ncbench.records.proven_files import check_small_file
 from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import CONFIG
-from ncbench.records.small_files import read_yaml
+from ncbench.records.small_files import MOST_YAML, read_text, read_yaml
 
 __all__ = [
     "LATER",
@@ -56,7 +57,7 @@ LATER: Values = {
 }
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before
 _SHOWN = re.compile(r"measure\.(moments|matrices)\.[^.]+\.(label|unit|scale)")  # what the report alone reads
-_SEED = re.compile(rb"^seed:.*$", re.MULTILINE)
+_SEED = re.compile(r"^seed:.*$", re.MULTILINE)
 
 
 @cached
@@ -66,13 +67,13 @@ def computed(dir: Dir) -> dict[str, Values | None]:
     A list or an empty mapping is its JSON text; a key without a value is None. Configurations of earlier versions are
     read as those of this one.
     """
-    known: dict[bytes, Values | None] = {}
+    known: dict[str, Values | None] = {}
     found: dict[str, Values | None] = {}
     for name, run in named_runs(dir).items():
-        path = run / CONFIG
-        text = _SEED.sub(b"", path.read_bytes()) if path.is_file() else b""
+        check_small_file(run, CONFIG)
+        text = _SEED.sub("", read_text(run / CONFIG, MOST_YAML)) if (run / CONFIG).is_file() else ""
         if text not in known:  # the runs of a sweep over seeds have one text
-            content = read_yaml(path) if text else None
+            content = read_yaml(run / CONFIG) if text else None
             known[text] = _in_present_words(_counted(content)) if isinstance(content, dict) else None
         found[name] = known[text]
     return found

@@ -1,12 +1,23 @@
-"""Whether a finished run is still all there: its configuration, its records as they were written, its checkpoint."""
+"""Whether a finished run is still all there, as it was written: its configuration, its records, its last weights."""
 
 import logging
 from pathlib import Path
 
+from ncbench.records.checksums import checksums_or_why
 from ncbench.records.errors import DamagedError
-from ncbench.records.manifest import REMEDY
+from ncbench.records.manifest import REMEDY, file_digest
 from ncbench.records.parts import proven_parts, without_proof
-from ncbench.records.schema import CHECKPOINTS, CONFIG, LAST_CHECKPOINT, MANIFEST, REFERENCES, REPLICAS, TABLES
+from ncbench.records.proven_files import check_small_files
+from ncbench.records.schema import (
+    CHECKPOINTS,
+    CHECKSUMS,
+    CONFIG,
+    LAST_CHECKPOINT,
+    MANIFEST,
+    REFERENCES,
+    REPLICAS,
+    TABLES,
+)
 
 __all__ = ["check_finished", "check_records"]
 
@@ -14,22 +25,28 @@ _log = logging.getLogger(__name__)
 
 
 def check_finished(folder: Path) -> None:
-    """DamagedError of one line, naming the file, where a finished run lacks a piece or has a damaged record.
+    """DamagedError of one line, naming the file, where a finished run lacks a piece or one is not as it was written.
 
+    A checkpoint that checksums.json does not tell of, as where that list is lost, is left to who reads it.
     Where no manifest proves the records, as of a run of an earlier version, the log says so.
     """
     for piece in (CONFIG, REPLICAS, REFERENCES, f"{CHECKPOINTS}/{LAST_CHECKPOINT}"):
         if not (folder / piece).is_file():
             raise DamagedError(f"{folder / piece}: is missing, though the run is finished; {REMEDY}")
+    last = folder / CHECKPOINTS / LAST_CHECKPOINT
+    listed, _ = checksums_or_why(folder / CHECKPOINTS / CHECKSUMS)
+    if listed and file_digest(last) not in listed:
+        raise DamagedError(f"{last}: is damaged (its checksum is another); {REMEDY}")
     if not check_records(folder):
         raise DamagedError(f"{folder / 'measures'}: holds no records, though the run is finished; {REMEDY}")
 
 
 def check_records(folder: Path) -> bool:
-    """DamagedError of one line where a part of a table is not as it was written; whether there are any measures.
+    """DamagedError of one line where a file of the record is not as it was written; whether there are any measures.
 
     Where no manifest proves the records the log says so.
     """
+    check_small_files(folder)
     found = {table: proven_parts(folder, table) for table in TABLES}
     if without_proof(folder):
         _log.warning("%s: nothing proves that these records are as they were written (no %s)", folder, MANIFEST)

@@ -23,15 +23,17 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.records.lock import FolderLock, is_locked
+from ncbench.records.proven_files import check_small_file, write_proven
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.run_info import read_run_info
-from ncbench.records.schema import CONFIG, HOLDER, HYDRA, RUN_INFO, SCHEMA_VERSION
+from ncbench.records.schema import CHECKPOINTS, CONFIG, HOLDER, HYDRA, RUN_INFO, SCHEMA_VERSION, TABLES
 from ncbench.records.small_files import MOST_YAML, BadRecordsError, read_text, yaml_text
 from ncbench.records.whole_files import write_json, write_text
 
 __all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config"]
 
 
+_LONGEST_HOLDER = 4096  # bytes
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -74,6 +76,7 @@ class RunFolder:
             raise OccupiedError(self._occupied())
         info = self.info()
         if not info:
+            self._refuse_what_is_of_no_run()
             return RunState.NEW
         recorded, status = info.get("config_hash"), info.get("status")
         if recorded is None or status is None:
@@ -107,7 +110,9 @@ class RunFolder:
             if not isinstance(error, OSError) or error.errno in _DISK_FULL:
                 raise
             why = error.strerror or error
-            raise ValueError(f"{self._named}: is no folder that can be written to ({why})") from error
+            inside = error.filename is not None and Path(str(error.filename)).parent == self.path
+            at = f"{Path(str(error.filename)).name}: " if inside else ""
+            raise ValueError(f"{self._named}: is no folder that can be written to ({at}{why})") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,10 +129,20 @@ class RunFolder:
         """Whether another process is running in the folder."""
         return is_locked(self.path)
 
+    def _refuse_what_is_of_no_run(self) -> None:
+        """ValueError where records or checkpoints lie in the folder and nothing says of which run they are."""
+        patterns = (f"{CHECKPOINTS}/*.ckpt", *(f"{table}/part-*.parquet" for table in TABLES))
+        left = [path.relative_to(self.path) for pattern in patterns for path in sorted(self.path.glob(pattern))]
+        if left:
+            raise ValueError(
+                f"{self.path / RUN_INFO}: is missing, so nothing says of which configuration {left[0]} is; "
+                "put a copy of it back, or choose another folder"
+            )
+
     def _occupied(self) -> str:
         try:
-            holder = (self.path / HOLDER).read_text().strip()
-        except OSError:
+            holder = read_text(self.path / HOLDER, _LONGEST_HOLDER).strip()
+        except (OSError, BadRecordsError):
             holder = "another process"
         return f"{self._named}: a run is going on in this folder ({holder})"
 
@@ -149,8 +164,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The plain values of a run folder's config.yaml, or {} where there is none.
 
     An interpolation stays the text that it is: what would be put in its place is of this machine. Raises
-    BadRecordsError, a ValueError, where the file holds something else.
+    BadRecordsError, a ValueError, where the file holds something else or is not as it was written.
     """
+    check_small_file(folder, CONFIG)
     if not (folder / CONFIG).is_file():
         return {}
     text = yaml_text(read_text(folder / CONFIG, MOST_YAML), folder / CONFIG)
@@ -166,4 +182,4 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_config(folder: Path, values: Mapping[str, Any]) -> None:
     """Replace the folder's config.yaml, atomically."""
-    write_text(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(values))))
+    write_proven(folder, CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(values))))

@@ -1,8 +1,10 @@
-"""`manifest.json`: the parts of a run's tables, each with its size and SHA-256, so that a record proves itself.
+"""`manifest.json`: the files of a record with their SHA-256, so that a record proves itself.
 
-The manifest is written when parts have become final (`ncbench.records.compaction`), after they are on the disk. A part
-that it lists and that is missing or another one is damage. A part that it does not list is one of the newest, which a
-kill may leave behind. Records of earlier versions have no manifest: nothing proves them. The standard library alone.
+Of the parts of the tables it has size, digest and rows. It is written when parts have become final
+(`ncbench.records.compaction`), after they are on the disk. A part that it lists and that is missing or another one is
+damage. A part that it does not list is one of the newest, which a kill may leave behind. Of the small files it has the
+digests that each may have (`ncbench.records.proven_files`). Records of earlier versions have no manifest, or one
+without the small files: nothing proves what is not listed. The standard library and yaml alone.
 """
 
 import functools
@@ -14,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.errors import DamagedError
+from ncbench.records.errors import BadRecordsError, DamagedError
 from ncbench.records.schema import MANIFEST
+from ncbench.records.small_files import read_json
 from ncbench.records.whole_files import write_text
 
-__all__ = ["Listed", "check_listed", "file_digest", "read_manifest", "write_manifest"]
+__all__ = ["Digests", "Listed", "check_listed", "file_digest", "read_manifest", "read_small_files", "write_manifest"]
 
 VERSION = 1
 _SETTLED = 2e9  # nanoseconds after which a change of a file is sure to change its time
@@ -35,40 +38,59 @@ class Listed:
     measurements: int
 
 
+Digests = dict[str, list[str]]  # by the name of a small file below the run folder: one of these is its SHA-256
+
+
 def read_manifest(folder: Path) -> dict[str, Listed] | None:
     """The listed parts by their names below the run folder (`measures/part-....parquet`); None without a manifest.
 
     Raises DamagedError, a ValueError, where the manifest is not as it was written.
     """
+    content = _content(folder)
+    return None if content is None else content[0]
+
+
+def read_small_files(folder: Path) -> Digests | None:
+    """The digests of the listed small files; None without a manifest. Raises as `read_manifest`."""
+    content = _content(folder)
+    return None if content is None else content[1]
+
+
+def _content(folder: Path) -> tuple[dict[str, Listed], Digests] | None:
     path = folder / MANIFEST
     try:
-        content: Any = json.loads(path.read_bytes())
+        content: Any = read_json(path)
         if content["version"] != VERSION:
             raise DamagedError(
                 f"{path}: has version {content['version']}, which another version of ncbench has written"
             )
-        if content["sha256"] != _own_digest(content["parts"]):
+        small = content.get("small_files", {"sha256": _own_digest({}), "files": {}})  # of an earlier version
+        if content["sha256"] != _own_digest(content["parts"]) or small["sha256"] != _own_digest(small["files"]):
             raise ValueError("its own checksum is another")
-        return {name: Listed(**entry) for name, entry in content["parts"].items()}
+        return {name: Listed(**entry) for name, entry in content["parts"].items()}, dict(small["files"])
     except FileNotFoundError:
         return None
     except DamagedError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        why = str(error).removeprefix(f"{path} ") if isinstance(error, BadRecordsError) else error
         raise DamagedError(
-            f"{path}: is damaged ({error}); put a whole copy of it back, or delete it: then nothing proves the records"
+            f"{path}: is damaged ({why}); put a whole copy of it back, or delete it: then nothing proves the records"
         ) from None
 
 
-def write_manifest(folder: Path, listed: Mapping[str, Listed]) -> None:
+def write_manifest(folder: Path, listed: Mapping[str, Listed], small_files: Mapping[str, list[str]]) -> None:
     """Replace the manifest. The parts that it lists have to be on the disk."""
     parts = {name: asdict(listed[name]) for name in sorted(listed)}
-    content = {"version": VERSION, "sha256": _own_digest(parts), "parts": parts}
+    files = {name: small_files[name] for name in sorted(small_files)}
+    # With a digest of their own: an earlier version, which takes that of the parts alone, reads this manifest, too.
+    small = {"sha256": _own_digest(files), "files": files}
+    content = {"version": VERSION, "sha256": _own_digest(parts), "parts": parts, "small_files": small}
     write_text(folder / MANIFEST, json.dumps(content, indent=0))
 
 
-def _own_digest(parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _own_digest(listed: Any) -> str:
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def check_listed(paths: Iterable[Path], listed: Mapping[str, Listed] | None) -> None:

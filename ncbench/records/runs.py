@@ -18,6 +18,7 @@ from ncbench.records.errors import NoRecordsError as NoRecordsError
 from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
 from ncbench.records.lock import is_locked
+from ncbench.records.proven_files import check_small_file
 from ncbench.records.run_info import MOST_REPLICAS, is_number, is_whole, read_run_info
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 from ncbench.records.small_files import read_json
@@ -152,6 +153,7 @@ def load_references(dir: Dir) -> pd.DataFrame:
 def _records(runs: dict[str, Path], file: str, check: Callable[[Path, dict[str, Any]], None]) -> list[dict[str, Any]]:
     records = []
     for name, run in runs.items():
+        check_small_file(run, file)
         if (run / file).is_file():
             content = read_json(run / file)
             if not (isinstance(content, list) and all(isinstance(record, dict) for record in content)):

@@ -49,10 +49,11 @@ def read_text(path: Path, most: int) -> str:
     FileNotFoundError and its like are left as they are.
     """
     # A pipe without a writer would be waited for, and a device such as /dev/zero never ends.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        kind = os.fstat(file.fileno())
-        if not stat.S_ISREG(kind.st_mode):
-            raise BadRecordsError(f"{path} is no regular file")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # asked before Python opens it, which names a folder by its number
+        os.close(handle)
+        raise BadRecordsError(f"{path} is no regular file")
+    with open(handle, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise BadRecordsError(f"{path} has more than {most // 2**20} MB, which no such file needs")

@@ -61,7 +61,10 @@ def read_part(part: Path, table: str, columns: list[str] | None = None) -> pa.Ta
     schema = arrow_schema(table)
     names = columns or schema.names
     try:
-        check_sizes(part.parent, [pq.read_metadata(part)])
+        about = pq.read_metadata(part)
+        check_sizes(part.parent, [about])
+        if missing := [name for name in names if name not in about.schema.to_arrow_schema().names]:
+            raise DamagedError(f"{part}: has no column {missing[0]}; {REMEDY}")
         rows = pq.read_table(part, columns=names, page_checksum_verification=True)
         return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from ncbench.records.schema import CHECKPOINTS, FIGURE_FOLDER, HYDRA, LOG, METRI
 from ncbench.records.small_files import BadRecordsError
 
 __all__ = [
+    "json_text",
     "make_folder",
     "refuse_link",
     "refuse_links_in",
@@ -69,9 +70,14 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def json_text(value: Mapping[str, Any] | list[Any]) -> str:
+    """A value as the JSON that stands in the files of a run folder."""
+    return json.dumps(value, indent=1, default=str)
+
+
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    """The same with a value as JSON."""
-    write_text(path, json.dumps(value, indent=1, default=str))
+    """`write_text` with a value as JSON."""
+    write_text(path, json_text(value))
 
 
 def sync_file(path: Path) -> None:

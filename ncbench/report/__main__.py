@@ -145,12 +145,14 @@ def _judged_and_written(dir: "Dir", out: Path) -> "tuple[Path, list[Judgement], 
 
 
 def _check_records(dir: "Dir") -> None:
-    """BadRecordsError where `dir` has no run, or a run of which a part is not as it was written."""
+    """BadRecordsError where `dir` has no run, or a run of which a file is not as it was written."""
     from ncbench.records.parts import proven_parts
+    from ncbench.records.proven_files import check_small_files
     from ncbench.records.runs import find_runs
     from ncbench.records.schema import TABLES
 
     for run in find_runs(dir):
+        check_small_files(run)
         for table in TABLES:
             proven_parts(run, table)
 

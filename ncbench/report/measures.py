@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ncbench.records.cache import cached
+from ncbench.records.proven_files import proven_yaml
 from ncbench.records.runs import Dir, named_runs
 from ncbench.records.schema import CONFIG
-from ncbench.records.small_files import read_yaml
 
 __all__ = ["MEASURES", "SCALES", "MeasureInfo", "known_measures", "scale_of"]
 
@@ -122,7 +122,7 @@ def _described(dir: Dir) -> dict[str, Mapping[str, Any]]:
     """What the runs' configurations say about their own measures, by name."""
     described: dict[str, Mapping[str, Any]] = {}
     for run in named_runs(dir).values():
-        config = read_yaml(run / CONFIG) if (run / CONFIG).is_file() else None
+        config = proven_yaml(run, CONFIG)
         section = config.get("measure") if isinstance(config, dict) else None
         for kind in ("moments", "matrices"):
             entries = section.get(kind) if isinstance(section, dict) else None

@@ -7,9 +7,9 @@ import pandas as pd
 
 from ncbench.records.layers import WHOLE_NETWORK, head_number, input_of, layer_key, layers_between
 from ncbench.records.load import load_spectra
+from ncbench.records.proven_files import proven_yaml
 from ncbench.records.runs import Dir, UndefinedError, named_runs
 from ncbench.records.schema import CONFIG
-from ncbench.records.small_files import read_yaml
 
 __all__ = [
     "classifier_values",
@@ -105,7 +105,7 @@ def num_classes(dir: Dir) -> dict[str, int]:
     """K of every run that says it: `dataset.classes`, or as many as the class means have singular values."""
     known: dict[str, int] = {}
     for name, run in named_runs(dir).items():
-        config = read_yaml(run / CONFIG) if (run / CONFIG).is_file() else None
+        config = proven_yaml(run, CONFIG)
         dataset = config.get("dataset") if isinstance(config, dict) else None
         classes = dataset.get("classes") if isinstance(dataset, dict) else None
         if isinstance(classes, int):

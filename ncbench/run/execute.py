@@ -17,6 +17,7 @@ from ncbench._cli import of_file_system
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
+from ncbench.records.checksums import CheckpointError
 from ncbench.records.errors import DamagedError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.lock import LostFolderError
@@ -26,12 +27,12 @@ from ncbench.records.standstill import standstill
 from ncbench.records.whole_files import refuse_links_in
 from ncbench.records.writer import summarise
 from ncbench.run.environment import Asked, as_written, asked_of_environment, written_overrides
+from ncbench.run.one_line_errors import lacks_memory
 from ncbench.run.provenance import provenance
 from ncbench.run.recorded import already_done, bring_up_to_date, state_of
 from ncbench.run.session import RunSession
 from ncbench.run.signals import StopSignals
 from ncbench.training.checkpoints import current_step
-from ncbench.training.checksums import CheckpointError
 from ncbench.training.divergence import DivergedError
 
 __all__ = ["execute"]
@@ -142,6 +143,10 @@ def _told(failure: Exception) -> str:
     """Why a run failed; the name of an exception only where the program itself is at fault."""
     if isinstance(failure, OSError):
         return of_file_system(failure)
+    if lacking := lacks_memory(failure):
+        return f"the training {lacking}"
+    if isinstance(failure, RuntimeError) and "without overflow" in str(failure):  # what torch says of an lr of 1e300
+        return "a rate or a decay of the configuration is larger than any number of trainer.precision"
     return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {failure}"
 
 

@@ -4,19 +4,19 @@ Their run folders say it. What a process knows of its own jobs is better where i
 not let begin leaves no record, as one that was refused.
 """
 
-import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.utils import env_override
 
 from ncbench.config.identity import differences
 from ncbench.records.run_hash import config_hash
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO, SCHEMA_VERSION
+from ncbench.records.small_files import MOST_JSON, BadRecordsError, read_text
 from ncbench.run.compose import Job
 
 __all__ = ["came_to_its_end", "exit_statuses", "records_of", "say_how_it_went"]
@@ -39,13 +39,13 @@ def came_to_its_end(launch: Callable[[], int], *, refuses: bool) -> bool:
         return False
 
 
-def records_of(jobs: Sequence[Job]) -> dict[Path, bytes]:
+def records_of(jobs: Sequence[Job]) -> dict[Path, str]:
     """What `run.json` of every job holds, empty where there is none; to be asked for before the launcher starts."""
     return {job.folder: _read(job.folder) for job in jobs}
 
 
 def exit_statuses(
-    jobs: Sequence[Job], before: Mapping[Path, bytes], known: Mapping[Path, int], *, ended: bool
+    jobs: Sequence[Job], before: Mapping[Path, str], known: Mapping[Path, int], *, ended: bool
 ) -> dict[Path, int]:
     """The exit status of every job's run, by its folder: 0 done, 2 refused, 1 anything else.
 
@@ -56,24 +56,24 @@ def exit_statuses(
     return {job.folder: known.get(job.folder.absolute(), _status(job, before[job.folder], ended)) for job in jobs}
 
 
-def _status(job: Job, before: bytes, ended: bool) -> int:
+def _status(job: Job, before: str, ended: bool) -> int:
     now = _read(job.folder)
     try:
-        info: Any = json.loads(now)
+        info = read_run_info(job.folder)
         done, same = info["status"] == "done", info["config_hash"] == config_hash(differences(job.config))
         same = same or info.get("schema_version") != SCHEMA_VERSION
-    except (ValueError, KeyError, TypeError, AttributeError):  # none, or one that cannot be read
+    except (OSError, ValueError, KeyError):  # none, or one that cannot be read
         done = same = False
     if done and same:
         return 0
     return 2 if ended and now == before else 1
 
 
-def _read(folder: Path) -> bytes:
+def _read(folder: Path) -> str:
     try:
-        return (folder / RUN_INFO).read_bytes()
-    except OSError:
-        return b""
+        return read_text(folder / RUN_INFO, MOST_JSON)
+    except (OSError, BadRecordsError):
+        return ""
 
 
 def say_how_it_went(statuses: Mapping[Path, int], folder: Path) -> None:

@@ -1,6 +1,6 @@
 """What a run is called where it is logged: its name, the group of its sweep, and tags of the sweep's axes."""
 
-import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,12 @@ from typing import Any
 from ncbench.config.root import Config
 from ncbench.records.naming import describe
 from ncbench.records.schema import SWEEP
+from ncbench.records.small_files import BadRecordsError, read_json
 from ncbench.run.swept import swept_values
 
 __all__ = ["LoggedAs", "logged_as"]
+
+_log = logging.getLogger(__name__)
 
 LONGEST_TAG = 64  # characters that W&B takes
 _PARENTS = 3  # above a run folder that may be its sweep's: `hydra.sweep.subdir` may have parts
@@ -47,17 +50,30 @@ def logged_as(folder: Path, config: Config, overrides: Sequence[str]) -> LoggedA
 
 
 def _job_of_sweep(folder: Path) -> tuple[str, str, list[str]] | None:
-    """The label, the sweep's folder and the tags of the job whose run folder this is; None where there is no sweep."""
+    """The label, the sweep's folder and the tags of the job whose run folder this is; None where there is no sweep.
+
+    A file that is no plan of a sweep hides none further up; the log names it.
+    """
     folder = folder.absolute()
     for parent in list(folder.parents)[:_PARENTS]:
-        try:
-            plan: Any = json.loads((parent / SWEEP).read_text())
-        except (OSError, ValueError):
+        if not (parent / SWEEP).is_file():
             continue
-        inside, moved = str(folder.relative_to(parent)), Path(plan["folder"])
-        for job in plan["jobs"]:
-            if job["folder"] in (str(folder), str(moved / inside)):
-                given = (override.lstrip("+") for override in job["overrides"])
-                tags = [text for text in given if text.partition("=")[0] in plan["axes"]]
-                return job["label"], parent.name, tags
+        try:
+            job = _planned(read_json(parent / SWEEP), folder, parent)
+        except (OSError, BadRecordsError, KeyError, TypeError, AttributeError) as error:
+            why = str(error) if isinstance(error, BadRecordsError) else f"{parent / SWEEP} is no plan of a sweep"
+            _log.warning("%s; the run is logged without it", why)
+            continue
+        if job is not None:
+            return job
+    return None
+
+
+def _planned(plan: Any, folder: Path, parent: Path) -> tuple[str, str, list[str]] | None:
+    inside, moved = str(folder.relative_to(parent)), Path(plan["folder"])
+    for job in plan["jobs"]:
+        if job["folder"] in (str(folder), str(moved / inside)):
+            given = (override.lstrip("+") for override in job["overrides"])
+            tags = [text for text in given if text.partition("=")[0] in plan["axes"]]
+            return str(job["label"]), parent.name, tags
     return None

@@ -11,7 +11,7 @@ from ncbench.config.root import VARIANTS, Config
 from ncbench.config.variants import keys_of
 from ncbench.run.current_folder import missing_module
 
-__all__ = ["one_line_errors"]
+__all__ = ["lacks_memory", "one_line_errors"]
 
 # Arguments of library functions whose key has another name, or lies deeper.
 _OTHER_NAMES = {
@@ -38,8 +38,8 @@ def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
         yield
     except (HydraException, TypeError, OSError, ValueError, MemoryError, RuntimeError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if isinstance(cause, MemoryError | RuntimeError) and _NO_MEMORY.search(str(cause) or "out of memory"):
-            line = _of_memory(cause, groups[0])
+        if lacking := lacks_memory(cause):
+            line = f"{groups[0]}: {lacking}"
         elif isinstance(cause, TypeError):
             line = _of_arguments(cause, config, groups[0])
         elif isinstance(error, HydraException) and (
@@ -105,9 +105,17 @@ def _key_of(is_meant: Callable[[str], bool], values: Any, key: str = "") -> str 
     return None
 
 
-def _of_memory(error: BaseException, group: str) -> str:
-    size = re.search(r"allocate ([\d.]+ ?\w+)", str(error))
-    return f"{group}: needs more memory than this machine has" + (f" ({size[1]} at once)" if size else "")
+def lacks_memory(error: BaseException) -> str:
+    """That there is not enough memory, with how much was asked for at once; "" for any other error.
+
+    >>> lacks_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80000 bytes."))
+    'needs more memory than this machine has (80000 bytes at once)'
+    """
+    text = str(error) or "out of memory" * isinstance(error, MemoryError)
+    if not isinstance(error, MemoryError | RuntimeError) or not _NO_MEMORY.search(text):
+        return ""
+    size = re.search(r"allocate ([\d.]+ ?\w+)", text)
+    return "needs more memory than this machine has" + (f" ({size[1]} at once)" if size else "")
 
 
 def _with_key(error: BaseException, config: Config, groups: tuple[str, ...]) -> str:

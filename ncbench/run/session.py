@@ -23,8 +23,9 @@ from ncbench.measure import Measurement
 from ncbench.measure.geometries import named_geometries
 from ncbench.records.folder import RunFolder, write_config
 from ncbench.records.layers import last_hidden_layer
+from ncbench.records.proven_files import write_proven
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
-from ncbench.records.whole_files import make_folder, write_json, write_text
+from ncbench.records.whole_files import json_text, make_folder
 from ncbench.records.writer import RecordWriter
 from ncbench.run.build import build, measured_layers
 from ncbench.run.current_folder import importable_here
@@ -162,11 +163,11 @@ class RunSession:
         make_folder(path / HYDRA)
         for folder in (path, path / HYDRA):
             write_config(folder, values)
-        write_text(path / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+        write_proven(path, OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
         self.recorded, self.overrides = values, overrides
         swept = swept_values(overrides, built.replicas[0])
-        write_json(path / REPLICAS, [{**swept, **row} for row in built.replicas])
-        write_json(path / REFERENCES, self.references)
+        write_proven(path, REPLICAS, json_text([{**swept, **row} for row in built.replicas]))
+        write_proven(path, REFERENCES, json_text(self.references))
 
     def start_clock(self, before: float) -> None:
         """From now on time is counted, beside the seconds of the run's earlier processes."""

@@ -12,6 +12,7 @@ from ncbench._cli import SaidError
 from ncbench.config.identity import differences
 from ncbench.config.trusted import read_recorded
 from ncbench.records.folder import RunFolder, RunState
+from ncbench.records.proven_files import check_small_files
 from ncbench.records.run_hash import config_hash
 from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import CONFIG, OVERRIDES, RUN_INFO
@@ -37,6 +38,7 @@ def rerun(run: Path, out: Path | None, trust: Sequence[str] = ()) -> int:
         raise ValueError(f"{run}: its status is {info.get('status')}; only a run that is done is repeated")
     if not (run / CONFIG).is_file():
         raise ValueError(f"{run}: has no {CONFIG}, so there is nothing to train")
+    check_small_files(run)
     values = read_yaml(run / CONFIG)
     given = [] if out is None else ["--out", str(out)]
     if out is None:

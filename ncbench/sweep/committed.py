@@ -22,6 +22,7 @@ from ncbench.config.root import CLAIMED
 from ncbench.config.trusted import read_recorded
 from ncbench.config.validate import validate_recorded
 from ncbench.records.load import load_measures, load_references, load_spectra
+from ncbench.records.proven_files import check_small_files
 from ncbench.records.run_hash import config_hash, schema_1_hash
 from ncbench.records.run_info import read_run_info
 from ncbench.records.runs import find_runs
@@ -87,6 +88,7 @@ def runs_of_record(
 
 def _whole_run(folder: Path, trust: Sequence[str], data: Path | None) -> CommittedRun:
     """A run folder with its own configuration; ValueError where it is not done or has no digests to compare."""
+    check_small_files(folder)
     info, values = read_run_info(folder), with_data(read_yaml(folder / CONFIG), data, folder.resolve().name)
     recorded = read_recorded(values, trust)
     if info.get("status") != "done":

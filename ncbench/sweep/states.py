@@ -86,7 +86,7 @@ def states_of(plan: Plan) -> list[JobState]:
 def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = None) -> JobState:
     """What the job's folder says, and, where the run did not get as far as that, the last attempt to carry it out."""
     path = job.path / RUN_INFO
-    why, exit_status = (str(attempt["reason"]), int(attempt["exit_status"])) if attempt else ("", 0)
+    why, exit_status = (attempt["reason"], attempt["exit_status"]) if attempt else ("", 0)
     refused = exit_status == 2
     try:
         info = read_run_info(job.path)
@@ -124,9 +124,11 @@ def _last_attempts(plan: Plan) -> dict[str, dict[str, Any]]:
     last: dict[str, dict[str, Any]] = {}
     with contextlib.suppress(OSError):
         for line in (plan.folder / ATTEMPTS).read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # the last line of a killed launcher
+            # The last line of a killed launcher, or one that is damaged.
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 attempt = json.loads(line)
-                last[attempt["run"]] = attempt
+                ended = {"reason": str(attempt["reason"]), "exit_status": int(attempt["exit_status"])}
+                last[str(attempt["run"])] = ended
     return last
 
 

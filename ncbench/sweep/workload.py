@@ -1,16 +1,15 @@
 """What a job will need, from its configuration alone: replicas, work, cores; and its cost, from earlier runs."""
 
-import json
 from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
-import yaml
-
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.config.cores import cores_of_network, replicas_of
 from ncbench.config.root import Config
+from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import CONFIG, RUN_INFO
+from ncbench.records.small_files import read_yaml
 
 __all__ = ["cores_of_job", "recorded_rate", "work_of"]
 
@@ -47,9 +46,8 @@ def recorded_rate(experiment: str) -> float | None:
 
 def _recorded() -> Iterator[tuple[str, float]]:
     for path in sorted((CONF_DIR.parent / "docs" / "results").rglob(RUN_INFO)):
-        info = json.loads(path.read_text())
+        info = read_run_info(path.parent)
         wall, name = info.get("wall_seconds"), info.get("name")
         config = next((folder / CONFIG for folder in list(path.parents)[:3] if (folder / CONFIG).is_file()), None)
         if wall and name and config is not None:
-            values = yaml.load(config.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            yield name, wall / _work(values, info.get("replicas") or 1)
+            yield name, wall / _work(read_yaml(config), info.get("replicas") or 1)

@@ -25,16 +25,16 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from typing_extensions import override
 
-from ncbench.records.manifest import file_digest
-from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
-from ncbench.records.whole_files import make_folder, refuse_link, replacing, write_text
-from ncbench.training.checksums import (
+from ncbench.records.checksums import (
     CheckpointError,
     checksums_or_present,
     checksums_or_why,
     is_whole_archive,
     read_checksums,
 )
+from ncbench.records.manifest import file_digest
+from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+from ncbench.records.whole_files import make_folder, refuse_link, replacing, write_text
 
 __all__ = [
     "AtomicCheckpointIO",

@@ -212,6 +212,7 @@ def test_a_binary_run_json_and_one_of_no_configuration(run):
     ],
 )
 def test_strange_replicas_and_references_are_named(run, file, content, said):
+    (run / "manifest.json").unlink()
     (run / file).write_text(json.dumps(content))
     with pytest.raises(BadRecordsError) as error:
         (load_replicas if file == "replicas.json" else load_references)(run)

@@ -109,7 +109,7 @@ def test_what_stands_in_its_place_is_not_touched(plant, why, tmp_path):
     (tmp_path / "run").mkdir()
     plant(tmp_path / "run" / ".lock")
     assert not is_locked(tmp_path / "run")
-    with pytest.raises(ValueError, match=rf"hydra.run.dir={tmp_path}/run: is no folder that can .* \({why}\)"):
+    with pytest.raises(ValueError, match=rf"hydra.run.dir={tmp_path}/run: is no folder that can .* \(.lock: {why}\)"):
         RunFolder(tmp_path / "run").__enter__()
     assert (tmp_path / "target").read_text() == "mine"
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == [".lock", "run", "target"]

@@ -1,12 +1,15 @@
 """Files of a run folder that somebody else has made: read within bounds, written whole and through no link."""
 
 import os
+import re
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import ncbench
 from ncbench.records import part_sizes, small_files, whole_files
 from ncbench.records.csv_text import csv_text
 from ncbench.records.folder import RunFolder, read_config
@@ -154,3 +157,38 @@ def test_a_spreadsheet_finds_no_formula_and_pandas_the_same_numbers(tmp_path):
     assert found["value"].tolist() == table["value"].tolist()
     unmarked = found["layer"].str.replace(r"^'(?=[=+\-@\t\r\n])", "", regex=True)  # as docs/runs.md says
     assert unmarked.tolist() == [text.replace("\r", " ") for text in texts]
+
+
+OTHER_FILES = {  # modules that read files of another kind
+    "claims/papers.py": "the papers' own",
+    "config/cores.py": "those of the kernel",
+    "config/trusted.py": "modules of this package",
+    "data/torchvision_sets.py": "images, whose checksums are known",
+    "models/replica/optim/lanes/cache.py": "modules of this package",
+    "records/small_files.py": "the door itself",
+    "report/pages/index.py": "a page that its user names",
+    "report/pages/opening.py": "a cell of a table",
+    "report/pages/record.py": "the record that is about to be replaced",
+    "report/pages/templating.py": "a template of this package",
+    "run/claimed.py": "experiments",
+    "run/composer.py": "experiments",
+    "run/hydra_messages.py": "experiments",
+    "run/listing.py": "experiments",
+    "run/processes.py": "what a process of its own has printed",
+    "run/provenance.py": "those of the kernel",
+    "sweep/anew.py": "a request of its own parent",
+    "sweep/plan.py": "a text that was read within bounds",
+    "sweep/states.py": "lines of what launchers did, each of which may be half a line",
+}
+
+
+def test_files_of_a_run_folder_are_read_through_one_door():
+    """json.load and its like, and read_text and its like of a path, stand in these modules and in no other."""
+    package = Path(ncbench.__file__).parent
+    reads = re.compile(r"json\.loads?\(|yaml\.(safe_)?load\(|\.read_(text|bytes)\(")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if reads.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(OTHER_FILES)

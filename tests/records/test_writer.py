@@ -1,6 +1,9 @@
 """What is written of a measurement: rows that can be worked out by hand."""
 
+import os
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -74,3 +77,17 @@ def test_parts_are_read_and_kept_in_the_order_of_their_steps(tmp_path):
     for until, kept in ((1000, [30, 200, 1000]), (999, [30, 200]), (30, [30]), (None, [])):
         writer.keep_until(until)
         assert [last_step(part) for part in parts(tmp_path, "measures")] == kept
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted where the system lists them")
+def test_a_long_run_keeps_neither_files_open_nor_rows_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # it takes its time, and no power is cut here
+    writer = RecordWriter(tmp_path, [7, 8])
+    found = Measurement(values={("train", "", "", "loss"): torch.tensor([0.5, 0.25])})
+    kept = []
+    for step in range(400):
+        writer.write(step, float(step), found)
+        if step % 100 == 99:
+            kept.append((len(os.listdir("/proc/self/fd")), pa.total_allocated_bytes()))
+    assert len(list((tmp_path / "measures").iterdir())) < 90
+    assert len(set(kept)) == 1

@@ -17,7 +17,8 @@ from ncbench.records.parts import part_path
 from ncbench.records.schema import TABLES, arrow_schema
 from ncbench.report import figure, load_measures, load_spectra
 from ncbench.report.__main__ import make_report
-from tests.helpers.run_folders import write_run
+from ncbench.report.figures import gram
+from tests.helpers.run_folders import measurement, record, write_inputs, write_run
 
 SERIES = ["run", "split", "layer", "stage", "measure"]
 
@@ -128,3 +129,12 @@ def test_a_million_rows_equal_the_plain_path(tmp_path):
     assert loss.shape == (80, 250)
     np.testing.assert_allclose(median.get_ydata(), np.median(loss, axis=1))
     assert make_report(tmp_path / "run", tmp_path / "out")[0].is_file()
+
+
+def test_of_many_gram_matrices_forty_are_drawn_the_first_and_the_last_among_them(tmp_path, monkeypatch):
+    record(tmp_path / "run", [0], {step: measurement(1, step, grams=True) for step in range(100)})
+    write_inputs(tmp_path / "run", [{"replica": 0, "seed": 0}], [], {"status": "done", "name": "x", "replicas": 1})
+    monkeypatch.setattr(gram, "_draw", lambda *_: None)
+    steps = [step for step, _ in figure.gram_frames(tmp_path / "run")]
+    assert (len(steps), steps[0], steps[-1]) == (40, 0, 99)
+    assert set(np.diff(steps)) == {2, 3}

@@ -15,7 +15,7 @@ from ncbench.records import same_network
 from ncbench.records import settings as grouping
 from ncbench.records.computed import LATER, OF_KIND, computed
 from ncbench.records.load import load_replicas, load_run_info
-from ncbench.records.schema import CONFIG, REPLICAS
+from ncbench.records.schema import CONFIG, MANIFEST, REPLICAS
 from ncbench.records.settings import find_settings, load_networks, only_where, repeated_networks
 from ncbench.report import figure
 from ncbench.report.settings import best_networks, final_table
@@ -112,6 +112,7 @@ def test_an_argument_of_a_dataset_of_the_users_own_is_a_difference(tmp_path, mut
         config = yaml.safe_load(path.read_text())
         config["dataset"] = {"kind": "other", "_target_": "mine.Rings", **given}
         path.write_text(yaml.safe_dump(config, sort_keys=False))
+        (tmp_path / run / MANIFEST).unlink()
     found = [[network.run for network in setting.networks] for setting in find_settings(tmp_path)]
     assert found == [["a"], ["b"], ["c"]]
     assert repeated_networks(tmp_path) == []
@@ -173,6 +174,7 @@ def test_ensembles_are_one_setting_where_their_seeds_differ(tmp_path):
         run = write_seed(tmp_path / name, seeds[0], 1.0)
         rows = [{"replica": i, "seed": s, "decay": d} for i, (s, d) in enumerate((s, d) for d in (1, 2) for s in seeds)]
         (run / REPLICAS).write_text(json.dumps(rows))
+        (run / MANIFEST).unlink()
     settings = find_settings(tmp_path)
     assert [setting.label for setting in settings] == ["decay=1", "decay=2"]
     found = [[(network.run, network.replica) for network in setting.networks] for setting in settings]
@@ -185,7 +187,9 @@ def test_ensembles_are_one_setting_where_their_seeds_differ(tmp_path):
 
 def test_runs_without_a_configuration_are_apart_and_named_by_their_folder(tmp_path):
     for seed, name in enumerate("ab"):
-        (write_seed(tmp_path / name, seed, 1.0) / CONFIG).unlink()
+        run = write_seed(tmp_path / name, seed, 1.0)
+        (run / CONFIG).unlink()
+        (run / MANIFEST).unlink()
     assert labels(tmp_path) == ["a", "b"]
     assert [setting.values for setting in find_settings(tmp_path)] == [{"run": "a"}, {"run": "b"}]
     write_seed(tmp_path / "c", 0, 1.0, {"model.width": 64})

@@ -136,3 +136,20 @@ def test_statuses_by_what_was_written_since_the_start(tmp_path):
     assert list(statuses.values()) == [1, 0, 2, 1, 1, 2]  # 2: nothing was written, as the run was refused
     statuses = launched.exit_statuses(command.jobs, before, {runs[5].path: 1}, ended=False)
     assert list(statuses.values()) == [1, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"[" * 200_000, b"\xff\xfe\0", b'{"status": "done", "config_hash": 3}'],
+    ids=["empty", "truncated", "a list", "nested", "binary", "a hash of numbers"],
+)
+def test_a_job_whose_run_json_is_damaged_is_not_done(content, tmp_path):
+    jobs = compose_command([*TINY, "seed=1,2", f"hydra.sweep.dir={tmp_path}"], multirun=True).jobs
+    for job in jobs:
+        job.folder.mkdir(parents=True)
+        (job.folder / "run.json").write_bytes(content)
+    before = launched.records_of(jobs)
+    os.remove(jobs[1].folder / "run.json")
+    os.mkfifo(jobs[1].folder / "run.json")  # which nobody writes into
+    assert set(launched.exit_statuses(jobs, before, {}, ended=False).values()) == {1}
+    assert launched.exit_statuses(jobs, before, {}, ended=True)[jobs[0].folder] == 2

@@ -1,6 +1,7 @@
 """What a logger needs, what no run folder may hold, and what a run is called where it is logged."""
 
 import json
+import re
 
 import pytest
 
@@ -201,3 +202,15 @@ def test_learning_rates_by_hand():
     assert learning_rate(Single(), [Optimizer({"lr": 0.25}, {"lr": 1.0})]) == 0.25
     assert learning_rate(Single(), [Optimizer({})]) is None
     assert learning_rate(object(), []) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "[" * 200_000, '{"folder": 3, "jobs": []}', '{"folder": "x", "jobs": [3]}'],
+    ids=["truncated", "a list", "nested", "a folder of numbers", "a job of numbers"],
+)
+def test_a_damaged_plan_of_a_sweep_is_named_and_the_run_logged_without_it(text, tmp_path, caplog):
+    (tmp_path / "sweep.json").write_text(text)
+    (job,) = compose_jobs(["+experiment=dufm_k10"], multirun=False)
+    assert logged_as(tmp_path / "a", job.config, []).group == "dufm_k10"
+    assert re.match(rf"{tmp_path}/sweep\.json is .*; the run is logged without it", caplog.messages[0])

@@ -25,7 +25,8 @@ KINDS = ("dataset", "model", "objective", "optimizer", "schedule")
 
 
 def of_schema_1(folder):
-    """Make a folder what the earlier version would have left of the same run."""
+    """Make a folder what the earlier version would have left of the same run, which had no manifest."""
+    (folder / "manifest.json").unlink(missing_ok=True)
     values = read_config(folder)
     for group in KINDS:
         del values[group]["kind"]

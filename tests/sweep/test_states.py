@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder
+from ncbench.sweep import workload
 from ncbench.sweep.options import SweepOptions, visible_gpus
 from ncbench.sweep.states import ATTEMPTS, JobState, states_of
 from tests.helpers.sweep_jobs import small_jobs
@@ -61,3 +63,48 @@ def test_without_the_variable_gpus_are_those_that_nvidia_smi_lists(tmp_path, mon
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert visible_gpus() == SweepOptions().gpus_here() == gpus
+
+
+def test_damaged_lines_of_the_attempts_are_passed_over(tmp_path, monkeypatch):
+    plan = small_jobs(tmp_path, monkeypatch).plan([(0, "done")] * 2)
+    attempted(plan, (0, 1, "ImportError: torch"))
+    name = json.dumps(plan.jobs[1].name_in(plan))
+    lines = [
+        "[" * 200_000,
+        "[]",
+        "3",
+        f'{{"run": {name}}}',
+        f'{{"run": {name}, "exit_status": "x", "reason": 1}}',
+        '{"ru',
+    ]
+    with open(plan.folder / ATTEMPTS, "ab") as file:
+        file.write("\n".join(lines).encode() + b"\n\xff\xfe\0\n")
+    assert states_of(plan) == [JobState("failed", "ImportError: torch"), JobState("planned")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "[" * 200_000, '{"status": 3}', "{}"],
+    ids=["empty", "truncated", "a list", "nested", "a status of numbers", "an empty object"],
+)
+def test_a_damaged_run_json_is_a_failed_job_with_the_reason(tmp_path, monkeypatch, text):
+    plan = small_jobs(tmp_path, monkeypatch).plan([(0, "done")])
+    wrote(plan.jobs[0], status="done")
+    (plan.jobs[0].path / "run.json").write_text(text)
+    (state,) = states_of(plan)
+    assert state.status == "failed"
+    assert str(plan.jobs[0].path / "run.json") in state.reason
+    assert "\n" not in state.reason
+
+
+def test_a_damaged_committed_record_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(workload, "CONF_DIR", tmp_path / "conf")
+    record = tmp_path / "docs" / "results" / "a"
+    record.mkdir(parents=True)
+    for name, text in (("run.json", "[" * 200_000), ("config.yaml", "a: &a [*a]")):
+        (record / "run.json").write_text('{"name": "x", "wall_seconds": 3.0}')
+        (record / "config.yaml").write_text("schedule: {steps: 6}")
+        assert workload.recorded_rate("x") == 0.5
+        (record / name).write_text(text)
+        with pytest.raises(BadRecordsError, match=rf"{name} (is nested|has the alias)"):
+            workload.recorded_rate("x")

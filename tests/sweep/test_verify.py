@@ -228,6 +228,7 @@ def test_what_cannot_be_verified_is_refused_in_one_line(
         values[group] |= changed
     (run / "run.json").write_text(json.dumps(info | of_info))
     (run / "config.yaml").write_text(yaml.safe_dump(values))
+    (run / "manifest.json").unlink()
     assert main(["verify", "run", *words]) == 2
     said = capfd.readouterr().err
     assert line in said

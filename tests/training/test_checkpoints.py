@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from ncbench.records.checksums import CheckpointError
 from ncbench.training.checkpoints import AtomicCheckpointIO, usable_checkpoint
-from ncbench.training.checksums import CheckpointError
 
 
 def save(folder, step):

@@ -9,12 +9,12 @@ import torch
 from ncbench import load_run, train
 from ncbench.config.identity import differences
 from ncbench.measure.__main__ import main as measure
+from ncbench.records.checksums import CheckpointError
 from ncbench.records.folder import RunFolder
 from ncbench.report import load_measures
 from ncbench.run.compose import compose_jobs
 from ncbench.training import saving
 from ncbench.training.checkpoints import AtomicCheckpointIO, check_whole, usable_checkpoint
-from ncbench.training.checksums import CheckpointError
 from ncbench.training.digest import weights_digest
 
 TINY = ["+experiment=digits_mlp", "dataset.per_class=12", "trainer.max_epochs=4", "measure.points=5"]

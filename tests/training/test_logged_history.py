@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ncbench.records.errors import BadRecordsError
 from ncbench.records.schema import METRICS, RUN_INFO, TENSORBOARD
 from ncbench.records.whole_files import write_json
 from ncbench.report import load_measures, load_spectra
@@ -180,3 +181,11 @@ def test_tensorboard_has_the_same_names_and_values(tmp_path):
         assert found == pytest.approx(expected, nan_ok=True)
     assert set(events.Tags()["histograms"]) == set(rows[-1].spectra)
     assert set(events.Tags()["images"]) == set(rows[-1].cosines)
+
+
+@pytest.mark.parametrize("file", ["run.json", "replicas.json", "references.json"])
+def test_a_file_of_the_record_that_is_damaged_is_named(tmp_path, file):
+    history = History(of_two_splits(tmp_path))
+    (tmp_path / file).write_text("[" * 200_000)
+    with pytest.raises(BadRecordsError, match=f"{file} is nested more than 64 levels deep"):
+        history.row(7)

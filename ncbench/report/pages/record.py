@@ -27,11 +27,12 @@ import pandas as pd
 from ncbench.claims.papers import PICTURES
 from ncbench.records.cache import one_report
 from ncbench.records.load import load_measures, load_references, load_spectra
+from ncbench.records.proven_files import proven_yaml
 from ncbench.records.run_info import read_run_info
 from ncbench.records.runs import NoRecordsError, find_runs
 from ncbench.records.schema import CLAIMS, CONFIG, RUN_INFO
 from ncbench.records.settings import find_settings, with_setting
-from ncbench.records.small_files import BadRecordsError, read_yaml
+from ncbench.records.small_files import MOST_JSON, BadRecordsError, read_json, read_text
 from ncbench.records.variations import ROBUSTNESS, ROBUSTNESS_PICTURE, read_varied
 from ncbench.records.whole_files import write_bytes, write_text
 from ncbench.report import figure
@@ -77,6 +78,8 @@ def write_record(directory: Path, target: Path) -> Path:
     for run, info in zip(runs, infos, strict=True):
         if info["status"] != "done":
             raise BadRecordsError(f"run={run}: its status is {info['status']}; only finished runs are recorded")
+        if not (run / CONFIG).is_file():
+            raise BadRecordsError(f"run={run}: has no {CONFIG}, and with it what the run claims")
     names = sorted({str(info["name"]) for info in infos})
     if len(names) > 1:
         raise BadRecordsError(f"runs of several experiments ({', '.join(names)}) need a record each")
@@ -91,7 +94,7 @@ def write_record(directory: Path, target: Path) -> Path:
         drawn = to_light_png(getattr(figure, picture)(directory), DPI)
     except NoRecordsError as error:
         raise BadRecordsError(f"reproduces.picture={picture}: {error}") from error
-    claims = read_yaml(runs[0] / CONFIG).get("claims") or {}
+    claims = proven_yaml(runs[0], CONFIG).get("claims") or {}
     stated = {name: claim for name, claim in claims.items() if claim and claim.get("source") != "self_test"}
     table = summary_table(directory, stated, picture)
     kept = _findings_of(target, {str(info["config_hash"]) for info in infos})
@@ -191,13 +194,13 @@ def _six_digits(value: Any) -> Any:
 
 def _copy(source: Path, target: Path) -> None:
     """Copies a text without the folders of this machine in which data and runs lay."""
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source, MOST_JSON)
     if source.name == RUN_INFO:  # one for each run: without the blanks
-        info = json.loads(text)
+        info = read_json(source)
         info["final"] = _six_digits(info.get("final"))
         text = json.dumps(info, separators=(",", ":")) + "\n"
     elif source.suffix == ".json":
-        json.loads(text)
+        read_json(source)
     # A job of a grid has its folder in quotes for Hydra inside of quotes for the shell, escaped where it is JSON.
     text = re.sub(r"""'([\w.]*(?:root|dir)=)'\\?"'\\?"'/[^\s"',\\]+'\\?"'\\?"''""", r"\1DIR", text)
     write_text(target, re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text))

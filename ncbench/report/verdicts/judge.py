@@ -19,9 +19,10 @@ from ncbench.claims.claim import Claim, OnSelection
 from ncbench.claims.papers import Paper, departures, paper_of
 from ncbench.claims.parse import near, parse_claims
 from ncbench.records.layers import natural_key
+from ncbench.records.proven_files import proven_yaml
 from ncbench.records.runs import Dir, load_run_info, named_runs
 from ncbench.records.schema import CONFIG, OVERRIDES
-from ncbench.records.small_files import BadRecordsError, read_yaml
+from ncbench.records.small_files import BadRecordsError
 from ncbench.records.whole_files import write_text
 from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, levels, trends
 from ncbench.report.verdicts.bounds import asked
@@ -89,7 +90,7 @@ def judge(dir: Dir) -> list[Judgement]:
     for experiment in sorted(groups, key=natural_key):
         members = groups[experiment]
         latest = max(members, key=lambda run: str(infos[run].get("started") or ""))
-        config, claims = _configured(runs[latest] / CONFIG)
+        config, claims = _configured(runs[latest])
         sample = Sample([runs[run] for run in members]) if claims else None
         reproduces = config.get("reproduces")
         judgements.append(
@@ -169,10 +170,10 @@ def _checked(claim: Claim, sample: Sample) -> Decision:
         return Decision(None, "", 0, reason=str(reason))
 
 
-def _configured(path: Path) -> tuple[dict[str, Any], dict[str, Claim]]:
+def _configured(run: Path) -> tuple[dict[str, Any], dict[str, Claim]]:
+    config, path = proven_yaml(run, CONFIG), run / CONFIG
     if not path.is_file():
         return {}, {}
-    config = read_yaml(path)
     if not isinstance(config, dict):
         raise BadRecordsError(f"{path}: has to hold a mapping")
     try:
@@ -195,10 +196,9 @@ def _check_paper_claim(name: str, claim: Claim, paper: Paper | None) -> None:
 
 def _overrides(run: Path, grid: Mapping[str, Any]) -> list[str]:
     """What the command line changed; a point of the experiment's own grid is no change."""
-    path = run / OVERRIDES
-    listed = read_yaml(path) if path.is_file() else []
+    listed = proven_yaml(run, OVERRIDES) or []
     if not isinstance(listed, list):
-        raise BadRecordsError(f"{path}: has to hold a list")
+        raise BadRecordsError(f"{run / OVERRIDES}: has to hold a list")
     swept = [key for key, values in grid.items() if values is not None]
     return [change for change in map(str, listed) if not _among(change.lstrip("+~").partition("=")[0], swept)]
 

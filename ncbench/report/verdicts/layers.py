@@ -10,8 +10,8 @@ import pandas as pd
 
 from ncbench.claims.selection import Selection
 from ncbench.records.layers import COUNTED_WORDS, layer_key, layers_between, patterns
+from ncbench.records.proven_files import proven_yaml
 from ncbench.records.schema import CONFIG
-from ncbench.records.small_files import read_yaml
 
 __all__ = ["NotEnoughDataError", "in_layers", "joined", "within"]
 
@@ -56,8 +56,7 @@ def _patterns(selection: Selection, run: str, folder: Path) -> list[str]:
 
 
 def _depth(run: str, folder: Path) -> int:
-    path = folder / CONFIG
-    config = read_yaml(path) if path.is_file() else None
+    config = proven_yaml(folder, CONFIG)
     model = config.get("model") if isinstance(config, dict) else None
     depth = model.get("depth") if isinstance(model, dict) else None
     if not isinstance(depth, int):

@@ -8,7 +8,6 @@ sweep whose networks have the same layers: what is not defined is NaN, it is not
 """
 
 import functools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ncbench.measure.keys import logged_name
-from ncbench.records.schema import REFERENCES, REPLICAS, RUN_INFO, SERIES
+from ncbench.records.run_info import read_run_info
+from ncbench.records.schema import REFERENCES, REPLICAS, SERIES
+from ncbench.records.small_files import read_json
 from ncbench.records.storage import recorded_steps, rows_at
 from ncbench.report.figures.gram import cosines
 
@@ -60,7 +61,7 @@ class History:
     def row(self, step: int) -> Row:
         """What was recorded at a step."""
         frame = rows_at(self.folder, "measures", step).to_pandas()
-        rates = json.loads((self.folder / RUN_INFO).read_text()).get("learning_rates") or {}
+        rates = read_run_info(self.folder).get("learning_rates") or {}
         rate = rates.get(str(step))
         numbers = {STEP: float(step), EPOCH: float(frame["epoch"].iloc[0]), RATE: np.nan if rate is None else rate}
         losses = np.full(1, np.nan)
@@ -81,9 +82,9 @@ class History:
     @functools.cached_property
     def _theory(self) -> dict[str, float]:
         """The theory lines, which are one number per replica, like a measure that does not change."""
-        replicas = len(json.loads((self.folder / REPLICAS).read_text()))
+        replicas = len(read_json(self.folder / REPLICAS))
         lines: dict[str, Values] = {}
-        for entry in json.loads((self.folder / REFERENCES).read_text()):
+        for entry in read_json(self.folder / REFERENCES):
             measure = entry.get("measure", "loss")
             if measure in _MANY:
                 continue

@@ -1,6 +1,5 @@
 """`checksums.json`: the SHA-256 of every checkpoint of a run, and what stands in for it where it is lost."""
 
-import json
 import logging
 import zipfile
 import zlib
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from ncbench.records.manifest import file_digest
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
+from ncbench.records.small_files import read_json
 
 __all__ = ["CheckpointError", "checksums_or_present", "checksums_or_why", "is_whole_archive", "read_checksums"]
 
@@ -21,10 +21,10 @@ class CheckpointError(ValueError):
 def read_checksums(checksums: Path) -> tuple[list[str], dict[str, list[str]]]:
     """The digests in checksums.json: of the newest two, and of those that are kept, by their names."""
     try:
-        content = json.loads(checksums.read_text())
+        content = read_json(checksums)
         newest, kept = content["sha256"], content.get("kept", {})
         lists = [newest, *kept.values()]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{checksums}: is missing or damaged") from error
     if not all(isinstance(listed, list) and all(isinstance(digest, str) for digest in listed) for listed in lists):
         raise CheckpointError(f"{checksums}: is missing or damaged")
