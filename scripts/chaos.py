@@ -60,7 +60,7 @@ class Chaos:
         self.overrides = [*(KINDS[kind] if overrides is None else overrides), *ALWAYS]
         self.wrong: list[str] = []
         self.done = Counter[str]()
-        self.compared = 0
+        self.compared = self.killed = 0
         self.work.mkdir(parents=True)
         began = time.monotonic()
         self.expect(self.start(self.whole), (0,), "undisturbed")
@@ -86,6 +86,7 @@ class Chaos:
         """Wait for the end, which must be one of these, and no page of Python's."""
         status = process.wait(600)
         said = process.said
+        self.killed += status == -signal.SIGKILL
         if status not in statuses or "Traceback" in said:
             self.wrong.append(f"{self.kind}: {what}: exit status {status}, {said[-300:]!r}")
 
@@ -250,7 +251,8 @@ def disturbed(arguments: argparse.Namespace) -> list[str]:
     print(f"\n{happened} disturbances in {(time.monotonic() - began) / 60:.1f} minutes")
     for run in runs:
         by = ", ".join(f"{count} {what}" for what, count in sorted(run.done.items()))
-        print(f"{run.kind}: {by}; {run.compared} runs compared, {len(run.wrong)} things wrong")
+        ends = f"{run.killed} processes killed, {run.compared} runs compared, {len(run.wrong)} things wrong"
+        print(f"{run.kind}: {by}; {ends}")
     return [what for run in runs for what in run.wrong]
 
 

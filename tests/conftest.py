@@ -9,6 +9,22 @@ from types import ModuleType
 import pytest
 import torch
 
+COLLECTED = pytest.StashKey[frozenset[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the names of all tests, before -m and -k leave some out; none where single tests were asked for."""
+    whole = not any("::" in argument for argument in config.args)
+    names = (item.nodeid.partition("tests/") for item in items if whole)
+    config.stash[COLLECTED] = frozenset(name for before, _, name in names if not before)
+
+
+@pytest.fixture
+def collected_tests(request: pytest.FixtureRequest) -> frozenset[str]:
+    """The tests of the files that were collected, `run/test_x.py::test_y[case]`, slow ones too."""
+    return request.config.stash[COLLECTED]
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
