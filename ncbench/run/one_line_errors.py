@@ -121,10 +121,19 @@ def _of_call(error: Exception, cause: BaseException, config: Config, group: str)
 
 def _holder(text: str, config: Config, group: str) -> tuple[str, str]:
     """The key whose `_target_` Hydra was about to call, from its message, and that `_target_` ('': not known)."""
-    deeper = re.search(r"full_key: (\S+)", text)
-    key = f"{group}.{deeper[1]}" if deeper else group
-    target = OmegaConf.select(OmegaConf.create(_all(config, group.partition(".")[0])), f"{key}._target_")
-    return key, target if isinstance(target, str) else ""
+    values = _all(config, group.partition(".")[0])
+    deeper, named = re.search(r"full_key: (\S+)", text), re.search(r"[Tt]arget '([^']+)'", text)
+    name = named[1].rpartition(".")[2] if named else ""
+    if deeper:
+        keys = [f"{first}.{deeper[1]}" for first in (group, *values)]
+    else:
+        meant = _key_of(lambda path: path.rpartition(".")[2] == name, values)
+        keys = [*([meant] if meant else []), group]
+    for key in keys:
+        target = OmegaConf.select(OmegaConf.create(values), f"{key}._target_")
+        if isinstance(target, str):
+            return key, target
+    return group, ""
 
 
 def _all(config: Config, first: str) -> dict[str, Any]:
