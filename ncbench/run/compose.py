@@ -226,8 +226,7 @@ def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
             raise ValueError(f"{override.input_line}: several values make several jobs; add -m")
     points = [list(point) for point in itertools.product(*map(_points, parsed))]
     if not points:
-        empty = next(override.input_line for override in parsed if not _points(override))
-        raise ValueError(f"{empty}: makes no job, as it has no value")
+        raise ValueError(of_no_value(next(str(override.input_line) for override in parsed if not _points(override))))
     return points
 
 

@@ -140,6 +140,13 @@ def test_glob_over_experiments():
     assert [job.config.name for job in command.jobs] == ["dufm_k10"]
 
 
+def test_a_glob_looks_into_one_folder():
+    with pytest.raises(ValueError, match=r"one folder, \+experiment/sukenik24=glob\(fig2_dufm\*\)$"):
+        compose_command(["+experiment=glob(sukenik24/fig2_dufm*)"], multirun=True)
+    command = compose_command(["+experiment/sukenik24=glob(fig2_dufm*)"], multirun=True)
+    assert [job.config.name for job in command.jobs] == ["fig2_dufm", "fig2_dufm_n5"]
+
+
 def test_a_grid_of_nulls_and_mappings(tmp_path):
     (tmp_path / "experiment").mkdir()
     text = "# @package _global_\ndefaults: [dufm_k10, _self_]\nname: mine\ngrid: {measure.per_class: [null, 3]}\n"

@@ -173,6 +173,20 @@ def test_every_job_of_one_process_says_in_its_own_log_why_a_measure_is_nan(tmp_p
         assert len(said) == 1, name  # at six measured steps
 
 
+def test_the_log_of_a_full_disk_leaves_the_room_for_the_end(tmp_path, monkeypatch, capsys):
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "run" / "measures" / "part"))
+
+    monkeypatch.setattr(session.RecordWriter, "write", write)
+    assert execute(DUFM, tmp_path / "run") == 1
+    error = f"{tmp_path}/run/measures/part: No space left on device"
+    info = RunFolder(tmp_path / "run").info()
+    assert (info["status"], info["error"]) == ("failed", error)
+    (line,) = (tmp_path / "run" / "ncbench.log").read_text().splitlines()
+    assert line.endswith(f"the run failed: {error}")
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
