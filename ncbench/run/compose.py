@@ -21,7 +21,7 @@ from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
 from ncbench.run.claimed import check_claimed
 from ncbench.run.composer import composer, quoted
-from ncbench.run.hydra_messages import experiments
+from ncbench.run.hydra_messages import experiments, of_no_value
 from ncbench.run.logging_rules import check_logger, check_no_secrets
 from ncbench.run.places import run_folder, sweep_folder
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
