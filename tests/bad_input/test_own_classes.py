@@ -138,8 +138,11 @@ objective._target_=mine.Net -> objective: Net needs a value for width
 
 
 def name_of(given):
-    """The case's name: the group and the class or function, without brackets."""
-    return " ".join(re.sub(r"[^\w.]", " ", given.replace("_target_", "")).split())
+    """The case's name: the kind of object and the class or function, without brackets."""
+    kinds = {DATA: "dataset", WHOLE: "network", BACKBONE: "backbone", COSINE: "schedule", LINE: "reference"}
+    for start, kind in kinds.items():
+        given = given.replace(start, f"{kind} ")
+    return " ".join(re.sub(r"[^\w.]", " ", given.replace("_target_", "").replace("name:a,", "")).split())
 
 
 PAIRS = [tuple(line.split(" -> ")) for line in CASES.strip().splitlines()]

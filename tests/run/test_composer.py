@@ -119,6 +119,11 @@ def test_a_name_of_any_letters_is_a_folder(name):
     assert (sweep.config.name, sweep.folder.parent.parent.name) == (name, name)
 
 
+def test_a_name_that_no_folder_can_have_is_refused():
+    with pytest.raises(ValueError, match=r"^name=x+: must have at most 200 bytes$"):
+        compose_command([*TINY, f"name={'x' * 300}"], multirun=False)
+
+
 def test_jobs_that_would_share_a_folder_are_refused():
     same = ["hydra.sweep.dir=out", "hydra.sweep.subdir=same"]
     with pytest.raises(ValueError, match=r"^hydra.sweep.subdir=same: must differ between seed=1 and seed=2$"):
