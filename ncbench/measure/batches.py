@@ -8,6 +8,7 @@ entry that entry. A function `unpack(batch) -> (inputs, labels)` takes the place
 Inputs are moved to the network's device as Lightning moves them, those that have a method `to` by it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import fields, is_dataclass
@@ -22,6 +23,11 @@ from ncbench.measure.layers import unwrap
 __all__ = ["LABELS", "Batches", "Unpack", "call", "check_callable", "first_samples", "labelled", "logits", "unpacked"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
+
+# What torch says of tensors that do not go together.
+_ELSEWHERE = re.compile(
+    r"dtype|scalar type|same device|(input|weight|bias) type|is on cpu|different types", re.IGNORECASE
+)
 
 Unpack = Callable[[Any], tuple[Any, Any]]
 Batches = Iterator[tuple[Any, Tensor]]
@@ -88,12 +94,27 @@ def check_callable(model: nn.Module) -> None:
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """The network's outputs for the inputs of one batch."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    if isinstance(inputs, (tuple, list)):
-        return model(*inputs)
-    return model(inputs)
+    """The network's outputs for the inputs of one batch.
+
+    Raises ValueError where the tensors inside an object, which only it can reach, are of another dtype or device.
+    """
+    try:
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        if isinstance(inputs, (tuple, list)):
+            return model(*inputs)
+        return model(inputs)
+    except RuntimeError as error:
+        kind = _object_in(inputs)
+        if kind is None or not _ELSEWHERE.search(str(error)):
+            raise
+        device, dtype = _place(model)
+        has_method = callable(getattr(kind, "to", None))
+        moved = "moved by its own method to(device)" if has_method else "not moved, as it has no method to(device)"
+        raise ValueError(
+            f"inputs: a {kind.__name__} is {moved}, and its tensors have to be of the network's dtype {dtype} and on "
+            f"{device}; have unpack give it so"
+        ) from error
 
 
 def logits(outputs: Any, samples: int, num_classes: int) -> Tensor | None:
@@ -137,6 +158,21 @@ def first_samples(value: Any, samples: int, of: int) -> Any:
     if isinstance(value, Mapping):
         return {name: first_samples(inner, samples, of) for name, inner in value.items()}
     return _rebuilt(value, lambda inner: first_samples(inner, samples, of))
+
+
+def _object_in(value: Any) -> type | None:
+    """The class of an object in inputs whose tensors cannot be reached from outside; None where there is none."""
+    if isinstance(value, Tensor | str | bytes | int | float | None):
+        return None
+    if isinstance(value, Mapping):
+        inside: list[Any] = list(value.values())
+    elif isinstance(value, (tuple, list)) and not callable(getattr(value, "to", None)):
+        inside = list(value)
+    elif is_dataclass(value) and not callable(getattr(value, "to", None)):
+        inside = [getattr(value, part.name) for part in fields(value)]
+    else:
+        return type(value)
+    return next((kind for kind in map(_object_in, inside) if kind is not None), None)
 
 
 def _rebuilt(value: Any, function: Callable[[Any], Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ncbench import core
+from ncbench.measure.failures import why_it_fails
 from ncbench.measure.measures import MatrixMeasure, MomentMeasure, one_number
 from ncbench.measure.names import ALWAYS, KNOWN
 from ncbench.measure.second_pass import SECOND_PASSES
@@ -87,7 +88,7 @@ def _failure(
         with torch.no_grad():
             value = function(argument)
     except refused as error:
-        return f"on random features it fails ({' '.join(str(error).split())})"
+        return f"on random features it {why_it_fails(error)}"
     except Exception as error:
         # A function of a number never works; another one may work on the layers of this network.
         number = re.search("converted to (a )?(Python )?scalar", str(error), re.IGNORECASE)

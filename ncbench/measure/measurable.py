@@ -47,6 +47,9 @@ def _sharded(network: nn.Module) -> str | None:
     if any(hasattr(parameter, "ds_tensor") for parameter in network.parameters()):
         return "its parameters are divided by DeepSpeed's ZeRO-3"
     for module in network.modules():
+        # Also while its parameters happen to be whole: the next pass may divide them again.
+        if any(kind.__name__ == "FSDPModule" for kind in type(module).__mro__):
+            return "its parameters are divided by fully_shard"
         if type(module).__name__ == "FullyShardedDataParallel" and getattr(module, "world_size", 1) > 1:
             return "its parameters are divided by FullyShardedDataParallel"
     return None

@@ -40,6 +40,7 @@ from torch import Tensor
 
 from ncbench import core
 from ncbench.measure.classifier import OF_ROWS, has_class_rows
+from ncbench.measure.failures import why_it_fails
 from ncbench.measure.notices import Notices
 from ncbench.measure.spectra import gram_is_kept, of_class_means, of_weight_matrix
 
@@ -206,7 +207,9 @@ def one_number(value: Any, leading: torch.Size) -> Tensor:
 
 def warn_of_nan(name: str, error: Exception, notices: Notices, at: str) -> None:
     """Say in the log why a measure is NaN and at which layer and stage, the first time at each."""
-    notices.warn("measure", f"{name} {at}", "the measure %s failed and is NaN: %s (layer %s)", name, error, at)
+    in_words = isinstance(error, ValueError | RuntimeError) and str(error)
+    why = error if in_words else f"it {why_it_fails(error)}"
+    notices.warn("measure", f"{name} {at}", "the measure %s failed and is NaN: %s (layer %s)", name, why, at)
 
 
 def _of_matrix(

@@ -1,10 +1,12 @@
 """Warnings about a network that is measured again and again, each of them given once."""
 
 import logging
+import re
 
 __all__ = ["Notices"]
 
 _log = logging.getLogger(__name__)
+_NUMBER = re.compile(r"\d[\d.e+-]*")
 
 
 class Notices:
@@ -23,6 +25,10 @@ class Notices:
         return self._given.setdefault((topic, subject), mine) is mine
 
     def warn(self, topic: str, subject: str, message: str, *values: object) -> None:
-        """Log a warning, with %-style `values`, unless there was one on this topic and subject."""
-        if self.first_time(topic, subject):
+        """Log a warning, with %-style `values`, unless there was one on this topic and subject for the same reason.
+
+        Reasons that differ in their numbers only are the same.
+        """
+        reason = _NUMBER.sub("#", message % values)
+        if self.first_time(topic, f"{subject}: {reason}"):
             _log.warning(message, *values)

@@ -7,6 +7,7 @@ pre-activation, `head.l` (or `head.l.activation`) its post-activation.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,7 @@ class BackboneWithHead(nn.Module):
             the same for every device (the weights are made on the CPU).
 
     Raises ValueError as `mlp_head`, for an init_scale that is not positive, or None with the rule orthogonal or the
-    generator philox, and for another rule or generator.
+    generator philox, for another rule or generator, and for a backbone that is not called or gives no nn.Module.
     """
 
     def __init__(
@@ -97,12 +98,18 @@ class BackboneWithHead(nn.Module):
             raise ValueError(f"init_rule={init_rule} must be fan_in or orthogonal")
         if init_rule == "orthogonal" and init_scale is None:
             raise ValueError("init_scale=None must be a number with init_rule=orthogonal")
+        if isinstance(backbone, nn.Module) or not callable(backbone):
+            raise ValueError("backbone: must be made when it is called; add _partial_: true to it")
         check_generator(init_generator)
         if init_generator == "philox" and init_scale is None:
             raise ValueError("init_scale=None must be a number with init_generator=philox")
         with seeded(seed):
             first, hidden = (width, width) if isinstance(width, int) else (width[0], layer_widths(width, depth)[1:])
-            self.features = backbone(input_shape=tuple(input_shape), output_width=first)
+            features: Any = backbone(input_shape=tuple(input_shape), output_width=first)
+            if not isinstance(features, nn.Module):
+                given = "None" if features is None else f"a {type(features).__name__}"
+                raise ValueError(f"backbone: gives {given}, and not a torch.nn.Module")
+            self.features = features
             self.head = mlp_head(first, hidden, num_classes, depth, activation)
             weights = list(self.head.parameters())
             if init_generator == "philox":

@@ -1,18 +1,17 @@
 """The objects of a run from its configuration: data, network, LightningModule; and a finished run's objects again."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from ncbench.config.datasets import DATASETS
+from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.config.trusted import check_trust, read_recorded
@@ -30,7 +29,7 @@ from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replic
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
 
-__all__ = ["build", "load_run", "measured_layers"]
+__all__ = ["build", "load_run", "measured_layers", "own_measures"]
 
 MOST_UNEQUAL = 1.25  # largest class over smallest with which theory lines are drawn: 1.24 of MNIST
 
@@ -44,10 +43,8 @@ def build(config: Config) -> RunObjects:
     """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     _try_optimizer(config)
-    with one_line_errors(config, "dataset"), _naming_arguments(config):
-        made = instantiate(config.dataset.arguments(), _convert_="all")
     with one_line_errors(config, "dataset"):
-        data = as_run_data(made)
+        data = as_run_data(instantiate(config.dataset.arguments(), _convert_="all"))
         data.prepare_data()
         data.setup()
         _check_balance(config, data)
@@ -66,9 +63,17 @@ def _try_optimizer(config: Config) -> None:
         return
     with one_line_errors(config, "optimizer"):
         made = instantiate(config.optimizer.arguments())([torch.nn.Parameter(torch.zeros(1))])
+        _check_made(made, "an optimizer of torch", torch.optim.Optimizer)
     if isinstance(config.schedule, Target):
         with one_line_errors(config, "schedule"), warnings.catch_warnings(action="ignore"):
-            instantiate(config.schedule.arguments())(made)
+            scheduler = instantiate(config.schedule.arguments())(made)
+            _check_made(scheduler, "a scheduler of torch", torch.optim.lr_scheduler.LRScheduler)
+
+
+def _check_made(made: Any, wanted: str, kind: type) -> None:
+    if not isinstance(made, kind):
+        given = "None" if made is None else f"a {type(made).__name__}"
+        raise ValueError(f"_target_: gives {given}, and not {wanted}")
 
 
 def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:
@@ -80,6 +85,17 @@ def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:
         return measured_by_default(model.depth)
     classifier = str(module.classifier)  # known where no layers are asked for
     return [input_of(classifier), classifier]
+
+
+def own_measures(config: Config) -> dict[str, dict[str, Any]]:
+    """The functions of `measure.moments` and `measure.matrices`, by their kind and name."""
+    made: dict[str, dict[str, Any]] = {"moments": {}, "matrices": {}}
+    for kind, functions in made.items():
+        for name, spec in getattr(config.measure, kind).items():
+            arguments = {key: value for key, value in spec.items() if key not in SHOWN_BY_REPORT}
+            with one_line_errors(config, f"measure.{kind}.{name}"):
+                functions[name] = instantiate({**arguments, "_partial_": True})
+    return made
 
 
 def load_run(
@@ -134,21 +150,6 @@ def _load(module: pl.LightningModule, checkpoint: Path, run: Path) -> None:
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     except Exception as error:  # somebody's bytes may break the reader in any way
         raise ValueError(f"{checkpoint}: not a checkpoint of the run in {run}") from error
-
-
-@contextmanager
-def _naming_arguments(config: Config) -> Iterator[None]:
-    """What a dataset's class of the user's own was called with, where that is what it refuses."""
-    try:
-        yield
-    except InstantiationException as error:
-        if config.dataset.public_target is not None or not isinstance(error.__cause__, TypeError):
-            raise
-        given = [key for key in config.dataset.arguments() if key != "_target_"]
-        raise ValueError(
-            f"dataset._target_={config.dataset._target_}: {error.__cause__}; its arguments are every key of dataset "
-            f"({', '.join(given) or 'none'}), and dataset=other begins with none"
-        ) from error
 
 
 def _check_balance(config: Config, data: Any) -> None:

@@ -21,7 +21,7 @@ from ncbench.config.root import Config
 from ncbench.records.run_hash import config_hash
 from ncbench.run.claimed import check_claimed
 from ncbench.run.composer import composer, quoted
-from ncbench.run.hydra_messages import experiments
+from ncbench.run.hydra_messages import experiments, of_no_value
 from ncbench.run.logging_rules import check_logger, check_no_secrets
 from ncbench.run.places import run_folder, sweep_folder
 from ncbench.run.values import naming_folders, plain_values, register_resolvers, validated
@@ -226,8 +226,7 @@ def _grid(parsed: Sequence[Override], multirun: bool) -> list[list[str]]:
             raise ValueError(f"{override.input_line}: several values make several jobs; add -m")
     points = [list(point) for point in itertools.product(*map(_points, parsed))]
     if not points:
-        empty = next(override.input_line for override in parsed if not _points(override))
-        raise ValueError(f"{empty}: makes no job, as it has no value")
+        raise ValueError(of_no_value(next(str(override.input_line) for override in parsed if not _points(override))))
     return points
 
 

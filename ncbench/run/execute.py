@@ -150,10 +150,17 @@ def _told(failure: Exception) -> str:
     return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {failure}"
 
 
-def _log_failure(log: logging.Handler | None, failure: Exception) -> None:
-    """The traceback goes into the log alone: what is printed is one line, which says where the log is."""
+def _log_failure(log: logging.FileHandler | None, failure: Exception) -> None:
+    """The traceback goes into the log alone: what is printed is one line, which says where the log is.
+
+    What cannot be written into the run's folder has none: on a full disk it would take the room of run.json's end.
+    """
     if log is not None:
-        text = f": {failure}" if isinstance(failure, _OURS) else "\n" + "".join(traceback.format_exception(failure))
+        text = "\n" + "".join(traceback.format_exception(failure))
+        if isinstance(failure, _OURS):
+            text = f": {failure}"
+        elif isinstance(failure, OSError) and Path(str(failure.filename)).is_relative_to(Path(log.baseFilename).parent):
+            text = f": {of_file_system(failure)}"
         log.handle(_log.makeRecord(_log.name, logging.ERROR, __file__, 0, "the run failed%s", (text,), None))
 
 

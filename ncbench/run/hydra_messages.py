@@ -11,7 +11,7 @@ from hydra.errors import OverrideParseException
 from ncbench.claims.conf_dir import CONF_DIR
 from ncbench.config.validate import unknown_key
 
-__all__ = ["experiments", "one_line", "refused_key"]
+__all__ = ["experiments", "of_no_value", "one_line", "refused_key"]
 
 # What OmegaConf says of a value that does not fit, and what would.
 _FITTING = (
@@ -56,6 +56,13 @@ def one_line(error: BaseException, config_dirs: Sequence[str]) -> str:
     if deleted := re.match(r"Could not delete (?:from config\. )?'([^']+)'", text):
         return f"~{deleted[1]}: is not there to be taken away"
     return _unknown_choice(text, config_dirs)
+
+
+def of_no_value(override: str) -> str:
+    """About an axis of a sweep without values, such as a glob that matches nothing."""
+    deeper = re.fullmatch(r"(\+?\w+)=glob\(([\w/]+)/([^/]+)\)", override)
+    hint = f"; a glob looks into one folder, {deeper[1]}/{deeper[2]}=glob({deeper[3]})" if deeper else ""
+    return f"{override}: makes no job, as it has no value{hint}"
 
 
 def refused_key(text: str) -> str:

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import HydraException, InstantiationException
+from omegaconf import OmegaConf
 
 from ncbench.config.root import VARIANTS, Config
-from ncbench.config.variants import keys_of
+from ncbench.measure.failures import place_of, raised_by_us, unexpected_argument, why_it_fails
 from ncbench.run.current_folder import missing_module
 
-__all__ = ["lacks_memory", "one_line_errors"]
+__all__ = ["lacks_memory", "no_such_target", "one_line_errors"]
 
 # Arguments of library functions whose key has another name, or lies deeper.
 _OTHER_NAMES = {
@@ -28,79 +29,127 @@ _NO_MEMORY = re.compile(r"allocate|out of memory|not enough memory", re.IGNORECA
 
 @contextmanager
 def one_line_errors(config: Config, *groups: str) -> Iterator[None]:
-    """A ValueError of one line for whatever a library raises about its arguments.
+    """A ValueError of one line for whatever a library, or code of the user's own, raises about its arguments.
 
     Where the message begins with an argument (`depth=0 must be ...`), the key of that argument is put there
     (`model.depth=0 must be ...`): it is looked for in `groups` first, then in the other groups of the configuration.
-    What Python says of a class or function that does not take its arguments becomes a sentence about its key.
+    What Python says of a class or function that does not take its arguments becomes a sentence about its key, and
+    what else the user's own code raises one that names its line. The first of `groups` may be a key deeper down.
     """
     try:
         yield
-    except (HydraException, TypeError, OSError, ValueError, MemoryError, RuntimeError) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if lacking := lacks_memory(cause):
-            line = f"{groups[0]}: {lacking}"
-        elif isinstance(cause, TypeError):
-            line = _of_arguments(cause, config, groups[0])
-        elif isinstance(error, HydraException) and (
-            missing_module(error) or not isinstance(cause, ValueError | OSError)
-        ):
-            line = _of_target(error, cause, config, groups[0])
-        elif isinstance(cause, OSError) and cause.filename is not None:
-            line = f"{groups[0]}: {cause.filename}: {cause.strerror}"
-        elif isinstance(cause, ValueError | OSError):
-            line = _with_key(cause, config, groups)
-        else:
+    except Exception as error:
+        line = _line(error, config, groups)
+        if line is None:
             raise
         raise ValueError(line) from error
 
 
-def _of_target(error: Exception, cause: BaseException, config: Config, group: str) -> str:
+def _line(error: Exception, config: Config, groups: tuple[str, ...]) -> str | None:
+    """The line, or None where the program itself is at fault."""
+    of_hydra, cause = isinstance(error, HydraException), _cause(error)
+    if lacking := lacks_memory(cause):
+        return f"{groups[0]}: {lacking}"
+    called = "Error in call to target" in str(error)
+    if of_hydra and (missing_module(error) or not called):
+        return _of_target(error, config, groups[0])
+    if isinstance(cause, OSError) and cause.filename is not None:
+        return f"{groups[0]}: {cause.filename}: {cause.strerror}"
+    if isinstance(cause, ValueError | OSError) and str(cause):
+        return _with_key(cause, config, groups)
+    if of_hydra or isinstance(cause, TypeError) or place_of(cause) is not None:
+        return _of_call(error, cause, config, groups[0])
+    return None
+
+
+def _cause(error: Exception) -> BaseException:
+    """What was raised inside of Hydra's own exceptions."""
+    found: BaseException = error
+    while isinstance(found, InstantiationException) and found.__cause__ is not None:
+        found = found.__cause__
+    return found
+
+
+def no_such_target(error: BaseException) -> str:
+    """What is wrong with a `_target_` that is not found: its module, or there is nothing of this name in it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if place_of(error) is None and not isinstance(error, SyntaxError):
+        return "there is no class or function of this name"
+    return f"its module {why_it_fails(error)}"
+
+
+def _of_target(error: Exception, config: Config, group: str) -> str:
     """About a `_target_` that Hydra cannot call."""
     text = " ".join(str(error).split())
-    found = re.search(r"[Tt]arget '([^']+)'", text)
-    target = found[1] if found else ""
-    key = _key_of(lambda path: path == target, _all(config, group)) or f"{group}._target_"
+    key, target = _holder(text, config, group)
+    if named := re.search(r"[Tt]arget '([^']+)'", text):
+        target = named[1]
+    where = f"{key}._target_={target}"
     if missing := missing_module(error):
-        return f"{key}={target}: {missing}"
+        return f"{where}: {missing}"
     if "blocklisted" in text:
-        return f"{key}={target}: must not be called from a configuration, as it can run any program"
+        return f"{where}: must not be called from a configuration, as it can run any program"
     if "locating target" in text:
-        return f"{key}={target}: there is no class or function of this name"
-    said = str(cause) if cause is not error else text.partition(", set env var HYDRA_FULL_ERROR")[0]
-    return f"{key}={target}: {' '.join(said.split())}"
+        return f"{where}: {no_such_target(error)}"
+    if kind := re.search(r"Expected a callable target, .*of type '(\w+)'", text):
+        return f"{where}: must be a class or function, and it is of the type {kind[1]}"
+    return f"{where}: {text.partition(', set env var HYDRA_FULL_ERROR')[0]}"
 
 
-def _of_arguments(error: BaseException, config: Config, group: str) -> str:
-    """What Python says of the arguments of a call, as a sentence about the key of the class or function."""
-    text = " ".join(str(error).split())
-    called = re.match(r"(\w+)(?:\.__\w+__)?\(\) ", text)
-    name = called[1] if called else ""
-    key = _key_of(lambda path: path.rpartition(".")[2] == name, _all(config, group))
-    holder = (key or group).removesuffix("._target_")
-    who = name or "what is called there"
-    if unexpected := re.search(r"unexpected keyword argument '([^']+)'", text):
-        return f"{holder}.{unexpected[1]}: {who} takes no argument of that name"
-    if missing := re.search(r"missing \d+ required .*?arguments?: (.+)", text):
-        return f"{holder}: {who} needs a value for {missing[1].replace(chr(39), '')}"
-    return f"{holder}: {who} cannot be made of the values that it is given ({text})"
+def _of_call(error: Exception, cause: BaseException, config: Config, group: str) -> str:
+    """About a class or function that does not take its arguments, or fails with them."""
+    key, target = _holder(" ".join(str(error).split()), config, group)
+    if isinstance(cause, TypeError) and (called := re.match(r"(\w+)(?:\.__\w+__)?\(\) ", str(cause))):
+        name = called[1]
+        if found := _key_of(lambda path: path.rpartition(".")[2] == name, _all(config, group.partition(".")[0])):
+            key, target = found, name
+    who = target.rpartition(".")[2] or "what is called there"
+    why = why_it_fails(cause)
+    if argument := unexpected_argument(cause):
+        line = f"{key}.{argument}: {who} takes no argument of that name"
+    elif why.startswith("fails (") and isinstance(cause, TypeError):
+        line = f"{key}: {who} cannot be made of the values that it is given {why.removeprefix('fails ')}"
+    else:
+        line = f"{key}: {who} {why}"
+    if key == "dataset" and config.dataset.public_target is None and not why.startswith("fails"):
+        given = [name for name in config.dataset.arguments() if name != "_target_"]
+        line += f"; its arguments are every key of dataset ({', '.join(given) or 'none'}), and dataset=other begins"
+        line += " with none"
+    return line
+
+
+def _holder(text: str, config: Config, group: str) -> tuple[str, str]:
+    """The key whose `_target_` Hydra was about to call, from its message, and that `_target_` ('': not known)."""
+    values = _all(config, group.partition(".")[0])
+    deeper, named = re.search(r"full_key: (\S+)", text), re.search(r"[Tt]arget '([^']+)'", text)
+    name = named[1].rpartition(".")[2] if named else ""
+    if deeper:
+        keys = [f"{first}.{deeper[1]}" for first in (group, *values)]
+    else:
+        meant = _key_of(lambda path: path.rpartition(".")[2] == name, values)
+        keys = [*([meant] if meant else []), group]
+    for key in keys:
+        target = OmegaConf.select(OmegaConf.create(values), f"{key}._target_")
+        if isinstance(target, str):
+            return key, target
+    return group, ""
 
 
 def _all(config: Config, first: str) -> dict[str, Any]:
     """The groups of a configuration, this one first."""
-    names = [name for name in (first, *VARIANTS) if name in VARIANTS]
+    names = [name for name in dict.fromkeys((first, *VARIANTS)) if name in VARIANTS]
     return {name: getattr(config, name).plain() for name in names}
 
 
 def _key_of(is_meant: Callable[[str], bool], values: Any, key: str = "") -> str | None:
-    """The key of the configuration that holds the `_target_` which is meant."""
+    """The key of the configuration that holds the mapping with the `_target_` which is meant."""
     if not isinstance(values, Mapping):
         return None
     for name, value in values.items():
-        deeper = f"{key}.{name}" if key else str(name)
         if name == "_target_" and isinstance(value, str) and is_meant(value):
-            return deeper
-        if found := _key_of(is_meant, value, deeper):
+            return key
+        if found := _key_of(is_meant, value, f"{key}.{name}" if key else str(name)):
             return found
     return None
 
@@ -122,9 +171,12 @@ def _with_key(error: BaseException, config: Config, groups: tuple[str, ...]) -> 
     text = " ".join(str(error).split())
     argument = re.match(r"([a-z_]+)(?=(\[\d+\])?[=:]| must )", text)
     if argument is None:
-        return text
+        has_key = raised_by_us(error) or re.match(r"[\w.\[\]]+([=:]| must )", text)
+        return text if has_key else f"{groups[0]}: {text}"
     name = argument[1]
     for group in (*groups, *(name for name in VARIANTS if name not in groups)):
-        if name in keys_of(type(getattr(config, group))):
+        if name in _all(config, group).get(group, {}):
             return f"{group}.{text}"
+    if name not in _OTHER_NAMES and not raised_by_us(error):
+        return f"{groups[0]}: {text}"
     return text.replace(name, _OTHER_NAMES.get(name, name), 1)

@@ -9,7 +9,9 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from ncbench.measure.failures import why_it_fails
 from ncbench.run.current_folder import missing_module
+from ncbench.run.one_line_errors import no_such_target
 
 __all__ = ["check_references", "evaluate_references"]
 
@@ -51,6 +53,8 @@ def evaluate_references(
                     result = _callable(f"{module.__name__}.{function}")(**arguments)
                 except ValueError as error:
                     why = str(error)
+                except Exception as error:
+                    raise ValueError(f"references.{reference['name']}: {function} {why_it_fails(error)}") from error
             several = isinstance(result, Mapping)
             if result is not None and not several and not isinstance(result, numbers.Real):
                 kind = type(result).__name__
@@ -105,12 +109,12 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
             taken = inspect.signature(getattr(module, function))
             of_run = {name: None for name in KNOWN_ARGUMENTS if name in taken.parameters}
             taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _KEYS_OF_LINE})
-        except (ImportError, AttributeError, ValueError) as error:
-            forbidden = isinstance(error.__cause__, InstantiationException)
-            why = missing_module(error) or (str(error) if forbidden else f"no such function ({error})")
-            raise ValueError(f"{key}._target_={target}: {why}") from error
         except TypeError as error:
-            raise ValueError(f"{key}: {target} does not take its arguments ({error})") from error
+            raise ValueError(f"{key}: {target} {why_it_fails(error)}") from error
+        except Exception as error:  # of a module of somebody's own, too
+            ours = isinstance(error, ValueError) and isinstance(error.__cause__, InstantiationException)
+            why = str(error) if ours else missing_module(error) or no_such_target(error)
+            raise ValueError(f"{key}._target_={target}: {why}") from error
         for name, check in getattr(module, "CHECKED", {}).items():
             if name in reference:
                 check(reference[name], f"{key}.{name}")
@@ -124,6 +128,8 @@ def _module(reference: Mapping[str, Any]) -> tuple[Any, str]:
     except InstantiationException as error:
         if str(error).startswith("Target "):
             raise ValueError("Hydra does not let a configuration call it") from error
+        if str(error).startswith("Expected a callable"):
+            raise ValueError("must be a function") from error
     return import_module(module), function
 
 

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from rich.console import Console
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Network
 from ncbench.config.root import Config
 from ncbench.data.base import RunData
@@ -27,7 +25,7 @@ from ncbench.records.proven_files import write_proven
 from ncbench.records.schema import CHECKPOINTS, HYDRA, OVERRIDES, REFERENCES, REPLICAS
 from ncbench.records.whole_files import json_text, make_folder
 from ncbench.records.writer import RecordWriter
-from ncbench.run.build import build, measured_layers
+from ncbench.run.build import build, measured_layers, own_measures
 from ncbench.run.current_folder import importable_here
 from ncbench.run.ensembles import reference_arguments
 from ncbench.run.logger import close_logger, learning_rate, open_logger
@@ -82,18 +80,12 @@ class RunSession:
             # Otherwise the images to be measured would stay on the CPU, and be normalised and sent anew in every pass.
             with one_line_errors(config, "trainer"):
                 data.setup(device=training_device(config.trainer))
+        extra = own_measures(config)
         with one_line_errors(config, "measure"):
             layers = measured_layers(config, module)
             loaders = {
                 split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
                 for split in config.measure.splits
-            }
-            extra: dict[str, Any] = {
-                kind: {
-                    name: instantiate({**_without_reading(spec), "_partial_": True})
-                    for name, spec in getattr(config.measure, kind).items()
-                }
-                for kind in ("moments", "matrices")
             }
             self.records = RecordWriter(run.path, [row["seed"] for row in self.built.replicas])
             self.collapse = MeasureBeside(
@@ -232,8 +224,3 @@ class RunSession:
         """End the logger, so that the next job of this process starts its own; a finished run's report goes to it."""
         if self.logger is not None:
             close_logger(self.logger, self.config, self.run.path, exit_code)
-
-
-def _without_reading(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry of a measure without what the report alone reads of it: no argument of the function."""
-    return {key: value for key, value in spec.items() if key not in SHOWN_BY_REPORT}

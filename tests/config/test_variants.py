@@ -189,7 +189,7 @@ def test_every_key_of_another_dataset_is_an_argument_of_its_class():
     alone = {"kind": "other", "_target_": "mine_of_test_targets.Alone", "size": 3}
     config = validate({**composed, "dataset": alone})
     assert config.dataset.arguments() == {"_target_": "mine_of_test_targets.Alone", "size": 3}
-    with pytest.raises(ValueError, match=r"^size=3: must be larger"):
+    with pytest.raises(ValueError, match=r"^dataset.size=3: must be larger"):
         build(config)
 
 

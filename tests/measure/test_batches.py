@@ -87,6 +87,46 @@ def test_a_batch_with_a_method_to_is_moved_by_it(gives):
     assert len(measure_network(model, [graph], layers=["body"], num_classes=K, unpack=lambda batch: (batch, Y)))
 
 
+class Bag:
+    """A batch that nobody can move."""
+
+    def __init__(self, x):
+        self.x = x
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        (
+            Graph(X),
+            "inputs: a Graph is moved by its own method to.device., and its tensors have to be of the network's",
+        ),
+        (
+            Bag(X),
+            "inputs: a Bag is not moved, as it has no method to.device., and its tensors have to be of the network",
+        ),
+        ({"graph": [Bag(X)]}, "inputs: a Bag is not moved"),
+    ],
+)
+def test_tensors_inside_an_object_that_are_of_another_dtype_are_said_in_one_line(batch, message):
+    """As with Lightning's own 64-true: what is inside is the batch's own affair, and `unpack` can give it so."""
+    model = OfGraph().double()
+    if isinstance(batch, dict):
+        model.forward = lambda graph: model.body(graph[0].x)
+    with pytest.raises(ValueError, match=f"{message}.*") as raised:
+        measure_network(model, [batch], layers=["body"], num_classes=K, unpack=lambda batch: (batch, Y))
+    assert str(raised.value).endswith("dtype torch.float64 and on cpu; have unpack give it so")
+    measured = [Graph(X.double())]
+    assert len(measure_network(OfGraph().double(), measured, layers=["body"], num_classes=K, unpack=lambda b: (b, Y)))
+
+
+def test_another_error_of_a_network_with_such_a_batch_stays_what_it_is():
+    model = OfGraph()
+    model.forward = lambda graph: model.body(graph.x.expand(4, 3))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        measure_network(model, [Graph(X)], layers=["body"], num_classes=K, unpack=lambda b: (b, Y))
+
+
 class Pairs(NamedTuple):
     left: torch.Tensor
     right: torch.Tensor

@@ -32,6 +32,13 @@ class Inference(Net):
         return super().forward(x)
 
 
+class FrozenBody(Net):
+    def forward(self, x):
+        with torch.inference_mode():
+            x = self.plain(self.body(x))
+        return self.fc(x.clone())
+
+
 class ByMethod(Net):
     def forward(self, x):
         return self.fc.forward(self.plain(self.body.forward(x)))
@@ -43,9 +50,10 @@ def values(net, layers=("body", "plain", "fc"), **options):
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_inference_mode_changes_no_value(inplace):
+@pytest.mark.parametrize("kind", [Inference, FrozenBody])
+def test_inference_mode_changes_no_value(kind, inplace):
     options = {"measures": ["nc1", "ncc_accuracy", "cdnv"]}
-    found, expected = values(Inference(inplace), **options), values(Net(), **options)
+    found, expected = values(kind(inplace), **options), values(Net(), **options)
     assert ("train", "body", "post", "dnc1", 0) in found
     assert ("train", "plain", "post", "dnc1", 0) not in found  # the very output of its weight
     assert found == pytest.approx(expected, nan_ok=True)
@@ -91,19 +99,74 @@ def test_a_scripted_part_has_no_layers(caplog):
     assert ("train", "1.input", "post", "tcv", 0) in values(net, layers=["1.input", "1"])
 
 
-def test_sharded_parameters_are_refused(tmp_path):
+@pytest.fixture
+def mesh(tmp_path):
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
 
     store = dist.FileStore(str(tmp_path / "store"), 1)
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        net = nn.Sequential(nn.Linear(5, K))
-        fully_shard(net, mesh=init_device_mesh("cpu", (1,)))
-        with pytest.raises(ValueError, match="its parameters are DTensors .* measure a copy that is not sharded"):
-            values(net, layers=["0"])
-    finally:
-        dist.destroy_process_group()
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def sharded_parts(net, mesh):
+    from torch.distributed.fsdp import fully_shard
+
+    for part in (net[0], net[2], net):
+        fully_shard(part, mesh=mesh)
+    return "DTensors"
+
+
+def sharded_child(net, mesh):
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(net[0], mesh=mesh)
+    return "DTensors"
+
+
+def in_low_precision(net, mesh):
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    fully_shard(net, mesh=mesh, mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
+    return "DTensors"
+
+
+def whole_after_a_pass(net, mesh):
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(net, mesh=mesh, reshard_after_forward=False)
+    net(X)
+    return "fully_shard"
+
+
+def gathered(net, mesh):
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(net, mesh=mesh, reshard_after_forward=True)
+    net.unshard()
+    return "fully_shard"
+
+
+def in_columns(net, mesh):
+    from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
+
+    parallelize_module(net, mesh, {"0": ColwiseParallel()})
+    return "tensor parallelism"
+
+
+@pytest.mark.parametrize("distributed", [True, False])
+@pytest.mark.parametrize(
+    "form", [sharded_parts, sharded_child, in_low_precision, whole_after_a_pass, gathered, in_columns]
+)
+def test_sharded_parameters_are_refused(mesh, form, distributed):
+    net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, K))
+    named = form(net, mesh)
+    with pytest.raises(
+        ValueError, match=r"^model=\w+: its parameters are .* measure a copy that is not sharded"
+    ) as said:
+        values(net, layers=["0"], distributed=distributed)
+    assert named in str(said.value)
+    assert "\n" not in str(said.value)
 
 
 def test_other_shardings_are_refused_by_their_marks():

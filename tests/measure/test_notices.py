@@ -71,6 +71,20 @@ def test_topics_and_subjects_are_told_apart(caplog):
     assert [record.message for record in caplog.records] == ["a of x", "a of y", "b of x", "b of y"]
 
 
+def test_another_reason_is_another_warning_and_another_number_is_not(caplog):
+    notices = Notices()
+    for reason in (
+        "3 classes are empty",
+        "4 classes are empty",
+        "a value of 1.5e-07 is too small",
+        "it is 2.0",
+        "it is 3",
+    ):
+        notices.warn("measure", "dnc1 body post", "NaN: %s", reason)
+    said = ["NaN: 3 classes are empty", "NaN: a value of 1.5e-07 is too small", "NaN: it is 2.0"]
+    assert [record.message for record in caplog.records] == said
+
+
 def test_a_planted_bug_that_keeps_them_for_the_process_is_seen(mutant, caplog):
     bug = mutant(
         notices_module, "        self._given: dict[tuple[str, str], object] = {}", "        self._given = GIVEN"

@@ -221,10 +221,26 @@ def test_what_a_started_process_measured_comes_back_to_the_one_that_started_it()
     assert not ours.path.exists()
 
 
+def of_steps(trainer):
+    return trainer.global_step, float(trainer.global_step)
+
+
 @pytest.mark.slow
-def test_the_table_of_a_training_in_processes_of_its_own(tmp_path):
-    callback = measured(epochs=[0, 2])
-    fit(callback, strategy="ddp_fork", devices=2, epochs=2, module=Plain(BATCHES, K))
-    assert [epoch for _, epoch in places(callback)] == [0.0, 2.0]
+@pytest.mark.parametrize("clock", [None, of_steps], ids=["own clock", "given clock"])
+@pytest.mark.parametrize("strategy", ["ddp_fork", "ddp_spawn", "ddp_notebook"])
+def test_the_table_of_a_training_in_processes_of_its_own(strategy, clock, tmp_path):
+    callback = measured(epochs=[0, 2], clock=clock)
+    fit(callback, strategy=strategy, devices=2, epochs=2, module=Plain(BATCHES, K))
+    (first, begins), (last, ends) = places(callback)
+    assert (first, begins, ends) == (0, 0.0, 2.0 if clock is None else float(last))
     callback.write_run(tmp_path / "run")
     assert len(load_grams(tmp_path / "run"))
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_a_resume_with_another_number_of_batches_is_not_the_untrained_network(tmp_path):
+    fit(SaveAfter(2, tmp_path / "inside.ckpt"), epochs=1)
+    callback = measured(epochs=[0, 1, 2])
+    fit(callback, checkpoint=tmp_path / "inside.ckpt", epochs=2, limit_train_batches=3)
+    assert 0.0 not in [epoch for _, epoch in places(callback)]
+    assert [epoch for _, epoch in places(callback)][-1] == 2.0

@@ -234,8 +234,8 @@ def test_a_library_names_its_argument_and_the_run_adds_the_key():
         "num_classes=1 must be at least 2": "dataset.classes=1 must be at least 2",
         "optimizer.lr must be > 0": "optimizer.lr must be > 0",
         "dataset.seed=1: stays": "dataset.seed=1: stays",
-        "no argument in front: stays\nin one line": "no argument in front: stays in one line",
-        "outputs=2: no key": "outputs=2: no key",
+        "no argument in front: stays\nin one line": "model: no argument in front: stays in one line",
+        "outputs=2: no key": "model: outputs=2: no key",
     }
     for raised, shown in said.items():
         with pytest.raises(ValueError, match=f"^{re.escape(shown)}$"), one_line_errors(job.config, "model"):

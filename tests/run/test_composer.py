@@ -103,6 +103,27 @@ def test_hydras_own_layout():
     assert [str(job.folder) for job in jobs.jobs] == ["out/0", "out/1"]
 
 
+@pytest.mark.parametrize(("subdir", "folders"), [("job-${hydra.job.num}", 2), ("${hydra.job.id}", 2), ("s${seed}", 2)])
+def test_other_layouts_of_hydras(subdir, folders):
+    jobs = compose_command([*TINY, "seed=1,2", "hydra.sweep.dir=out", f"hydra.sweep.subdir={subdir}"], multirun=True)
+    assert len({job.folder for job in jobs.jobs}) == folders
+
+
+@pytest.mark.parametrize(
+    "name", ["@foo", "%x", "*", "|x", "a b", "&x", "!x", "`x`", "a=b", "a, b (c)", "josé", "-", "~x"]
+)
+def test_a_name_of_any_letters_is_a_folder(name):
+    single = compose_command([*TINY, f"name={quoted(name)}"], multirun=False).jobs[0]
+    assert (single.config.name, single.folder.parent.name) == (name, name)
+    (sweep,) = compose_command([*TINY, f"name={quoted(name)}", "seed=1"], multirun=True).jobs
+    assert (sweep.config.name, sweep.folder.parent.parent.name) == (name, name)
+
+
+def test_a_name_that_no_folder_can_have_is_refused():
+    with pytest.raises(ValueError, match=r"^name=x+: must have at most 200 bytes$"):
+        compose_command([*TINY, f"name={'x' * 300}"], multirun=False)
+
+
 def test_jobs_that_would_share_a_folder_are_refused():
     same = ["hydra.sweep.dir=out", "hydra.sweep.subdir=same"]
     with pytest.raises(ValueError, match=r"^hydra.sweep.subdir=same: must differ between seed=1 and seed=2$"):
@@ -138,6 +159,13 @@ def test_a_value_of_another_type_says_which_is_needed():
 def test_glob_over_experiments():
     command = compose_command(["+experiment=glob(dufm*)"], multirun=True)
     assert [job.config.name for job in command.jobs] == ["dufm_k10"]
+
+
+def test_a_glob_looks_into_one_folder():
+    with pytest.raises(ValueError, match=r"one folder, \+experiment/sukenik24=glob\(fig2_dufm\*\)$"):
+        compose_command(["+experiment=glob(sukenik24/fig2_dufm*)"], multirun=True)
+    command = compose_command(["+experiment/sukenik24=glob(fig2_dufm*)"], multirun=True)
+    assert [job.config.name for job in command.jobs] == ["fig2_dufm", "fig2_dufm_n5"]
 
 
 def test_a_grid_of_nulls_and_mappings(tmp_path):

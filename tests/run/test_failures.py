@@ -154,6 +154,39 @@ def test_the_whole_one_of_two_is_taken_and_the_log_says_so(tmp_path):
     assert "last.ckpt: is damaged (its checksum is another); training goes on from previous.ckpt, step 16" in said
 
 
+def test_every_job_of_one_process_says_in_its_own_log_why_a_measure_is_nan(tmp_path, monkeypatch):
+    """Also where another job of the process failed for the same reason, or this one for two."""
+    from ncbench.measure import measures
+
+    def fails(reason):
+        def tcv(moments):
+            raise ValueError(reason)
+
+        return lambda: monkeypatch.setitem(measures.OF_MOMENTS, "tcv", tcv)
+
+    for name, plant in (("first", fails("planted")), ("second", fails("planted")), ("third", fails("another reason"))):
+        plant()
+        assert execute(DUFM, tmp_path / name) == 0
+        logged = (tmp_path / name / "ncbench.log").read_text().splitlines()
+        reason = "another reason" if name == "third" else "planted"
+        said = [line for line in logged if f"the measure tcv failed and is NaN: {reason} (layer features post)" in line]
+        assert len(said) == 1, name  # at six measured steps
+
+
+def test_the_log_of_a_full_disk_leaves_the_room_for_the_end(tmp_path, monkeypatch, capsys):
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "run" / "measures" / "part"))
+
+    monkeypatch.setattr(session.RecordWriter, "write", write)
+    assert execute(DUFM, tmp_path / "run") == 1
+    error = f"{tmp_path}/run/measures/part: No space left on device"
+    info = RunFolder(tmp_path / "run").info()
+    assert (info["status"], info["error"]) == ("failed", error)
+    (line,) = (tmp_path / "run" / "ncbench.log").read_text().splitlines()
+    assert line.endswith(f"the run failed: {error}")
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 

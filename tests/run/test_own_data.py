@@ -193,8 +193,8 @@ def test_precision(place):
         (
             "rings",
             ["+dataset.colour=red"],
-            r"dataset._target_=mine.Rings: .* unexpected keyword argument 'colour'; its arguments are every key of "
-            r"dataset \(samples, colour\), and dataset=other begins with none",
+            r"dataset.colour: Rings takes no argument of that name; its arguments are every key of dataset "
+            r"\(samples, colour\), and dataset=other begins with none",
         ),
         ("few_rings", ["dataset.minority=0.5"], r"dataset.minority=0.5 must be the share of a whole number of classes"),
         ("few_rings", ["dataset.label_noise=2"], r"dataset.label_noise=2.0: must be in \[0, 1\]"),

@@ -223,6 +223,10 @@ def test_checkpoint_writes_survive_a_temporary_folder_on_another_file_system(tmp
             ["name=@foo", "measure.layers=['*', a]", "measure.per_class=null", r"logger.project='a\ b'"],
             {"name": "@foo", "layers": ["*", "a"], "per_class": None, "project": r"a\ b"},
         ),
+        (["measure.per_class=5", "dataset.per_class=7"], {"measure.per_class": 5, "dataset.per_class": 7}),
+        (["model.width=5", "+model.backbone.width=7"], {"model.width": 5, "model.backbone.width": 7}),
+        (["model._target_=a.B", "optimizer._target_=c.D"], {"model._target_": "a.B", "optimizer._target_": "c.D"}),
+        (["model.name=a", "optimizer.name=b"], {"model.name": "a", "optimizer.name": "b"}),
         (["objective.weight_decay=1e-3", "model.start='[8, 2]'"], {"weight_decay": 1e-3, "start": "[8, 2]"}),
     ],
 )
