@@ -1,6 +1,7 @@
 """What the command lines share: wrong options are one line, not a page of usage; torch is imported uncollected."""
 
 import argparse
+import errno
 import gc
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "UsageError", "check_folder", "collector_off", "of_file_system", "one_line"]
+__all__ = ["DISK_FULL", "Parser", "UsageError", "check_folder", "collector_off", "of_file_system", "one_line"]
 
 LONGEST = 2000  # characters of an error line
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what is no wrong input of the user's
 
 
 class UsageError(ValueError):

@@ -9,7 +9,6 @@ loses it at once, so `running` without a live lock means interrupted. `.holder` 
 the lock cannot be had nothing is written.
 """
 
-import errno
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from filelock import Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ncbench._cli import DISK_FULL
 from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.run_hash import schema_1_hash
 from ncbench.records.run_info import read_run_info
@@ -30,9 +30,6 @@ from ncbench.records.small_files import MOST_YAML, BadRecordsError, read_text, y
 from ncbench.records.whole_files import write_json, write_text
 
 __all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_config"]
-
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OccupiedError(ValueError):
@@ -104,7 +101,7 @@ class RunFolder:
             raise OccupiedError(self._occupied()) from error
         except BaseException as error:
             self.__exit__()
-            if not isinstance(error, OSError) or error.errno in _DISK_FULL:
+            if not isinstance(error, OSError) or error.errno in DISK_FULL:
                 raise
             why = error.strerror or error
             raise ValueError(f"{self._named}: is no folder that can be written to ({why})") from error

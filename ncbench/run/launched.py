@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra.core.utils import env_override
 
+from ncbench._cli import of_file_system
 from ncbench.config.identity import differences
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import RUN_INFO, SCHEMA_VERSION
@@ -35,6 +36,8 @@ def came_to_its_end(launch: Callable[[], int], *, refuses: bool) -> bool:
         if full or (refuses and isinstance(error, ValueError)):
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if isinstance(error, OSError) and error.strerror:
+            why = of_file_system(error)
         print(f"ncbench: the launcher failed: {why}; HYDRA_FULL_ERROR=1 shows where", file=sys.stderr)
         return False
 
