@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Writes the report, prints where it is; exit status 2 for wrong input, 1 for a full disk or a claim not as expected."""
+    """Writes the report, prints where it is; exit status 2 for wrong input, 1 for a full disk or a failed claim."""
     try:
         arguments = _parser().parse_args(argv)
         if arguments.draw and not arguments.check:
