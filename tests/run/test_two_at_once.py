@@ -101,8 +101,10 @@ def test_six_at_once(resumed, kind, interrupted, left_alone, tmp_path):
     assert sorted(process.wait() for process in started) == [0, 2, 2, 2, 2, 2]
     for process in started:
         if process.status:
-            line = f"ncbench: hydra.run.dir={folder}: a run is going on in this folder (process "  # or its last owner, for a moment
-            assert process.said.startswith(line)
+            # Which process that is, is for a moment the one that had the folder before.
+            assert process.said.startswith(
+                f"ncbench: hydra.run.dir={folder}: a run is going on in this folder (process "
+            )
             assert process.said.count("\n") == 1
     assert differences(left_alone(kind), folder) == []
     for handle in (gate, opened):
