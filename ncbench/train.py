@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import collector_off
+from ncbench._cli import collector_off, printing
 from ncbench.run.flags import parse
 from ncbench.run.guard import guarded
 from ncbench.run.signals import Stopped
@@ -36,6 +36,7 @@ Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 """
 
 
+@printing
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)

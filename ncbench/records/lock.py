@@ -31,7 +31,7 @@ class LostFolderError(OSError):
 
 
 class _SystemLock:
-    """The advisory lock of the operating system on a file, which is made for it; a link in its place is not followed."""
+    """The advisory lock of the operating system on a file, which is made for it; a link there is not followed."""
 
     def __init__(self, path: Path) -> None:
         self.lock_file = str(path)

@@ -7,10 +7,11 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench._cli import DISK_FULL, Parser, UsageError, check_folder, of_file_system, one_line
+from ncbench._cli import DISK_FULL, Parser, UsageError, check_folder, of_file_system, one_line, printing
 
 if TYPE_CHECKING:
     from ncbench.records.runs import Dir
@@ -50,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@printing
+def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report, prints where it is; exit status 2 for wrong input, 1 for a full disk or a failed claim."""
     try:
         arguments = _parser().parse_args(argv)
