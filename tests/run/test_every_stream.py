@@ -139,7 +139,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("where", [full, reader_gone])
+@pytest.mark.parametrize("where", [full, reader_gone], ids=["full", "no reader"])
 @pytest.mark.parametrize("name", READERS)
 def test_a_command_that_prints(name, where, left_alone, tmp_path):
     main, arguments = READERS[name]

@@ -69,7 +69,7 @@ def test_full_for_one_file(kind, name, number, disk, left_alone, tmp_path, capsy
     continues(kind, folder, left_alone)
 
 
-@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EFBIG, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EFBIG, errno.EIO], ids=["EDQUOT", "EFBIG", "EIO"])
 def test_other_words_of_a_disk(number, disk, left_alone, tmp_path, capsys):
     """A quota, a limit on the size of files, a disk that breaks."""
     assert left_alone("batches").exists()

@@ -74,7 +74,7 @@ def test_a_folder_in_the_place_of_a_file(name, interrupted, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "batches"])
-@pytest.mark.parametrize("resumed", [True, False])
+@pytest.mark.parametrize("resumed", [True, False], ids=["resumed", "new"])
 def test_six_at_once(resumed, kind, interrupted, left_alone, tmp_path):
     """The one that has the folder trains on when the other five have been refused."""
     folder = tmp_path / "run"
@@ -111,15 +111,18 @@ def test_six_at_once(resumed, kind, interrupted, left_alone, tmp_path):
         os.close(handle)
 
 
-@pytest.mark.parametrize("began", [True, False])
-@pytest.mark.parametrize("more", [["hydra.run.dir={}"], ["-m", "hydra.sweep.dir={}/..", "hydra.sweep.subdir=run"]])
+@pytest.mark.parametrize("began", [True, False], ids=["training", "starting"])
+@pytest.mark.parametrize(
+    "more",
+    [["hydra.run.dir={}"], ["-m", "hydra.sweep.dir={}/..", "hydra.sweep.subdir=run", "hydra/launcher=basic"]],
+    ids=["one run", "job of a grid"],
+)
 def test_a_folder_that_is_held(more, began, tmp_path, capsys):
     """Also before its owner has written anything, and for a job of a grid: the owner keeps its folder and its lock."""
     with RunFolder(tmp_path / "run") as run:
         if began:
             run.update(status="running", config_hash="a" * 64)
-        arguments = [word.format(run.path) for word in more] + (["hydra/launcher=basic"] if "-m" in more else [])
-        assert train.main([*overrides_of("batches"), *arguments]) == 2
+        assert train.main([*overrides_of("batches"), *(word.format(run.path) for word in more)]) == 2
         said = [line for line in capsys.readouterr().err.splitlines() if "a run is going on in this folder" in line]
         assert len(said) == 1
         assert run.is_held()
