@@ -45,6 +45,7 @@ def test_full_from_a_file_on(kind, name, number, disk, left_alone, tmp_path, cap
     assert "No space left on device" in line
     assert str(folder) in line
     assert "run.json could not be written" in line
+    assert "Error" not in line
     assert [info["status"] for info in load_run_info(tmp_path).values()] == ["interrupted"]
     disk.free()
     continues(kind, folder, left_alone)
