@@ -9,6 +9,8 @@ if __name__ == "__main__" and sys.argv[1:2] != ["train"]:
 
 from collections.abc import Sequence
 
+from ncbench._cli import printing
+
 __all__ = ["main"]
 
 USAGE = """usage: ncbench train  [+experiment=NAME] [key=value ...]
@@ -19,6 +21,7 @@ Each has its own --help.
 """
 
 
+@printing
 def main(argv: Sequence[str] | None = None) -> int:
     """Dispatch to a command; exit status 2 for an unknown one."""
     command, *rest = list(sys.argv[1:] if argv is None else argv) or [""]

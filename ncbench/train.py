@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import collector_off
+from ncbench._cli import collector_off, printing
 from ncbench.run.flags import parse
 from ncbench.run.guard import guarded
 from ncbench.run.signals import Stopped
 
 if TYPE_CHECKING:
     from ncbench.run.compose import Command, Job
+    from ncbench.run.launched import Statuses
 
 __all__ = ["main"]
 
@@ -36,6 +37,7 @@ Every key of a run: --cfg job. Hydra's own flags: --hydra-help.
 """
 
 
+@printing
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -78,7 +80,7 @@ def _run(options: Any, for_hydra: list[str]) -> int:
         if {"--cfg", "--info"} & set(for_hydra):
             check_composed(overrides, directories, multirun=options.multirun, package=getattr(options, "--package"))
         flags += ["--multirun"] if options.multirun else []
-        return _by_hydra([*overrides, *flags, *for_hydra], [])
+        return _by_hydra([*overrides, *flags, *for_hydra])
 
     from ncbench.run.found import brought_here
     from ncbench.sweep.composing import counting_jobs
@@ -148,25 +150,22 @@ def _carried_out(command: "Command", text: str, directories: list[str]) -> int:
         from ncbench.run.composer import quoted
 
         arguments.insert(0, f"hydra.sweep.dir={quoted(str(folder))}")
-    from ncbench.run.launched import came_to_its_end, exit_statuses, records_of, say_how_it_went
+    from ncbench.run.launched import Statuses, came_to_its_end, say_how_it_went
 
-    before, outcomes = records_of(command.jobs), list[tuple[str, int]]()
+    told = Statuses(folder)
     pool = command.choices["launcher"] == "pool"
-    ended = came_to_its_end(lambda: _by_hydra(arguments, outcomes), refuses=pool)
+    ended = came_to_its_end(lambda: _by_hydra(arguments, told), refuses=pool)
     if pool:  # it has said what became of the jobs
         from ncbench.sweep.launch import exit_status
         from ncbench.sweep.plan import read_plan
 
         return exit_status(read_plan(folder)) if ended else 1
     # A job that failed does not stop the others: all are named at the end, and the highest status is that of the grid.
-    known = {Path(run_folder): status for run_folder, status in outcomes}
-    statuses = exit_statuses(command.jobs, before, known, ended=ended)
-    say_how_it_went(statuses, folder)
-    return max([0 if ended else 1, *statuses.values()])
+    return max(0 if ended else 1, say_how_it_went(told.of(command.jobs), folder))
 
 
-def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
-    """Hydra's own main on these arguments; every job's folder and exit status are added to `outcomes`."""
+def _by_hydra(arguments: list[str], told: "Statuses | None" = None) -> int:
+    """Hydra's own main on these arguments; every job's exit status is told."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
@@ -190,7 +189,8 @@ def _by_hydra(arguments: list[str], outcomes: list[tuple[str, int]]) -> int:
             status = execute(
                 config, folder, command=command, overrides=overrides, chdir=bool(job.job.chdir), composed=composed
             )
-        outcomes.append((folder, status))
+        if told is not None:
+            told.tell(folder, status)
         if RunFolder(folder).info().get("status") == "interrupted":
             raise KeyboardInterrupt  # a signal stops the whole command, not one job of it
 

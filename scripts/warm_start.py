@@ -112,7 +112,8 @@ def _child(
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
-                stream.flush()
+                if stream is not None:
+                    stream.flush()
             except OSError:
                 status = 120
         os._exit(status)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench._cli import Parser, UsageError, collector_off, one_line
+from ncbench._cli import DISK_FULL, Parser, UsageError, collector_off, of_file_system, one_line, printing
 from ncbench.records.csv_text import csv_text
 from ncbench.records.whole_files import write_text
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@printing
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; returns the exit status, 2 with one line for wrong input."""
     try:
@@ -65,9 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         values = _measured(arguments)
         if arguments.csv is not None:
             _write(arguments.csv, csv_text(values))
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"ncbench measure: {one_line(error)}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"ncbench measure: {of_file_system(error)}", file=sys.stderr)
+        return 1 if error.errno in DISK_FULL else 2
     print(_wide(values))
     return 0
 

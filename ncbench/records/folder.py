@@ -9,7 +9,6 @@ loses it at once, so `running` without a live lock means interrupted. `.holder` 
 the lock cannot be had nothing is written.
 """
 
-import errno
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from filelock import Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ncbench._cli import DISK_FULL
 from ncbench.records.lock import FolderLock, is_locked
 from ncbench.records.proven_files import check_small_file, write_proven
 from ncbench.records.run_hash import schema_1_hash
@@ -34,7 +34,6 @@ __all__ = ["OccupiedError", "RunFolder", "RunState", "read_config", "write_confi
 
 
 _LONGEST_HOLDER = 4096  # bytes
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OccupiedError(ValueError):
@@ -107,7 +106,7 @@ class RunFolder:
             raise OccupiedError(self._occupied()) from error
         except BaseException as error:
             self.__exit__()
-            if not isinstance(error, OSError) or error.errno in _DISK_FULL:
+            if not isinstance(error, OSError) or error.errno in DISK_FULL:
                 raise
             why = error.strerror or error
             inside = error.filename is not None and Path(str(error.filename)).parent == self.path

@@ -31,19 +31,25 @@ class LostFolderError(OSError):
 
 
 class _SystemLock:
-    """The advisory lock of the operating system on a file, which is made for it, and not followed where it is a link.
-
-    Raises Timeout where another process has it, OSError where the file system has no such locks, or no such file.
-    """
+    """The advisory lock of the operating system on a file, which is made for it; a link there is not followed."""
 
     def __init__(self, path: Path) -> None:
         self.lock_file = str(path)
+        self._handle = -1
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process has it."""
+        return self._handle >= 0
+
+    def acquire(self) -> None:
+        """Take it. Timeout where another process has it, OSError where the file system has no locks or no such file."""
         until = time.monotonic() + _PATIENCE
         while True:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            self._handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(self._handle), os.lstat(path)):
+                if os.path.samestat(os.fstat(self._handle), os.lstat(self.lock_file)):
                     return
             except BaseException as error:
                 if not isinstance(error, FileNotFoundError | BlockingIOError):
@@ -81,7 +87,7 @@ class FolderLock:
                 try:
                     self._make()
                     self._left_behind = os.path.lexists(folder / LOCK)
-                    self._lock = _taken(folder)
+                    self._lock = self._take()
                     self._identity = os.lstat(self._lock.lock_file)
                     break
                 except FileNotFoundError:
@@ -100,6 +106,18 @@ class FolderLock:
         if not self.folder.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.folder))
 
+    def _take(self) -> _SystemLock | BaseFileLock:
+        # Known before it is taken: a signal may come right after it was.
+        self._lock = system = _SystemLock(self.folder / LOCK)
+        try:
+            system.acquire()
+            return system
+        except OSError as error:
+            self._lock = None
+            if error.errno not in _NO_LOCKS:
+                raise
+        return _stand_in(self.folder)
+
     def check(self) -> None:
         """LostFolderError where the folder that was locked is not what stands there by now."""
         assert self._lock is not None
@@ -116,6 +134,11 @@ class FolderLock:
         That is a folder that holds no more than the lock and tables without rows, and was made for this lock, or for
         one that an earlier start has left. A folder of somebody else's stays.
         """
+        if isinstance(self._lock, _SystemLock) and not self._lock.is_held:  # a signal came while it was being taken
+            try:
+                self._lock.acquire()
+            except OSError:  # another process has it
+                self._lock = None
         if self._lock is not None and not os.path.lexists(self.folder / RUN_INFO):
             with contextlib.suppress(OSError):
                 self._remove_if_unused(self._lock)
@@ -163,13 +186,8 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _taken(folder: Path) -> _SystemLock | BaseFileLock:
-    """The lock of a folder that is there."""
-    try:
-        return _SystemLock(folder / LOCK)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+def _stand_in(folder: Path) -> SoftFileLock:
+    """The file that stands in for the lock of a folder on a file system that has no locks."""
     lock = SoftFileLock(folder / SOFT_LOCK, blocking=False)
     lock.acquire()
     if folder not in _said:

@@ -38,10 +38,10 @@ def replacing(path: Path, *, lasting: bool = False) -> Iterator[BinaryIO]:
     """
     writer = f"{os.getpid()}-{threading.get_ident()}"  # two commands may write a sweep's plan at once
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
-    temporary.unlink(missing_ok=True)  # of a process of this number that was killed
-    # O_EXCL neither follows a link nor takes a file that is there.
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
+        temporary.unlink(missing_ok=True)  # of a process of this number that was killed
+        # O_EXCL neither follows a link nor takes a file that is there.
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with open(handle, "w+b") as file:
             yield file
             file.flush()
@@ -51,7 +51,7 @@ def replacing(path: Path, *, lasting: bool = False) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):  # a full disk has room again
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
             error.filename = str(path)
         raise
     if lasting:

@@ -7,10 +7,11 @@ if __name__ == "__main__":
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench._cli import Parser, UsageError, check_folder, one_line
+from ncbench._cli import DISK_FULL, Parser, UsageError, check_folder, of_file_system, one_line, printing
 
 if TYPE_CHECKING:
     from ncbench.records.runs import Dir
@@ -50,8 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Writes the report and prints where it is; exit status 2 for wrong input, 1 for an outcome not expected."""
+@printing
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the report, prints where it is; exit status 2 for wrong input, 1 for a full disk or a failed claim."""
     try:
         arguments = _parser().parse_args(argv)
         if arguments.draw and not arguments.check:
@@ -81,9 +83,12 @@ def main(argv: list[str] | None = None) -> int:
         print(f"report: {page}")
         if refused is not None:
             raise refused
-    except (BadRecordsError, OSError) as error:
+    except BadRecordsError as error:
         print(f"ncbench report: {one_line(error)}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"ncbench report: {of_file_system(error)}", file=sys.stderr)
+        return 1 if error.errno in DISK_FULL else 2
     return _check(judgements) if arguments.check else 0
 
 

@@ -1,25 +1,31 @@
 """How the jobs ended that a launcher of Hydra's has carried out, be it in this process, in others or on other machines.
 
-Their run folders say it. What a process knows of its own jobs is better where it is there: a run that a full disk did
-not let begin leaves no record, as one that was refused.
+Their run folders say which are done; of the others the processes that carried them out say how they ended, as a run
+that was refused, or that a full disk did not let begin, leaves no record.
 """
 
+import contextlib
+import hashlib
 import os
 import shlex
+import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.utils import env_override
 
+from ncbench._cli import of_file_system
 from ncbench.config.identity import differences
 from ncbench.records.run_hash import config_hash
 from ncbench.records.run_info import read_run_info
-from ncbench.records.schema import RUN_INFO, SCHEMA_VERSION
-from ncbench.records.small_files import MOST_JSON, BadRecordsError, read_text
+from ncbench.records.schema import SCHEMA_VERSION
+from ncbench.records.small_files import read_json
+from ncbench.records.whole_files import make_folder, write_json
 from ncbench.run.compose import Job
 
-__all__ = ["came_to_its_end", "exit_statuses", "records_of", "say_how_it_went"]
+__all__ = ["Statuses", "came_to_its_end", "say_how_it_went"]
 
 
 def came_to_its_end(launch: Callable[[], int], *, refuses: bool) -> bool:
@@ -35,52 +41,78 @@ def came_to_its_end(launch: Callable[[], int], *, refuses: bool) -> bool:
         if full or (refuses and isinstance(error, ValueError)):
             raise
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if isinstance(error, OSError) and error.strerror:
+            why = of_file_system(error)
         print(f"ncbench: the launcher failed: {why}; HYDRA_FULL_ERROR=1 shows where", file=sys.stderr)
         return False
 
 
-def records_of(jobs: Sequence[Job]) -> dict[Path, str]:
-    """What `run.json` of every job holds, empty where there is none; to be asked for before the launcher starts."""
-    return {job.folder: _read(job.folder) for job in jobs}
+class Statuses:
+    """The exit statuses of a command's runs, told by the processes that carry them out.
 
-
-def exit_statuses(
-    jobs: Sequence[Job], before: Mapping[Path, str], known: Mapping[Path, int], *, ended: bool
-) -> dict[Path, int]:
-    """The exit status of every job's run, by its folder: 0 done, 2 refused, 1 anything else.
-
-    `before` is what `records_of` found, `known` the statuses of the runs of this process. A run that is not done and
-    has written nothing was refused; where the launcher did not come to its end (`ended`), it may have been killed, or
-    never been started.
+    Those of this process are kept in memory; another one, which has a copy of this object, leaves a file in the sweep's
+    folder, as a run that was refused leaves nothing in its own. What is in neither has ended without a word.
     """
-    return {job.folder: known.get(job.folder.absolute(), _status(job, before[job.folder], ended)) for job in jobs}
+
+    def __init__(self, sweep: Path) -> None:
+        self._notes = sweep.absolute() / ".statuses"
+        self._process, self._host = os.getpid(), socket.gethostname()
+        self.known: dict[Path, int] = {}
+        self._forget()  # what a command that was killed has left
+
+    def tell(self, run: str, status: int) -> None:
+        """Called where the run has ended."""
+        if (os.getpid(), socket.gethostname()) == (self._process, self._host):
+            self.known[Path(run).absolute()] = status
+            return
+        with contextlib.suppress(OSError):
+            make_folder(self._notes)
+            write_json(self._note(Path(run)), [status])
+
+    def of(self, jobs: Sequence[Job]) -> dict[Path, int | None]:
+        """By the folder of each job: 0 done, 2 refused, 1 failed or interrupted, None where nobody has told.
+
+        A run that its folder calls done is done, whoever carried it out.
+        """
+        told = {job.folder: 0 if _is_done(job) else self._told(job.folder.absolute()) for job in jobs}
+        self._forget()
+        return told
+
+    def _told(self, run: Path) -> int | None:
+        if run in self.known:
+            return self.known[run]
+        try:
+            (status,) = read_json(self._note(run))
+            return int(status)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _note(self, run: Path) -> Path:
+        return self._notes / hashlib.sha256(os.fsencode(run.absolute())).hexdigest()[:16]
+
+    def _forget(self) -> None:
+        shutil.rmtree(self._notes, ignore_errors=True)
 
 
-def _status(job: Job, before: str, ended: bool) -> int:
-    now = _read(job.folder)
+def _is_done(job: Job) -> bool:
     try:
         info = read_run_info(job.folder)
         done, same = info["status"] == "done", info["config_hash"] == config_hash(differences(job.config))
-        same = same or info.get("schema_version") != SCHEMA_VERSION
+        return bool(done and (same or info.get("schema_version") != SCHEMA_VERSION))
     except (OSError, ValueError, KeyError):  # none, or one that cannot be read
-        done = same = False
-    if done and same:
-        return 0
-    return 2 if ended and now == before else 1
+        return False
 
 
-def _read(folder: Path) -> str:
-    try:
-        return read_text(folder / RUN_INFO, MOST_JSON)
-    except (OSError, BadRecordsError):
-        return ""
+def say_how_it_went(statuses: Mapping[Path, int | None], folder: Path) -> int:
+    """How many jobs are done, and every other with its exit status; how to draw those in the sweep's folder.
 
-
-def say_how_it_went(statuses: Mapping[Path, int], folder: Path) -> None:
-    """How many jobs are done, and every other with its exit status; how to draw those in the sweep's folder."""
-    failed = {run: status for run, status in statuses.items() if status}
+    Returns the exit status of all: 0 where every job is done, 2 where none but refused ones are not, else 1.
+    """
+    failed = {run: status for run, status in statuses.items() if status != 0}
     print(f"{len(statuses) - len(failed)} of {len(statuses)} jobs done", file=sys.stderr)
     for run, status in failed.items():
-        print(f"ncbench: exit status {status}: {run}", file=sys.stderr)
+        vanished = ": it did not say how it ended, as one that was killed or never started" if status is None else ""
+        print(f"ncbench: exit status {status or 1}: {run}{vanished}", file=sys.stderr)
     if len(failed) < len(statuses):
         print(f"draw all: python -m ncbench.report {shlex.quote(str(folder))}")
+    return max([0, *(status or 1 for status in failed.values())])

@@ -107,7 +107,7 @@ class RunSession:
                 StopDiverged(),
                 HearSignals(signals),
                 self.collapse,
-                KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints),
+                KeepEpochs(run.path / CHECKPOINTS, config.trainer.keep_checkpoints, run.check_owner),
                 SaveLast(run.path / CHECKPOINTS, config.trainer.checkpoint_seconds, **hears),
             ]
             if config.trainer.progress:

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ncbench._cli import Parser, SaidError, one_line
+from ncbench._cli import Parser, SaidError, one_line, printing
 
 __all__ = ["main"]
 
@@ -38,6 +38,7 @@ A sweep is started by `python -m ncbench.train -m ...`; the same command again c
 """
 
 
+@printing
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (default: the process's own arguments) and return its exit status.
 
@@ -59,9 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("ncbench: interrupted", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # its reader has seen enough
-        sys.stderr.close()
         return 1
 
 

@@ -120,8 +120,7 @@ def _summary(plan: Plan, console: Console) -> int:
         if state.status in ("failed", "interrupted"):
             _say_why(plan, job, state, console)
     if count["done"]:
-        with suppress(OSError):  # a reader that has gone, a full disk: the jobs are done all the same
-            print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
+        print(f"draw all: python -m ncbench.report {_shown(plan.folder)}", flush=True)
     continues = f"; the same command continues: {plan.command}" if count["done"] < len(states) else ""
     console.print(", ".join(said) + continues, soft_wrap=True, markup=False, highlight=False)
     if plan.options.executor == "slurm" and not plan.options.slurm.get("wait", True) and not count["failed"]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from ncbench._cli import of_file_system
 from ncbench.config.cores import available_cores, usable_cores
 from ncbench.records.folder import RunFolder
 from ncbench.run.signals import STOPPING
@@ -123,7 +124,7 @@ class Pool:
         except OSError as error:  # no more processes, a full disk
             self.machine.give_back(lease)
             release(claimed)
-            self.watcher.ended(job, f"it could not be started ({error})", 0.0)
+            self.watcher.ended(job, f"it could not be started ({of_file_system(error)})", 0.0)
             return
         self._running.append(_Running(attempt, lease, claimed))
         self.watcher.started(job, lease.place)

@@ -115,7 +115,7 @@ def state_of_job(plan: Plan, job: PlannedJob, attempt: dict[str, Any] | None = N
     if status == "running" and exit_status > 0:
         return JobState("failed", why, wall, loss)
     if status == "running":  # and nobody runs it
-        return JobState("interrupted", why or "its process was killed", wall, loss)
+        return JobState("interrupted", why or "its process was killed, or could not write how it ended", wall, loss)
     return JobState(status, str(info.get("error") or why), wall, loss)
 
 

@@ -18,7 +18,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytorch_lightning as pl
 import torch
@@ -56,7 +56,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         make_folder(target.parent)
         with replacing(target, lasting=True) as handle:
-            torch.save(checkpoint, handle)
+            _save(checkpoint, handle)
             handle.flush()
             os.fsync(handle.fileno())  # no list is ahead of its files
             # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
@@ -135,6 +135,17 @@ def check_whole(path: Path) -> None:
         _log.warning("%s: is unchecked, it may be damaged (%s does not name it)", path, path.parent / CHECKSUMS)
     elif file_digest(path) not in listed:
         raise CheckpointError(f"{path}: is damaged (its checksum is another)")
+
+
+def _save(checkpoint: dict[str, Any], handle: BinaryIO) -> None:
+    """torch.save, of which a full disk is not hidden behind what torch's archive says when it is closed too early."""
+    try:
+        torch.save(checkpoint, handle)
+    except RuntimeError as error:
+        first: BaseException | None = error
+        while first is not None and not isinstance(first, OSError):
+            first = first.__context__
+        raise first or error from None
 
 
 def _step_of(path: Path, listed: list[str] | None, fits: Fits | None) -> int:

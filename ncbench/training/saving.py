@@ -99,11 +99,14 @@ class KeepEpochs(Checkpoint):
     """Saves DIR/epoch_N.ckpt after N finished epochs, for every N that is asked for; 0: before training.
 
     It belongs in front of `SaveLast`: a run that is killed between the two resumes before N and saves N again. Where a
-    resumed run has passed an N of which there is no checkpoint, the log says so.
+    resumed run has passed an N of which there is no checkpoint, the log says so. `check` is called before anything is
+    saved, and may raise.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], epochs: Collection[int]) -> None:
-        self.folder, self.epochs = Path(folder), sorted(epochs)
+    def __init__(
+        self, folder: str | os.PathLike[str], epochs: Collection[int], check: Callable[[], object] = lambda: None
+    ) -> None:
+        self.folder, self.epochs, self.check = Path(folder), sorted(epochs), check
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -119,6 +122,7 @@ class KeepEpochs(Checkpoint):
     def _save(self, trainer: pl.Trainer, finished: int, first: bool) -> None:
         begins = first and current_step(trainer) == 0  # and is not resumed within its first epoch
         if finished in self.epochs and (finished == 0) is first and begins is first:
+            self.check()
             trainer.save_checkpoint(self._path(finished))
 
     def _path(self, epoch: int) -> Path:

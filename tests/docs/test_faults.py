@@ -56,3 +56,9 @@ def test_the_index_counts_the_rows_of_every_page():
     index = (TESTS.parent / "docs" / "faults" / "README.md").read_text()
     counted = dict(re.findall(r"^\| \[[^]]+\]\((\w+\.md)\) \| (\d+) \|", index, re.MULTILINE))
     assert counted == {page.name: str(len(rows(page))) for page in PAGES}
+
+
+def test_every_page_says_its_own_number():
+    for page in PAGES:
+        opening = page.read_text().partition("| situation |")[0]
+        assert re.search(rf"\b{len(rows(page))} situations", " ".join(opening.split())), page.name

@@ -32,14 +32,17 @@ class ForkingConf:
 
 
 class ForkingLauncher(Launcher):
-    """Every job in a child of this process; like joblib, it raises where a child was killed."""
+    """Every job in a child of this process; like joblib, it raises where a child was killed, unless it `hides` that."""
+
+    hides = False
 
     def setup(self, *, hydra_context, task_function, config):
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides, initial_job_idx):
         children = [self._fork(list(job), initial_job_idx + place) for place, job in enumerate(job_overrides)]
-        if any(os.waitpid(child, 0)[1] for child in children):
+        ends = [os.waitpid(child, 0)[1] for child in children]
+        if any(ends) and not self.hides:
             raise RuntimeError("a worker was killed\nby somebody")
         return [JobReturn(overrides=list(job), status=JobStatus.COMPLETED) for job in job_overrides]
 
@@ -99,7 +102,7 @@ def forking(monkeypatch, tmp_path):
                 "ncbench: the launcher failed: RuntimeError: a worker was killed by somebody; "
                 "HYDRA_FULL_ERROR=1 shows where",
                 "1 of 2 jobs done",
-                "ncbench: exit status 1: {2}",
+                "ncbench: exit status 1: {2}: it did not say how it ended, as one that was killed or never started",
             ],
         ),
     ],
@@ -119,23 +122,39 @@ def test_what_a_launcher_raises_is_raised_on_request(forking, monkeypatch, capfd
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
-def test_statuses_by_what_was_written_since_the_start(tmp_path):
-    command = compose_command([*TINY, "seed=0,1,2,3,4,5", f"hydra.sweep.dir={tmp_path}"], multirun=True)
-    runs = [RunFolder(job.folder) for job in command.jobs]
-    for run in runs:
-        run.path.mkdir()
-    old = [(run, job.config, "failed") for run, job in zip(runs[:3], command.jobs, strict=False)]
-    for each in old:
-        record(*each)
-    before = launched.records_of(command.jobs)
-    runs[0].update(error="failed again")
-    record(runs[1], command.jobs[1].config, "done")
-    record(runs[3], command.jobs[4].config, "done")  # of another configuration
-    runs[4].update(status="running")
-    statuses = launched.exit_statuses(command.jobs, before, {}, ended=True)
-    assert list(statuses.values()) == [1, 0, 2, 1, 1, 2]  # 2: nothing was written, as the run was refused
-    statuses = launched.exit_statuses(command.jobs, before, {runs[5].path: 1}, ended=False)
-    assert list(statuses.values()) == [1, 0, 1, 1, 1, 1]
+def test_a_job_that_vanished_is_told_from_one_that_was_refused(forking, monkeypatch, tmp_path, capfd):
+    """By a launcher that does not say that a worker was killed, and in folders that an earlier command has written."""
+    monkeypatch.setattr(ForkingLauncher, "hides", True)
+    for earlier in (False, True):
+        command = forking("0,1,2")
+        jobs = {str(job.config.seed): job for job in compose_command(command, multirun=True).jobs}
+        if earlier:
+            for seed in ("1", "2"):
+                record(RunFolder(jobs[seed].folder), jobs[seed].config, "failed")
+        assert train.main(["-m", *command]) == 2
+        said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("ncbench")]
+        vanished = "it did not say how it ended, as one that was killed or never started"
+        assert said == [
+            f"ncbench: exit status 2: {jobs['1'].folder}",
+            f"ncbench: exit status 1: {jobs['2'].folder}: {vanished}",
+        ]
+        assert not (tmp_path / "sweep" / ".statuses").exists()
+
+
+def test_vanished_jobs_alone_are_exit_status_1(forking, monkeypatch):
+    monkeypatch.setattr(ForkingLauncher, "hides", True)
+    assert train.main(["-m", *forking("0,2")]) == 1
+
+
+def test_a_record_of_another_configuration_is_no_end(tmp_path):
+    command = compose_command([*TINY, "seed=0,1,2,3", f"hydra.sweep.dir={tmp_path}"], multirun=True)
+    told = launched.Statuses(tmp_path)
+    for job in command.jobs[:2]:
+        job.folder.mkdir()
+    record(RunFolder(command.jobs[0].folder), command.jobs[0].config, "done")
+    record(RunFolder(command.jobs[1].folder), command.jobs[0].config, "done")
+    told.tell(str(command.jobs[2].folder), 2)
+    assert list(told.of(command.jobs).values()) == [0, None, 2, None]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +167,6 @@ def test_a_job_whose_run_json_is_damaged_is_not_done(content, tmp_path):
     for job in jobs:
         job.folder.mkdir(parents=True)
         (job.folder / "run.json").write_bytes(content)
-    before = launched.records_of(jobs)
     os.remove(jobs[1].folder / "run.json")
     os.mkfifo(jobs[1].folder / "run.json")  # which nobody writes into
-    assert set(launched.exit_statuses(jobs, before, {}, ended=False).values()) == {1}
-    assert launched.exit_statuses(jobs, before, {}, ended=True)[jobs[0].folder] == 2
+    assert list(launched.Statuses(tmp_path).of(jobs).values()) == [None, None]

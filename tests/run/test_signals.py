@@ -51,8 +51,9 @@ def at_record(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def as_in_the_foreground():
+def as_in_the_foreground(monkeypatch):
     """A shell has its background commands ignore some of the signals, and who ignores one stays with that."""
+    monkeypatch.setattr(signals, "PATIENCE", 600.0)  # a machine may be slow
     before = {number: signal.signal(number, signal.SIG_DFL) for number in STOPPING}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ncbench import train
+from ncbench._cli import printing
 from ncbench.run import listing
 from ncbench.run.guard import guarded
 
@@ -32,7 +33,7 @@ def test_a_reader_that_has_seen_enough_is_told_nothing(stream, monkeypatch, caps
 
 def test_lines_that_cannot_be_written_are_said_once(stream, capsys):
     stream(os.open("/dev/full", os.O_WRONLY))
-    assert guarded(lambda: print("done") or 0) == 1
+    assert printing(lambda argv: print("done") or 0)([]) == 1
     sys.stdout.close()
     said = "ncbench: what is printed could not be written (No space left on device)\n"
     assert capsys.readouterr().err == said

@@ -179,7 +179,7 @@ def test_states_by_hand(tmp_path, monkeypatch):
     assert states[:4] == [
         JobState("done", wall_seconds=3.0, loss=0.5),
         JobState("failed", "RuntimeError: planted"),
-        JobState("interrupted", "its process was killed"),
+        JobState("interrupted", "its process was killed, or could not write how it ended"),
         JobState("interrupted", "SystemExit: stopped by a signal"),
     ]
     assert (states[4].status, states[5].status) == ("failed", "failed")

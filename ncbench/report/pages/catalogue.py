@@ -383,6 +383,8 @@ def draw_one(figure: CatalogueFigure, dir: Dir, folder: Path) -> DrawnFigure | N
     except NoRecordsError as reason:
         return None if figure.optional else DrawnFigure(figure, missing=str(reason))
     except Exception as error:  # whatever one figure meets in the records, the page and the other figures are written
+        if isinstance(error, OSError) and Path(str(error.filename)).parent == folder:  # there is no room for the others
+            raise
         _log.warning("figure %s could not be drawn", figure.name, exc_info=True)
         return DrawnFigure(figure, missing=f"drawing failed with {type(error).__name__}: {error}")
     return DrawnFigure(
