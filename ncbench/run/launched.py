@@ -106,7 +106,7 @@ def _is_done(job: Job) -> bool:
 def say_how_it_went(statuses: Mapping[Path, int | None], folder: Path) -> int:
     """How many jobs are done, and every other with its exit status; how to draw those in the sweep's folder.
 
-    Returns the exit status of all: 0 where every job is done, 2 where none but refused ones are not, else 1.
+    Returns the exit status of all: 0 where every job is done, 2 where a job was refused, else 1.
     """
     failed = {run: status for run, status in statuses.items() if status != 0}
     print(f"{len(statuses) - len(failed)} of {len(statuses)} jobs done", file=sys.stderr)
