@@ -287,4 +287,5 @@ def test_a_job_that_cannot_be_started_stops_no_other(jobs, monkeypatch, capsys):
     monkeypatch.setattr("ncbench.sweep.process.command_of", command)
     assert carry_out(plan) == 1
     assert [state.status for state in states_of(plan)] == ["done", "planned", "done"]
-    assert "job 1 (seed=1) failed after 0 s: it could not be started (/no/such/python: No such file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "job 1 (seed=1) failed after 0 s: it could not be started (/no/such/python: No such file" in said
