@@ -57,28 +57,28 @@ class Statuses:
     def __init__(self, sweep: Path) -> None:
         self._notes = sweep.absolute() / ".statuses"
         self._process, self._host = os.getpid(), socket.gethostname()
-        self.known: dict[Path, int] = {}
+        self.known: dict[str, int] = {}
         self._forget()  # what a command that was killed has left
 
     def tell(self, run: str, status: int) -> None:
         """Called where the run has ended."""
         if (os.getpid(), socket.gethostname()) == (self._process, self._host):
-            self.known[Path(run).absolute()] = status
+            self.known[os.path.abspath(run)] = status
             return
         with contextlib.suppress(OSError):
             make_folder(self._notes)
-            write_json(self._note(Path(run)), [status])
+            write_json(self._note(os.path.abspath(run)), [status])
 
     def of(self, jobs: Sequence[Job]) -> dict[Path, int | None]:
         """By the folder of each job: 0 done, 2 refused, 1 failed or interrupted, None where nobody has told.
 
         A run that its folder calls done is done, whoever carried it out.
         """
-        told = {job.folder: 0 if _is_done(job) else self._told(job.folder.absolute()) for job in jobs}
+        told = {job.folder: 0 if _is_done(job) else self._told(os.path.abspath(job.folder)) for job in jobs}
         self._forget()
         return told
 
-    def _told(self, run: Path) -> int | None:
+    def _told(self, run: str) -> int | None:
         if run in self.known:
             return self.known[run]
         try:
@@ -87,8 +87,8 @@ class Statuses:
         except (OSError, ValueError, TypeError):
             return None
 
-    def _note(self, run: Path) -> Path:
-        return self._notes / hashlib.sha256(os.fsencode(run.absolute())).hexdigest()[:16]
+    def _note(self, run: str) -> Path:
+        return self._notes / hashlib.sha256(os.fsencode(run)).hexdigest()[:16]
 
     def _forget(self) -> None:
         shutil.rmtree(self._notes, ignore_errors=True)
