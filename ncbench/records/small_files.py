@@ -8,8 +8,9 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 
@@ -70,7 +71,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     return content
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A file to be read, which has an end and is not waited for. Raises BadRecordsError where it is no regular file.
 
     FileNotFoundError and its like are left as they are.

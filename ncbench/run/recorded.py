@@ -21,14 +21,15 @@ def state_of(run: RunFolder, config: Config) -> RunState:
     return run.state(config_hash(differences(config)), _present_hash)
 
 
-def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
+def bring_up_to_date(run: RunFolder, config: Config, *, quick: bool = False) -> list[str]:
     """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
 
     What `run.json` says of its end today is added where it does not say it yet. Returns the names of the claims
     that have changed. Raises DamagedError, naming the file, where the run is not all there as it was written, and
-    OccupiedError where there is something to write while another command writes into the folder.
+    OccupiedError where there is something to write while another command writes into the folder. `quick` as in
+    `check_finished`.
     """
-    check_finished(run.path)
+    check_finished(run.path, quick=quick)
     claimed = {key: value for key, value in config.plain().items() if key in CLAIMED}
     if _is_up_to_date(run.info()) and not claims_differ(run.path, claimed):
         return []  # nothing is written, and a folder to read only is done, too
