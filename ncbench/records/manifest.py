@@ -104,8 +104,8 @@ def write_manifest(folder: Path, listed: Mapping[str, Listed], small_files: Mapp
     """Replace the manifest. The parts that it lists have to be on the disk."""
     parts = {name: asdict(listed[name]) for name in sorted(listed)}
     files = {name: small_files[name] for name in sorted(small_files)}
-    # With a digest of their own: an earlier version, which takes that of the parts alone, reads this manifest, too. What
-    # it writes anew of these files it does not list, so that a changed one is called damaged.
+    # With a digest of their own: an earlier version, which takes that of the parts alone, reads this manifest, too.
+    # What it writes anew of these files it does not list, so that a changed one is called damaged.
     small = {"sha256": _own_digest(files), "files": files}
     content = {"version": VERSION, "sha256": _own_digest(parts), "parts": parts, "small_files": small}
     write_text(folder / MANIFEST, json.dumps(content, indent=0))
