@@ -1,6 +1,7 @@
 """`checksums.json`: the SHA-256 of every checkpoint of a run, and what stands in for it where it is lost."""
 
 import logging
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,7 +10,15 @@ from ncbench.records.manifest import file_digest
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
 from ncbench.records.small_files import read_json
 
-__all__ = ["CheckpointError", "checksums_or_present", "checksums_or_why", "is_whole_archive", "read_checksums"]
+__all__ = [
+    "CheckpointError",
+    "checksums_or_present",
+    "checksums_or_why",
+    "is_unchanged",
+    "is_whole_archive",
+    "read_checksums",
+    "stamp",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +60,22 @@ def checksums_or_present(folder: Path) -> tuple[list[str], dict[str, list[str]]]
             _log.warning("%s: the newest checkpoints are listed as they are, kept ones are unchecked", error)
         newest = (folder / LAST_CHECKPOINT, folder / PREVIOUS_CHECKPOINT)
         return [file_digest(path) for path in newest if path.exists()], {}
+
+
+def stamp(state: os.stat_result) -> dict[str, int]:
+    """What checksums.json keeps under `last` of a newest checkpoint that was just written: its size and time."""
+    return {"bytes": state.st_size, "mtime_ns": state.st_mtime_ns}
+
+
+def is_unchanged(folder: Path) -> bool:
+    """Whether last.ckpt has the size and time that it was written with: a sign, for which it is not read, no proof.
+
+    False where nothing tells of it, as in a copy that got times of its own, or after an earlier version.
+    """
+    try:
+        return bool(read_json(folder / CHECKSUMS)["last"] == stamp(os.stat(folder / LAST_CHECKPOINT)))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def is_whole_archive(path: Path) -> bool:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ncbench.records.manifest import Listed, file_digest, read_manifest, read_small_files, write_manifest
+from ncbench.records.manifest import Listed, file_digest, read_both, read_manifest, write_manifest
 from ncbench.records.parts import first_step, is_part, last_step, parts, proven_parts, without_proof
 from ncbench.records.proven_files import with_present
 from ncbench.records.schema import MANIFEST, TABLES
@@ -166,7 +166,7 @@ def _cut(folder: Path, table: str, part: Path, wanted: pc.Expression) -> list[Pa
 
 def _seal(folder: Path, final: dict[str, list[Path]], beside: Iterable[Path] = ()) -> None:
     """List these parts in the manifest, and the small files that it lacks; remove all parts but these and `beside`."""
-    known, known_files = read_manifest(folder) or {}, read_small_files(folder) or {}
+    known, known_files = read_both(folder) or ({}, {})
     listed: dict[str, Listed] = {}
     for table, files in final.items():
         for part in files:

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from ncbench.records.checksums import checksums_or_why
+from ncbench.records.checksums import checksums_or_why, is_unchanged
 from ncbench.records.errors import DamagedError
 from ncbench.records.manifest import REMEDY, file_digest
 from ncbench.records.parts import proven_parts, without_proof
@@ -24,9 +24,10 @@ __all__ = ["check_finished", "check_records"]
 _log = logging.getLogger(__name__)
 
 
-def check_finished(folder: Path) -> None:
+def check_finished(folder: Path, *, quick: bool = False) -> None:
     """DamagedError of one line, naming the file, where a finished run lacks a piece or one is not as it was written.
 
+    `quick`: the last checkpoint is read only where its size or time is not that of its writing (a GiB takes a second).
     A checkpoint that checksums.json does not tell of, as where that list is lost, is left to who reads it.
     Where no manifest proves the records, as of a run of an earlier version, the log says so.
     """
@@ -35,7 +36,8 @@ def check_finished(folder: Path) -> None:
             raise DamagedError(f"{folder / piece}: is missing, though the run is finished; {REMEDY}")
     last = folder / CHECKPOINTS / LAST_CHECKPOINT
     listed, _ = checksums_or_why(folder / CHECKPOINTS / CHECKSUMS)
-    if listed and file_digest(last) not in listed:
+    taken_as_it_is = quick and is_unchanged(folder / CHECKPOINTS)
+    if listed and not taken_as_it_is and file_digest(last) not in listed:
         raise DamagedError(f"{last}: is damaged (its checksum is another); {REMEDY}")
     if not check_records(folder):
         raise DamagedError(f"{folder / 'measures'}: holds no records, though the run is finished; {REMEDY}")

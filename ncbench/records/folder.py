@@ -124,6 +124,10 @@ class RunFolder:
         if self._lock is not None:
             self._lock.check()
 
+    def is_owned(self) -> bool:
+        """Whether it is this object that has the lock."""
+        return self._lock is not None
+
     def is_held(self) -> bool:
         """Whether another process is running in the folder."""
         return is_locked(self.path)

@@ -16,12 +16,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ncbench.records.errors import BadRecordsError, DamagedError
+from ncbench.records.errors import DamagedError
 from ncbench.records.schema import MANIFEST
-from ncbench.records.small_files import read_json
+from ncbench.records.small_files import open_regular, read_json
 from ncbench.records.whole_files import write_text
 
-__all__ = ["Digests", "Listed", "check_listed", "file_digest", "read_manifest", "read_small_files", "write_manifest"]
+__all__ = [
+    "Digests",
+    "Listed",
+    "check_listed",
+    "file_digest",
+    "read_both",
+    "read_manifest",
+    "read_small_files",
+    "write_manifest",
+]
 
 VERSION = 1
 _SETTLED = 2e9  # nanoseconds after which a change of a file is sure to change its time
@@ -38,6 +47,7 @@ class Listed:
     measurements: int
 
 
+_KINDS = {"bytes": int, "sha256": str, "rows": int, "measurements": int}  # of what a part's entry says
 Digests = dict[str, list[str]]  # by the name of a small file below the run folder: one of these is its SHA-256
 
 
@@ -46,17 +56,21 @@ def read_manifest(folder: Path) -> dict[str, Listed] | None:
 
     Raises DamagedError, a ValueError, where the manifest is not as it was written.
     """
-    content = _content(folder)
+    content = read_both(folder)
     return None if content is None else content[0]
 
 
 def read_small_files(folder: Path) -> Digests | None:
     """The digests of the listed small files; None without a manifest. Raises as `read_manifest`."""
-    content = _content(folder)
+    content = read_both(folder)
     return None if content is None else content[1]
 
 
-def _content(folder: Path) -> tuple[dict[str, Listed], Digests] | None:
+def read_both(folder: Path) -> tuple[dict[str, Listed], Digests] | None:
+    """The listed parts and the digests of the small files, read at once; None without a manifest.
+
+    Raises as `read_manifest`.
+    """
     path = folder / MANIFEST
     try:
         content: Any = read_json(path)
@@ -67,13 +81,20 @@ def _content(folder: Path) -> tuple[dict[str, Listed], Digests] | None:
         small = content.get("small_files", {"sha256": _own_digest({}), "files": {}})  # of an earlier version
         if content["sha256"] != _own_digest(content["parts"]) or small["sha256"] != _own_digest(small["files"]):
             raise ValueError("its own checksum is another")
-        return {name: Listed(**entry) for name, entry in content["parts"].items()}, dict(small["files"])
+        parts = {name: Listed(**entry) for name, entry in content["parts"].items()}
+        for values in small["files"].values():
+            if not (isinstance(values, list) and all(isinstance(digest, str) for digest in values)):
+                raise TypeError
+        if not all(type(value) is _KINDS[key] for listed in parts.values() for key, value in asdict(listed).items()):
+            raise TypeError
+        return parts, small["files"]
     except FileNotFoundError:
         return None
     except DamagedError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        why = str(error).removeprefix(f"{path} ") if isinstance(error, BadRecordsError) else error
+        # Python's own words on what is of another type say nothing to the user.
+        why = str(error).removeprefix(f"{path} ") if isinstance(error, ValueError) else "no manifest has this form"
         raise DamagedError(
             f"{path}: is damaged ({why}); put a whole copy of it back, or delete it: then nothing proves the records"
         ) from None
@@ -84,6 +105,7 @@ def write_manifest(folder: Path, listed: Mapping[str, Listed], small_files: Mapp
     parts = {name: asdict(listed[name]) for name in sorted(listed)}
     files = {name: small_files[name] for name in sorted(small_files)}
     # With a digest of their own: an earlier version, which takes that of the parts alone, reads this manifest, too.
+    # What it writes anew of these files it does not list, so that a changed one is called damaged.
     small = {"sha256": _own_digest(files), "files": files}
     content = {"version": VERSION, "sha256": _own_digest(parts), "parts": parts, "small_files": small}
     write_text(folder / MANIFEST, json.dumps(content, indent=0))
@@ -107,7 +129,10 @@ def check_listed(paths: Iterable[Path], listed: Mapping[str, Listed] | None) -> 
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file as 64 hex digits; a file that has not changed is read once in a process."""
+    """SHA-256 of a file as 64 hex digits; a file that has not changed is read once in a process.
+
+    Raises BadRecordsError where it is no regular file: a pipe is not waited for.
+    """
     state = path.stat()
     if time.time_ns() - state.st_mtime_ns < _SETTLED:
         return _digest(path)
@@ -120,5 +145,5 @@ def _known_digest(path: Path, *_state: int) -> str:
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as handle:
+    with open_regular(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

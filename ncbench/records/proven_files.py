@@ -4,7 +4,9 @@ A command may write them again: a resume, or one that puts other claims into a f
 digest comes first: before a file takes its place the manifest lists the digest of what is about to be written beside
 that of what stands there. So a kill, or a power cut, at any moment leaves a file with a listed digest, and a reader who
 comes between the two reads the manifest again before it speaks of damage. Where there is no manifest yet, the first
-one lists the files as they are (`ncbench.records.compaction`); what a manifest does not list is read unproven.
+one lists the files as they are (`ncbench.records.compaction`); what a manifest does not list is read unproven. Only who
+has the lock of the folder may write them: of two who list and write in turns the second would take the first's digest
+out of the list.
 """
 
 import hashlib
@@ -12,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.records.errors import DamagedError
-from ncbench.records.manifest import Digests, file_digest, read_manifest, read_small_files, write_manifest
+from ncbench.records.manifest import Digests, read_both, read_small_files, write_manifest
 from ncbench.records.schema import CONFIG, MANIFEST, OVERRIDES, REFERENCES, REPLICAS
-from ncbench.records.small_files import read_yaml
+from ncbench.records.small_files import MOST_JSON, MOST_YAML, BadRecordsError, read_bytes, read_yaml
 from ncbench.records.whole_files import write_text
 
 __all__ = [
@@ -32,17 +34,23 @@ _REMEDY = f"put a whole copy of it back, or, if you changed it yourself, delete 
 
 
 def check_small_file(folder: Path, name: str) -> None:
-    """DamagedError of one line, naming the file, where the manifest lists it and it is another one, or is missing."""
+    """DamagedError of one line, naming the file, where the manifest lists it and it is another one, or is missing.
+
+    The overrides may be missing: copies and uploads leave out what is hidden. BadRecordsError where a listed file is no
+    regular one, or larger than such a file can be.
+    """
     path, why = folder / name, ""
     for _ in range(_READINGS):
         digests = (read_small_files(folder) or {}).get(name)
         if digests is None:
             return
         try:
-            if file_digest(path) in digests:
+            if _digest(path) in digests:
                 return
             why = "is damaged (its checksum is another)"
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            if name == OVERRIDES:
+                return
             why = "is missing"
     raise DamagedError(f"{path}: {why}; {_REMEDY}")
 
@@ -68,14 +76,14 @@ def write_proven(folder: Path, name: str, text: str) -> None:
     A manifest that is damaged is left as it is: who reads the folder is told.
     """
     try:
-        listed, known = read_manifest(folder), read_small_files(folder) or {}
+        found = read_both(folder)
     except DamagedError:
-        listed, known = None, {}
-    if listed is not None:
-        path, before = folder / name, known.get(name, [])
-        there = [file_digest(path)] if path.is_file() else []
+        found = None
+    if found is not None:
+        listed, known = found
+        before = known.get(name, [])
         # A file that is damaged by now must not become a whole one.
-        whole = [digest for digest in there if not before or digest in before]
+        whole = [digest for digest in _digests_there(folder, name) if not before or digest in before]
         digests = list(dict.fromkeys([hashlib.sha256(text.encode("utf-8")).hexdigest(), *whole]))
         if digests != before:
             write_manifest(folder, listed, {**known, name: digests})
@@ -84,5 +92,17 @@ def write_proven(folder: Path, name: str, text: str) -> None:
 
 def with_present(folder: Path, known: Digests) -> Digests:
     """The known digests, and those of the files that are there and not among them, as they are now."""
-    new = [name for name in PROVEN_FILES if name not in known and (folder / name).is_file()]
-    return {**known, **{name: [file_digest(folder / name)] for name in new}}
+    there = {name: _digests_there(folder, name) for name in PROVEN_FILES if name not in known}
+    return {**known, **{name: digests for name, digests in there.items() if digests}}
+
+
+def _digests_there(folder: Path, name: str) -> list[str]:
+    """The digest of what stands there as a list; empty where there is no such file, or none that can be read."""
+    try:
+        return [_digest(folder / name)]
+    except (BadRecordsError, FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(read_bytes(path, MOST_YAML if path.suffix == ".yaml" else MOST_JSON)).hexdigest()

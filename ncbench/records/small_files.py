@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ import yaml
 
 from ncbench.records.errors import BadRecordsError as BadRecordsError
 
-__all__ = ["MOST_JSON", "MOST_YAML", "BadRecordsError", "read_json", "read_text", "read_yaml", "yaml_text"]
+__all__ = [
+    "MOST_JSON",
+    "MOST_YAML",
+    "BadRecordsError",
+    "open_regular",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "read_yaml",
+    "yaml_text",
+]
 
 MOST_JSON, MOST_YAML = 64 * 2**20, 4 * 2**20  # bytes; run.json with 10^5 digests has 11 MB
 DEEPEST = 64
@@ -44,7 +55,24 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_text(path: Path, most: int) -> str:
-    """A file's text. Raises BadRecordsError where it is no regular file, has more bytes than `most`, or is not UTF-8.
+    """A file's text. Raises as `read_bytes`, and BadRecordsError where it is not UTF-8."""
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRecordsError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file's content. Raises as `open_regular`, and BadRecordsError where it has more bytes than `most`."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise BadRecordsError(f"{path} has more than {most // 2**20} MB, which no such file needs")
+    return content
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """A file to be read, which has an end and is not waited for. Raises BadRecordsError where it is no regular file.
 
     FileNotFoundError and its like are left as they are.
     """
@@ -53,14 +81,7 @@ def read_text(path: Path, most: int) -> str:
     if not stat.S_ISREG(os.fstat(handle).st_mode):  # asked before Python opens it, which names a folder by its number
         os.close(handle)
         raise BadRecordsError(f"{path} is no regular file")
-    with open(handle, "rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise BadRecordsError(f"{path} has more than {most // 2**20} MB, which no such file needs")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadRecordsError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
+    return open(handle, "rb")
 
 
 def yaml_text(text: str, path: Path) -> str:

@@ -1,6 +1,7 @@
 """What a command finds in a run folder, also in one that an earlier version of the package wrote."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from ncbench.config.identity import differences
@@ -10,7 +11,7 @@ from ncbench.records.finished import check_finished
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.run_hash import config_hash
 from ncbench.records.schema import SCHEMA_VERSION
-from ncbench.records.sync_claims import update_claims
+from ncbench.records.sync_claims import claims_differ, update_claims
 
 __all__ = ["already_done", "bring_up_to_date", "state_of"]
 
@@ -20,13 +21,29 @@ def state_of(run: RunFolder, config: Config) -> RunState:
     return run.state(config_hash(differences(config)), _present_hash)
 
 
-def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
+def bring_up_to_date(run: RunFolder, config: Config, *, quick: bool = False) -> list[str]:
     """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
 
     What `run.json` says of its end today is added where it does not say it yet. Returns the names of the claims
-    that have changed. Raises DamagedError, naming the file, where the run is not all there as it was written.
+    that have changed. Raises DamagedError, naming the file, where the run is not all there as it was written, and
+    OccupiedError where there is something to write while another command writes into the folder. `quick` as in
+    `check_finished`.
     """
-    check_finished(run.path)
+    check_finished(run.path, quick=quick)
+    claimed = {key: value for key, value in config.plain().items() if key in CLAIMED}
+    if _is_up_to_date(run.info()) and not claims_differ(run.path, claimed):
+        return []  # nothing is written, and a folder to read only is done, too
+    # Of several commands at once each begins with what the one before it has written.
+    with nullcontext() if run.is_owned() else run:
+        _write_what_is_missing(run, config)
+        return update_claims(run.path, claimed)
+
+
+def _is_up_to_date(info: Mapping[str, Any]) -> bool:
+    return info.get("schema_version") == SCHEMA_VERSION and "standstill" in info
+
+
+def _write_what_is_missing(run: RunFolder, config: Config) -> None:
     if run.info().get("schema_version") != SCHEMA_VERSION:
         recorded = validate_recorded(read_config(run.path))
         # The hash first: a run.json with the present one is right whatever form config.yaml has.
@@ -36,7 +53,6 @@ def bring_up_to_date(run: RunFolder, config: Config) -> list[str]:
         from ncbench.records.standstill import standstill  # here: a folder that says it all is answered without pyarrow
 
         run.update(standstill=standstill(run.path))
-    return update_claims(run.path, {key: value for key, value in config.plain().items() if key in CLAIMED})
 
 
 def already_done(changed: Sequence[str]) -> str:

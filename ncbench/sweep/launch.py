@@ -5,13 +5,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.schema import RUN_INFO
 from ncbench.run.signals import STOPPING
@@ -44,22 +45,31 @@ def carry_out(plan: Plan) -> int:
 
 
 def carry_out_command(command: "Command", text: str, config_dirs: Sequence[str]) -> int:
-    """The same for a composed command, `text` as a person gave it; what is done takes over the present claims."""
+    """The same for a composed command, `text` as a person gave it; what is done takes over the present claims.
+
+    A done job of which a file is damaged is named at the end, and the exit status is not 0.
+    """
     from ncbench.run.recorded import already_done, bring_up_to_date, state_of
     from ncbench.sweep.planning import make_plan, trained_twice
 
     plan = make_plan(command, text, config_dirs, SweepOptions.of(command.launcher))
     if twice := trained_twice(command.jobs):
         print(f"ncbench: {twice}", file=sys.stderr)
-    changed = dict[str, None]()
-    for job, state in zip(command.jobs, states_of(plan), strict=True):
-        # What cannot be read, or is held by another process, is named when the jobs are carried out.
-        with suppress(ValueError, OSError):
+    changed, damaged = dict[str, None](), list[str]()
+    for planned, job, state in zip(plan.jobs, command.jobs, states_of(plan), strict=True):
+        try:
             if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
-                changed |= dict.fromkeys(bring_up_to_date(run, job.config))
+                changed |= dict.fromkeys(bring_up_to_date(run, job.config, quick=True))
+        except BadRecordsError as error:
+            damaged.append(f"ncbench: job {planned.number} ({planned.label}): {error}")
+        except (ValueError, OSError):  # what is of another run is named when the jobs are carried out
+            continue
     if changed:
         print(already_done(list(changed)))
-    return carry_out(plan)
+    status = carry_out(plan)
+    for line in damaged:
+        print(line, file=sys.stderr)
+    return status or 2 if damaged else status
 
 
 def _executor(plan: Plan, jobs: list[PlannedJob], progress: Progress) -> Callable[[], None]:

@@ -7,7 +7,8 @@ A checkpoint is Lightning's own (weights and buffers, optimiser, loops) with the
 
 Lightning writes through a temporary file in $TMPDIR and moves it; on another file system the move is a copy, and a
 kill inside it destroys the old checkpoint with the new one. Here the temporary file lies beside its target, the
-previous checkpoint is kept, and the SHA-256 of each stands in `checksums.json` before it gets its name.
+previous checkpoint is kept, and the SHA-256 of each stands in `checksums.json` before it gets its name. Beside them
+stand size and time of the newest, by which a sweep tells that it need not read it (`is_unchanged`).
 """
 
 import hashlib
@@ -31,6 +32,7 @@ from ncbench.records.checksums import (
     checksums_or_why,
     is_whole_archive,
     read_checksums,
+    stamp,
 )
 from ncbench.records.manifest import file_digest
 from ncbench.records.schema import CHECKSUMS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT
@@ -69,11 +71,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             # A file that is damaged by now must not become a whole one.
             written = hashlib.sha256(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)).hexdigest()
             digests = [written, *(digest for digest in there if not before or digest in before)]
+            last = {}
             if target.name == LAST_CHECKPOINT:
-                newest = digests
+                newest, last = digests, {"last": stamp(os.fstat(handle.fileno()))}
             else:
                 kept = {**kept, target.name: digests}
-            write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept}))
+            write_text(target.parent / CHECKSUMS, json.dumps({"sha256": newest, "kept": kept, **last}))
             if target.exists() and target.name == LAST_CHECKPOINT:
                 # For a moment there is the previous one alone: never are both names those of one file.
                 os.replace(target, previous)

@@ -15,6 +15,7 @@ from ncbench.claims.types import CHECKS
 from ncbench.config.identity import differences
 from ncbench.config.validate import validate
 from ncbench.records.run_hash import config_hash
+from ncbench.records.small_files import read_yaml
 from ncbench.records.sync_claims import update_claims
 from ncbench.report.verdicts import judge as judged
 from ncbench.run.compose import compose_jobs, experiments
@@ -300,7 +301,7 @@ def test_a_finished_run_gets_the_present_claims(tmp_path):
     assert not path.exists()  # nothing recorded, nothing to change
     path.write_text("name: mine\nclaims: {}\nseed: 3\n")
     update_claims(tmp_path, {"claims": {"below_dnc": SHARE}, "reproduces": {"paper": "x"}})
-    assert judged.read_yaml(path) == {
+    assert read_yaml(path) == {
         "name": "mine",
         "claims": {"below_dnc": SHARE},
         "seed": 3,

@@ -7,11 +7,11 @@ import shutil
 import pytest
 
 from ncbench.records import proven_files
-from ncbench.records.errors import DamagedError
+from ncbench.records.errors import BadRecordsError, DamagedError
 from ncbench.records.finished import check_finished, check_records
 from ncbench.records.folder import read_config, write_config
 from ncbench.records.load import load_measures, load_references, load_replicas
-from ncbench.records.manifest import _own_digest, read_small_files
+from ncbench.records.manifest import _own_digest, file_digest, read_small_files
 from ncbench.records.proven_files import PROVEN_FILES, check_small_files, write_proven
 from ncbench.records.settings import find_settings
 from ncbench.records.sync_claims import update_claims
@@ -92,6 +92,33 @@ def test_another_bit_is_found_by_every_reader(run, name, capsys):
 
 
 @pytest.mark.parametrize("name", PROVEN_FILES)
+@pytest.mark.parametrize("kind", ["pipe", "endless", "large"])
+def test_what_is_no_file_is_refused_at_once(run, name, kind):
+    (run / name).unlink()
+    said = rf"{name} is no regular file"
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    elif kind == "endless":
+        (run / name).symlink_to("/dev/zero")
+    else:
+        (run / name).touch()
+        os.truncate(run / name, 64 * 2**20 + 1)  # of which nothing lies on the disk
+        said = rf"{name} has more than (4|64) MB"
+    for read in (check_records, *(lambda run, of=of: of(run, None) for of in READERS[name].values())):
+        with pytest.raises(BadRecordsError, match=said):
+            read(run)
+    write_proven(run, name, "[]")  # what stood there is replaced, and becomes no whole file
+    check_small_files(run)
+    assert len(read_small_files(run)[name]) == 1
+
+
+def test_no_digest_waits_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "epoch_1.ckpt")
+    with pytest.raises(BadRecordsError, match="is no regular file"):
+        file_digest(tmp_path / "epoch_1.ckpt")
+
+
+@pytest.mark.parametrize("name", [CONFIG, REPLICAS, REFERENCES])
 def test_one_that_is_gone_is_found_too(run, name):
     (run / name).unlink()
     with pytest.raises(DamagedError, match=f"{name}: is missing"):
@@ -99,6 +126,51 @@ def test_one_that_is_gone_is_found_too(run, name):
     for reader in READERS[name].values():
         with pytest.raises(DamagedError, match=f"{name}: is missing; put a whole copy of it back"):
             reader(run, None)
+
+
+def test_a_copy_without_hidden_files_is_a_whole_run(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns(".*"))
+    assert not (copy / OVERRIDES).exists()
+    check_finished(copy)
+    judge(copy)
+    assert report([str(copy), "--check"]) == 0
+    (copy / ".hydra").write_text("a file in the folder's place")
+    check_finished(copy)
+
+
+FORGED = {
+    "a number": {CONFIG: 5},
+    "numbers": {CONFIG: [5]},
+    "a text": {CONFIG: "5"},
+    "null": {CONFIG: None},
+    "a list": [CONFIG],
+    "no mapping": 5,
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_a_forged_list_is_named_in_one_line(run, forged):
+    path = run / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({**content, "small_files": {"sha256": _own_digest(FORGED[forged]), "files": FORGED[forged]}})
+    )
+    for read in (read_config, check_finished, load_measures):
+        with pytest.raises(
+            DamagedError, match=r"manifest\.json: is damaged \(no manifest has this form\); put a whole"
+        ):
+            read(run)
+
+
+@pytest.mark.parametrize("key", ["bytes", "sha256", "rows", "measurements"])
+def test_a_forged_entry_of_a_part_is_named_in_one_line(run, key):
+    path = run / "manifest.json"
+    content = json.loads(path.read_text())
+    for entry in content["parts"].values():
+        entry[key] = [1]
+    path.write_text(json.dumps({**content, "sha256": _own_digest(content["parts"])}))
+    with pytest.raises(DamagedError, match=r"manifest\.json: is damaged \(no manifest has this form\)"):
+        load_measures(run)
 
 
 def test_the_list_itself_is_proven(run):

@@ -1,6 +1,7 @@
 """Run folders of an earlier version: recognised by the hash that they carry, or refused in one line."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from omegaconf import OmegaConf
 from ncbench import load_run, train
 from ncbench.config.identity import differences
 from ncbench.measure.__main__ import main as measure
-from ncbench.records.folder import RunFolder, RunState, read_config
+from ncbench.records import finished, proven_files
+from ncbench.records.errors import DamagedError
+from ncbench.records.finished import check_finished
+from ncbench.records.folder import OccupiedError, RunFolder, RunState, read_config
+from ncbench.records.manifest import file_digest
 from ncbench.records.run_hash import config_hash, schema_1_hash
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs
-from ncbench.run.recorded import state_of
+from ncbench.run.recorded import bring_up_to_date, state_of
 
 # As version 0.1 wrote it for +experiment=dufm_k10: no kinds, no kmeans, a list of claims.
 RECORDED = Path(__file__).parent / "folders" / "dufm_k10_schema_1.yaml"
@@ -82,6 +87,53 @@ def test_done_stays_done_and_gets_the_present_form(old, capsys):
     assert read_config(old) | {"trainer": None} == job.config.plain() | {"trainer": None}
     assert train.main([*TINY, "claims.best_reaches_srg.tolerance=0.03", f"hydra.run.dir={old}"]) == 0
     assert "already done; claims changed: best_reaches_srg: " in capsys.readouterr().out
+
+
+def test_two_commands_with_other_claims_at_once_condemn_nothing(tiny, tmp_path, monkeypatch):
+    """The second comes between the manifest and the file of the first, whose digest it would take out of the list."""
+    folder = shutil.copytree(tiny, tmp_path / "run")
+    tolerances = [f"claims.best_reaches_srg.tolerance={tolerance}" for tolerance in (0.03, 0.04)]
+    (first,), (second,) = (compose_jobs([*TINY, tolerance], multirun=False) for tolerance in tolerances)
+    real, refused = proven_files.write_text, []
+
+    def written(path, text):
+        if path.name == "config.yaml" and not refused:
+            with pytest.raises(OccupiedError, match="a run is going on in this folder") as error:
+                bring_up_to_date(RunFolder(folder), second.config)
+            refused.append(error)
+        real(path, text)
+
+    monkeypatch.setattr(proven_files, "write_text", written)
+    assert bring_up_to_date(RunFolder(folder), first.config) == ["best_reaches_srg"]
+    assert refused
+    check_finished(folder)
+    assert read_config(folder)["claims"] == first.config.plain()["claims"]
+    assert bring_up_to_date(RunFolder(folder), second.config) == ["best_reaches_srg"]
+    check_finished(folder)
+    # Where nothing is to be written no lock is asked for: such as in a folder to read only.
+    with RunFolder(folder):
+        assert bring_up_to_date(RunFolder(folder), second.config) == []
+
+
+def test_a_sweep_reads_no_checkpoint_that_is_as_it_was_written(tiny, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(finished, "file_digest", lambda path: read.append(path.name) or file_digest(path))
+    run = shutil.copytree(tiny, tmp_path / "run")  # with their times
+    last = run / "checkpoints" / "last.ckpt"
+    check_finished(run, quick=True)
+    assert read == []
+    check_finished(run)  # a single run reads it
+    assert read == ["last.ckpt"]
+    os.utime(last, ns=(0, 10**18))  # as in a copy with times of its own
+    check_finished(run, quick=True)
+    assert read == ["last.ckpt"] * 2
+    for content in (last.read_bytes()[:-1], last.read_bytes()[:-1] + b"x"):
+        last.write_bytes(content)
+        with pytest.raises(DamagedError, match=r"last\.ckpt: is damaged"):
+            check_finished(run, quick=True)
+    last.unlink()
+    with pytest.raises(DamagedError, match=r"last\.ckpt: is missing"):
+        check_finished(run, quick=True)
 
 
 def test_an_interrupted_run_continues(tiny, tmp_path, monkeypatch):

@@ -70,7 +70,8 @@ def test_a_folder_in_the_place_of_a_file(name, interrupted, tmp_path, capsys):
     (tmp_path / "run" / name).mkdir()
     assert execute("batches", tmp_path / "run") == 2
     said = capsys.readouterr().err
-    assert said == f"ncbench: hydra.run.dir={tmp_path}/run: is no folder that can be written to (Is a directory)\n"
+    refused = f"is no folder that can be written to ({name}: Is a directory)"
+    assert said == f"ncbench: hydra.run.dir={tmp_path}/run: {refused}\n"
 
 
 @pytest.mark.parametrize("kind", ["ensemble", "batches"])

@@ -75,6 +75,15 @@ def test_a_real_sweep_is_planned_run_and_found_done(tmp_path, capsys):
     again = [*TINY, "model.depth=3,2", "trainer.checkpoint_seconds=5", where]
     assert train.main(["-m", *again]) == 0
     assert "2 of 2 jobs are done already" in capsys.readouterr().err
+    last = damaged / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    assert train.main(["-m", *grid]) == 2  # as the single run says
+    said = capsys.readouterr().err
+    assert f"ncbench: job 1 (depth=3): {last}: is damaged (its checksum is another); put a whole copy" in said
+    assert "job 0" not in said
+    assert (damaged / "run.json").read_text() == whole
 
 
 @pytest.mark.slow
