@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.records.schema import SWEEP
-from ncbench.records.small_files import MOST_JSON, read_text
+from ncbench.records.small_files import MOST_JSON, BadRecordsError, read_text
 from ncbench.records.whole_files import write_json
 from ncbench.sweep.options import SweepOptions
 
@@ -147,6 +147,8 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         kept["earlier"] = content.get("earlier", [])
     except FileNotFoundError:
         raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None
+    except BadRecordsError as error:  # no regular file, too large
+        raise ValueError(str(error)) from None
     except OSError as error:
         raise ValueError(f"{path / SWEEP}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
