@@ -45,6 +45,7 @@ class FolderBefore:
         kept = [self.folder / name for name in (ATTEMPTS, _OF_HYDRA) if name in self._entries]
         taken = [path for path in [*files, self.folder / _OF_HYDRA] if path not in kept]
         inside = [path.parent for path in taken] + [run.absolute() for run in runs]
+        inside += [self.folder / "slurm" / "%j"] if files else []  # which submitit makes and leaves empty
         places = {place for path in inside for place in (path, *path.parents)}
         empty = {place for place in places if place.is_relative_to(self.folder) and place != self.folder}
         for path in taken:
@@ -61,7 +62,7 @@ def _written_for(plan: Plan) -> Iterator[Path]:
         yield log_of(plan, job)
         yield claim_of(plan, job)
     for path in plan.folder.glob("slurm/*/*"):  # submitit names both by the number of the job
-        number = re.match(r"\d+", path.parent.name)
+        number = re.match(r"(DEBUG_)?\d+", path.parent.name)
         if number and path.name.startswith(f"{number[0]}_"):
             yield path
     yield plan.folder / ATTEMPTS

@@ -113,7 +113,9 @@ def test_what_another_tool_makes_meanwhile_stays(jobs):
     before = FolderBefore(plan.folder)
     assert carry_out(plan) == 2
     others()
+    (plan.folder / "slurm" / "%j").mkdir()
     before.restore([job.path for job in plan.jobs])
+    assert not (plan.folder / "slurm" / "%j").exists()
     theirs.remove("slurm/78_0/78_0_result.pkl")  # what submitit writes for a sweep is this one's
     assert {name for name in tree(plan.folder) if (plan.folder / name).is_file()} == set(theirs)
 
