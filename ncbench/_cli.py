@@ -96,7 +96,13 @@ class _Stream:
             self.failed = error
             # What the stream still holds goes nowhere when the interpreter ends; in a notebook it has no descriptor.
             with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+                _to_nowhere(self.stream.fileno())
+
+
+def _to_nowhere(number: int) -> None:
+    """The descriptor is the null device, for child processes too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    os.set_inheritable(number, True)  # where it was free, `os.open` has given it itself, for this process alone
 
 
 @contextmanager
@@ -111,7 +117,7 @@ def _standard(name: str, number: int) -> Iterator[_Stream]:
         return
     if before is None:
         with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            _to_nowhere(number)
     stream = _Stream(io.StringIO() if before is None else before)
     setattr(sys, name, stream)
     try:

@@ -5,7 +5,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-__all__ = ["place_of", "raised_by_us", "unexpected_argument", "why_it_fails"]
+__all__ = ["is_own_bug", "place_of", "raised_by_us", "unexpected_argument", "why_it_fails"]
 
 # Code of these folders is not the user's own: this package, the standard library, and what is installed.
 _NOT_OWN = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")))
@@ -55,6 +55,15 @@ def raised_by_us(error: BaseException) -> bool:
     """Whether the error is one of this package's own, which names what it is about."""
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and Path(frames[-1].filename).is_relative_to(_NOT_OWN[0])
+
+
+def is_own_bug(error: BaseException) -> bool:
+    """Whether this package is at fault: it called its own code, which raised something else than a ValueError.
+
+    That a call's arguments do not fit is raised where the call stands, and is no fault of what was called.
+    """
+    called = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+    return called and not isinstance(error, ValueError) and place_of(error) is None and raised_by_us(error)
 
 
 def _is_own(filename: str) -> bool:

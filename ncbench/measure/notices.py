@@ -6,7 +6,9 @@ import re
 __all__ = ["Notices"]
 
 _log = logging.getLogger(__name__)
-_NUMBER = re.compile(r"\d[\d.e+-]*")
+# Addresses of objects, and numbers, one or several after each other.
+_ONE = r"(?:0x[0-9a-f]+|[-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|\b(?:nan|inf)\b))"
+_NUMBERS = re.compile(rf"{_ONE}(?:,?\s+{_ONE})*", re.IGNORECASE)
 
 
 class Notices:
@@ -27,8 +29,8 @@ class Notices:
     def warn(self, topic: str, subject: str, message: str, *values: object) -> None:
         """Log a warning, with %-style `values`, unless there was one on this topic and subject for the same reason.
 
-        Reasons that differ in their numbers only are the same.
+        Reasons that differ only in their numbers, in how many there are, or in an object's address are the same.
         """
-        reason = _NUMBER.sub("#", message % values)
+        reason = _NUMBERS.sub("#", message % values)
         if self.first_time(topic, f"{subject}: {reason}"):
             _log.warning(message, *values)

@@ -7,6 +7,8 @@ that was refused, or that a full disk did not let begin, leaves no record.
 import contextlib
 import hashlib
 import os
+import re
+import secrets
 import shlex
 import shutil
 import socket
@@ -26,6 +28,8 @@ from ncbench.records.whole_files import make_folder, write_json
 from ncbench.run.compose import Job
 
 __all__ = ["Statuses", "came_to_its_end", "say_how_it_went"]
+
+_NOTES = ".statuses-"  # with the host, the process and a random word of the command
 
 
 def came_to_its_end(launch: Callable[[], int], *, refuses: bool) -> bool:
@@ -51,14 +55,16 @@ class Statuses:
     """The exit statuses of a command's runs, told by the processes that carry them out.
 
     Those of this process are kept in memory; another one, which has a copy of this object, leaves a file in the sweep's
-    folder, as a run that was refused leaves nothing in its own. What is in neither has ended without a word.
+    folder, as a run that was refused leaves nothing in its own. What is in neither has ended without a word. The files
+    lie in a folder of this command alone: another one may have jobs in the same sweep. What a command that was killed
+    has left is removed by the next one on the same machine.
     """
 
     def __init__(self, sweep: Path) -> None:
-        self._notes = sweep.absolute() / ".statuses"
         self._process, self._host = os.getpid(), socket.gethostname()
+        self._notes = sweep.absolute() / f"{_NOTES}{self._host}-{self._process}-{secrets.token_hex(4)}"
         self.known: dict[str, int] = {}
-        self._forget()  # what a command that was killed has left
+        self._forget_the_dead()
 
     def tell(self, run: str, status: int) -> None:
         """Called where the run has ended."""
@@ -75,7 +81,7 @@ class Statuses:
         A run that its folder calls done is done, whoever carried it out.
         """
         told = {job.folder: 0 if _is_done(job) else self._told(os.path.abspath(job.folder)) for job in jobs}
-        self._forget()
+        shutil.rmtree(self._notes, ignore_errors=True)
         return told
 
     def _told(self, run: str) -> int | None:
@@ -90,8 +96,20 @@ class Statuses:
     def _note(self, run: str) -> Path:
         return self._notes / hashlib.sha256(os.fsencode(run)).hexdigest()[:16]
 
-    def _forget(self) -> None:
-        shutil.rmtree(self._notes, ignore_errors=True)
+    def _forget_the_dead(self) -> None:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._notes.parent):
+                process = re.fullmatch(rf"{re.escape(_NOTES + self._host)}-(\d+)-[0-9a-f]+", name)
+                if process and not _is_alive(int(process[1])):
+                    shutil.rmtree(self._notes.with_name(name), ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
 
 
 def _is_done(job: Job) -> bool:

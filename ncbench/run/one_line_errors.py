@@ -9,7 +9,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 
 from ncbench.config.root import VARIANTS, Config
-from ncbench.measure.failures import place_of, raised_by_us, unexpected_argument, why_it_fails
+from ncbench.measure.failures import is_own_bug, place_of, raised_by_us, unexpected_argument, why_it_fails
 from ncbench.run.current_folder import missing_module
 
 __all__ = ["lacks_memory", "no_such_target", "one_line_errors"]
@@ -24,7 +24,7 @@ _OTHER_NAMES = {
     "hidden": "model.backbone.hidden",
     "channels": "model.backbone.channels",
 }
-_NO_MEMORY = re.compile(r"allocate|out of memory|not enough memory", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"allocate memory|tried to allocate \d|out of memory|not enough memory", re.IGNORECASE)
 
 
 @contextmanager
@@ -57,6 +57,9 @@ def _line(error: Exception, config: Config, groups: tuple[str, ...]) -> str | No
         return f"{groups[0]}: {cause.filename}: {cause.strerror}"
     if isinstance(cause, ValueError | OSError) and str(cause):
         return _with_key(cause, config, groups)
+    # A value of the wrong type is a TypeError of ours, too.
+    if is_own_bug(cause) and not isinstance(cause, TypeError):
+        return None
     if of_hydra or isinstance(cause, TypeError) or place_of(cause) is not None:
         return _of_call(error, cause, config, groups[0])
     return None
@@ -160,10 +163,11 @@ def lacks_memory(error: BaseException) -> str:
     >>> lacks_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 80000 bytes."))
     'needs more memory than this machine has (80000 bytes at once)'
     """
-    text = str(error) or "out of memory" * isinstance(error, MemoryError)
-    if not isinstance(error, MemoryError | RuntimeError) or not _NO_MEMORY.search(text):
+    text = str(error)
+    of_torch = isinstance(error, RuntimeError) and _NO_MEMORY.search(text)
+    if not of_torch and not isinstance(error, MemoryError):
         return ""
-    size = re.search(r"allocate ([\d.]+ ?\w+)", text)
+    size = re.search(r"allocate (\d[\d.]* ?\w+)", text)
     return "needs more memory than this machine has" + (f" ({size[1]} at once)" if size else "")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from ncbench.measure.failures import why_it_fails
+from ncbench.measure.failures import is_own_bug, why_it_fails
 from ncbench.run.current_folder import missing_module
 from ncbench.run.one_line_errors import no_such_target
 
@@ -54,6 +54,9 @@ def evaluate_references(
                 except ValueError as error:
                     why = str(error)
                 except Exception as error:
+                    given = set(reference) - set(_KEYS_OF_LINE)  # which may be of any type
+                    if is_own_bug(error) and not (given and isinstance(error, TypeError)):
+                        raise
                     raise ValueError(f"references.{reference['name']}: {function} {why_it_fails(error)}") from error
             several = isinstance(result, Mapping)
             if result is not None and not several and not isinstance(result, numbers.Real):
@@ -109,9 +112,11 @@ def check_references(references: Sequence[Mapping[str, Any]]) -> None:
             taken = inspect.signature(getattr(module, function))
             of_run = {name: None for name in KNOWN_ARGUMENTS if name in taken.parameters}
             taken.bind(**of_run, **{name: value for name, value in reference.items() if name not in _KEYS_OF_LINE})
-        except TypeError as error:
-            raise ValueError(f"{key}: {target} {why_it_fails(error)}") from error
         except Exception as error:  # of a module of somebody's own, too
+            if is_own_bug(error):
+                raise
+            if isinstance(error, TypeError):
+                raise ValueError(f"{key}: {target} {why_it_fails(error)}") from error
             ours = isinstance(error, ValueError) and isinstance(error.__cause__, InstantiationException)
             why = str(error) if ours else missing_module(error) or no_such_target(error)
             raise ValueError(f"{key}._target_={target}: {why}") from error

@@ -7,6 +7,7 @@ command, with one value more or in another spelling, and finds what was done bef
 import fcntl
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.records.schema import SWEEP
-from ncbench.records.small_files import MOST_JSON, read_text
+from ncbench.records.small_files import MOST_JSON, BadRecordsError, read_text
 from ncbench.records.whole_files import write_json
 from ncbench.sweep.options import SweepOptions
 
-__all__ = ["Plan", "PlannedJob", "add_to_plan", "read_plan", "write_plan"]
+__all__ = ["Plan", "PlannedJob", "add_to_plan", "alone", "is_written_here", "read_plan", "write_plan"]
 
 _SCHEMA = 1
+_COMMAND = uuid.uuid4().hex  # tells this process from every other that writes plans
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def add_to_plan(plan: Plan) -> None:
     A narrower command than before hides none of them from `status` and `resume`, nor from workers that wait in a queue.
     ValueError of one line where the folder cannot be written.
     """
-    with _alone(plan.folder):
+    with alone(plan.folder):
         try:
             before = read_plan(plan.folder)
         except ValueError:  # none, or one that cannot be read and is of no more use
@@ -99,7 +101,7 @@ def add_to_plan(plan: Plan) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Two commands do not write the plan of one folder at once, where the file system has locks."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,9 +121,18 @@ def write_plan(plan: Plan) -> None:
     written = datetime.now(UTC).isoformat(timespec="seconds")
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        write_json(plan.folder / SWEEP, {"schema_version": _SCHEMA, "written": written, **asdict(plan)})
+        heading = {"schema_version": _SCHEMA, "written": written, "written_by": _COMMAND}
+        write_json(plan.folder / SWEEP, {**heading, **asdict(plan)})
     except OSError as error:
         raise ValueError(f"hydra.sweep.dir={plan.folder}: cannot be written ({error.strerror})") from error
+
+
+def is_written_here(folder: Path) -> bool:
+    """Whether this process was the last that wrote the plan of a sweep's folder."""
+    try:
+        return bool(json.loads(read_text(folder / SWEEP, MOST_JSON))["written_by"] == _COMMAND)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def read_plan(folder: str | os.PathLike[str]) -> Plan:
@@ -136,6 +147,8 @@ def read_plan(folder: str | os.PathLike[str]) -> Plan:
         kept["earlier"] = content.get("earlier", [])
     except FileNotFoundError:
         raise ValueError(f"{folder}: holds no sweep (no {SWEEP})") from None
+    except BadRecordsError as error:  # no regular file, too large
+        raise ValueError(str(error)) from None
     except OSError as error:
         raise ValueError(f"{path / SWEEP}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

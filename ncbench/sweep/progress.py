@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ncbench.records.schema import RUN_INFO
 from ncbench.sweep.plan import Plan, PlannedJob
 from ncbench.sweep.show import duration
 from ncbench.sweep.workload import recorded_rate
@@ -59,17 +60,14 @@ class Progress:
     def ended(self, job: PlannedJob, reason: str, seconds: float, *, refused: bool = False) -> None:
         """An attempt ended, and why it failed ("" where it is done).
 
-        That jobs were refused is said once one was not: where the input of all is wrong, the end says it in one line.
+        That jobs were refused is said once one has begun: where the input of all is wrong, the end says it in one line.
         """
         self._running.pop(job.number, None)
         if reason:
             self._failed[job.number] = reason
             self._held.append(f"job {job.number} ({job.label}) failed after {duration(seconds)}: {reason}")
         self._begun = self._begun or not refused
-        if self._begun:
-            for line in self._held:
-                self.says(line)
-            self._held.clear()
+        self._say_held()
         if reason:
             return
         self._left.pop(job.number, None)
@@ -90,11 +88,21 @@ class Progress:
         self.console.print(Text(text), soft_wrap=True)
 
     def tick(self, running: int, waiting: int, elsewhere: int) -> None:
-        """Draw the table again, a few times a second."""
+        """Say what was held back and draw the table again, a few times a second."""
+        self._say_held()
         if self._live is None or time.monotonic() - self._refreshed < _REFRESH_SECONDS:
             return
         self._refreshed = time.monotonic()
         self._live.update(self._table(waiting, elsewhere), refresh=True)
+
+    def _say_held(self) -> None:
+        if not self._held:
+            return
+        self._begun = self._begun or any((job.path / RUN_INFO).exists() for job, _, _ in self._running.values())
+        if self._begun:
+            for line in self._held:
+                self.says(line)
+            self._held.clear()
 
     def seconds_left(self) -> float | None:
         """An estimate, or None where nothing is known yet."""

@@ -22,7 +22,18 @@ from ncbench.records.run_info import read_run_info
 from ncbench.records.schema import RUN_INFO
 from ncbench.sweep.plan import Plan, PlannedJob
 
-__all__ = ["ATTEMPTS", "JobState", "claim", "how_it_ended", "is_held", "log_of", "release", "state_of_job", "states_of"]
+__all__ = [
+    "ATTEMPTS",
+    "JobState",
+    "claim",
+    "claim_of",
+    "how_it_ended",
+    "is_held",
+    "log_of",
+    "release",
+    "state_of_job",
+    "states_of",
+]
 
 ATTEMPTS = "attempts.jsonl"
 
@@ -46,7 +57,7 @@ def claim(plan: Plan, job: PlannedJob) -> int | None:
 
     On a file system without advisory locks there are no claims (-1): the lock of the run folder decides alone.
     """
-    path = _claim_file(plan, job)
+    path = claim_of(plan, job)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -63,13 +74,14 @@ def release(claimed: int | None) -> None:
         os.close(claimed)
 
 
-def _claim_file(plan: Plan, job: PlannedJob) -> Path:
+def claim_of(plan: Plan, job: PlannedJob) -> Path:
+    """The file whose lock is the claim to a job."""
     return plan.folder / ".claims" / hashlib.sha256(job.name_in(plan).encode()).hexdigest()[:16]
 
 
 def is_held(plan: Plan, job: PlannedJob) -> bool:
     """Whether a process is carrying the job out, for this sweep or for another command."""
-    if _claim_file(plan, job).is_file():
+    if claim_of(plan, job).is_file():
         handle = claim(plan, job)
         if handle is None:
             return True

@@ -1,20 +1,19 @@
 """A sweep of which no job was begun, since the input of all was wrong, leaves nothing behind, as a refused run does."""
 
 import os
-import shutil
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
 from ncbench.records.schema import RUN_INFO, SWEEP
-from ncbench.sweep.plan import Plan, read_plan
-from ncbench.sweep.states import ATTEMPTS, is_held, log_of
+from ncbench.sweep.plan import Plan, alone, is_written_here, read_plan
+from ncbench.sweep.states import ATTEMPTS, claim_of, is_held, log_of
 
 __all__ = ["FolderBefore"]
 
-# What a sweep makes in its folder beside the runs, whoever carries it out; the last is Hydra's.
-_OF_SWEEPS = (SWEEP, ATTEMPTS, ".claims", "logs", "slurm", "multirun.yaml")
+_OF_HYDRA = "multirun.yaml"
 
 
 class FolderBefore:
@@ -28,26 +27,49 @@ class FolderBefore:
     def restore(self, runs: Collection[Path]) -> None:
         """Take away what a sweep made of which these are the run folders, all of them refused.
 
-        Nothing is taken away where a run was begun, where the sweep was there before, or where another command has
-        jobs in the same folder.
+        Only files that the sweep is known to have written go, and the folders that are then empty. Nothing is taken
+        away where a run was begun, where the sweep was there before, or where another command has jobs in the same
+        folder, be it that they only wait in a queue: it has written the plan after this one.
         """
-        plan = read_plan(self.folder) if (self.folder / SWEEP).is_file() else None  # Hydra's launchers keep none
-        if any((run / RUN_INFO).exists() for run in runs) or SWEEP in self._entries or _has_others(plan, runs):
+        if SWEEP in self._entries or any((run / RUN_INFO).exists() for run in runs):
             return
-        logs = [log_of(plan, job) for job in plan.jobs] if plan else []
-        for path in [*logs, *(self.folder / name for name in set(_OF_SWEEPS) - self._entries)]:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        inside = (place for run in runs for place in (run.absolute(), *run.absolute().parents))
-        empty = {place for place in inside if place.is_relative_to(self.folder) and place != self.folder}
+        if not (self.folder / SWEEP).exists():  # Hydra's own launchers keep no plan
+            self._remove([], runs)
+            return
+        with suppress(ValueError), alone(self.folder):  # no plan that can be read, or a folder that is read-only
+            plan = read_plan(self.folder)
+            if is_written_here(self.folder) and not _has_others(plan, runs):
+                self._remove(list(_written_for(plan)), runs)
+
+    def _remove(self, files: list[Path], runs: Collection[Path]) -> None:
+        kept = [self.folder / name for name in (ATTEMPTS, _OF_HYDRA) if name in self._entries]
+        taken = [path for path in [*files, self.folder / _OF_HYDRA] if path not in kept]
+        inside = [path.parent for path in taken] + [run.absolute() for run in runs]
+        inside += [self.folder / "slurm" / "%j"] if files else []  # which submitit makes and leaves empty
+        places = {place for path in inside for place in (path, *path.parents)}
+        empty = {place for place in places if place.is_relative_to(self.folder) and place != self.folder}
+        for path in taken:
+            with suppress(OSError):
+                path.unlink()
         for place in [*sorted(empty, reverse=True), *self._missing]:  # the deepest first
             with suppress(OSError):  # what is not empty, or gone already
                 place.rmdir()
 
 
-def _has_others(plan: Plan | None, runs: Collection[Path]) -> bool:
+def _written_for(plan: Plan) -> Iterator[Path]:
+    """The files that carrying out a plan writes beside the runs; the plan itself is the last."""
+    for job in plan.jobs:
+        yield log_of(plan, job)
+        yield claim_of(plan, job)
+    for path in plan.folder.glob("slurm/*/*"):  # submitit names both by the number of the job
+        number = re.match(r"(DEBUG_)?\d+", path.parent.name)
+        if number and path.name.startswith(f"{number[0]}_"):
+            yield path
+    yield plan.folder / ATTEMPTS
+    yield plan.folder / SWEEP
+
+
+def _has_others(plan: Plan, runs: Collection[Path]) -> bool:
     """Whether another command has jobs in this plan, or carries out one of these."""
     folders = {str(run.absolute()) for run in runs}
-    return plan is not None and any(job.folder not in folders or is_held(plan, job) for job in plan.jobs)
+    return any(job.folder not in folders or is_held(plan, job) for job in plan.jobs)

@@ -29,11 +29,10 @@ SCRIPT = textwrap.dedent(
         write("interrupted", error="stopped by a signal")
         sys.exit(1)
     signal.signal(signal.SIGTERM, stopped)
-    write("running")
     if fate == "refused":
-        (folder / "run.json").unlink()
         print("ncbench: dataset.root=/none: holds no data", flush=True)
         sys.exit(2)
+    write("running")
     time.sleep(seconds)
     if fate == "killed" or (fate == "killed once" and info["starts"] == 1):
         os.kill(os.getpid(), signal.SIGKILL)

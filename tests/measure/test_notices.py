@@ -85,6 +85,23 @@ def test_another_reason_is_another_warning_and_another_number_is_not(caplog):
     assert [record.message for record in caplog.records] == said
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        lambda i: f"<Layer object at {hex(0x7F0000ABCDEF + 4096 * i)}> has no weight",
+        lambda i: f"the value {[1.0, -2.5e-07, float('inf'), float('nan'), -float('inf')][i % 5]} is refused",
+        lambda i: f"of [{', '.join(str(-0.5 * n) for n in range(i + 1))}] one is refused",
+    ],
+    ids=["an address", "a value", "a list"],
+)
+def test_fifty_reasons_that_differ_in_a_value_are_one_warning(reason, caplog):
+    notices = Notices()
+    for i in range(50):
+        notices.warn("measure", "dnc1 body post", "NaN: %s", reason(i))
+    assert len(caplog.records) == 1
+    assert len(notices._given) == 1
+
+
 def test_a_planted_bug_that_keeps_them_for_the_process_is_seen(mutant, caplog):
     bug = mutant(
         notices_module, "        self._given: dict[tuple[str, str], object] = {}", "        self._given = GIVEN"

@@ -138,12 +138,34 @@ def test_a_job_that_vanished_is_told_from_one_that_was_refused(forking, monkeypa
             f"ncbench: exit status 2: {jobs['1'].folder}",
             f"ncbench: exit status 1: {jobs['2'].folder}: {vanished}",
         ]
-        assert not (tmp_path / "sweep" / ".statuses").exists()
+        assert list((tmp_path / "sweep").glob(".statuses*")) == []
 
 
 def test_vanished_jobs_alone_are_exit_status_1(forking, monkeypatch):
     monkeypatch.setattr(ForkingLauncher, "hides", True)
     assert train.main(["-m", *forking("0,2")]) == 1
+
+
+def test_two_launchers_at_once_do_not_forget_what_the_other_was_told(tmp_path, monkeypatch):
+    """The second begins after a job of the first was refused, and ends before the first does; a third was killed."""
+    jobs = compose_command([*TINY, "seed=1,2", f"hydra.sweep.dir={tmp_path}"], multirun=True).jobs
+    here = os.getpid()
+
+    def elsewhere(told, job):
+        monkeypatch.setattr(os, "getpid", lambda: here + 1)
+        told.tell(str(job.folder), 2)
+        monkeypatch.setattr(os, "getpid", lambda: here)
+
+    monkeypatch.setattr(os, "getpid", lambda: 4194305)  # which no process has
+    killed = launched.Statuses(tmp_path)
+    elsewhere(killed, jobs[0])
+    first = launched.Statuses(tmp_path)
+    elsewhere(first, jobs[0])
+    assert len(list(tmp_path.iterdir())) == 1
+    second = launched.Statuses(tmp_path)
+    elsewhere(second, jobs[1])
+    assert [list(told.of(jobs).values()) for told in (second, first)] == [[None, 2], [2, None]]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_record_of_another_configuration_is_no_end(tmp_path):

@@ -1,6 +1,7 @@
 """Where a command's lines go nowhere, and where its user has no home."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,6 +54,24 @@ def test_what_ends_a_command_is_one_line(error, status, line, capsys):
 
     assert guarded(fails) == status
     assert capsys.readouterr() == ("", f"ncbench: {line}\n")
+
+
+def test_a_child_of_a_command_without_a_standard_output_has_a_null_device(monkeypatch, tmp_path):
+    """After `>&-`: a file that the child opens does not get the descriptor of its standard output."""
+    child = "import os, sys; os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); os.write(1, b'printed')"
+
+    def main(argv):
+        return subprocess.run([sys.executable, "-c", child, tmp_path / "file"], check=False).returncode
+
+    kept = os.dup(1)
+    monkeypatch.setattr(sys, "stdout", None)
+    os.close(1)
+    try:
+        assert printing(main)([]) == 0
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert (tmp_path / "file").read_text() == ""
 
 
 @pytest.mark.parametrize("overrides", [["dataset=mnist", "dataset.download=false"], ["logger=wandb"]])

@@ -70,7 +70,7 @@ def test_a_plan_is_read_as_it_was_written_also_elsewhere(plan, tmp_path):
         ("{", r"sweep.json: is no plan of a sweep \(Expecting property name"),
         ("[]", r"sweep.json: is no plan of a sweep \(its keys are not those of one\)"),
         ('{"jobs": [{}]}', r"sweep.json: is no plan of a sweep \(its keys are not those of one\)"),
-        ("a folder", r"sweep.json: cannot be read \(Is a directory\)"),
+        ("a folder", r"sweep.json is no regular file"),
     ],
 )
 def test_a_folder_without_a_readable_plan_is_one_line(tmp_path, content, line, capsys):
@@ -219,6 +219,22 @@ def test_the_time_left_by_hand(tmp_path, monkeypatch):
     assert told.seconds_left() == (30 + 40) / 2
     monkeypatch.setattr(progress, "recorded_rate", lambda experiment: 2.0)
     assert Progress(plan, plan.jobs, 0, Console(file=io.StringIO())).seconds_left() == 2 * (1 + 2 + 3 + 4)
+
+
+def test_a_refusal_is_said_as_soon_as_another_job_has_begun(tmp_path, monkeypatch):
+    plan = small_jobs(tmp_path, monkeypatch).plan([(0, "done")] * 2, accelerator="cpu")
+    written = io.StringIO()
+    told = Progress(plan, plan.jobs, 0, Console(file=written))
+    for job in plan.jobs:
+        told.started(job, "cpu")
+    told.ended(plan.jobs[0], "no data", 0.0, refused=True)
+    told.tick(1, 0, 0)
+    assert written.getvalue() == ""
+    plan.jobs[1].path.mkdir(parents=True)
+    (plan.jobs[1].path / "run.json").write_text("{}")
+    for _ in range(2):
+        told.tick(1, 0, 0)
+    assert written.getvalue() == "job 0 (seed=0) failed after 0 s: no data\n"
 
 
 def test_the_live_table_of_a_terminal(tmp_path, monkeypatch):

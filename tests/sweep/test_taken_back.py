@@ -1,11 +1,13 @@
 """A sweep whose jobs are all refused, by their data alone too, is one line and leaves nothing behind."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from ncbench import train
+from ncbench.sweep import plan as plan_module
 from ncbench.sweep import process
 from ncbench.sweep.launch import carry_out
 from ncbench.sweep.plan import SWEEP, add_to_plan, read_plan
@@ -71,8 +73,10 @@ def test_a_job_that_was_begun_keeps_all(jobs, capsys):
     assert {".claims", "attempts.jsonl", "logs", SWEEP} < set(tree(plan.folder))
 
 
-@pytest.mark.parametrize("other", ["an earlier plan", "a job of another command", "a job that another command has"])
-def test_what_is_not_of_this_command_stays(other, jobs):
+@pytest.mark.parametrize(
+    "other", ["an earlier plan", "a job of another command", "a job that another command has", "the same jobs later"]
+)
+def test_what_is_not_of_this_command_stays(other, jobs, monkeypatch):
     plan = jobs.plan([(0, "refused")] * 2, accelerator="cpu")
     if other == "an earlier plan":
         add_to_plan(plan)
@@ -81,9 +85,39 @@ def test_what_is_not_of_this_command_stays(other, jobs):
         before = FolderBefore(plan.folder)
         assert carry_out(plan) == 2
         held = claim(plan, plan.jobs[0]) if "has" in other else None
-        before.restore([job.path for job in (plan.jobs if held else plan.jobs[:1])])
+        if "later" in other:  # they wait in a queue, and nobody has begun them
+            monkeypatch.setattr(plan_module, "_COMMAND", "another process")
+            add_to_plan(plan)
+            monkeypatch.undo()
+        before.restore([job.path for job in (plan.jobs[:1] if other == "a job of another command" else plan.jobs)])
         release(held)
     assert {"logs", SWEEP} < set(tree(plan.folder))
+
+
+def test_what_another_tool_makes_meanwhile_stays(jobs):
+    """With Hydra's own launchers, which keep no plan, and with the pool and submitit's folder."""
+    plan = jobs.plan([(0, "refused")], accelerator="cpu")
+    theirs = ["logs/theirs.log", "slurm/77/code.py", "slurm/78_0/78_0_result.pkl", ".claims/theirs", "other.txt"]
+
+    def others():
+        for name in theirs:
+            (plan.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (plan.folder / name).write_text("theirs")
+
+    before = FolderBefore(plan.folder)
+    others()
+    (plan.folder / "multirun.yaml").write_text("of Hydra")
+    before.restore([job.path for job in plan.jobs])
+    assert {name for name in tree(plan.folder) if (plan.folder / name).is_file()} == set(theirs)
+    shutil.rmtree(plan.folder)
+    before = FolderBefore(plan.folder)
+    assert carry_out(plan) == 2
+    others()
+    (plan.folder / "slurm" / "%j").mkdir()
+    before.restore([job.path for job in plan.jobs])
+    assert not (plan.folder / "slurm" / "%j").exists()
+    theirs.remove("slurm/78_0/78_0_result.pkl")  # what submitit writes for a sweep is this one's
+    assert {name for name in tree(plan.folder) if (plan.folder / name).is_file()} == set(theirs)
 
 
 def test_a_folder_of_the_same_name_stays(jobs, tmp_path):
