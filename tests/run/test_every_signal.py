@@ -15,6 +15,9 @@ from ncbench.records.runs import load_run_info
 from ncbench.run import compose, session, signals
 from tests.helpers.small_runs import execute, overrides_of
 
+# Forks of the process of the tests, which other tests may have given threads: run these files on their own.
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Case:

@@ -20,6 +20,9 @@ from ncbench.sweep.launch import carry_out
 from tests.helpers.small_runs import overrides_of
 from tests.helpers.sweep_jobs import small_jobs
 
+# Forks of the process of the tests, which other tests may have given threads: run these files on their own.
+pytestmark = pytest.mark.slow
+
 F_SETPIPE_SZ = 1031
 STREAMS = ("stdout", "stderr")
 UNREAD = os.strerror(28)  # No space left on device

@@ -19,6 +19,9 @@ from ncbench.training.saving import SaveLast
 from tests.helpers.run_folders import write_run
 from tests.helpers.small_runs import execute
 
+# Forks of the process of the tests, which other tests may have given threads: run these files on their own.
+pytestmark = pytest.mark.slow
+
 PARQUET = pyarrow.parquet.__name__
 WINDOWS = [  # in which the n-th call of a function is broken off; the first eight files are written before training
     ("os", "replace", "before", 3),
@@ -42,7 +45,7 @@ def run(kind, folder, prepare=None):
     return status
 
 
-@pytest.mark.parametrize("kind", ["ensemble", "batches", pytest.param("threads", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["ensemble", "batches", "threads"])
 def test_killed_in_every_window(kind, left_alone, tmp_path):
     """One after the other, so that later ones meet what earlier ones have left."""
     whole, folder = left_alone(kind), tmp_path / "run"

@@ -14,6 +14,9 @@ from ncbench.report.__main__ import main as report_command
 from ncbench.run import session
 from tests.helpers.small_runs import execute, overrides_of
 
+# Forks of the process of the tests, which other tests may have given threads: run these files on their own.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory, left_alone):
@@ -103,9 +106,7 @@ def test_six_at_once(resumed, kind, interrupted, left_alone, tmp_path):
     for process in started:
         if process.status:
             # Which process that is, is for a moment the one that had the folder before.
-            assert process.said.startswith(
-                f"ncbench: hydra.run.dir={folder}: a run is going on in this folder (process "
-            )
+            assert process.said.startswith(f"ncbench: hydra.run.dir={folder}: a run is going on in this folder (")
             assert process.said.count("\n") == 1
     assert differences(left_alone(kind), folder) == []
     for handle in (gate, opened):
