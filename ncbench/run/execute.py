@@ -18,7 +18,7 @@ from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
 from ncbench.records.checksums import CheckpointError
-from ncbench.records.errors import DamagedError
+from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
@@ -39,7 +39,7 @@ __all__ = ["execute"]
 
 _log = logging.getLogger(__name__)
 
-_OURS = (DivergedError, CheckpointError, DamagedError)  # which say in a sentence what is wrong
+_OURS = (DivergedError, CheckpointError, BadRecordsError)  # which say in a sentence what is wrong
 
 
 def execute(

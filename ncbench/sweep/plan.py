@@ -102,7 +102,10 @@ def add_to_plan(plan: Plan) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Two commands do not write the plan of one folder at once, where the file system has locks."""
+    """Two commands do not write the plan of one folder at once, where the file system has locks.
+
+    Raises ValueError where the folder cannot be made or opened.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
