@@ -15,6 +15,7 @@ from ncbench.records.parts import first_step, last_step, parts, proven_parts
 from ncbench.records.schema import TABLES
 from ncbench.records.storage import read_part, recorded_steps, rows_at
 from ncbench.records.writer import RecordWriter, summarise
+from tests.helpers.kills import killed_at
 
 
 def found(step):
@@ -114,33 +115,6 @@ def test_a_measurement_of_a_recorded_step_takes_its_place(tmp_path):
     grams = contents(tmp_path / "again").pop("grams")
     assert len(grams) == 3 * 4  # of step 5 the Gram matrix that was there stays: no later measurement has one
     assert {**contents(tmp_path / "again"), "grams": []} == {**contents(tmp_path / "plain"), "grams": []}
-
-
-class Killed(Exception):
-    pass
-
-
-def killed_at(monkeypatch, moment, work):
-    """Do the work with a kill before the n-th change of the disk; whether it came to its end."""
-    left = [moment]
-
-    def dies(real):
-        def change(*arguments, **options):
-            if not left[0]:
-                raise Killed
-            left[0] -= 1
-            return real(*arguments, **options)
-
-        return change
-
-    with monkeypatch.context() as patched:
-        for name in ("replace", "unlink", "fsync"):
-            patched.setattr(os, name, dies(getattr(os, name)))
-        try:
-            work()
-        except Killed:
-            return False
-    return True
 
 
 @pytest.mark.parametrize(("flushed", "step"), [(10, None), (30, 21)], ids=["flush", "cut"])

@@ -19,6 +19,7 @@ from ncbench.records.writer import RecordWriter
 from ncbench.report.__main__ import main as report
 from ncbench.report.verdicts.judge import judge
 from ncbench.sweep.__main__ import main as sweep
+from tests.helpers.kills import killed_at
 from tests.helpers.run_folders import write_values
 
 CONFIG, REPLICAS, REFERENCES, OVERRIDES = PROVEN_FILES
@@ -199,10 +200,6 @@ def test_earlier_manifests_have_no_such_list_and_earlier_versions_read_this_one(
         load_replicas(run)
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("earlier", [False, True], ids=["listed", "not listed yet"])
 def test_a_kill_at_any_moment_of_writing_condemns_nothing(recorded, tmp_path, monkeypatch, earlier):
     """Before every change of the disk, among them the one between the manifest and the file."""
@@ -214,25 +211,7 @@ def test_a_kill_at_any_moment_of_writing_condemns_nothing(recorded, tmp_path, mo
             del content["small_files"]
             (run / "manifest.json").write_text(json.dumps(content))
         before = read_config(run)
-        left = [moment]
-
-        def dies(real, left=left):
-            def change(*arguments, **options):
-                if not left[0]:
-                    raise Killed
-                left[0] -= 1
-                return real(*arguments, **options)
-
-            return change
-
-        with monkeypatch.context() as patched:
-            for name in ("replace", "fsync", "unlink", "open"):
-                patched.setattr(os, name, dies(getattr(os, name)))
-            try:
-                update_claims(run, {"claims": {}})
-                ended = True
-            except Killed:
-                pass
+        ended = killed_at(monkeypatch, moment, lambda run=run: update_claims(run, {"claims": {}}), more=("open",))
         check_finished(run)
         assert read_config(run) in (before, {**before, "claims": {}})
         update_claims(run, {"claims": {}})  # the same command again, and another one

@@ -2,14 +2,13 @@
 
 import os
 import signal
-from itertools import count
 
 import pytest
 import torch
 
 from ncbench import train
 from ncbench.records.folder import RunFolder
-from ncbench.run import compose, session, signals
+from ncbench.run import compose, signals
 from ncbench.run import execute as run_execute
 from ncbench.run.compose import compose_jobs
 from ncbench.run.signals import STOPPING, Stopped, StopSignals
@@ -30,24 +29,6 @@ def execute(folder, overrides=DUFM):
 def send(*numbers):
     for number in numbers:
         os.kill(os.getpid(), number)
-
-
-@pytest.fixture
-def at_record(monkeypatch):
-    """Call something after the n-th measurement that is recorded from now on."""
-    real = session.RunSession._record
-
-    def plant(n, act):
-        number = count(1)
-
-        def record(self, *args):
-            real(self, *args)
-            if next(number) == n:
-                act()
-
-        monkeypatch.setattr(session.RunSession, "_record", record)
-
-    return plant
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from itertools import count
 
 import pytest
 from chaos_compare import differences
@@ -11,26 +10,8 @@ from ncbench import train
 from ncbench.measure.__main__ import main as measure_command
 from ncbench.records.folder import RunFolder
 from ncbench.report.__main__ import main as report_command
-from ncbench.run import session
 from tests.helpers.full_disk import read_only
 from tests.helpers.small_runs import execute, overrides_of
-
-
-@pytest.fixture
-def at_record(monkeypatch):
-    """Call something after the n-th measurement that is recorded from now on, once."""
-
-    def plant(n, act):
-        real, number = session.RunSession._record, count(1)
-
-        def record(self, *args):
-            real(self, *args)
-            if next(number) == n:
-                act()
-
-        monkeypatch.setattr(session.RunSession, "_record", record)
-
-    return plant
 
 
 @pytest.fixture(scope="module")
