@@ -90,15 +90,22 @@ class Backbone(Model):
 
     KIND: ClassVar[str] = "backbone"
     CLASSES: ClassVar[dict[str, str]] = {"backbone_with_head": "ncbench.models.heads.BackboneWithHead"}
+    NOT_PASSED: ClassVar[tuple[str, ...]] = ("init_feature_variance",)
     OBJECTIVE: ClassVar[str] = "classifier"
     full_batch: ClassVar[bool] = False
 
     backbone: dict[str, Any] = MISSING  # _target_ of any nn.Module and its own arguments
     # Of the head's matrices: N(0, init_scale^2 / fan_in), or init_scale times orthonormal rows or columns.
     init_rule: str = "fan_in"
+    # Mean ||H_1||^2 at the start, with mean H_1 = 0: the backbone's last linear map is shifted and scaled for it, by
+    # training data (`ncbench.run.feature_start`); null: as the backbone's class starts it.
+    init_feature_variance: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        variance = self.init_feature_variance
+        positive = variance is None or (math.isfinite(variance) and variance > 0)
+        require(positive, "model.init_feature_variance", variance, "must be > 0 or null")
         known = self.init_rule in ("fan_in", "orthogonal")
         require(known, "model.init_rule", self.init_rule, "must be fan_in or orthogonal")
         scaled = self.init_rule == "fan_in" or self.init_scale is not None

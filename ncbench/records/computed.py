@@ -53,6 +53,7 @@ LATER: Values = {
     "trainer.micro_batch": None,
     "model.init_rule": "fan_in",
     "model.init_generator": "torch",
+    "model.init_feature_variance": None,
     "trainer.engine": "auto",
 }
 _PRECISION = {"float32": "32", "float64": "64"}  # of `trainer.dtype`, as the key was called before

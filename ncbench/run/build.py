@@ -26,6 +26,7 @@ from ncbench.records.schema import CHECKPOINTS, CONFIG, RECORDED_BY
 from ncbench.run.checks import check_batch_sizes, check_inputs, trial_samples
 from ncbench.run.current_folder import importable_here, installed_modules_only
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
+from ncbench.run.feature_start import center_features, first_samples
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
 
@@ -177,6 +178,9 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
         network = instantiate(config.model.arguments(), **of_data)
         check_inputs(config, network, samples)
     check_batch_sizes(config, network.to(dtype), data, samples)
+    variance = getattr(config.model, "init_feature_variance", None)
+    if variance is not None:
+        center_features(network.features, first_samples(data).to(dtype), variance)
     module = instantiate(
         config.objective.arguments(),
         network=network,
