@@ -146,7 +146,12 @@ def ours(options: Any) -> dict[str, list[str]]:
 def configured(options: Any, *overrides: str) -> Config:
     """The experiment on this device, with augmentation."""
     accelerator = "gpu" if options.device == "cuda" else "cpu"
-    own = [f"dataset.root={options.root}", "dataset.augment=true", f"trainer.accelerator={accelerator}"]
+    own = [
+        f"dataset.root={options.root}",
+        "dataset.augment=true",
+        f"dataset.batch_size={BATCH}",
+        f"trainer.accelerator={accelerator}",
+    ]
     (job,) = compose_jobs(["+experiment=cifar_resnet20", *own, *overrides], multirun=False)
     return job.config
 

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from ncbench.config.datasets import DATASETS
 from ncbench.config.measuring import SHOWN_BY_REPORT
-from ncbench.config.models import Network
+from ncbench.config.models import Backbone, Network
 from ncbench.config.root import Config
 from ncbench.config.trusted import check_trust, read_recorded
 from ncbench.config.variants import Target, choose_variant, keys_of
@@ -178,9 +178,9 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
         network = instantiate(config.model.arguments(), **of_data)
         check_inputs(config, network, samples)
     check_batch_sizes(config, network.to(dtype), data, samples)
-    variance = getattr(config.model, "init_feature_variance", None)
-    if variance is not None:
-        center_features(network.features, first_samples(data).to(dtype), variance)
+    if isinstance(config.model, Backbone) and config.model.init_feature_variance is not None:
+        samples = first_samples(data).to(dtype)
+        center_features(network.get_submodule("features"), samples, config.model.init_feature_variance)
     module = instantiate(
         config.objective.arguments(),
         network=network,

@@ -122,7 +122,7 @@ def test_residual_networks_as_counted_by_torch(name):
     [
         (["+experiment=digits_mlp"], 1),
         (["+experiment=cifar_resnet20_quick"], 1),  # digits
-        (["+experiment=cifar_resnet20"], 5),  # 128 images of 40.6 million
+        (["+experiment=cifar_resnet20", "dataset.batch_size=128"], 5),  # 128 images of 40.6 million
         (["+experiment=digits_mlp", "model.backbone={_target_: torchvision.models.resnet18, _partial_: true}"], 1),
         (["+experiment=dufm_k10", "trainer.threads=null", "replicate.seed=4"], 1),
         (["+experiment=dufm_k10", "trainer.threads=null", "replicate.seed=100"], 2),

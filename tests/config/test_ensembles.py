@@ -26,7 +26,11 @@ def changed(values, changes):
 @pytest.fixture(scope="module")
 def stacks():
     """Values of a stack of perceptrons to stationarity, of free features, and of a network with a backbone."""
-    overrides = {"perceptron": PERCEPTRON, "dufm": ["+experiment=dufm_k10"], "resnet": ["+experiment=cifar_resnet20"]}
+    overrides = {
+        "perceptron": PERCEPTRON,
+        "dufm": ["+experiment=dufm_k10"],
+        "resnet": ["+experiment=cifar_resnet20", "trainer.precision=32"],
+    }
     return {name: compose_jobs(given, multirun=False)[0].values for name, given in overrides.items()}
 
 

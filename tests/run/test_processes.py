@@ -184,7 +184,8 @@ def test_refused_in_one_line(overrides, message, tmp_path, capsys):
 
 def test_processes_are_another_computation_and_share_the_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    jobs = [compose_jobs(["+experiment=cifar_resnet20", *given], multirun=False)[0].config for given in ([], DDP)]
+    small = ["+experiment=cifar_resnet20", "dataset.batch_size=128"]
+    jobs = [compose_jobs([*small, *given], multirun=False)[0].config for given in ([], DDP)]
     assert differences(jobs[1])["trainer"] == {**differences(jobs[0])["trainer"], "devices": 2, "strategy": "ddp"}
     # 5.2e9 multiply-adds of a batch: 5 threads of one process, 2 of each of two.
     assert [cores_of_network(config) for config in jobs] == [5, 4]
