@@ -47,7 +47,7 @@ def test_no_file_outside_the_records_is_large():
 def test_the_records_are_light():
     records = {name: size for name, size in tracked().items() if name.startswith(RESULTS)}
     assert too_large(records) == {}
-    assert sum(records.values()) < 8 * 1024**2
+    assert sum(records.values()) < 8 * 10**6
 
 
 def test_the_hook_has_the_same_limit():

@@ -3,7 +3,7 @@
     README.md     claims, verdicts, the paper's own figure, the command
     claims.json   verdicts with evidence
     run.json      of each run (below runs/ where there are several): versions, cost, machine, final values to six
-                  digits, digests of the weights at every measured step
+                  digits (of several runs only those of whole networks), digests of the weights at every measured step
     config.yaml   the configuration (of the first run where there are several)
     summary.csv   the series that the claims and the figure use, to six digits
     figure.png    the figure that corresponds to the paper's, 120 dots per inch
@@ -105,7 +105,7 @@ def write_record(directory: Path, target: Path) -> Path:
     for run in runs:
         inside = target if run == directory else target / "runs" / run.relative_to(directory)
         inside.mkdir(parents=True, exist_ok=True)
-        _copy(run / RUN_INFO, inside / RUN_INFO)
+        _copy_run_info(run / RUN_INFO, inside / RUN_INFO, layers=len(runs) == 1)
     _copy(runs[0] / CONFIG, target / CONFIG)
     _copy(directory / CLAIMS, target / CLAIMS)
     write_text(target / "summary.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -192,15 +192,27 @@ def _six_digits(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
+def _copy_run_info(source: Path, target: Path, layers: bool) -> None:
+    """Copies a run.json without blanks; of a grid without the values of layers, which are half of its record's bytes.
+
+    What the claims use of them is in `summary.csv`.
+    """
+    info = read_json(source)
+    final = info.get("final") or {}
+    info["final"] = _six_digits({name: value for name, value in final.items() if layers or "." not in name})
+    write_text(target, _without_folders(json.dumps(info, separators=(",", ":")) + "\n"))
+
+
 def _copy(source: Path, target: Path) -> None:
-    """Copies a text without the folders of this machine in which data and runs lay."""
+    """Copies a text file as it is, but for the folders of this machine."""
     text = read_text(source, MOST_JSON)
-    if source.name == RUN_INFO:  # one for each run: without the blanks
-        info = read_json(source)
-        info["final"] = _six_digits(info.get("final"))
-        text = json.dumps(info, separators=(",", ":")) + "\n"
-    elif source.suffix == ".json":
+    if source.suffix == ".json":
         read_json(source)
+    write_text(target, _without_folders(text))
+
+
+def _without_folders(text: str) -> str:
+    """The text without the folders of this machine in which data and runs lay."""
     # A job of a grid has its folder in quotes for Hydra inside of quotes for the shell, escaped where it is JSON.
     text = re.sub(r"""'([\w.]*(?:root|dir)=)'\\?"'\\?"'/[^\s"',\\]+'\\?"'\\?"''""", r"\1DIR", text)
-    write_text(target, re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text))
+    return re.sub(r"(root|dir)(=|: )/[^\s\"',]+", r"\1\2DIR", text)

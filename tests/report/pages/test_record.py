@@ -57,6 +57,20 @@ def test_six_digits_and_no_folder_of_this_machine(tmp_path):
     assert loss == float(f"{exact:.6g}") != exact
 
 
+@pytest.mark.usefixtures("unrendered")
+def test_of_a_grid_the_final_values_of_layers_are_in_the_summary_alone(tmp_path):
+    final = {"loss": {"median": 0.25}, "head.1.pre.rank": {"median": 4.0}}
+    for job in ("0", "1"):
+        run = write_run(tmp_path / "grid" / job, [int(job)], claims=claims())
+        info = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps(info | {"final": final}))
+    grid = write_record(tmp_path / "grid", tmp_path / "record")
+    for job in ("0", "1"):
+        assert json.loads((grid / "runs" / job / "run.json").read_text())["final"] == {"loss": {"median": 0.25}}
+    alone = write_record(tmp_path / "grid" / "0", tmp_path / "alone")
+    assert json.loads((alone / "run.json").read_text())["final"] == final
+
+
 def test_spectra_are_kept_where_a_claim_is_about_them(tmp_path):
     run = write_run(tmp_path / "run", [0, 1], claims=claims())
     found = summary_table(run, {"ratio": {"measure": "sigma", "index": 2}}, "collapse")
