@@ -109,7 +109,7 @@ def _single(job: "Job", command: str) -> int:
     # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
     run = RunFolder(job.folder)
     if state_of(run, job.config) is RunState.DONE:
-        said = already_done(bring_up_to_date(run, job.config))
+        said = already_done(bring_up_to_date(run, job.config, job.overrides))
         print(f"{said}: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
         return 0
 

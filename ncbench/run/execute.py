@@ -67,7 +67,7 @@ def execute(
             trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, signals, threads)
             with run:
                 if trained is None or state_of(run, config) is RunState.DONE:
-                    _say_where(run, already_done(bring_up_to_date(run, config)))
+                    _say_where(run, already_done(bring_up_to_date(run, config, written_overrides(overrides))))
                     return 0
                 refuse_links_in(run.path)  # which may have come meanwhile
                 with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():

@@ -21,13 +21,15 @@ def state_of(run: RunFolder, config: Config) -> RunState:
     return run.state(config_hash(differences(config)), _present_hash)
 
 
-def bring_up_to_date(run: RunFolder, config: Config, *, quick: bool = False) -> list[str]:
+def bring_up_to_date(
+    run: RunFolder, config: Config, overrides: Sequence[str] | None = None, *, quick: bool = False
+) -> list[str]:
     """Give a finished run the present claims and, if an earlier version wrote it, the present hash and form.
 
-    What `run.json` says of its end today is added where it does not say it yet. Returns the names of the claims
-    that have changed. Raises DamagedError, naming the file, where the run is not all there as it was written, and
-    OccupiedError where there is something to write while another command writes into the folder. `quick` as in
-    `check_finished`.
+    With other claims it gets the overrides of the command that has them, where they are given. What `run.json` says
+    of its end today is added where it does not say it yet. Returns the names of the claims that have changed. Raises
+    DamagedError, naming the file, where the run is not all there as it was written, and OccupiedError where there is
+    something to write while another command writes into the folder. `quick` as in `check_finished`.
     """
     check_finished(run.path, quick=quick)
     claimed = {key: value for key, value in config.plain().items() if key in CLAIMED}
@@ -36,7 +38,7 @@ def bring_up_to_date(run: RunFolder, config: Config, *, quick: bool = False) -> 
     # Of several commands at once each begins with what the one before it has written.
     with nullcontext() if run.is_owned() else run:
         _write_what_is_missing(run, config)
-        return update_claims(run.path, claimed)
+        return update_claims(run.path, claimed, overrides)
 
 
 def _is_up_to_date(info: Mapping[str, Any]) -> bool:

@@ -59,7 +59,7 @@ def carry_out_command(command: "Command", text: str, config_dirs: Sequence[str])
     for planned, job, state in zip(plan.jobs, command.jobs, states_of(plan), strict=True):
         try:
             if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
-                changed |= dict.fromkeys(bring_up_to_date(run, job.config, quick=True))
+                changed |= dict.fromkeys(bring_up_to_date(run, job.config, job.overrides, quick=True))
         except BadRecordsError as error:
             damaged.append(f"ncbench: job {planned.number} ({planned.label}): {error}")
         except (ValueError, OSError):  # what is of another run is named when the jobs are carried out

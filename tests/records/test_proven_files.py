@@ -12,7 +12,7 @@ from ncbench.records.finished import check_finished, check_records
 from ncbench.records.folder import read_config, write_config
 from ncbench.records.load import load_measures, load_references, load_replicas
 from ncbench.records.manifest import _own_digest, file_digest, read_small_files
-from ncbench.records.proven_files import PROVEN_FILES, check_small_files, write_proven
+from ncbench.records.proven_files import PROVEN_FILES, check_small_files, proven_yaml, write_proven
 from ncbench.records.settings import find_settings
 from ncbench.records.sync_claims import update_claims
 from ncbench.records.writer import RecordWriter
@@ -211,10 +211,16 @@ def test_a_kill_at_any_moment_of_writing_condemns_nothing(recorded, tmp_path, mo
             del content["small_files"]
             (run / "manifest.json").write_text(json.dumps(content))
         before = read_config(run)
-        ended = killed_at(monkeypatch, moment, lambda run=run: update_claims(run, {"claims": {}}), more=("open",))
+        there = (run / OVERRIDES).is_file()
+
+        def command(run=run):
+            update_claims(run, {"claims": {}}, ["+experiment=x", "hydra.job.chdir=true"])
+
+        ended = killed_at(monkeypatch, moment, command, more=("open",))
         check_finished(run)
         assert read_config(run) in (before, {**before, "claims": {}})
-        update_claims(run, {"claims": {}})  # the same command again, and another one
+        command()  # again, and another one
+        assert (proven_yaml(run, OVERRIDES) == ["+experiment=x"]) == there
         update_claims(run, {"claims": None})
         check_finished(run)
         assert read_config(run)["claims"] is None

@@ -18,6 +18,8 @@ from ncbench.records.finished import check_finished
 from ncbench.records.folder import OccupiedError, RunFolder, RunState, read_config
 from ncbench.records.manifest import file_digest
 from ncbench.records.run_hash import config_hash, schema_1_hash
+from ncbench.records.schema import OVERRIDES
+from ncbench.report.verdicts.judge import judge
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs
 from ncbench.run.recorded import bring_up_to_date, state_of
@@ -113,6 +115,20 @@ def test_two_commands_with_other_claims_at_once_condemn_nothing(tiny, tmp_path, 
     # Where nothing is to be written no lock is asked for: such as in a folder to read only.
     with RunFolder(folder):
         assert bring_up_to_date(RunFolder(folder), second.config) == []
+
+
+def test_overrides_go_with_the_claims_of_a_command(tiny, tmp_path):
+    """The same run is that of another command where the experiment's own value is by now what an override gave."""
+    folder = shutil.copytree(tiny, tmp_path / "run")
+    mine = tmp_path / "mine" / "experiment" / "tiny.yaml"
+    mine.parent.mkdir(parents=True)
+    own = "replicate: {seed: 1}\nschedule: {steps: 20}\nmeasure: {points: 3}\nclaims: {below_dnc: null}\n"
+    mine.write_text(f"# @package _global_\ndefaults: [/experiment/dufm_k10, _self_]\n{own}")
+    assert {"replicate.seed=1", "schedule.steps=20"} < set(judge(folder)[0].overrides)
+    assert train.main([f"--config-dir={mine.parent.parent}", "+experiment=tiny", f"hydra.run.dir={folder}"]) == 0
+    assert OmegaConf.load(folder / OVERRIDES) == ["+experiment=tiny"]
+    assert judge(folder)[0].overrides == []
+    check_finished(folder)
 
 
 def test_a_sweep_reads_no_checkpoint_that_is_as_it_was_written(tiny, tmp_path, monkeypatch):
