@@ -279,7 +279,7 @@ def test_every_experiment_claims_something_once(name):
 def test_a_quick_form_inherits_the_claims_of_its_paper_form():
     paper, quick = (
         parse_claims(compose_jobs([f"+experiment={name}"], multirun=False)[0].config.claims)
-        for name in ("cifar_resnet20", "cifar_resnet20_quick")
+        for name in ("mnist_resnet20", "mnist_resnet20_quick")
     )
     for name, claim in paper.items():
         assert quick[name] == claim.model_copy(update={"expect": quick[name].expect})
