@@ -3,7 +3,8 @@
 plain          an ordinary LightningModule in float32: torchvision's CIFAR10, RandomCrop, flip, ToTensor, Normalize, a
                DataLoader with two workers; logger, bar, summary and checkpoints off
 plain, ch.last the same with network and images in channels_last
-ours 32        what `python -m ncbench.train +experiment=cifar_resnet20 dataset.augment=true` trains with
+ours 32        what `python -m ncbench.train +experiment=cifar_resnet20 dataset.augment=true dataset.batch_size=128
+               trainer.precision=32` trains with
 ours bf16      the same with trainer.precision=bf16-mixed
 ours ... graph on a CUDA device, with trainer.cuda_graph=true besides
 

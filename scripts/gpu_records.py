@@ -1,4 +1,4 @@
-"""Minutes on a lent GPU, the most valuable thing first: tests, records, benchmarks.
+"""A few minutes of a GPU, the most valuable thing first: tests, records, benchmarks.
 
     python scripts/gpu_records.py --minutes 14 --out DIR --root DATA
     python scripts/gpu_records.py --minutes 5 --out DIR --rehearse    tiny sizes on the CPU, no images needed

@@ -128,15 +128,17 @@ def summary_table(directory: Path, claims: Mapping[str, Any], picture: str) -> p
 
     The rows of `table.csv` (`ncbench.report.settings.final_table`) with those measures, the same of earlier steps where
     the figure draws a measure over steps (20 of them), singular values (measure `singular_value`, with their `index`
-    from 1) where a claim or the figure is about spectra, and the theory lines as measure `line:NAME`.
+    from 1) where a claim or the figure is about spectra, and the theory lines as measure `line:NAME`. A numerical rank
+    depends on its threshold: with it come the effective rank and, of one setting, the singular values.
     """
     named = set(_named(claims, "measure"))
     table = final_table(directory).drop(columns=MEANS)
     over_steps = OVER_STEPS.get(picture, set())
-    used = table["measure"].isin(named | ALWAYS | DRAWN.get(picture, set()) | over_steps)
-    parts = [table[used], _over_steps(directory, over_steps)]
+    wanted = named | ALWAYS | DRAWN.get(picture, set()) | over_steps
+    wanted |= {"effective_rank"} if "rank" in wanted else set()
+    parts = [table[table["measure"].isin(wanted)], _over_steps(directory, over_steps)]
     indices = {int(index) for index in _named(claims, "index")}
-    if picture in ("spectra", "tails"):
+    if picture in ("spectra", "tails") or ("rank" in wanted and len(find_settings(directory)) == 1):
         indices |= set(range(1, MOST_SINGULAR_VALUES + 1))
     if indices:
         parts.append(_singular_values(directory, sorted(indices | {1})))

@@ -154,7 +154,8 @@ def _judged(
         paper = paper_of(reproduces)
         assert paper is not None  # checked when the claims were read
         finding = Finding(experiment, outcome, departures(reproduces), reason=decision.reason)
-        settled = settle(paper.claims[claim.paper_claim], [finding])
+        # What would decide a claim changes with the records of other runs; only the index says it.
+        settled = settle(paper.claims[claim.paper_claim].model_copy(update={"decided_by": None}), [finding])
     numbers = {key: number for key, number in evidence.items() if number is not None}
     return Verdict(
         name, claim, written, outcome, settled.verdict, settled.why, measured, decision.size, _plain(numbers)

@@ -80,6 +80,17 @@ def test_spectra_are_kept_where_a_claim_is_about_them(tmp_path):
     assert "singular_value" not in set(summary_table(run, {}, "loss")["measure"])
 
 
+def test_with_a_rank_come_the_effective_rank_and_of_one_setting_the_singular_values(tmp_path):
+    ranked = {"low": {"measure": "rank", "layers": "intermediate"}}
+    run = write_run(tmp_path / "grid" / "a", [0], swept={"decay": 1e-3})
+    alone = summary_table(run, ranked, "loss")
+    assert {"rank", "effective_rank", "singular_value"} <= set(alone["measure"])
+    write_run(tmp_path / "grid" / "b", [0], swept={"decay": 1e-2})
+    grid = set(summary_table(tmp_path / "grid", ranked, "loss")["measure"])
+    assert {"rank", "effective_rank"} <= grid and "singular_value" not in grid
+
+
+
 def test_an_experiment_may_name_the_figures_that_the_report_has():
     several = {"comparison", "gram_frames", "robustness", "NoRecordsError", "UndefinedError"}  # none of a single record
     assert set(PICTURES) == set(figure.__all__) - several

@@ -28,6 +28,7 @@ PAPER = {
             "says": "The loss ends below that of DNC.",
             "kind": "share",
             "open": ["n"],
+            "decided_by": "a larger run",
             "standard": {"check": "share_below", "reference": "dnc", "at_least": 0.9},
         }
     },
@@ -62,6 +63,7 @@ def test_one_experiment_says_of_the_paper_what_follows_from_it_alone(
     found = of_paper(tmp_path, losses, **reproduces)
     assert (found.outcome, found.verdict, found.agrees) == (outcome, verdict, outcome == "holds")
     assert found.why.startswith(why)
+    assert "a larger run" not in found.why  # that is said where all records are known
 
 
 def test_the_verdict_on_other_claims_is_the_outcome(tmp_path, mutant):
