@@ -40,7 +40,7 @@ from ncbench.measure.measure_pass import measure
 from ncbench.models import BackboneWithHead, ResNet20
 from ncbench.run.build import build, measured_layers
 from ncbench.run.compose import compose_jobs
-from ncbench.run.trainer import make_trainer, speed_up
+from ncbench.run.trainer import make_trainer, prepare_module
 from ncbench.training.divergence import StopDiverged
 
 BATCH, WARM = 128, 3
@@ -124,7 +124,7 @@ def sides_of(options: Any) -> dict[str, Callable[[], list[float]]]:
     for name, overrides in ours(options).items():
         config = configured(options, *overrides, f"dataset.per_class={math.ceil(last * BATCH / 10)}")
         built = build(config)
-        speed_up(built.module, config.trainer)
+        prepare_module(built.module, config)
         sides[name] = lambda config=config, built=built: our_turn(config, built, last, place)  # type: ignore[misc]
     return sides
 
@@ -215,7 +215,7 @@ def share_of_network(rates: dict[str, list[list[float]]], options: Any) -> None:
     for name, overrides in ours(options).items():
         config = configured(options, *overrides, "dataset.per_class=13")
         built = build(config)
-        speed_up(built.module, config.trainer)
+        prepare_module(built.module, config)
         module: Any = built.module.to(options.device)
         built.data.setup(device=options.device)
         batch = next(iter(built.data.train_dataloader()))

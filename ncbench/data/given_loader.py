@@ -11,9 +11,9 @@ from typing_extensions import override
 from ncbench.data.map_set import class_indices
 from ncbench.data.order import ORDER, hash64
 from ncbench.data.passes import Batch, Resumable, batch_sizes, placed
-from ncbench.data.samples import Draws, check_finite, input_of, label_of, split
+from ncbench.data.samples import Draws, check_finite, drawing, input_of, label_of, split
 
-__all__ = ["GivenLoader", "has_known_order"]
+__all__ = ["GivenLoader", "has_known_order", "part_of_every_pass"]
 
 
 class GivenLoader(Resumable):
@@ -74,3 +74,41 @@ def has_known_order(loader: DataLoader[Any]) -> bool:
     if type(sampler) is RandomSampler:
         return not sampler.replacement and sampler.num_samples == len(sampler.data_source)
     return type(sampler) is SequentialSampler
+
+
+def part_of_every_pass(loader: DataLoader[Any]) -> Tensor | None:
+    """The positions (m,) int64, ascending, of the m < n samples that a sampler of its own draws once in every pass.
+
+    So a SubsetRandomSampler splits a Dataset of n. None where a pass draws every sample, where two passes draw others,
+    or one sample twice: then which samples it trains on is left to chance, and all of them count.
+    """
+    if has_known_order(loader):
+        return None
+    dataset: Any = loader.dataset
+    size = len(dataset)
+    passes = [_drawn(loader, word, size) for word in range(2)]
+    if passes[0] is None or passes[0] != passes[1] or not 0 < len(passes[0]) < size:
+        return None
+    return torch.tensor(passes[0], dtype=torch.int64)
+
+
+def _drawn(loader: DataLoader[Any], word: int, size: int) -> list[int] | None:
+    """What one pass draws, ascending; None where it draws a sample twice or what is no position."""
+    sampler: Any = loader.batch_sampler if loader.batch_size is None else loader.sampler
+    generator = getattr(sampler, "generator", None)
+    state = generator.get_state() if isinstance(generator, torch.Generator) else None
+    drawn: set[int] = set()
+    try:
+        with drawing(word):
+            for entry in sampler:
+                for position in list(entry) if loader.batch_size is None else [entry]:
+                    place = int(position)
+                    if place in drawn or not 0 <= place < size:
+                        return None
+                    drawn.add(place)
+    except (TypeError, ValueError):  # keys that are no numbers
+        return None
+    finally:
+        if isinstance(generator, torch.Generator) and state is not None:
+            generator.set_state(state)
+    return sorted(drawn)

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler, Subset
 from typing_extensions import override
 
 from ncbench.data.base import RunData, check_split
-from ncbench.data.given_loader import GivenLoader, has_known_order
+from ncbench.data.given_loader import GivenLoader, has_known_order, part_of_every_pass
 from ncbench.data.map_loader import MapLoader, random_draws
 from ncbench.data.map_set import (
     MapSet,
@@ -38,7 +38,8 @@ class ModuleData(RunData):
     workers, `collate_fn` and `drop_last`. Where its order is that of shuffle=True, the order and the draws of the
     transforms are functions of (seed, epoch, sample) as of every other set; with shuffle=False it is that of the
     Dataset. Another sampler is left as it is (`GivenLoader`), and `notices` says so. Measured is every sample of its
-    Dataset once in its order, and as `test` those of `test_dataloader()`, or else of `val_dataloader()`.
+    Dataset once in its order, or those that its sampler draws once in every pass, and as `test` those of
+    `test_dataloader()`, or else of `val_dataloader()`.
 
     What `prepare_data` and `setup` draw from the global generators is drawn anew from one seed whenever they are
     called. K is `num_classes` of the module where it has that, else the number of labels that occur in training. Raises
@@ -70,10 +71,11 @@ class ModuleData(RunData):
         self._call("setup", stage="fit")
         loader = self._loader("train_dataloader")
         name = f"{self._name}.train_dataloader()"
-        own = labels_of(loader.dataset, name)
+        part = self._part(loader, name)
+        own = labels_of(part, name)
         stated = getattr(self.module, "num_classes", None)
         self.values = label_values(own, stated if isinstance(stated, int) else None, name)
-        self._sets["train"] = self._set(loader, name, own)
+        self._sets["train"] = self._set(loader, part, name, own)
         self._loaders["train"] = loader
         self._warn_of_order(loader)
         for method, of_stage in (("test_dataloader", "test"), ("val_dataloader", None)):
@@ -82,7 +84,8 @@ class ModuleData(RunData):
                     self._call("setup", stage=of_stage)
                 loader, name = self._loader(method), f"{self._name}.{method}()"
                 check_class_names(self._loaders["train"].dataset, loader.dataset, name)
-                test = self._set(loader, name, labels_of(loader.dataset, name))
+                part = self._part(loader, name)
+                test = self._set(loader, part, name, labels_of(part, name))
                 if test.input_shape != self.input_shape:
                     raise ValueError(
                         f"{name}: has inputs of shape {test.input_shape}, not {self.input_shape} as training"
@@ -102,18 +105,29 @@ class ModuleData(RunData):
         map_style(loader.dataset, f"{self._name}.{method}()")
         return loader
 
-    def _set(self, loader: DataLoader[Any], name: str, own: Tensor) -> MapSet | TensorSet:
+    def _part(self, loader: DataLoader[Any], name: str) -> Any:
+        """The samples that count as the loader's: of its Dataset those that its sampler draws in every pass."""
+        drawn: Tensor | None = part_of_every_pass(loader)
+        whole: Any = loader.dataset
+        if drawn is None:
+            return whole
+        self.notices.append(
+            f"{name} draws {len(drawn)} of the {len(whole)} samples of its Dataset: these are measured, and no other"
+        )
+        return Subset(whole, drawn.tolist())
+
+    def _set(self, loader: DataLoader[Any], part: Any, name: str, own: Tensor) -> MapSet | TensorSet:
         labels = class_indices(own, self.values, name)
         collate = None if loader.collate_fn is torch.utils.data.default_collate else loader.collate_fn
-        tensors = tensors_of(loader.dataset, name) if collate is None else None
+        tensors = tensors_of(part, name) if collate is None else None
         if tensors is not None:
             return TensorSet(tensors[0], labels, len(self.values))
-        first = read(loader.dataset, 0, name)
+        first = read(part, 0, name)
         if collate is None:
             shape = tuple(input_of(split(first, f"{name}[0]")[0], f"{name}[0]").shape)
         else:
             shape = tuple(input_of(split(collate([first]), f"{name}: a batch")[0], f"{name}: a batch").shape[1:])
-        data = MapSet(loader.dataset, torch.arange(len(own)), labels, own, len(self.values), shape, name, collate)
+        data = MapSet(part, torch.arange(len(own)), labels, own, len(self.values), shape, name, collate)
         draws = random_draws(data)
         remedy = REMEDIES["test"] if self._sets else "dataset=torch measures dataset.evaluation in its place"
         if draws is not None:

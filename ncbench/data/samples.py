@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LABELS", "Draws", "check_finite", "drawing", "input_of", "label_of", "split"]
+__all__ = ["LABELS", "Draws", "check_finite", "drawing", "input_of", "label_of", "seed_generators", "split"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
 
@@ -44,12 +44,17 @@ def drawing(word: int) -> Iterator[None]:
     """Inside, the generators draw what 64 bits seed; afterwards they are as before."""
     before = _states()
     try:
-        random.seed(word)
-        np.random.seed(word & (2**32 - 1))  # noqa: NPY002 - what transforms draw from
-        torch.default_generator.manual_seed(word)  # not torch.manual_seed, which reseeds the GPUs too
+        seed_generators(word)
         yield
     finally:
         _restore(before)
+
+
+def seed_generators(word: int) -> None:
+    """Python's, NumPy's and torch's generators draw from now on what 64 bits seed; those of GPUs are left alone."""
+    random.seed(word)
+    np.random.seed(word & (2**32 - 1))  # noqa: NPY002 - what transforms and networks draw from
+    torch.default_generator.manual_seed(word)  # not torch.manual_seed, which reseeds the GPUs too
 
 
 def _states() -> tuple[Any, Any, Tensor]:
@@ -95,6 +100,9 @@ def input_of(x: Any, where: str) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(x))
     if not isinstance(x, Tensor):
         raise ValueError(f"{where}: its input must be a tensor or an array, not a {type(x).__name__}")
+    if x.is_nested or x.layout != torch.strided:
+        kind = "a nested tensor" if x.is_nested else f"one of {x.layout}"
+        raise ValueError(f"{where}: its input must be a dense tensor, not {kind}; to_dense() or padding makes it one")
     if x.dim() == 0:
         raise ValueError(f"{where}: its input is a single number; give it a dimension, as in x[None]")
     if x.dtype == torch.uint8:

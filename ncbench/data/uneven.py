@@ -15,6 +15,7 @@ __all__ = ["made_uneven", "noisy_labels", "step_sizes", "thinned"]
 
 # Beside those of `ncbench.data.order`: one word per purpose keeps the streams of the same seed apart.
 THIN, FLIPPED, FLIPPED_TO = 4, 5, 6
+SHARE = 0.005  # of a class: how far a share as it is written, 0.333 of three classes, may be from a whole number
 
 
 def step_sizes(counts: list[int], ratio: float, minority: float) -> list[int]:
@@ -30,7 +31,7 @@ def step_sizes(counts: list[int], ratio: float, minority: float) -> list[int]:
         raise ValueError(f"imbalance={ratio:g} must be at least 1, the factor between the sizes of two classes")
     K = len(counts)
     few = round(minority * K)
-    if abs(few - minority * K) > 1e-9 or not 1 <= few < K:
+    if abs(few - minority * K) > SHARE or not 1 <= few < K:
         raise ValueError(
             f"minority={minority:g} must be the share of a whole number of classes between 1 and {K - 1}, and of {K} "
             f"classes it is {minority * K:g}"

@@ -74,6 +74,7 @@ def whole_network(
         if not isinstance(network, nn.Module):
             given = "None" if network is None else f"a {type(network).__name__}"
             raise ValueError(f"_target_: gives {given}, and not a torch.nn.Module")
+        _check_hookable(network)
         with watch(network):
             _try(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes)
     for module in network.modules():
@@ -97,6 +98,21 @@ def _arguments(make: Any, from_data: Mapping[str, str], known: Mapping[str, Any]
     return {name: known[what] for name, what in (asked | dict(from_data)).items() if name not in given}
 
 
+def _check_hookable(network: nn.Module) -> None:
+    """ValueError for compiled modules, which call no hooks, and for wrappers of several devices."""
+    for name, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"_target_: {name or 'the network'} is made by torch.jit, which takes no forward hooks, so that "
+                "nothing could be measured; give the module that it was made of"
+            )
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ValueError(
+            f"_target_: gives a {type(network).__name__}; give the network inside it, as trainer.devices decides on "
+            "how many devices it trains"
+        )
+
+
 def _try(network: nn.Module, samples: Tensor, num_classes: int) -> None:
     """One call in evaluation mode; ValueError where it fails or gives something else than (B, num_classes)."""
     network.eval()
@@ -110,7 +126,10 @@ def _try(network: nn.Module, samples: Tensor, num_classes: int) -> None:
             f"_target_: the network does not take inputs of shape {tuple(samples.shape[1:])}{kind}: {why}"
         ) from error
     network.train()
-    given = output.get("logits") if isinstance(output, Mapping) else output[0] if _several(output) else output
+    if output is None or (isinstance(output, Mapping) and "logits" not in output):
+        what = "nothing (None)" if output is None else f"a mapping with {', '.join(map(str, output)) or 'no key'}"
+        raise ValueError(f"_target_: the network gives {what}; it must give the logits, in a mapping as `logits`")
+    given = output["logits"] if isinstance(output, Mapping) else output[0] if _several(output) else output
     shape, B = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__, len(samples)
     if shape != (B, num_classes):
         raise ValueError(

@@ -118,7 +118,7 @@ def _of_call(error: Exception, cause: BaseException, config: Config, group: str)
     if key == "dataset" and config.dataset.public_target is None and not why.startswith("fails"):
         given = [name for name in config.dataset.arguments() if name != "_target_"]
         line += f"; its arguments are every key of dataset ({', '.join(given) or 'none'}), and dataset=other begins"
-        line += " with none"
+        line += " with none; an experiment may set some, as digits_mlp does where no +experiment is named"
     return line
 
 

@@ -34,7 +34,7 @@ from ncbench.run.processes import HearSignals, check_processes, other_processes
 from ncbench.run.references import check_references, evaluate_references
 from ncbench.run.signals import StopSignals
 from ncbench.run.swept import swept_values
-from ncbench.run.trainer import make_trainer, speed_up, training_device
+from ncbench.run.trainer import make_trainer, prepare_module, training_device
 from ncbench.training.checkpoints import current_step, usable_checkpoint
 from ncbench.training.digest import replica_digests, weights_digest
 from ncbench.training.divergence import StopDiverged
@@ -116,7 +116,7 @@ class RunSession:
                 callbacks.append(ProgressLine(console, lambda: self.collapse.latest, (headline, "post")))
             self.trainer = make_trainer(config, callbacks, self.built.max_epochs, run.path)
         with one_line_errors(config, "trainer"):
-            speed_up(module, config.trainer)
+            prepare_module(module, config)
         check_processes(config, data)
         if config.trainer.progress:
             console.print(decay_table(module.objective, getattr(module, "free", ())))

@@ -17,7 +17,7 @@ from ncbench.training.checkpoints import AtomicCheckpointIO
 from ncbench.training.classifier import ClassifierModule
 from ncbench.training.speed import Fused, StepGraph, compile_parts
 
-__all__ = ["make_trainer", "speed_up", "training_device"]
+__all__ = ["make_trainer", "prepare_module", "training_device"]
 
 _LIGHTNING: dict[str, Literal["32-true", "64-true", "bf16-mixed"]] = {
     "32": "32-true",
@@ -83,13 +83,15 @@ def make_trainer(config: Config, callbacks: list[pl.Callback], max_epochs: int, 
     return trainer
 
 
-def speed_up(module: Any, trainer: Trainer) -> None:
+def prepare_module(module: Any, config: Config) -> None:
     """Prepare a module of mini-batches as the configuration says; ValueError of one line where it cannot be.
 
     The names of the module's parameters and buffers stay as they are.
     """
     if not isinstance(module, ClassifierModule):
         return
+    trainer = config.trainer
+    module.draws_from = config.seed
     module.micro_batch = trainer.micro_batch
     module.make_optimizer = Fused(module.make_optimizer, trainer.fused)
     module.step_graph = StepGraph() if trainer.cuda_graph else None

@@ -14,6 +14,7 @@ from ncbench.measure.hooks import logits_of
 from ncbench.training.classifier_input import ClassifierInput, single_at_least
 from ncbench.training.objectives import PaperObjective, decayed_parameters
 from ncbench.training.speed import StepGraph, in_micro_batches
+from ncbench.training.step_draws import seed_step
 
 __all__ = ["ClassifierModule"]
 
@@ -59,6 +60,7 @@ class ClassifierModule(pl.LightningModule):
 
     micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all
     step_graph: StepGraph | None = None  # a step as one CUDA graph
+    draws_from: int | None = None  # the seed of what the network draws in training; None: the generators are left alone
 
     @override
     def forward(self, inputs: Tensor) -> Tensor:
@@ -79,6 +81,16 @@ class ClassifierModule(pl.LightningModule):
         if self.make_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+    @override
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed what the network draws in this step (dropout, stochastic depth, noise) from seed, step and process.
+
+        So a run repeats its draws, and a resumed one those of the steps that are left, without a generator's state in
+        the checkpoint.
+        """
+        if self.draws_from is not None:
+            seed_step(self.draws_from, self.trainer.global_step, self.trainer.global_rank, self.device)
 
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -123,4 +135,5 @@ class ClassifierModule(pl.LightningModule):
                 f"classifier={self.classifier}: the forward pass does not call it, so its inputs, the features that "
                 f"feature_decay={self.objective.feature_decay} is of, cannot be seen"
             )
-        return outputs, outputs if features is None else features
+        # A classifier of every token or place has inputs of more dimensions; a sample's features are all of them.
+        return outputs, outputs if features is None else features.flatten(1)

@@ -10,6 +10,7 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
     random_split,
@@ -279,3 +280,38 @@ def test_what_a_yaml_makes():
             as_run_data(made)
     with pytest.raises(ValueError, match=r"^train: Endless must be a map-style Dataset"):
         as_run_data(Endless())
+
+
+SPLIT = [9, 2, 4, 7]
+
+
+@pytest.mark.parametrize(
+    ("options", "measured"),
+    [
+        ({"sampler": SubsetRandomSampler(SPLIT)}, [2, 4, 7, 9]),
+        ({"sampler": SubsetRandomSampler(SPLIT, generator=torch.Generator())}, [2, 4, 7, 9]),
+        ({"sampler": SPLIT}, [2, 4, 7, 9]),
+        ({"batch_sampler": BatchSampler(SubsetRandomSampler(SPLIT), 3, False), "batch_size": 1}, [2, 4, 7, 9]),
+        ({"sampler": RandomSampler(DATA, num_samples=5)}, list(range(11))),  # others in every pass
+        ({"sampler": WeightedRandomSampler(torch.ones(11), 4)}, list(range(11))),
+        ({"sampler": SubsetRandomSampler(range(11))}, list(range(11))),
+    ],
+)
+@pytest.mark.parametrize("samples", [DATA, Plain()], ids=["tensors", "samples"])
+def test_what_a_sampler_leaves_out_is_neither_counted_nor_measured(samples, options, measured):
+    data = ready(WithVal(loader(samples, **options), loader(samples, **options)))
+    for split in ("train", "test"):
+        assert passed(data.measure_loader(split))[0] == measured
+    assert len(data.train) == len(measured)
+    said = [notice for notice in data.notices if "these are measured, and no other" in notice]
+    assert len(said) == (2 if len(measured) < 11 else 0)
+    if said:
+        assert said[0].startswith("WithVal.train_dataloader() draws 4 of the 11 samples of its Dataset")
+    assert set(passed(data.train_dataloader())[0]) <= set(measured)
+
+
+def test_looking_at_a_sampler_leaves_its_generator_as_it_was():
+    generator = torch.Generator().manual_seed(5)
+    before = generator.get_state()
+    ready(Module(loader(DATA, sampler=SubsetRandomSampler(SPLIT, generator=generator))))
+    assert torch.equal(generator.get_state(), before)

@@ -71,6 +71,8 @@ def test_inputs():
     ("x", "message"),
     [
         (Image.new("RGB", (2, 2)), r"is a PIL image; give the Dataset a transform .*torchvision.transforms.ToTensor"),
+        (torch.eye(3).to_sparse(), r"must be a dense tensor, not one of torch.sparse_coo; to_dense\(\) or padding"),
+        (torch.eye(3)[0].to_sparse(), "must be a dense tensor"),
         (torch.zeros(3, 2, 2, dtype=torch.uint8), r"is pixels of 0 to 255 \(uint8\), which nothing here scales"),
         (torch.tensor(1.0), "is a single number; give it a dimension"),
         (torch.zeros(2, dtype=torch.bool), "must be floats or whole numbers, not torch.bool"),

@@ -25,11 +25,14 @@ def test_step_sizes_of_the_paper():
     assert step_sizes([5923, 6742, 5958, 6131], 100, 0.25) == [5923, 6742, 5958, 61]
     assert step_sizes([30, 30, 33], 1.1, 1 / 3) == [30, 30, 30]  # 33 / 1.1 is 29.999999999999996 in floating point
     assert step_sizes([7, 7], 1, 0.5) == [7, 7]
+    assert step_sizes([8, 8, 8], 4, 0.333) == step_sizes([8, 8, 8], 4, 0.33333333) == [8, 8, 2]  # as people write it
 
 
 def test_step_sizes_that_cannot_be():
     with pytest.raises(ValueError, match=r"^minority=0.25 must be the share .* between 1 and 9, and of 10 classes"):
         step_sizes([20] * 10, 10, 0.25)
+    with pytest.raises(ValueError, match=r"^minority=0.33 must be .* between 1 and 2, and of 3 classes it is 0.99"):
+        step_sizes([20] * 3, 10, 0.33)
     with pytest.raises(ValueError, match=r"^imbalance=21 must be at most 20, the number of samples of class 5"):
         step_sizes([20] * 10, 21, 0.5)
     with pytest.raises(ValueError, match=r"^imbalance=0.5 must be at least 1"):

@@ -68,3 +68,18 @@ class Called(nn.Module):
         if self.how == "aside":
             return self.last(h), self.aside(h)
         return 3 * self.last(h) if self.how == "scaled" else self.last(h)
+
+
+class Tokens(nn.Module):
+    """A linear classifier of each of eight rows, without bias, and the mean of what it says of them."""
+
+    def __init__(self, num_classes: int, width: int = 6) -> None:
+        super().__init__()
+        self.embed = nn.Linear(8, width)
+        self.fc = nn.Linear(width, num_classes, bias=False)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.embed(x[:, 0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.features(x)).mean(1)

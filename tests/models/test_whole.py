@@ -1,5 +1,6 @@
 """Any module as the whole network: how it is made, what it is told of the data, what is refused."""
 
+import warnings
 from functools import partial
 
 import pytest
@@ -53,6 +54,21 @@ def test_batch_normalisation_has_not_seen_the_trial():
     assert (norm.num_batches_tracked, norm.running_mean.abs().max(), norm.running_var.min()) == (0, 0, 1)
 
 
+class Gives(nn.Module):
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def forward(self, x):
+        return self.what
+
+
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is on its way out
+        return nn.Sequential(torch.jit.script(nn.Flatten()), nn.LazyLinear(10))
+
+
 @pytest.mark.parametrize(
     ("make", "from_data", "message"),
     [
@@ -61,6 +77,10 @@ def test_batch_normalisation_has_not_seen_the_trial():
         (partial(Functional), {"width": "classes"}, "from_data: width=classes must be one of num_classes, input_shape"),
         (partial(create_model, "little"), {"in_chans": "in_chans"}, r"gives \(2, 1000\), and not \(2, 10\)"),
         (dict, {}, "gives a dict, and not a torch.nn.Module"),
+        (partial(Gives, {"out": 1}), {}, "^_target_: the network gives a mapping with out; it must give the logits"),
+        (partial(Gives, None), {}, r"^_target_: the network gives nothing \(None\); it must give the logits"),
+        (lambda: nn.DataParallel(nn.Flatten()), {}, "^_target_: gives a DataParallel; give the network inside it"),
+        (scripted, {}, "^_target_: 0 is made by torch.jit, which takes no forward hooks"),
     ],
 )
 def test_refused_in_one_line(make, from_data, message):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ncbench.report import load_measures
 from ncbench.run import execute as run_execute
 from ncbench.run.build import load_run
 from ncbench.run.compose import compose_jobs
+from ncbench.training import ClassifierModule
 
 NETWORKS = Path(__file__).resolve().parents[1] / "helpers" / "whole_networks.py"
 TINY = [
@@ -51,6 +53,53 @@ def test_a_run_measures_the_classifier_and_its_input(tmp_path, capsys):
     of_test = rows[(rows["split"] == "test") & (rows["layer"] == "fc.input") & (rows["measure"] == "ncc_mismatch")]
     last = of_test.sort_values("step")["value"].iloc[-1]
     assert f"{last:.4g}" in out
+
+
+def weights_of(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_dropout_is_a_function_of_seed_and_step(tmp_path, monkeypatch):
+    """Whatever the global generators did before, and where a signal stopped the run and it went on, too."""
+    for name, before in (("a", 1), ("b", 2)):
+        torch.manual_seed(before)
+        assert trained(tmp_path / name, HELPER, "dataset.batch_size=30")[0] == 0
+    steps, first = [], ClassifierModule.training_step
+
+    def stopped_in_its_third_step(self, batch, batch_idx):
+        steps.append(batch_idx)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return first(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassifierModule, "training_step", stopped_in_its_third_step)
+        assert trained(tmp_path / "c", HELPER, "dataset.batch_size=30")[0] != 0
+    torch.manual_seed(3)
+    assert trained(tmp_path / "c", HELPER, "dataset.batch_size=30")[0] == 0
+    weights = weights_of(tmp_path / "a")
+    for name in "bc":
+        assert all(torch.equal(weights[key], value) for key, value in weights_of(tmp_path / name).items())
+    with monkeypatch.context() as patched:  # without seeds for the steps two runs differ
+        patched.setattr(ClassifierModule, "on_train_batch_start", lambda self, batch, batch_idx: None)
+        torch.manual_seed(4)
+        assert trained(tmp_path / "e", HELPER, "dataset.batch_size=30")[0] == 0
+    assert not torch.equal(weights["network.fc.weight"], weights_of(tmp_path / "e")["network.fc.weight"])
+
+
+def test_a_classifier_of_every_token_is_trained_and_its_features_are_counted(tmp_path):
+    decayed = ["objective=dufm_like", "objective.loss=ce", "objective.feature_decay=1e-3"]
+    status, _ = trained(tmp_path / "run", "model._target_=tests.helpers.whole_networks.Tokens", *decayed)
+    assert status == 0
+    module, data, config = load_run(tmp_path / "run", trust=("tests.helpers",))
+    ((x, y),) = list(data.measure_loader("train", batch_size=1000))
+    network = module.network.eval()
+    fit = torch.nn.functional.cross_entropy(network(x), y)
+    weight = config.plain()["objective"]["weight_decay"] / 2 * network.fc.weight.square().sum()
+    objective = fit + 1e-3 / 2 * network.features(x).square().sum() + weight
+    rows = load_measures(tmp_path / "run", measures=["loss"], steps="last")
+    loss = rows[(rows["split"] == "train")]["value"].item()
+    assert loss == pytest.approx(objective.item(), rel=1e-5)
 
 
 def test_theory_of_one_matrix_with_dufm_like_decay(tmp_path):

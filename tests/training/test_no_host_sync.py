@@ -16,7 +16,7 @@ from ncbench.config.root import Config
 from ncbench.data import EpochLoader, ImageSet
 from ncbench.run.build import build
 from ncbench.run.compose import compose_jobs
-from ncbench.run.trainer import make_trainer, speed_up
+from ncbench.run.trainer import make_trainer, prepare_module
 from ncbench.training.divergence import StopDiverged
 
 READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.is_nonzero", "aten.equal", "aten.unique")
@@ -59,7 +59,7 @@ def reads_of_an_epoch(folder, *overrides, callbacks=()):
     """(numbers read back, batches) between the first step and the last."""
     config = config_of(*overrides)
     built, mode = build(config), Reads()
-    speed_up(built.module, config.trainer)
+    prepare_module(built.module, config)
     inside = InSteps(mode)
     trainer = make_trainer(config, [StopDiverged(), *callbacks, inside], 1, folder)
     trainer.fit(built.module, datamodule=built.data)
@@ -142,7 +142,7 @@ def test_a_gpu_is_not_waited_for(loss, overrides, tmp_path):
         "model=resnet20", "dataset.augment=true", f"objective.loss={loss}", "dataset.batch_size=24", *overrides
     )
     built = build(config)
-    speed_up(built.module, config.trainer)
+    prepare_module(built.module, config)
     trainer = make_trainer(config, [StopDiverged(), Strict()], 1, tmp_path)
     try:
         trainer.fit(built.module, datamodule=built.data)
@@ -165,7 +165,7 @@ def test_the_same_training_on_a_gpu(overrides, tmp_path):
     for place in (["trainer.accelerator=cpu"], ["trainer.accelerator=gpu", *overrides]):
         config = config_of("model=convnet", "dataset.batch_size=48", "trainer.max_epochs=2", *place)
         built = build(config)
-        speed_up(built.module, config.trainer)
+        prepare_module(built.module, config)
         make_trainer(config, [StopDiverged()], 2, tmp_path / place[0]).fit(built.module, datamodule=built.data)
         ends.append({name: x.cpu() for name, x in built.module.state_dict().items()})
     for name, x in ends[0].items():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ncbench.training import ClassifierModule
-from tests.helpers.whole_networks import Called, Functional, Lazy
+from tests.helpers.whole_networks import Called, Functional, Lazy, Tokens
 
 X, Y = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 
@@ -60,6 +60,16 @@ def test_the_features_are_the_classifiers_inputs_however_it_is_called(how):
     outputs = H @ network.last.weight.T * (3 if how == "scaled" else 1)
     fit = (outputs - nn.functional.one_hot(Y, 3)).square().sum(1).mean() / 2
     expected = fit + 120 / 12 * 1e-2 / 2 * H.square().sum()
+    torch.testing.assert_close(module.training_step((X, Y), 0), expected)
+
+
+def test_a_classifier_of_every_token_has_all_of_their_features():
+    torch.manual_seed(3)
+    network = Tokens(3)
+    H, fit = network.features(X), nn.functional.cross_entropy(network(X), Y)
+    torch.testing.assert_close(module_of(network).training_step((X, Y), 0), fit)
+    module = module_of(network, regulariser="dufm_like", feature_decay=1e-3)
+    expected = fit + 120 / 12 * 1e-3 / 2 * H.square().sum()
     torch.testing.assert_close(module.training_step((X, Y), 0), expected)
 
 

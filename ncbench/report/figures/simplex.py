@@ -55,9 +55,10 @@ def simplex(dir: Dir, layers: Iterable[str] | None = None, classes: Sequence[int
         layers: names; by default four of those that are recorded, from the first to the last.
         classes: three or four of the classes, which are centred by themselves; by default all, which have to be so few.
 
-    At most three settings are drawn. Raises NoRecordsError where no Gram matrix is recorded or there are other numbers
-    of classes, UndefinedError where the class means of every layer coincide, ValueError for unknown `layers` or
-    `classes`.
+    At most three settings are drawn, of one number of classes: of those with other classes, as of those beyond three, a
+    line below says that they are left out. A layer that a setting has not measured stays empty. Raises NoRecordsError
+    where no Gram matrix is recorded or there are other numbers of classes, UndefinedError where the class means of
+    every layer coincide, ValueError for unknown `layers` or `classes`.
     """
     settings = find_settings(dir)
     frame = with_setting(load_grams(dir), settings)
@@ -66,11 +67,15 @@ def simplex(dir: Dir, layers: Iterable[str] | None = None, classes: Sequence[int
     best = best_networks(dir)
     numbers = frame.groupby("setting")["network"].min().to_dict() | best
     frame = frame[frame["network"] == frame["setting"].map(numbers)]
-    chosen = _classes(int(frame["size"].max()), classes)
+    largest = frame.groupby("setting")["size"].max()
+    sizes = dict(zip(largest.index.tolist(), largest.tolist(), strict=True))
+    chosen = _classes(list(sizes.values()), classes)
+    drawn = [code for code, size in sorted(sizes.items()) if _has(size, chosen, classes)][:MOST_SETTINGS]
+    frame = frame[frame["setting"].isin(drawn)]
     names = _layers(frame, layers)
-    present = sorted(frame["setting"].unique())
-    rows = {code: _panels(frame[frame["setting"] == code], names, chosen) for code in present[:MOST_SETTINGS]}
-    if all(np.isnan(panel.last).any() for of_setting in rows.values() for panel in of_setting):
+    rows = {code: _panels(frame[frame["setting"] == code], names, chosen) for code in drawn}
+    panels = [panel for of_setting in rows.values() for panel in of_setting if panel is not None]
+    if all(np.isnan(panel.last).any() for panel in panels):
         raise UndefinedError("the class means of every layer coincide")
     height = 2.7 * len(rows) + 0.7
     # Axes of equal scales are moved after the layout has made room for their titles, by less than the 0.2 inches here.
@@ -78,15 +83,18 @@ def simplex(dir: Dir, layers: Iterable[str] | None = None, classes: Sequence[int
     figure = Plot(figsize=(2.5 * len(names), height), layout=room)
     look: dict[str, Any] = {"projection": "3d"} if len(chosen) == 4 else {}
     axes = figure.subplots(len(rows), len(names), squeeze=False, subplot_kw=look)
-    every = [points for of_setting in rows.values() for panel in of_setting for points in (panel.last, panel.first)]
+    every = [points for panel in panels for points in (panel.last, panel.first)]
     reach = 1.05 * max([1.0, *(float(np.nanmax(np.abs(X), initial=0.0)) for X in every if X is not None)])
     for row, (code, of_setting) in zip(axes, rows.items(), strict=True):
         for ax, panel in zip(row, of_setting, strict=True):
-            _draw(ax, panel, chosen, reach)
-        if len(present) > 1:
+            if panel is None:
+                ax.set_axis_off()
+            else:
+                _draw(ax, panel, chosen, reach)
+        if len(sizes) > 1:
             row[0].set_title(f"{wrapped(settings[code].label, 24)}\n{row[0].get_title()}", fontsize=8)
     figure.legend(handles=_legend(chosen), loc="outside lower center", ncols=3)
-    note_missing(figure, [settings[code].values for code in present[MOST_SETTINGS:]])
+    note_missing(figure, [settings[code].values for code in sorted(sizes) if code not in drawn])
     return figure
 
 
@@ -120,17 +128,24 @@ def distance(X: Values) -> float:
     return float(np.linalg.norm(X - VERTICES[len(X)]) / np.sqrt(len(X)))
 
 
-def _classes(recorded: int, asked: Sequence[int] | None) -> list[int]:
+def _classes(sizes: Sequence[int], asked: Sequence[int] | None) -> list[int]:
+    """The classes to be drawn, of settings with so many: without a choice all of the number that most settings have."""
+    recorded = max(sizes)
     if asked is None:
-        if recorded not in VERTICES:
+        few = [size for size in sizes if size in VERTICES]
+        if not few:
             raise NoRecordsError(
                 f"{recorded} classes fit into no picture: classes=[0, 1, 2] draws three or four of them"
             )
-        return list(range(recorded))
+        return list(range(max(few, key=lambda size: (few.count(size), size))))
     chosen = list(dict.fromkeys(asked))
     if len(chosen) not in VERTICES or not all(0 <= number < recorded for number in chosen):
         raise BadRecordsError(f"classes={list(asked)} must be three or four of the classes 0 to {recorded - 1}")
     return chosen
+
+
+def _has(size: int, chosen: Sequence[int], asked: Sequence[int] | None) -> bool:
+    return size == len(chosen) if asked is None else size > max(chosen)
 
 
 def _layers(frame: pd.DataFrame, asked: Iterable[str] | None) -> list[str]:
@@ -144,10 +159,14 @@ def _layers(frame: pd.DataFrame, asked: Iterable[str] | None) -> list[str]:
     return names
 
 
-def _panels(frame: pd.DataFrame, names: list[str], classes: list[int]) -> list[_Panel]:
-    panels = []
+def _panels(frame: pd.DataFrame, names: list[str], classes: list[int]) -> list[_Panel | None]:
+    """A panel for each layer; None for one that was not measured."""
+    panels: list[_Panel | None] = []
     for name in names:
         rows = frame[frame["layer"] == name]
+        if rows.empty:
+            panels.append(None)
+            continue
         rows = rows[rows["stage"] == ("post" if (rows["stage"] == "post").any() else "pre")].sort_values("step")
         found = [coordinates(np.asarray(gram)[np.ix_(classes, classes)]) for gram in rows["gram"].iloc[[0, -1]]]
         panels.append(_Panel(name, found[1], found[0] if rows["step"].nunique() > 1 else None))

@@ -117,3 +117,24 @@ def test_four_of_ten_classes_and_what_is_refused(tmp_path):
     same = written(tmp_path / "same", {0: {("fc", "pre"): np.ones((3, 3))}})
     with pytest.raises(figure.UndefinedError, match="the class means of every layer coincide"):
         figure.simplex(same)
+
+
+@pytest.mark.parametrize(("sizes", "drawn"), [((3, 4), 4), ((2, 3), 3), ((3, 3, 4), 3), ((3, 10), 3), ((4, 12), 4)])
+def test_of_settings_with_other_numbers_of_classes_one_number_is_drawn(sizes, drawn, tmp_path):
+    for number, size in enumerate(sizes):
+        written(tmp_path / f"run{number}", {0: {("fc", "pre"): np.eye(size)}})
+    plot = figure.simplex(tmp_path)
+    assert len(plot.axes) == sizes.count(drawn)
+    assert all(len(points(ax, hollow=False)) == drawn for ax in plot.axes if drawn == 3)
+    assert {ax.name for ax in plot.axes} == ({"3d"} if drawn == 4 else {"rectilinear"})
+    left = len(sizes) - sizes.count(drawn)
+    assert plot.left_out.startswith(f"{left} more setting is not drawn here")
+    three = figure.simplex(tmp_path, classes=[0, 1, 2])  # of every setting that has them
+    assert len(three.axes) == sum(size >= 3 for size in sizes)
+
+
+def test_a_layer_that_one_setting_has_not_measured_is_empty_there(tmp_path):
+    written(tmp_path / "a", {0: {("head.1", "pre"): np.eye(3)}})
+    written(tmp_path / "b", {0: {("head.2", "pre"): np.eye(3)}})
+    axes = figure.simplex(tmp_path).axes
+    assert [bool(ax.lines) for ax in axes] == [True, False, False, True]
