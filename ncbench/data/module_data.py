@@ -23,7 +23,7 @@ from ncbench.data.map_set import (
 from ncbench.data.order import hash64
 from ncbench.data.samples import drawing, input_of, split
 from ncbench.data.tensors import TensorLoader, TensorSet
-from ncbench.data.torch_data import OWN_DRAWS, RANDOM, REMEDIES, on_device
+from ncbench.data.torch_data import OWN_DRAWS, RANDOM, REMEDIES, check_alike, on_device
 
 __all__ = ["ModuleData", "is_own"]
 
@@ -86,10 +86,7 @@ class ModuleData(RunData):
                 check_class_names(self._loaders["train"].dataset, loader.dataset, name)
                 part = self._part(loader, name)
                 test = self._set(loader, part, name, labels_of(part, name))
-                if test.input_shape != self.input_shape:
-                    raise ValueError(
-                        f"{name}: has inputs of shape {test.input_shape}, not {self.input_shape} as training"
-                    )
+                check_alike(test, self._sets["train"], name)
                 self._sets["test"], self._loaders["test"], self.test = test, loader, test
 
     def _call(self, method: str, **arguments: Any) -> Any:
@@ -124,10 +121,10 @@ class ModuleData(RunData):
             return TensorSet(tensors[0], labels, len(self.values))
         first = read(part, 0, name)
         if collate is None:
-            shape = tuple(input_of(split(first, f"{name}[0]")[0], f"{name}[0]").shape)
+            example = input_of(split(first, f"{name}[0]")[0], f"{name}[0]")
         else:
-            shape = tuple(input_of(split(collate([first]), f"{name}: a batch")[0], f"{name}: a batch").shape[1:])
-        data = MapSet(part, torch.arange(len(own)), labels, own, len(self.values), shape, name, collate)
+            example = input_of(split(collate([first]), f"{name}: a batch")[0], f"{name}: a batch")[0]
+        data = MapSet(part, torch.arange(len(own)), labels, own, len(self.values), example, name, collate)
         draws = random_draws(data)
         remedy = REMEDIES["test"] if self._sets else "dataset=torch measures dataset.evaluation in its place"
         if draws is not None:

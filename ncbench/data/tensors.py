@@ -38,6 +38,11 @@ class TensorSet:
         return tuple(self.inputs.shape[1:])
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the inputs."""
+        return self.inputs.dtype
+
+    @property
     def counts(self) -> list[int]:
         """Samples of each class."""
         return torch.bincount(self.labels, minlength=self.num_classes).tolist()

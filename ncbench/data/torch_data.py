@@ -126,6 +126,7 @@ class TorchData(RunData):
             if not torch.equal(labels_of(self._given["evaluation"], "evaluation"), own):
                 raise ValueError("evaluation: must hold the samples of train in the same order, and its labels differ")
             self._sets["evaluation"] = self._set("evaluation", positions[index], told, own, len(chosen))
+            check_alike(self._sets["evaluation"], self._sets["train"], "evaluation")
         if "test" in self._given:
             check_class_names(self._given["train"], self._given["test"], "test")
             own = labels_of(self._given["test"], "test")
@@ -135,21 +136,17 @@ class TorchData(RunData):
             if not len(labels):
                 raise ValueError("test: has no sample of the chosen classes")
             self._sets["test"] = self._set("test", torch.cat(parts), labels, own, len(chosen))
+            check_alike(self._sets["test"], self._sets["train"], "test")
             self.test = self._sets["test"]
 
     def _set(self, name: str, positions: Tensor, labels: Tensor, own: Tensor, K: int) -> MapSet | TensorSet:
         dataset = self._given[name]
         tensors = None if self.memory is False else tensors_of(dataset, name)
         if tensors is not None:
-            shape: tuple[int, ...] = tuple(tensors[0].shape[1:])
-        else:
-            first = int(positions[0])
-            shape = tuple(input_of(split(read(dataset, first, name), f"{name}[{first}]")[0], f"{name}[{first}]").shape)
-        if self._sets and shape != self.input_shape:
-            raise ValueError(f"{name}: has inputs of shape {shape}, and train of shape {self.input_shape}")
-        if tensors is not None:
             return TensorSet(tensors[0][positions], labels, K)
-        data = MapSet(dataset, positions, labels, own, K, shape, name)
+        first = int(positions[0])
+        example = input_of(split(read(dataset, first, name), f"{name}[{first}]")[0], f"{name}[{first}]")
+        data = MapSet(dataset, positions, labels, own, K, example, name)
         draws = random_draws(data)
         if self.memory:
             if draws is not None:
@@ -220,6 +217,15 @@ def on_device(data: MapSet | TensorSet, device: torch.device | None) -> MapSet |
     if isinstance(data, MapSet) or device is None or data.inputs.device == device:
         return data
     return data.to(device)
+
+
+def check_alike(data: MapSet | TensorSet, train: MapSet | TensorSet, name: str) -> None:
+    """ValueError where a set has inputs of another shape than train, or floats where train has whole numbers."""
+    if data.input_shape != train.input_shape:
+        raise ValueError(f"{name}: has inputs of shape {data.input_shape}, and train of shape {train.input_shape}")
+    if data.dtype.is_floating_point != train.dtype.is_floating_point:
+        floats, other = ("floats", "whole numbers")[:: 1 if data.dtype.is_floating_point else -1]
+        raise ValueError(f"{name}: has inputs of {floats} ({data.dtype}), and train of {other} ({train.dtype})")
 
 
 def _shown(values: Tensor) -> str:

@@ -21,6 +21,8 @@ __all__ = ["check_functions"]
 PER_CLASS = 3
 SECOND = f"{', '.join(SECOND_PASSES)} need a second pass over the data and are asked for by name, in measures"
 MOST_CLASSES = 1000  # of more the random features would fill the memory
+TEN = 10  # classes, which a function may need that does not take every number of them
+ERRORS = (TypeError, AttributeError, ValueError)  # by which a function of moments says that it can never work
 WIDTH = 64  # at least: functions that look at several singular values find them
 
 
@@ -44,17 +46,18 @@ def check_functions(
     if not moments and not matrices:
         return
     num_classes = min(num_classes, MOST_CLASSES)
-    width = max(num_classes + 1, WIDTH)
-    generator = torch.Generator().manual_seed(0)
     leading = torch.Size((2,) if has_replica_axis else ())
-    labels = torch.arange(num_classes).repeat_interleave(PER_CLASS)
-    features = torch.randn(*leading, len(labels), width, generator=generator, dtype=torch.float64)
-    class_moments = core.ClassMoments.from_batch(features, labels, num_classes)
-    of_matrix = leading or torch.Size((1,))
-    matrix = torch.randn(*of_matrix, width, width, generator=generator, dtype=torch.float64)
+    class_moments = _moments(num_classes, leading)
+    of_matrix, width = leading or torch.Size((1,)), max(num_classes + 1, WIDTH)
+    matrix = torch.randn(*of_matrix, width, width, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for name, function in moments.items():
-        reason = _failure(function, class_moments, leading, (TypeError, AttributeError, ValueError))
+        reason = _failure(function, class_moments, leading, ERRORS)
         if reason:
+            if num_classes != TEN and _failure(function, _moments(TEN, leading), leading, ERRORS) is None:
+                raise ValueError(
+                    f"moments={name} cannot be measured on data of {num_classes} classes, as it can of {TEN}: {reason}"
+                    "; leave it out, or take other classes"
+                )
             fits_there = _failure(function, matrix, of_matrix, (Exception,)) is None
             there = "it takes a matrix, so give it under matrices" if fits_there else ""
             raise ValueError(
@@ -71,6 +74,15 @@ def check_functions(
                 f"matrices={name} must be a function of a matrix (with leading axes) that gives one number per "
                 f"network, but {reason}" + (f"; {advice}" if advice else "")
             )
+
+
+def _moments(num_classes: int, leading: torch.Size) -> core.ClassMoments:
+    """Of standard normal features, a few of each class."""
+    labels = torch.arange(num_classes).repeat_interleave(PER_CLASS)
+    generator = torch.Generator().manual_seed(0)
+    width = max(num_classes + 1, WIDTH)
+    features = torch.randn(*leading, len(labels), width, generator=generator, dtype=torch.float64)
+    return core.ClassMoments.from_batch(features, labels, num_classes)
 
 
 def _advice(name: str, function: Callable[[Any], Any]) -> str:

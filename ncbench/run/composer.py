@@ -20,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException
-from omegaconf import open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from ncbench.claims.conf_dir import CONF_DIR
@@ -112,7 +112,9 @@ class Composer:
         return known or override.package is not None
 
     def _check_added(self, key: str, values: Sequence[Override], composed: Any) -> None:
-        """ValueError where a key that the files do not have would be refused as an added one too."""
+        """ValueError where a key that the files do not have would be refused as an added one too, or is further in."""
+        if key and not key.startswith("hydra.") and isinstance(OmegaConf.select(composed, key), DictConfig):
+            raise ValueError(f"{key}: the value has a key that is not there yet; +{key}=... adds it")
         if key and unknown_key(key) == to_be_added(key):
             written = [str(o.input_line) for o in values]
             lines = [line if line.startswith(("+", "~")) else f"++{line}" for line in written]

@@ -189,8 +189,15 @@ def test_splits():
     assert with_test.module.calls == ["prepare_data", "fit", "test"]
     assert len(with_test.test) == 3
     other = loader(TensorDataset(torch.zeros(2, 5), LABELS[:2]))
-    with pytest.raises(ValueError, match=r"^WithVal.val_dataloader\(\): has inputs of shape \(5,\), not \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"^WithVal.val_dataloader\(\): has inputs of shape \(5,\), and train of shape \(2,\)"
+    ):
         ready(WithVal(loader(), val=other))
+    whole = loader(TensorDataset(NUMBERED[:2].long(), LABELS[:2]))
+    with pytest.raises(
+        ValueError, match=r"^WithVal.val_dataloader\(\): has inputs of whole numbers \(torch.int64\), and"
+    ):
+        ready(WithVal(loader(), val=whole))
     with pytest.raises(ValueError, match=r"^WithVal.val_dataloader\(\)\[1\]: has the label 9, which no"):
         ready(WithVal(loader(), val=loader(TensorDataset(NUMBERED[:2], torch.tensor([3, 9])))))
 

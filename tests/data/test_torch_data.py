@@ -223,6 +223,14 @@ def test_the_test_split_has_the_classes_of_training():
         ready(train=READ, test=TensorDataset(NUMBERED[:2], torch.tensor([3, 3])), classes=[1, 2])
     with pytest.raises(ValueError, match=r"^test: has inputs of shape \(3,\), and train of shape \(2,\)"):
         ready(train=READ, test=TensorDataset(torch.zeros(2, 3), torch.tensor([3, 5])))
+    tokens = TensorDataset(NUMBERED.long(), LABELS)
+    with pytest.raises(ValueError, match=r"^test: has inputs of floats \(torch.float32\), and train of whole numbers"):
+        ready(train=tokens, test=READ)
+    with pytest.raises(
+        ValueError, match=r"^evaluation: has inputs of whole numbers \(torch.int64\), and train of floats"
+    ):
+        ready(train=READ, evaluation=tokens)
+    assert ready(train=READ, test=TensorDataset(NUMBERED.double(), LABELS)).test.dtype == torch.float64
 
 
 def test_points():

@@ -7,6 +7,7 @@ import torch
 
 from ncbench import core
 from ncbench.measure import MeasureCollapse
+from ncbench.measure.check_functions import check_functions
 from ncbench.models.replica import DUFM
 from ncbench.train import main
 
@@ -125,3 +126,13 @@ def test_a_run_is_refused_before_it_leaves_anything(tmp_path, capsys, override):
     assert f"{override.partition('.')[0]}=mine must be a function of" in error
     assert error.count("\n") == 1
     assert not folder.exists()
+
+
+def test_a_function_that_does_not_take_this_number_of_classes_is_no_wrong_function():
+    for K in (2, 7):
+        rule = (
+            rf"^moments=srg cannot be measured on data of {K} classes, as it can of 10: .* got {K} classes\); leave it"
+        )
+        with pytest.raises(ValueError, match=rule):
+            check_functions({"srg": core.triangular_gram_error}, {}, K)
+    check_functions({"srg": core.triangular_gram_error}, {}, 6, has_replica_axis=True)

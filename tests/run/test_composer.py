@@ -211,6 +211,11 @@ ADDED = "not set by this configuration; +%s=... adds it"
             ["+measure.moments.soft={_target_: no.such}", "measure.moments.soft.k=3"],
             "measure.moments.soft.k: not set by this",
         ),
+        (
+            ["measure.moments={soft: {_target_: no.such}}"],
+            "measure.moments: the value has a key that is not there yet; +measure.moments=... adds it",
+        ),
+        (["hydra.run={foo: 3}"], "hydra.run: unknown key of Hydra"),
     ],
 )
 def test_a_key_that_cannot_be_added_is_said_to_be_so_at_once(overrides, line):
