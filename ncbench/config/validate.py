@@ -105,5 +105,13 @@ def _take(kinds: list[str]) -> str:
 def _unknown(key: str, known: list[str], prefix: str) -> str:
     if renamed := _RENAMED.get(f"{prefix}{key}"):
         return f"is now {renamed}"
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"unknown key (did you mean {prefix}{near[0]}?)" if near else f"unknown key (known: {', '.join(known)})"
+    near = [f"{prefix}{match}" for match in difflib.get_close_matches(key, known, n=1)]
+    near = ([] if prefix else _of_groups(key)) or near
+    return f"unknown key (did you mean {' or '.join(near)}?)" if near else f"unknown key (known: {', '.join(known)})"
+
+
+def _of_groups(key: str) -> list[str]:
+    """The keys of groups that are called so, or end so: `lr` is looked for as optimizer.lr, `epochs` as a trainer's."""
+    every = {f"{name}.{known}" for name, variants in VARIANTS.items() for kind in variants for known in keys_of(kind)}
+    ends = (f".{key}", f"_{key}")
+    return sorted(dotted for dotted in every if dotted.endswith(ends) and not key.startswith("_"))
