@@ -8,6 +8,7 @@ from typing import Any
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 
+from ncbench.config.models import Network
 from ncbench.config.root import VARIANTS, Config
 from ncbench.measure.failures import is_own_bug, place_of, raised_by_us, unexpected_argument, why_it_fails
 from ncbench.run.current_folder import missing_module
@@ -119,6 +120,9 @@ def _of_call(error: Exception, cause: BaseException, config: Config, group: str)
         given = [name for name in config.dataset.arguments() if name != "_target_"]
         line += f"; its arguments are every key of dataset ({', '.join(given) or 'none'}), and dataset=other begins"
         line += " with none; an experiment may set some, as digits_mlp does where no +experiment is named"
+    lacks_an_argument = why.startswith("needs") or isinstance(cause, KeyError)
+    if key == "model" and isinstance(config.model, Network) and lacks_an_argument:
+        line += "; what it takes from the data is named in model.from_data, all else is given by +model.NAME=..."
     return line
 
 

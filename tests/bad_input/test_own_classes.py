@@ -67,6 +67,7 @@ NO_MODULE = "no module absent: run from its folder or set PYTHONPATH"
 OTHERS = "its arguments are every key of dataset"
 NEEDS_MUST = "*but on random features it needs a value for must"
 AT_KEY = "fails in line 17 of mine.py (there is no key 'colour')"
+OF_DATA = "what it takes from the data is named in model.from_data"
 CASES = f"""
 {DATA}mine.Needs -> dataset: Needs needs a value for batch_size; {OTHERS} (none), and dataset=other begins
 {DATA}mine.Needs +dataset.batch_size=3 -> dataset: Needs needs a value for colour; {OTHERS} (batch_size)
@@ -88,9 +89,9 @@ CASES = f"""
 {DATA}boom.Data -> dataset._target_=boom.Data: {AT_IMPORT}
 dataset=torch dataset.train={{_target_:mine.Needs}} -> dataset.train: Needs needs a value for batch_size
 dataset=torch dataset.train={{_target_:mine.Keyed}} -> dataset.train: Keyed fails in line 17 of mine.py
-{WHOLE}mine.Net -> model: Net needs a value for width
+{WHOLE}mine.Net -> model: Net needs a value for width; {OF_DATA}
 {WHOLE}mine.Net +model.width=wide -> model: Net fails in line 33 of mine.py
-{WHOLE}mine.Keyed -> model: Keyed {AT_KEY}
+{WHOLE}mine.Keyed -> model: Keyed {AT_KEY}; {OF_DATA}
 {WHOLE}mine.Asserting -> model: Asserting fails in line 19 of mine.py
 {WHOLE}mine.Silent -> model: Silent fails in line 21 of mine.py
 {WHOLE}mine.nothing -> model._target_: gives None, and not a torch.nn.Module
