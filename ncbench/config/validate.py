@@ -106,12 +106,21 @@ def _unknown(key: str, known: list[str], prefix: str) -> str:
     if renamed := _RENAMED.get(f"{prefix}{key}"):
         return f"is now {renamed}"
     near = [f"{prefix}{match}" for match in difflib.get_close_matches(key, known, n=1)]
-    near = ([] if prefix else _of_groups(key)) or near
+    near = near if prefix else _of_groups(key, exactly=True) or near or _of_groups(key, exactly=False)
     return f"unknown key (did you mean {' or '.join(near)}?)" if near else f"unknown key (known: {', '.join(known)})"
 
 
-def _of_groups(key: str) -> list[str]:
-    """The keys of groups that are called so, or end so: `lr` is looked for as optimizer.lr, `epochs` as a trainer's."""
-    every = {f"{name}.{known}" for name, variants in VARIANTS.items() for kind in variants for known in keys_of(kind)}
-    ends = (f".{key}", f"_{key}")
-    return sorted(dotted for dotted in every if dotted.endswith(ends) and not key.startswith("_"))
+def _of_groups(key: str, *, exactly: bool) -> list[str]:
+    """At most three keys of groups that are called so, or end so, or nearly: `lr` is found as optimizer.lr."""
+    every = {
+        (name, known)
+        for name, variants in VARIANTS.items()
+        for kind in variants
+        for known in keys_of(kind)
+        if not known.startswith("_")
+    }
+    words = {known for _, known in every}
+    like = {key} if exactly else set(difflib.get_close_matches(key, words | {w.rpartition("_")[2] for w in words}, n=1))
+    return sorted(f"{name}.{known}" for name, known in every if any(f"_{known}".endswith(f"_{word}") for word in like))[
+        :3
+    ]

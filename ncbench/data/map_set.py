@@ -32,9 +32,9 @@ _LOOKED_AT = 8  # samples that are read to see whether `targets` are what the Da
 class MapSet:
     """N samples of a Dataset: positions (N,) in it, labels (N,) int64 in 0..K-1 that the network is told.
 
-    `own` (n,) are the class numbers that the Dataset gives, of ALL its samples; `example` is one input as the network
-    gets it, whose shape every input has. `collate` makes a batch of samples and is None for the usual stack; `name` is
-    what errors call the Dataset.
+    `own` (n,) are the class numbers that the Dataset gives, of ALL its samples; `input_shape` and `dtype` are those of
+    every input. `collate` makes a batch of samples and is None for the usual stack; `name` is what errors call the
+    Dataset.
     """
 
     dataset: Any
@@ -42,22 +42,13 @@ class MapSet:
     labels: Tensor
     own: Tensor
     num_classes: int
-    example: Tensor
+    input_shape: tuple[int, ...]
+    dtype: torch.dtype
     name: str
     collate: Callable[[list[Any]], Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-        return tuple(self.example.shape)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the inputs."""
-        return self.example.dtype
 
     @property
     def counts(self) -> list[int]:

@@ -121,10 +121,11 @@ class ModuleData(RunData):
             return TensorSet(tensors[0], labels, len(self.values))
         first = read(part, 0, name)
         if collate is None:
-            example = input_of(split(first, f"{name}[0]")[0], f"{name}[0]")
+            example = input_of(split(first, f"{name}[0]")[0], f"{name}[0]")[None]
         else:
-            example = input_of(split(collate([first]), f"{name}: a batch")[0], f"{name}: a batch")[0]
-        data = MapSet(part, torch.arange(len(own)), labels, own, len(self.values), example, name, collate)
+            example = input_of(split(collate([first]), f"{name}: a batch")[0], f"{name}: a batch")
+        shape = tuple(example.shape[1:])
+        data = MapSet(part, torch.arange(len(own)), labels, own, len(self.values), shape, example.dtype, name, collate)
         draws = random_draws(data)
         remedy = REMEDIES["test"] if self._sets else "dataset=torch measures dataset.evaluation in its place"
         if draws is not None:

@@ -146,7 +146,7 @@ class TorchData(RunData):
             return TensorSet(tensors[0][positions], labels, K)
         first = int(positions[0])
         example = input_of(split(read(dataset, first, name), f"{name}[{first}]")[0], f"{name}[{first}]")
-        data = MapSet(dataset, positions, labels, own, K, example, name)
+        data = MapSet(dataset, positions, labels, own, K, tuple(example.shape), example.dtype, name)
         draws = random_draws(data)
         if self.memory:
             if draws is not None:

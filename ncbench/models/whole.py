@@ -63,13 +63,11 @@ def whole_network(
             for two of zeros.
 
     Returns:
-        A module that has been called twice, on the samples in evaluation and in training mode: lazy modules have their
-        sizes, and no buffer has moved.
+        A module that has been called once, on the samples in evaluation mode: lazy modules have their sizes.
 
     Raises:
         ValueError: what is made is no nn.Module, does not take the samples, or gives no (B, num_classes).
     """
-    samples = torch.zeros(2, *input_shape) if samples is None else samples
     with seeded(seed):
         made = make()
         network = made(**_arguments(made, from_data, of_data(input_shape, num_classes))) if callable(made) else made
@@ -78,8 +76,7 @@ def whole_network(
             raise ValueError(f"_target_: gives {given}, and not a torch.nn.Module")
         _check_hookable(network)
         with watch(network):
-            _try(network, samples, num_classes)
-        _try_in_training(network, samples, num_classes)
+            _try(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):  # alone: a parameter of five dimensions has no such format
             module.to(memory_format=torch.channels_last)
@@ -119,47 +116,25 @@ def _check_hookable(network: nn.Module) -> None:
 def _try(network: nn.Module, samples: Tensor, num_classes: int) -> None:
     """One call in evaluation mode; ValueError where it fails or gives something else than (B, num_classes)."""
     network.eval()
-    _check_output(_called(network, samples, ""), "", len(samples), num_classes)
-    network.train()
-
-
-def _try_in_training(network: nn.Module, samples: Tensor, num_classes: int) -> None:
-    """One call in training mode, which leaves the buffers (running means of a batch norm) as they were.
-
-    Networks are found that train on something else than logits, as those which return their own loss.
-    """
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    _check_output(_called(network, samples, " in training mode"), " in training mode", len(samples), num_classes)
-    with torch.no_grad():
-        for name, buffer in network.named_buffers():
-            if name in before and buffer.shape == before[name].shape:
-                buffer.copy_(before[name])
-
-
-def _called(network: nn.Module, samples: Tensor, when: str) -> Any:
-    """What the network gives for the samples; ValueError with the reason where it fails."""
     try:
         with torch.no_grad():
-            return network(samples.clone())
+            output = network(samples.clone())
     except Exception as error:
         why = " ".join(str(error).split())[:300]
         kind = "" if samples.is_floating_point() else f", whole numbers ({samples.dtype})"
         raise ValueError(
-            f"_target_: the network does not take inputs of shape {tuple(samples.shape[1:])}{kind}{when}: {why}"
+            f"_target_: the network does not take inputs of shape {tuple(samples.shape[1:])}{kind}: {why}"
         ) from error
-
-
-def _check_output(output: Any, when: str, B: int, num_classes: int) -> None:
-    """ValueError where what a network gives holds no (B, num_classes)."""
+    network.train()
     if output is None or (isinstance(output, Mapping) and "logits" not in output):
         what = "nothing (None)" if output is None else f"a mapping with {', '.join(map(str, output)) or 'no key'}"
-        raise ValueError(f"_target_: the network gives {what}{when}; it must give the logits, in a mapping as `logits`")
+        raise ValueError(f"_target_: the network gives {what}; it must give the logits, in a mapping as `logits`")
     given = output["logits"] if isinstance(output, Mapping) else output[0] if _several(output) else output
-    shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+    shape, B = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__, len(samples)
     if shape != (B, num_classes):
         raise ValueError(
-            f"_target_: for {B} samples the network gives {shape}{when}, and not ({B}, {num_classes}), a number for "
-            f"every class; name its argument for the classes, as in +model.num_classes={num_classes}"
+            f"_target_: for {B} samples the network gives {shape}, and not ({B}, {num_classes}), a number for every "
+            f"class; name its argument for the classes, as in +model.num_classes={num_classes}"
         )
 
 

@@ -23,7 +23,7 @@ from ncbench.records.finished import check_records
 from ncbench.records.folder import RunFolder, read_config
 from ncbench.records.layers import input_of, measured_by_default
 from ncbench.records.schema import CHECKPOINTS, CONFIG, RECORDED_BY
-from ncbench.run.checks import check_batch_sizes, check_inputs, trial_samples
+from ncbench.run.checks import check_batch_sizes, check_inputs, check_training_outputs, trial_samples
 from ncbench.run.current_folder import importable_here, installed_modules_only
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.feature_start import center_features, first_samples
@@ -197,6 +197,7 @@ def _whole(config: Config, model: Network, of_data: Mapping[str, Any]) -> tuple[
     """A network of the user's and the name of its classifier; None where it has none and nothing asks for it."""
     make, calls = partial(instantiate, {**model.arguments(), "_partial_": True}), Calls()
     network = whole_network(make, from_data=model.from_data, watch=calls.watched, **of_data)
+    check_training_outputs(network, of_data["samples"], of_data["num_classes"])
     try:
         return network, find_classifier(network, of_data["num_classes"], calls, model.classifier)
     except ValueError:

@@ -1,15 +1,18 @@
 """What only the network and the data together tell, before the first step: inputs it takes, batches it can train on."""
 
+import copy
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, enable_grad, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncbench.config.root import Config
+from ncbench.data.samples import drawing
 from ncbench.measure.batches import call, logits
 from ncbench.measure.evaluation_mode import evaluation
+from ncbench.measure.hooks import logits_of
 
-__all__ = ["check_batch_sizes", "check_inputs", "trial_samples"]
+__all__ = ["check_batch_sizes", "check_inputs", "check_training_outputs", "trial_samples"]
 
 
 def trial_samples(data: Any) -> Tensor:
@@ -31,6 +34,28 @@ def check_inputs(config: Config, network: nn.Module, samples: Tensor) -> None:
             f"dataset: its inputs are whole numbers ({samples.dtype}), and the network of model.kind="
             f"{config.model.KIND} takes floats; model=network with a network that embeds them does not"
         ) from error
+
+
+def check_training_outputs(network: nn.Module, samples: Tensor, num_classes: int) -> None:
+    """ValueError of one line where a whole network gives logits in evaluation mode but not in training mode.
+
+    So do networks that return their own loss. It is a copy that is called, as a call in training mode may change what a
+    network holds (running means, centres, counters). A copy that cannot be made or called says nothing: the network may
+    need a whole batch.
+    """
+    try:
+        trial = copy.deepcopy(network).train()
+        with drawing(0), enable_grad():
+            given = logits_of(trial(samples.clone()))
+    except Exception:
+        return
+    shape = None if given is None else tuple(given.shape)
+    if shape != (len(samples), num_classes):
+        what = "no tensor" if shape is None else f"a tensor of shape {shape}"
+        raise ValueError(
+            f"_target_: for {len(samples)} samples the network gives {what} in training mode, and not the logits "
+            f"({len(samples)}, {num_classes}), as in evaluation mode; it must give them in both"
+        )
 
 
 def check_batch_sizes(config: Config, network: nn.Module, data: Any, samples: Tensor) -> None:

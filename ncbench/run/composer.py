@@ -112,9 +112,17 @@ class Composer:
         return known or override.package is not None
 
     def _check_added(self, key: str, values: Sequence[Override], composed: Any) -> None:
-        """ValueError where a key that the files do not have would be refused as an added one too, or is further in."""
-        if key and not key.startswith("hydra.") and isinstance(OmegaConf.select(composed, key), DictConfig):
-            raise ValueError(f"{key}: the value has a key that is not there yet; +{key}=... adds it")
+        """ValueError where a key that the files do not have would be refused as an added one too.
+
+        Where the key is there and its new value, a mapping, has a further one, it is that one.
+        """
+        there = None if key.startswith("hydra.") else OmegaConf.select(composed, key) if key else None
+        given = next((o.value() for o in values if o.key_or_group == key), None)
+        if isinstance(there, DictConfig) and isinstance(given, dict):
+            further = next((str(inner) for inner in given if inner not in there), "")
+            if "." not in further:  # else it is a key of a grid, which has dots and is no path
+                self._check_added(f"{key}.{further}", values, composed)
+            raise ValueError(f"{key}.{further}: {to_be_added(key)}")
         if key and unknown_key(key) == to_be_added(key):
             written = [str(o.input_line) for o in values]
             lines = [line if line.startswith(("+", "~")) else f"++{line}" for line in written]

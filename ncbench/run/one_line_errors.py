@@ -120,10 +120,16 @@ def _of_call(error: Exception, cause: BaseException, config: Config, group: str)
         given = [name for name in config.dataset.arguments() if name != "_target_"]
         line += f"; its arguments are every key of dataset ({', '.join(given) or 'none'}), and dataset=other begins"
         line += " with none; an experiment may set some, as digits_mlp does where no +experiment is named"
-    lacks_an_argument = why.startswith("needs") or isinstance(cause, KeyError)
-    if key == "model" and isinstance(config.model, Network) and lacks_an_argument:
+    if key == "model" and isinstance(config.model, Network) and _lacks_an_argument(cause, why, config):
         line += "; what it takes from the data is named in model.from_data, all else is given by +model.NAME=..."
     return line
+
+
+def _lacks_an_argument(cause: BaseException, why: str, config: Config) -> bool:
+    """Whether a network fails for want of an argument: one that it names, or a key of its **kwargs."""
+    given = config.model.arguments()
+    missing = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
+    return why.startswith("needs") or (isinstance(missing, str) and missing not in [*given, *given.values()])
 
 
 def _holder(text: str, config: Config, group: str) -> tuple[str, str]:

@@ -213,8 +213,10 @@ ADDED = "not set by this configuration; +%s=... adds it"
         ),
         (
             ["measure.moments={soft: {_target_: no.such}}"],
-            "measure.moments: the value has a key that is not there yet; +measure.moments=... adds it",
+            f"measure.moments.soft: {ADDED % 'measure.moments'}",
         ),
+        (["measure.moments={soft: 1}"], "measure.moments.soft=1: a function is needed"),
+        (["claims.below_dnc={foo: 3}"], "claims.below_dnc.foo=3: share_below takes no such key"),
         (["hydra.run={foo: 3}"], "hydra.run: unknown key of Hydra"),
     ],
 )
