@@ -119,10 +119,11 @@ class Composer:
         there = None if key.startswith("hydra.") else OmegaConf.select(composed, key) if key else None
         given = next((o.value() for o in values if o.key_or_group == key), None)
         if isinstance(there, DictConfig) and isinstance(given, dict):
-            further = next((str(inner) for inner in given if inner not in there), "")
-            if "." not in further:  # else it is a key of a grid, which has dots and is no path
-                self._check_added(f"{key}.{further}", values, composed)
-            raise ValueError(f"{key}.{further}: {to_be_added(key)}")
+            further = _further(given, there)
+            if further and "." not in "".join(further):  # a key with dots is one of a grid, and no path
+                self._check_added(".".join([key, *further]), values, composed)
+            if further:
+                raise ValueError(f"{'.'.join([key, *further])}: {to_be_added(key)}")
         if key and unknown_key(key) == to_be_added(key):
             written = [str(o.input_line) for o in values]
             lines = [line if line.startswith(("+", "~")) else f"++{line}" for line in written]
@@ -138,6 +139,17 @@ class Composer:
         composed.hydra.job.override_dirname = get_overrides_dirname(
             of_task, kv_sep=written.kv_sep, item_sep=written.item_sep, exclude_keys=written.exclude_keys
         )
+
+
+def _further(given: dict[Any, Any], there: DictConfig) -> list[str]:
+    """The path to the first key of a mapping that another one does not have; [] where it has them all."""
+    for key, value in given.items():
+        if key not in there:
+            return [str(key)]
+        inner = there._get_node(key)
+        if isinstance(value, dict) and isinstance(inner, DictConfig) and (deeper := _further(value, inner)):
+            return [str(key), *deeper]
+    return []
 
 
 @contextmanager

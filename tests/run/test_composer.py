@@ -217,6 +217,7 @@ ADDED = "not set by this configuration; +%s=... adds it"
         ),
         (["measure.moments={soft: 1}"], "measure.moments.soft=1: a function is needed"),
         (["claims.below_dnc={foo: 3}"], "claims.below_dnc.foo=3: share_below takes no such key"),
+        (["claims={below_dnc: {foo: 3}}"], "claims.below_dnc.foo=3: share_below takes no such key"),
         (["hydra.run={foo: 3}"], "hydra.run: unknown key of Hydra"),
     ],
 )
