@@ -54,8 +54,8 @@ def _line(error: Exception, config: Config, groups: tuple[str, ...]) -> str | No
     called = "Error in call to target" in str(error)
     if of_hydra and (missing_module(error) or not called):
         return _of_target(error, config, groups[0])
-    if isinstance(cause, OSError) and cause.filename is not None:
-        return f"{groups[0]}: {cause.filename}: {cause.strerror}"
+    if isinstance(cause, OSError) and (line := _of_file(cause, config, groups[0])):
+        return line
     if isinstance(cause, ValueError | OSError) and str(cause):
         return _with_key(cause, config, groups)
     # A value of the wrong type is a TypeError of ours, too.
@@ -99,6 +99,29 @@ def _of_target(error: Exception, config: Config, group: str) -> str:
     if kind := re.search(r"Expected a callable target, .*of type '(\w+)'", text):
         return f"{where}: must be a class or function, and it is of the type {kind[1]}"
     return f"{where}: {text.partition(', set env var HYDRA_FULL_ERROR')[0]}"
+
+
+def _of_file(cause: OSError, config: Config, group: str) -> str:
+    """About a file or folder that cannot be used, with the key that names it; "" where neither is known."""
+    file = "" if cause.filename is None else str(cause.filename)
+    why = cause.strerror if file else " ".join(str(cause).split())
+    key, value = _naming(file or str(why), _all(config, group.partition(".")[0]))
+    if not key and not file:
+        return ""
+    return f"{f'{key}={value}' if key else group}: {f'{file}: ' if file and file != value else ''}{why}"
+
+
+def _naming(text: str, values: Any, key: str = "") -> tuple[str, str]:
+    """The key whose value is a path that `text` has, or a folder that it is in, and that value ("": no such key)."""
+    if isinstance(values, str) and values and not key.endswith("_target_"):
+        path = re.escape(values.rstrip("/") or values)
+        return (key, values) if re.search(rf"(?<![\w./-]){path}(?![\w-])", text) else ("", "")
+    inside: list[tuple[str, Any]] = []
+    if isinstance(values, Mapping):
+        inside = [(f"{key}.{name}" if key else str(name), value) for name, value in values.items()]
+    elif isinstance(values, list):
+        inside = [(f"{key}.{i}", value) for i, value in enumerate(values)]
+    return next((found for name, value in inside if (found := _naming(text, value, name))[0]), ("", ""))
 
 
 def _of_call(error: Exception, cause: BaseException, config: Config, group: str) -> str:

@@ -171,7 +171,10 @@ def test_precision(place):
     ("name", "overrides", "message"),
     [
         ("pictures", ["~dataset.train.transform"], r"dataset.train\[0\]: is a PIL image; give the Dataset a transform"),
-        ("pictures", ["dataset.train.root=absent"], r"absent: No such file or directory"),
+        ("pictures", ["dataset.train.root=absent"], r": dataset.train.root=absent: No such file or directory$"),
+        ("pictures", ["dataset.evaluation.root=absent/"], r": dataset.evaluation.root=absent/: No such file"),
+        ("pictures", ["dataset.evaluation.root=no/folder"], r": dataset.evaluation.root=no/folder: No such file"),
+        ("pictures", ["dataset.train.root=pictures/train/ants"], r": dataset.train.root=pictures/train/ants: Couldn't"),
         ("pictures", ["dataset.train._target_=null"], r"dataset.train=.*: a Dataset is needed, as in {_target_: "),
         (
             "pictures",
