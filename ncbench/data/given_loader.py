@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from typing_extensions import override
 
-from ncbench.data.map_set import class_indices
+from ncbench.data.class_numbers import class_indices
 from ncbench.data.order import ORDER, hash64
 from ncbench.data.passes import Batch, Resumable, batch_sizes, placed
 from ncbench.data.samples import Draws, check_finite, drawing, input_of, label_of, split

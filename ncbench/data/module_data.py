@@ -8,18 +8,10 @@ from torch.utils.data import DataLoader, RandomSampler, Subset
 from typing_extensions import override
 
 from ncbench.data.base import RunData, check_split
+from ncbench.data.class_numbers import check_class_names, class_indices, label_values, labels_of, tensors_of
 from ncbench.data.given_loader import GivenLoader, has_known_order, part_of_every_pass
 from ncbench.data.map_loader import MapLoader, random_draws
-from ncbench.data.map_set import (
-    MapSet,
-    check_class_names,
-    class_indices,
-    label_values,
-    labels_of,
-    map_style,
-    read,
-    tensors_of,
-)
+from ncbench.data.map_set import MapSet, map_style, read
 from ncbench.data.order import hash64
 from ncbench.data.samples import drawing, input_of, split
 from ncbench.data.tensors import TensorLoader, TensorSet
@@ -74,7 +66,7 @@ class ModuleData(RunData):
         part = self._part(loader, name)
         own = labels_of(part, name)
         stated = getattr(self.module, "num_classes", None)
-        self.values = label_values(own, stated if isinstance(stated, int) else None, name)
+        self.values = label_values(part, own, stated if isinstance(stated, int) else None, name)
         self._sets["train"] = self._set(loader, part, name, own)
         self._loaders["train"] = loader
         self._warn_of_order(loader)

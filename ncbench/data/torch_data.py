@@ -8,20 +8,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from ncbench.data.base import RunData, check_split
+from ncbench.data.class_numbers import check_class_names, class_indices, label_values, labels_of, tensors_of
 from ncbench.data.images import chosen_classes, drawn
 from ncbench.data.map_loader import MapLoader, random_draws
-from ncbench.data.map_set import (
-    NO_EPOCH,
-    TRANSFORM,
-    MapSet,
-    check_class_names,
-    class_indices,
-    label_values,
-    labels_of,
-    map_style,
-    read,
-    tensors_of,
-)
+from ncbench.data.map_set import NO_EPOCH, TRANSFORM, MapSet, map_style, read
 from ncbench.data.order import hash64
 from ncbench.data.points import PointSet, one_hot_targets, refuse_noises
 from ncbench.data.samples import input_of, split
@@ -104,7 +94,7 @@ class TorchData(RunData):
         if self._sets:
             return
         own = labels_of(self._given["train"], "train")
-        values = label_values(own, self._of_labels, "train")
+        values = label_values(self._given["train"], own, self._of_labels, "train")
         chosen = chosen_classes(self.classes, len(values))
         if self._of_labels is None and values.tolist() != list(range(len(values))):
             self.notices.append(f"the labels of train are numbered anew, 0 to {len(values) - 1}: {_shown(values)}")

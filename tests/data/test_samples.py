@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.data import Subset, TensorDataset
 
 from ncbench.data import samples
-from ncbench.data.map_set import class_indices, label_values, labels_of, map_style
+from ncbench.data.class_numbers import class_indices, label_values, labels_of
+from ncbench.data.map_set import map_style
 from ncbench.data.samples import LABELS, Draws, drawing, input_of, label_of, split
 from ncbench.measure import batches
 
@@ -175,18 +176,33 @@ def test_labels_of_tensors():
 
 
 def test_label_values():
-    assert label_values(torch.tensor([5, -1, 5]), None, "train").tolist() == [-1, 5]
-    assert label_values(torch.tensor([1, 0]), 2, "train").tolist() == [0, 1]
+    assert label_values([], torch.tensor([5, -1, 5]), None, "train").tolist() == [-1, 5]
+    assert label_values([], torch.tensor([1, 0]), 2, "train").tolist() == [0, 1]
     assert class_indices(torch.tensor([5, -1, 5]), torch.tensor([-1, 5]), "train").tolist() == [1, 0, 1]
     with pytest.raises(ValueError, match=r"^train: num_classes=3 needs labels in 0..2, not in 1..3"):
-        label_values(torch.tensor([1, 2, 3]), 3, "train")
+        label_values([], torch.tensor([1, 2, 3]), 3, "train")
     with pytest.raises(ValueError, match=r"^train: num_classes=3 needs a sample of every class, and 1 has none"):
-        label_values(torch.tensor([0, 2]), 3, "train")
+        label_values([], torch.tensor([0, 2]), 3, "train")
     with pytest.raises(ValueError, match=r"^train: every sample has the label 4; at least 2 classes are needed"):
-        label_values(torch.tensor([4, 4]), None, "train")
+        label_values([], torch.tensor([4, 4]), None, "train")
     for labels in ([0, 3], [0, -2], [0, 9]):
         with pytest.raises(ValueError, match=rf"^test\[1\]: has the label {labels[1]}, which no training sample has"):
             class_indices(torch.tensor(labels), torch.tensor([0, 1, 5]), "test")
+
+
+def test_places_are_no_labels():
+    """Of (input, place, label) the second would be a class of its own for each sample: no class has a second sample."""
+    x = torch.zeros(3, 2)
+    places, labels = torch.arange(3), torch.tensor([0, 1, 1])
+    for given in (TensorDataset(x, places, labels), [(x[i], i, int(labels[i])) for i in range(3)]):
+        own = labels_of(given, "train")
+        with pytest.raises(
+            ValueError, match=r"^train: of the 3 entries of a sample the second is its label, .* 0 to 2; "
+        ):
+            label_values(given, own, None, "train")
+        assert label_values(given, own, 3, "train").tolist() == [0, 1, 2]
+    for given in (TensorDataset(x, places), TensorDataset(x, places.flip(0), labels), TensorDataset(x, labels, places)):
+        assert len(label_values(given, labels_of(given, "train"), None, "train")) >= 2
 
 
 class Endless(torch.utils.data.IterableDataset):
