@@ -1,6 +1,6 @@
 """Class numbers of the samples of a map-style Dataset: how they are read, and which class each of them is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from ncbench.data.samples import input_of, label_of, split
 
 __all__ = ["check_class_names", "class_indices", "label_values", "labels_of", "tensors_of"]
 
-_LOOKED_AT = 8  # samples that are read to see whether `targets` are what the Dataset gives
+_LOOKED_AT = 8  # samples that are read, beside one of each class, to see whether `targets` are what the Dataset gives
 
 
 def tensors_of(dataset: Any, name: str) -> tuple[Tensor, Tensor] | None:
@@ -35,7 +35,8 @@ def tensors_of(dataset: Any, name: str) -> tuple[Tensor, Tensor] | None:
 def labels_of(dataset: Any, name: str) -> Tensor:
     """The class numbers (n,) int64 of all samples.
 
-    From its tensors, or from its `targets` where they are right (a few samples are read to see), else by reading each.
+    From its tensors, or from its `targets` where they are right (a few samples and one of each class are read to see),
+    else by reading each.
     """
     tensors = tensors_of(dataset, name)
     if tensors is not None:
@@ -44,7 +45,8 @@ def labels_of(dataset: Any, name: str) -> Tensor:
     if listed is not None and len(listed) == len(dataset):
         try:
             numbers = _numbers(listed, name)
-            looked_at = torch.linspace(0, len(numbers) - 1, min(_LOOKED_AT, len(numbers))).long().tolist()
+            spread = torch.linspace(0, len(numbers) - 1, min(_LOOKED_AT, len(numbers))).long().tolist()
+            looked_at = {*spread, *_first_of_each(numbers)}
             if all(int(numbers[i]) == _label(dataset, i, name) for i in looked_at):
                 return numbers
         except ValueError:
@@ -105,11 +107,20 @@ def _label(dataset: Any, position: int, name: str) -> int:
     return label_of(split(read(dataset, position, name), where)[1], where)
 
 
+def _first_of_each(numbers: Tensor) -> list[int]:
+    """The first place of every number."""
+    ordered, places = numbers.sort(stable=True)
+    begins = torch.ones_like(ordered, dtype=torch.bool)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    return places[begins].tolist()
+
+
 def _targets(dataset: Any) -> Any:
     if type(dataset) is Subset:
         listed = _targets(dataset.dataset)
         return None if listed is None else [listed[i] for i in dataset.indices]
-    return getattr(dataset, "targets", None)
+    listed = getattr(dataset, "targets", None)
+    return listed if isinstance(listed, Sized) else None
 
 
 def _numbers(labels: Any, name: str) -> Tensor:

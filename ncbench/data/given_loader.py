@@ -8,20 +8,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from typing_extensions import override
 
+from ncbench._draws import Draws, drawing
 from ncbench.data.class_numbers import class_indices
 from ncbench.data.order import ORDER, hash64
 from ncbench.data.passes import Batch, Resumable, batch_sizes, placed
-from ncbench.data.samples import Draws, check_finite, drawing, input_of, label_of, split
+from ncbench.data.samples import check_finite, input_of, label_of, split
 
-__all__ = ["GivenLoader", "has_known_order", "part_of_every_pass"]
+__all__ = ["GivenLoader", "has_known_order", "has_own_batches", "part_of_every_pass"]
 
 
 class GivenLoader(Resumable):
     """The batches of a DataLoader as they come, (x, y), y the classes 0..K-1.
 
-    Whenever a batch is asked for, Python's, numpy's and torch's generators go on with draws that a hash of (seed,
-    epoch) seeded when the pass began, and are as before afterwards. `values` (K,) are the class numbers of the Dataset,
-    `name` is what errors call a batch.
+    Samplers with a `set_epoch` are told the epoch. Whenever a batch is asked for, Python's, numpy's and torch's
+    generators go on with draws that a hash of (seed, epoch) seeded when the pass began, and are as before afterwards.
+    `values` (K,) are the class numbers of the Dataset, `name` is what errors call a batch.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class GivenLoader(Resumable):
     def __iter__(self) -> Iterator[Batch]:
         epoch = self._passes if self._epoch is None else self._epoch()
         self._passes += 1
+        tell_epoch(self.loader, epoch)
         return self._rest(self._batches(int(hash64(self.seed, ORDER, epoch))))
 
     def _batches(self, word: int) -> Iterator[Batch]:
@@ -68,12 +70,26 @@ class GivenLoader(Resumable):
 
 def has_known_order(loader: DataLoader[Any]) -> bool:
     """Whether its batches are consecutive samples of the Dataset's order, or of a permutation of all of them."""
-    sampler = loader.sampler
-    if loader.batch_size is None:  # it has a batch_sampler instead
+    sampler, dataset = loader.sampler, loader.dataset
+    if loader.batch_size is None or has_own_batches(loader):  # it has a batch_sampler instead, or another pass
         return False
     if type(sampler) is RandomSampler:
-        return not sampler.replacement and sampler.num_samples == len(sampler.data_source)
-    return type(sampler) is SequentialSampler
+        drawn_from = len(sampler.data_source)
+        return not sampler.replacement and sampler.num_samples == drawn_from == len(dataset)  # type: ignore[arg-type]
+    return type(sampler) is SequentialSampler and len(sampler) == len(dataset)  # type: ignore[arg-type]
+
+
+def has_own_batches(loader: DataLoader[Any]) -> bool:
+    """Whether its class has an `__iter__` of its own, which may change the batches."""
+    return type(loader).__iter__ is not DataLoader.__iter__
+
+
+def tell_epoch(loader: DataLoader[Any], epoch: int) -> None:
+    """Call `set_epoch` of its samplers, of which the order is a function of the epoch, as Lightning does."""
+    batches: Any = loader.batch_sampler
+    for sampler in (loader.sampler, batches, getattr(batches, "sampler", None)):
+        if callable(getattr(sampler, "set_epoch", None)):
+            sampler.set_epoch(epoch)  # type: ignore[union-attr]
 
 
 def part_of_every_pass(loader: DataLoader[Any]) -> Tensor | None:
@@ -86,7 +102,10 @@ def part_of_every_pass(loader: DataLoader[Any]) -> Tensor | None:
         return None
     dataset: Any = loader.dataset
     size = len(dataset)
-    passes = [_drawn(loader, word, size) for word in range(2)]
+    passes = []
+    for epoch in range(2):
+        tell_epoch(loader, epoch)
+        passes.append(_drawn(loader, epoch, size))
     if passes[0] is None or passes[0] != passes[1] or not 0 < len(passes[0]) < size:
         return None
     return torch.tensor(passes[0], dtype=torch.int64)

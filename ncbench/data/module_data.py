@@ -1,5 +1,6 @@
 """Any LightningDataModule as the data of a run: its Datasets, and its own order where that is no usual one."""
 
+from collections.abc import Sized
 from typing import Any
 
 import torch
@@ -7,18 +8,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, Subset
 from typing_extensions import override
 
+from ncbench._draws import drawing
 from ncbench.data.base import RunData, check_split
 from ncbench.data.class_numbers import check_class_names, class_indices, label_values, labels_of, tensors_of
-from ncbench.data.given_loader import GivenLoader, has_known_order, part_of_every_pass
+from ncbench.data.given_loader import GivenLoader, has_known_order, has_own_batches, part_of_every_pass
 from ncbench.data.map_loader import MapLoader, random_draws
 from ncbench.data.map_set import MapSet, map_style, read
 from ncbench.data.order import hash64
-from ncbench.data.samples import drawing, input_of, split
+from ncbench.data.samples import input_of, split
 from ncbench.data.tensors import TensorLoader, TensorSet
 from ncbench.data.torch_data import OWN_DRAWS, RANDOM, REMEDIES, check_alike, on_device
 
 __all__ = ["ModuleData", "is_own"]
 
+MEASURED_AT_ONCE = 128
 SETUP = 8  # the word of what `prepare_data` and `setup` draw
 _TRANSFERS = ("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer")
 
@@ -63,6 +66,7 @@ class ModuleData(RunData):
         self._call("setup", stage="fit")
         loader = self._loader("train_dataloader")
         name = f"{self._name}.train_dataloader()"
+        self._check_batches(loader, name)
         part = self._part(loader, name)
         own = labels_of(part, name)
         stated = getattr(self.module, "num_classes", None)
@@ -92,7 +96,27 @@ class ModuleData(RunData):
                 f"{self._name}.{method}() must return one torch DataLoader of batches, not {_described(loader)}"
             )
         map_style(loader.dataset, f"{self._name}.{method}()")
+        if loader.worker_init_fn is not None:
+            self.notices.append(
+                f"{self._name}.{method}() has a worker_init_fn, which is not called: random transforms draw what "
+                "(seed, epoch, sample) seed"
+            )
         return loader
+
+    def _check_batches(self, loader: DataLoader[Any], name: str) -> None:
+        """ValueError where nobody can say how many batches a training loader has, or where it has none."""
+        try:
+            batches = len(loader)
+        except (TypeError, NotImplementedError) as error:
+            sampler = loader.batch_sampler if loader.batch_size is None else loader.sampler
+            raise ValueError(
+                f"{name}: its {type(sampler).__name__} must have a length (__len__), the number of batches of an epoch"
+            ) from error
+        if batches < 1:
+            sampled = len(loader.sampler) if isinstance(loader.sampler, Sized) else 0
+            raise ValueError(
+                f"{name}: {sampled} samples make no batch of batch_size={loader.batch_size} with drop_last=True"
+            )
 
     def _part(self, loader: DataLoader[Any], name: str) -> Any:
         """The samples that count as the loader's: of its Dataset those that its sampler draws in every pass."""
@@ -131,12 +155,18 @@ class ModuleData(RunData):
 
     def _warn_of_order(self, loader: DataLoader[Any]) -> None:
         self._given_order = not has_known_order(loader)
-        if self._given_order:
+        if has_own_batches(loader):
+            self.notices.append(
+                f"{self._name}.train_dataloader() is a {type(loader).__name__}, which makes its batches itself: these "
+                "are trained on, and measured are the samples of its Dataset as they are"
+            )
+        elif self._given_order:
             sampler = loader.batch_sampler if loader.batch_size is None else loader.sampler
             self.notices.append(
                 f"{self._name}.train_dataloader() has the order of its own {type(sampler).__name__}: what it draws "
                 "from the global generators is a function of (seed, epoch), and whether an interrupted run continues "
                 "exactly depends on the rest of it"
+                + (" and on its workers, which keep their generators" if loader.persistent_workers else "")
             )
 
     @property
@@ -174,14 +204,16 @@ class ModuleData(RunData):
             )
         data, loader = self._placed(split), self._loaders[split]
         data = data if per_class is None else data.head(per_class)
-        size = batch_size or loader.batch_size
+        size = batch_size or loader.batch_size or MEASURED_AT_ONCE  # none of a loader with a sampler of batches
         if isinstance(data, TensorSet):
             return TensorLoader(data, size, shuffle=False)
         return MapLoader(data, size, shuffle=False, num_workers=loader.num_workers)
 
 
 def is_own(module: Any, method: str) -> bool:
-    """Whether a module has its own method of that name, and not Lightning's."""
+    """Whether a module has its own method of that name, and not Lightning's; `from_datasets` gives it to the object."""
+    if method in getattr(module, "__dict__", {}):
+        return True
     of = getattr(type(module), method, None)
     return of is not None and not of.__module__.startswith(("pytorch_lightning.", "lightning."))
 

@@ -1,4 +1,4 @@
-"""One sample of anybody's Dataset: its input as a tensor, its label as a whole number, its random draws as a function.
+"""One sample of anybody's Dataset: its input as a tensor, its label as a whole number.
 
     (input, label, ...)        a tuple or list: its first two entries, the rest is not used
     {"label": ..., ...}        a mapping: the label under one of the names below, and one other entry, the input
@@ -6,65 +6,16 @@
 The same forms as `ncbench.measure.batches` reads, which this room may not import; a test compares the names.
 """
 
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LABELS", "Draws", "check_finite", "drawing", "input_of", "label_of", "seed_generators", "split"]
+__all__ = ["LABELS", "check_finite", "input_of", "label_of", "split"]
 
 LABELS = ("labels", "label", "targets", "target", "y")
-
-
-class Draws:
-    """A stream of draws of Python's, numpy's and torch's (CPU) generators, seeded by 64 bits."""
-
-    def __init__(self, word: int) -> None:
-        with drawing(word):
-            self._states = _states()
-
-    @contextmanager
-    def resumed(self) -> Iterator[None]:
-        """Inside, the generators go on with this stream; afterwards they are as before."""
-        before = _states()
-        _restore(self._states)
-        try:
-            yield
-        finally:
-            self._states = _states()
-            _restore(before)
-
-
-@contextmanager
-def drawing(word: int) -> Iterator[None]:
-    """Inside, the generators draw what 64 bits seed; afterwards they are as before."""
-    before = _states()
-    try:
-        seed_generators(word)
-        yield
-    finally:
-        _restore(before)
-
-
-def seed_generators(word: int) -> None:
-    """Python's, NumPy's and torch's generators draw from now on what 64 bits seed; those of GPUs are left alone."""
-    random.seed(word)
-    np.random.seed(word & (2**32 - 1))  # noqa: NPY002 - what transforms and networks draw from
-    torch.default_generator.manual_seed(word)  # not torch.manual_seed, which reseeds the GPUs too
-
-
-def _states() -> tuple[Any, Any, Tensor]:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-
-
-def _restore(states: tuple[Any, Any, Tensor]) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    torch.set_rng_state(states[2])
 
 
 def split(sample: Any, where: str) -> tuple[Any, Any]:

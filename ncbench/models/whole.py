@@ -9,21 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["of_data", "seeded", "whole_network"]
+from ncbench._draws import drawing
+
+__all__ = ["of_data", "seeded", "take_contiguous", "whole_network"]
 
 
+_VIEW = "view size is not compatible"  # torch, of a view that the layout of a tensor does not allow
 _BY_NAME = ("num_classes", "input_shape", "in_channels", "in_chans")  # given to whatever has such an argument
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random values of the CPU from a seed; torch's global generators are afterwards as they were.
+    """Random values of the CPU from a seed; Python's, NumPy's and torch's generators are afterwards as they were.
 
-    So an initialisation neither depends on the global generator nor changes it, and is the same for every device.
+    So an initialisation neither depends on a global generator nor changes it, and is the same for every device.
     """
-    # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
+    with drawing(seed), torch.device("cpu"):
         yield
 
 
@@ -48,7 +49,7 @@ def whole_network(
     watch: Callable[[nn.Module], AbstractContextManager[Any]] = nullcontext,
     samples: Tensor | None = None,
 ) -> nn.Module:
-    """The network that a class or function makes, in training mode, its kernels channels_last.
+    """The network that a class or function makes, in training mode, its kernels channels_last where it takes them.
 
     Args:
         make: called with keyword arguments; a functools.partial that holds those which a configuration gives, or a
@@ -58,12 +59,12 @@ def whole_network(
             `in_chans`) it is given anyway, unless the configuration gives it.
         input_shape, num_classes: of the data.
         seed: of everything that is random in the making.
-        watch: a context around the one call, for what looks at the modules that it calls.
+        watch: a context around each call, for what looks at the modules that it calls.
         samples: (B, *input_shape), inputs of the data to try the network with, floats in 32 bits or whole numbers; None
             for two of zeros.
 
     Returns:
-        A module that has been called once, on the samples in evaluation mode: lazy modules have their sizes.
+        A module that has been called on the samples in evaluation mode: lazy modules have their sizes.
 
     Raises:
         ValueError: what is made is no nn.Module, does not take the samples, or gives no (B, num_classes).
@@ -75,22 +76,21 @@ def whole_network(
             given = "None" if network is None else f"a {type(network).__name__}"
             raise ValueError(f"_target_: gives {given}, and not a torch.nn.Module")
         _check_hookable(network)
-        with watch(network):
-            _try(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes)
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):  # alone: a parameter of five dimensions has no such format
-            module.to(memory_format=torch.channels_last)
+        _try_layouts(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes, watch)
+    if not network.training:  # as loaders of pretrained weights return it; parts in evaluation mode are frozen ones
+        network.train()
     return network
 
 
 def _arguments(make: Any, from_data: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     """What `make` is told of the data: what it names, and what the configuration asks for."""
-    given = make.keywords if isinstance(make, partial) else {}
+    by_place, given = (make.args, make.keywords) if isinstance(make, partial) else ((), {})
     try:
-        parameters = inspect.signature(make.func if isinstance(make, partial) else make).parameters.values()
+        parameters = [*inspect.signature(make.func if isinstance(make, partial) else make).parameters.values()]
     except (TypeError, ValueError):  # a class without a readable signature
-        parameters = ()  # type: ignore[assignment]
-    by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        parameters = []
+    left = [p for i, p in enumerate(parameters) if i >= len(by_place) or p.kind is p.KEYWORD_ONLY]
+    by_name = {p.name for p in left if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     asked: dict[str, str] = {name: name for name in _BY_NAME if name in by_name}
     for argument, what in from_data.items():
         if what not in known:
@@ -113,8 +113,57 @@ def _check_hookable(network: nn.Module) -> None:
         )
 
 
+def _try_layouts(
+    network: nn.Module,
+    samples: Tensor,
+    num_classes: int,
+    watch: Callable[[nn.Module], AbstractContextManager[Any]] = nullcontext,
+) -> None:
+    """Make the kernels channels_last, which is faster, unless the network then fails, as x.view(B, -1) of maps does.
+
+    Such a network gets contiguous inputs and kernels: its first hook brings every input into that layout.
+    """
+
+    def tried() -> None:
+        with watch(network):
+            _try(network, samples, num_classes)
+
+    try:
+        tried()
+        _lay_out(network, torch.channels_last)
+        tried()
+    except ValueError as error:
+        if not take_contiguous(network, error):
+            raise
+        tried()
+
+
+def take_contiguous(network: nn.Module, error: Exception) -> bool:
+    """Give a network contiguous inputs and kernels where it failed for want of them, and say whether it did."""
+    if _VIEW not in str(error):
+        return False
+    _lay_out(network, torch.contiguous_format)
+    network.register_forward_pre_hook(_contiguous)
+    return True
+
+
+def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):  # alone: a parameter of five dimensions has no such layout
+            module.to(memory_format=layout)
+
+
+def _contiguous(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Flat first: an image of one channel counts as contiguous with the strides of channels_last, by which torch chooses.
+    return tuple(x.contiguous().view(-1).view(x.shape) if isinstance(x, Tensor) else x for x in inputs)
+
+
 def _try(network: nn.Module, samples: Tensor, num_classes: int) -> None:
-    """One call in evaluation mode; ValueError where it fails or gives something else than (B, num_classes)."""
+    """One call in evaluation mode; ValueError where it fails or gives something else than (B, num_classes).
+
+    Afterwards every module is in the mode in which it was.
+    """
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         with torch.no_grad():
@@ -125,7 +174,9 @@ def _try(network: nn.Module, samples: Tensor, num_classes: int) -> None:
         raise ValueError(
             f"_target_: the network does not take inputs of shape {tuple(samples.shape[1:])}{kind}: {why}"
         ) from error
-    network.train()
+    finally:
+        for module, mode in modes:
+            module.training = mode
     if output is None or (isinstance(output, Mapping) and "logits" not in output):
         what = "nothing (None)" if output is None else f"a mapping with {', '.join(map(str, output)) or 'no key'}"
         raise ValueError(f"_target_: the network gives {what}; it must give the logits, in a mapping as `logits`")

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
+from ncbench._draws import drawing
 from ncbench.config.datasets import DATASETS
 from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Backbone, Network
@@ -29,6 +30,7 @@ from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replic
 from ncbench.run.feature_start import center_features, first_samples
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
+from ncbench.training.decay_trial import weight_decay_of
 
 __all__ = ["build", "load_run", "measured_layers", "own_measures"]
 
@@ -44,7 +46,8 @@ def build(config: Config) -> RunObjects:
     """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     _try_optimizer(config)
-    with one_line_errors(config, "dataset"):
+    # Whatever the making of a user's data draws is the same in a resumed run, and whatever the seed of the run.
+    with one_line_errors(config, "dataset"), drawing(0):
         data = as_run_data(instantiate(config.dataset.arguments(), _convert_="all"))
         data.prepare_data()
         data.setup()
@@ -63,12 +66,34 @@ def _try_optimizer(config: Config) -> None:
     if config.optimizer.line_search:
         return
     with one_line_errors(config, "optimizer"):
-        made = instantiate(config.optimizer.arguments())([torch.nn.Parameter(torch.zeros(1))])
+        make = instantiate(config.optimizer.arguments())
+        made = make([torch.nn.Parameter(torch.zeros(1))])
         _check_made(made, "an optimizer of torch", torch.optim.Optimizer)
+        how = weight_decay_of(make) if not config.model.full_batch else ""
+        _check_decay(config, how, made.defaults.get("weight_decay"))
     if isinstance(config.schedule, Target):
         with one_line_errors(config, "schedule"), warnings.catch_warnings(action="ignore"):
             scheduler = instantiate(config.schedule.arguments())(made)
             _check_made(scheduler, "a scheduler of torch", torch.optim.lr_scheduler.LRScheduler)
+            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+                raise ValueError("_target_: ReduceLROnPlateau waits for a value after every epoch, and none is given")
+
+
+def _check_decay(config: Config, how: str, own: float | None) -> None:
+    """ValueError of one line where an optimiser leaves the decay out, adds one, or has another than the objective."""
+    decay, target = getattr(config.objective, "weight_decay", 0), config.optimizer.arguments()["_target_"]
+    if config.model.full_batch and own:
+        raise ValueError(f"_target_={target}: decays by {own} what the gradient of the objective decays already")
+    if how == "none" and any(decay if isinstance(decay, list | tuple) else [decay]):
+        raise ValueError(
+            f"objective.weight_decay={decay}: acts through the optimiser, and {target} has no weight decay; use 0, or "
+            "another optimiser"
+        )
+    if how == "other" and config.references:
+        raise ValueError(
+            f"_target_={target}: its weight decay is no part of the gradient and has other stationary points than the "
+            "objective, so no theory line may be drawn; use references=[] to train without the lines"
+        )
 
 
 def _check_made(made: Any, wanted: str, kind: type) -> None:
@@ -199,7 +224,14 @@ def _whole(config: Config, model: Network, of_data: Mapping[str, Any]) -> tuple[
     network = whole_network(make, from_data=model.from_data, watch=calls.watched, **of_data)
     check_training_outputs(network, of_data["samples"], of_data["num_classes"])
     try:
-        return network, find_classifier(network, of_data["num_classes"], calls, model.classifier)
+        classifier = find_classifier(network, of_data["num_classes"], calls, model.classifier)
+        if (times := calls.names.count(classifier)) > 1:
+            raise ValueError(
+                f"classifier={classifier}: the forward pass calls it {times} times, so its input is not one feature "
+                "vector of each sample; name another in model.classifier, or with objective=standard what is to be "
+                "measured in measure.layers"
+            )
+        return network, classifier
     except ValueError:
         decays_features = getattr(config.objective, "feature_decay", None) is not None
         if model.classifier is not None or config.measure.layers is None or decays_features:

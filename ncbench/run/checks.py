@@ -6,11 +6,12 @@ from typing import Any
 from torch import Tensor, enable_grad, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ncbench._draws import drawing
 from ncbench.config.root import Config
-from ncbench.data.samples import drawing
 from ncbench.measure.batches import call, logits
 from ncbench.measure.evaluation_mode import evaluation
 from ncbench.measure.hooks import logits_of
+from ncbench.models.whole import take_contiguous
 
 __all__ = ["check_batch_sizes", "check_inputs", "check_training_outputs", "trial_samples"]
 
@@ -22,18 +23,34 @@ def trial_samples(data: Any) -> Tensor:
     return x.float() if x.is_floating_point() else x
 
 
-def check_inputs(config: Config, network: nn.Module, samples: Tensor) -> None:
-    """ValueError of one line where the inputs are whole numbers, such as tokens, and the network takes floats alone."""
-    if samples.is_floating_point():
-        return
+def check_inputs(config: Config, network: Any, samples: Tensor) -> None:
+    """ValueError of one line where a backbone with our head does not take the inputs; it is called with two of them.
+
+    Modules without sizes get theirs here, and draw them from the run's seed. A backbone that views its maps as rows
+    gets contiguous inputs.
+    """
     try:
-        with evaluation(network):
-            call(network, samples)
+        try:
+            _call_once(config, network, samples)
+        except RuntimeError as error:
+            if not take_contiguous(network.features, error):
+                raise
+            _call_once(config, network, samples)
     except Exception as error:
+        if samples.is_floating_point():
+            why = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"backbone: does not take inputs of shape {tuple(samples.shape[1:])}, or gives no (B, width): {why}"
+            ) from error
         raise ValueError(
             f"dataset: its inputs are whole numbers ({samples.dtype}), and the network of model.kind="
             f"{config.model.KIND} takes floats; model=network with a network that embeds them does not"
         ) from error
+
+
+def _call_once(config: Config, network: nn.Module, samples: Tensor) -> None:
+    with drawing(config.seed), evaluation(network):
+        call(network, samples.clone())
 
 
 def check_training_outputs(network: nn.Module, samples: Tensor, num_classes: int) -> None:

@@ -165,6 +165,8 @@ def _without_bias(network: nn.Module, classifier: str | None) -> str:
     if classifier is not None:
         module = network.get_submodule(classifier)
         why = "has a bias" if getattr(module, "bias", None) is not None else why
+        if isinstance(module, nn.Linear) and "weight" not in dict(module.named_parameters(recurse=False)):
+            why = "makes its weight of other parameters (a parametrization), on which a decay acts otherwise"
         why = why if isinstance(module, nn.Linear) else "is no linear layer"
     if why or classifier is None:
         raise ValueError(

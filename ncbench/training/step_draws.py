@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from ncbench.data.samples import seed_generators
+from ncbench._draws import seed_generators
 
 __all__ = ["seed_step"]
 

@@ -1,5 +1,8 @@
 """Networks as users write them: activation, pooling and flattening as functions, other names, other conventions."""
 
+import random
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -91,3 +94,76 @@ class Tokens(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(self.features(x)).mean(1)
+
+
+class Views(nn.Module):
+    """A LeNet as old tutorials have it: x.view needs rows that are contiguous."""
+
+    def __init__(self, in_channels: int, num_classes: int, width: int = 6) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.fc = nn.Linear(width * 16, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = F.max_pool2d(F.relu(self.conv(x)), 2)
+        return self.fc(maps.view(x.size(0), -1))
+
+
+class ViewingBackbone(Views):
+    """The same as a backbone of 8 x 8 images."""
+
+    def __init__(self, input_shape: tuple[int, ...], output_width: int) -> None:
+        super().__init__(input_shape[0], output_width)
+
+
+class Wired(nn.Module):
+    """Its weights are NumPy's draws, the inputs that it sees are Python's."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.seen = random.sample(range(64), 32)
+        draws = np.random.randn(16, 32) / 32**0.5  # noqa: NPY002 - the generator that everybody draws from
+        self.first = nn.Parameter(torch.from_numpy(draws).float())
+        self.fc = nn.Linear(16, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.relu(x.flatten(1)[:, self.seen] @ self.first.T))
+
+
+class Again(nn.Module):
+    """The same classifier after each of three steps; the last is the output."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.step = nn.Linear(64, 16), nn.Linear(16, 16)
+        self.fc = nn.Linear(16, num_classes, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden, outputs = F.relu(self.first(x.flatten(1))), []
+        for _ in range(3):
+            hidden = F.relu(self.step(hidden))
+            outputs.append(self.fc(hidden))
+        return outputs[-1]
+
+
+class Normed(nn.Module):
+    """Its classifier's weight is g v/||v||."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 16)
+        self.fc = nn.utils.parametrizations.weight_norm(nn.Linear(16, num_classes, bias=False))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(F.relu(self.first(x.flatten(1))))
+
+
+class Narrow(nn.Module):
+    """A backbone that gives half of the width that it is asked for."""
+
+    def __init__(self, input_shape: tuple[int, ...], output_width: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, output_width // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.flatten(1))

@@ -23,8 +23,8 @@ TINY = [
     *("trainer.max_epochs=2", "measure.points=2", "trainer.progress=false", "measure.splits=[train,test]"),
     *("claims=null", "references=[]"),
 ]
-CALLED = ["model._target_=tests.helpers.whole_networks.Called", "objective=dufm_like", "objective.loss=mse"]
-CALLED += ["objective.feature_decay=1e-3"]
+DUFM_LIKE = ["objective=dufm_like", "objective.loss=mse", "objective.feature_decay=1e-3"]
+CALLED = ["model._target_=tests.helpers.whole_networks.Called", *DUFM_LIKE]
 HELPER = "model._target_=tests.helpers.whole_networks.Functional"
 
 
@@ -147,6 +147,18 @@ def test_a_function_with_hidden_arguments_and_the_conventions_of_timm(tmp_path):
         ([HELPER, "+model._partial_=true"], "model._partial_=True: the network is made by ncbench; leave it out"),
         ([HELPER, "objective=dufm_like"], "objective.regulariser=dufm_like: the classifier fc has a bias"),
         (
+            ["model._target_=tests.helpers.whole_networks.Normed", *DUFM_LIKE],
+            "objective.regulariser=dufm_like: the classifier fc makes its weight of other parameters",
+        ),
+        (
+            ["model._target_=tests.helpers.whole_networks.Again", *DUFM_LIKE],
+            "model.classifier=fc: the forward pass calls it 3 times, so its input is not one feature vector",
+        ),
+        (
+            ["model._target_=tests.helpers.whole_networks.Again"],
+            "model.classifier=fc: the forward pass calls it 3 times",
+        ),
+        (
             [HELPER, "measure.measures=nc9"],
             "measure.measures=nc9: must be default, nc, nc1, nc2, nc3, nc4 or a list of names",
         ),
@@ -206,3 +218,27 @@ def test_the_installed_command_finds_it_in_a_grid(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 2
+
+
+def test_a_classifier_that_is_called_again_and_again_is_measured_where_one_says(tmp_path):
+    again = "model._target_=tests.helpers.whole_networks.Again"
+    status, _ = trained(tmp_path / "run", again, "measure.layers=[step]")
+    assert status == 0
+    assert "step" in set(load_measures(tmp_path / "run")["layer"])
+
+
+def test_a_backbone_that_views_its_maps_is_trained(tmp_path):
+    backbone = ["model.backbone._target_=tests.helpers.whole_networks.ViewingBackbone", "~model.backbone.hidden"]
+    few = [word for word in TINY if not word.startswith(("model=", "objective"))]
+    (job,) = compose_jobs([*few, *backbone, "claims={}"], multirun=False)
+    assert run_execute.execute(job.config, tmp_path / "run", command="test") == 0
+
+
+def test_a_backbone_is_tried_before_the_first_epoch(tmp_path, capsys):
+    backbone = "model.backbone._target_=tests.helpers.whole_networks.Narrow"
+    few = [word for word in TINY if not word.startswith(("model=", "objective"))]
+    (job,) = compose_jobs([*few, backbone, "~model.backbone.hidden", "claims={}"], multirun=False)
+    assert run_execute.execute(job.config, tmp_path / "run", command="test") == 2
+    error = capsys.readouterr().err
+    assert "model.backbone: does not take inputs of shape (1, 8, 8), or gives no (B, width): " in error
+    assert not (tmp_path / "run").exists()
