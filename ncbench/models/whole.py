@@ -154,7 +154,7 @@ def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
 
 
 def _contiguous(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    # Flat first: an image of one channel counts as contiguous with the strides of channels_last, by which torch chooses.
+    # Flat first: an image of one channel counts as contiguous whatever its strides, and torch goes by these.
     return tuple(x.contiguous().view(-1).view(x.shape) if isinstance(x, Tensor) else x for x in inputs)
 
 

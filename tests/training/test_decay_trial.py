@@ -97,7 +97,7 @@ def other(target):
         ),
         (
             [*FREE, "optimizer._target_=tests.training.test_decay_trial.Decaying"],
-            "optimizer._target_=tests.training.test_decay_trial.Decaying: decays by 0.01 what the gradient of the objec",
+            "optimizer._target_=tests.training.test_decay_trial.Decaying: decays by 0.01 what the gradient of the",
         ),
         (
             [*NETWORK, *PLATEAU],
