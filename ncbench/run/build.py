@@ -42,10 +42,15 @@ warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", module="
 warnings.filterwarnings("ignore", message=r".*configure_optimizers. returned .None.", module="pytorch_lightning")
 
 
-def build(config: Config) -> RunObjects:
-    """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend."""
+def build(config: Config, to_train: bool = True) -> RunObjects:
+    """Data, network and LightningModule of a configuration; ValueError (one line) for what the user can mend.
+
+    What only a training would suffer from, such as an optimiser that leaves the decay out, is let through where there
+    will be none.
+    """
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
-    _try_optimizer(config)
+    if to_train:
+        _try_optimizer(config)
     # Whatever the making of a user's data draws is the same in a resumed run, and whatever the seed of the run.
     with one_line_errors(config, "dataset"), drawing(0):
         data = as_run_data(instantiate(config.dataset.arguments(), _convert_="all"))
@@ -159,7 +164,7 @@ def load_run(
     config = read_recorded(values, packages)
     with installed_modules_only(not packages):
         importable_here()
-        built = build(config)
+        built = build(config, to_train=False)
     if path.is_file():
         _load(built.module, path, run)
     elif usable_checkpoint(run / CHECKPOINTS, built.module.load_state_dict) is None:

@@ -7,6 +7,7 @@ import torch
 from torch import optim
 
 from ncbench.run import execute as run_execute
+from ncbench.run.build import load_run
 from ncbench.run.compose import compose_jobs
 from ncbench.training import decay_trial
 from ncbench.training.decay_trial import weight_decay_of
@@ -112,6 +113,17 @@ def test_refused_in_one_line(tmp_path, capsys, overrides, message):
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_such_an_optimiser_is_still_read(tmp_path, monkeypatch):
+    """A folder of an earlier version has one; what it trained can be measured."""
+    with monkeypatch.context() as patch:
+        patch.setattr("ncbench.run.build._check_decay", lambda *_: None)
+        small = ["dataset.per_class=12", "objective.weight_decay=0.5", "measure.points=1", "trainer.progress=false"]
+        (job,) = compose_jobs([*NETWORK, *other("Rprop"), *small], multirun=False)
+        assert run_execute.execute(job.config, tmp_path / "run", command="test") == 0
+    module, _, _ = load_run(tmp_path / "run", trust=("tests.helpers",))
+    assert module.network.fc.out_features == 10
 
 
 def test_an_optimiser_without_decay_trains_what_has_none(tmp_path):
