@@ -97,9 +97,10 @@ class ModuleData(RunData):
             )
         map_style(loader.dataset, f"{self._name}.{method}()")
         if loader.worker_init_fn is not None:
+            where = "" if has_known_order(loader) else " where it is measured"
             self.notices.append(
-                f"{self._name}.{method}() has a worker_init_fn, which is not called: random transforms draw what "
-                "(seed, epoch, sample) seed"
+                f"{self._name}.{method}() has a worker_init_fn, which is not called{where}: random transforms draw "
+                "what (seed, epoch, sample) seed"
             )
         return loader
 
@@ -114,9 +115,8 @@ class ModuleData(RunData):
             ) from error
         if batches < 1:
             sampled = len(loader.sampler) if isinstance(loader.sampler, Sized) else 0
-            raise ValueError(
-                f"{name}: {sampled} samples make no batch of batch_size={loader.batch_size} with drop_last=True"
-            )
+            how = f"batch_size={loader.batch_size}, drop_last={loader.drop_last}"
+            raise ValueError(f"{name}: has no batch of its {sampled} samples ({how})")
 
     def _part(self, loader: DataLoader[Any], name: str) -> Any:
         """The samples that count as the loader's: of its Dataset those that its sampler draws in every pass."""

@@ -96,11 +96,11 @@ class Uncounted:
     [
         (
             {"batch_size": 12, "drop_last": True, "shuffle": True},
-            r"^Module.train_dataloader\(\): 11 samples make no batch of batch_size=12 with drop_last=True$",
+            r"^Module.train_dataloader\(\): has no batch of its 11 samples \(batch_size=12, drop_last=True\)$",
         ),
         (
             {"batch_size": 12, "drop_last": True, "sampler": ByEpoch()},
-            r"^Module.train_dataloader\(\): 11 samples make no batch of batch_size=12 with drop_last=True$",
+            r"^Module.train_dataloader\(\): has no batch of its 11 samples \(batch_size=12, drop_last=True\)$",
         ),
         (
             {"batch_size": 1, "batch_sampler": Uncounted()},
@@ -117,7 +117,9 @@ def test_nothing_to_train_on_is_refused(dataset, options, message):
 def test_workers_of_their_own_are_named():
     both = {"num_workers": 1, "persistent_workers": True}
     given = ready(Module(loader(sampler=ByEpoch(), worker_init_fn=print, **both))).notices
-    assert any("train_dataloader() has a worker_init_fn, which is not called" in notice for notice in given)
+    assert any("has a worker_init_fn, which is not called where it is measured: " in notice for notice in given)
+    (usual,) = ready(Module(loader(shuffle=True, worker_init_fn=print))).notices
+    assert usual.startswith("Module.train_dataloader() has a worker_init_fn, which is not called: random")
     assert any(notice.endswith("and on its workers, which keep their generators") for notice in given)
     assert not any("workers" in notice for notice in ready(Module(loader(sampler=ByEpoch()))).notices)
 
