@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from typing_extensions import override
 
-from ncbench._draws import Draws, drawing
 from ncbench.data.class_numbers import class_indices
+from ncbench.data.draws import Draws, drawing
 from ncbench.data.order import ORDER, hash64
 from ncbench.data.passes import Batch, Resumable, batch_sizes, placed
 from ncbench.data.samples import check_finite, input_of, label_of, split

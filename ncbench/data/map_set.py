@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from ncbench._draws import drawing
+from ncbench.data.draws import drawing
 from ncbench.data.images import first_of_each
 from ncbench.data.order import hash64
 from ncbench.data.samples import check_finite, input_of, label_of, split

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, Subset
 from typing_extensions import override
 
-from ncbench._draws import drawing
 from ncbench.data.base import RunData, check_split
 from ncbench.data.class_numbers import check_class_names, class_indices, label_values, labels_of, tensors_of
+from ncbench.data.draws import drawing
 from ncbench.data.given_loader import GivenLoader, has_known_order, has_own_batches, part_of_every_pass
 from ncbench.data.map_loader import MapLoader, random_draws
 from ncbench.data.map_set import MapSet, map_style, read

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncbench._draws import drawing
-
 __all__ = ["of_data", "seeded", "take_contiguous", "whole_network"]
 
 
@@ -20,11 +18,13 @@ _BY_NAME = ("num_classes", "input_shape", "in_channels", "in_chans")  # given to
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random values of the CPU from a seed; Python's, NumPy's and torch's generators are afterwards as they were.
+    """Random values of the CPU from a seed; torch's global generators are afterwards as they were.
 
-    So an initialisation neither depends on a global generator nor changes it, and is the same for every device.
+    So an initialisation neither depends on the global generator nor changes it, and is the same for every device.
     """
-    with drawing(seed), torch.device("cpu"):
+    # The generator itself, not torch.manual_seed: that would reseed the GPUs as well.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
         yield
 
 
@@ -58,7 +58,7 @@ def whole_network(
             hidden behind **kwargs. What `make` names among its arguments (`num_classes`, `input_shape`, `in_channels`,
             `in_chans`) it is given anyway, unless the configuration gives it.
         input_shape, num_classes: of the data.
-        seed: of everything that is random in the making.
+        seed: of what the making draws from torch; of Python's and NumPy's generators the caller has to take care.
         watch: a context around each call, for what looks at the modules that it calls.
         samples: (B, *input_shape), inputs of the data to try the network with, floats in 32 bits or whole numbers; None
             for two of zeros.

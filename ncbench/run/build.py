@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
 
-from ncbench._draws import drawing
 from ncbench.config.datasets import DATASETS
 from ncbench.config.measuring import SHOWN_BY_REPORT
 from ncbench.config.models import Backbone, Network
@@ -18,6 +17,7 @@ from ncbench.config.root import Config
 from ncbench.config.trusted import check_trust, read_recorded
 from ncbench.config.variants import Target, choose_variant, keys_of
 from ncbench.data.adopt import as_run_data
+from ncbench.data.draws import drawing
 from ncbench.measure import Calls, LayerHooks, find_classifier, log_spaced
 from ncbench.models import whole_network
 from ncbench.records.finished import check_records
@@ -29,8 +29,8 @@ from ncbench.run.current_folder import importable_here, installed_modules_only
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.feature_start import center_features, first_samples
 from ncbench.run.one_line_errors import one_line_errors
+from ncbench.run.optimizer_trial import try_optimizer
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
-from ncbench.training.decay_trial import weight_decay_of
 
 __all__ = ["build", "load_run", "measured_layers", "own_measures"]
 
@@ -50,7 +50,7 @@ def build(config: Config, to_train: bool = True) -> RunObjects:
     """
     dtype = torch.float64 if config.trainer.precision == "64" else torch.float32
     if to_train:
-        _try_optimizer(config)
+        try_optimizer(config)
     # Whatever the making of a user's data draws is the same in a resumed run, and whatever the seed of the run.
     with one_line_errors(config, "dataset"), drawing(0):
         data = as_run_data(instantiate(config.dataset.arguments(), _convert_="all"))
@@ -64,47 +64,6 @@ def build(config: Config, to_train: bool = True) -> RunObjects:
     with one_line_errors(config, "measure"):
         LayerHooks(built.network, measured_layers(config, built.module))
     return built
-
-
-def _try_optimizer(config: Config) -> None:
-    """ValueError of one line where optimiser or scheduler do not take their arguments, tried on one parameter."""
-    if config.optimizer.line_search:
-        return
-    with one_line_errors(config, "optimizer"):
-        make = instantiate(config.optimizer.arguments())
-        made = make([torch.nn.Parameter(torch.zeros(1))])
-        _check_made(made, "an optimizer of torch", torch.optim.Optimizer)
-        how = weight_decay_of(make) if not config.model.full_batch else ""
-        _check_decay(config, how, made.defaults.get("weight_decay"))
-    if isinstance(config.schedule, Target):
-        with one_line_errors(config, "schedule"), warnings.catch_warnings(action="ignore"):
-            scheduler = instantiate(config.schedule.arguments())(made)
-            _check_made(scheduler, "a scheduler of torch", torch.optim.lr_scheduler.LRScheduler)
-            if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                raise ValueError("_target_: ReduceLROnPlateau waits for a value after every epoch, and none is given")
-
-
-def _check_decay(config: Config, how: str, own: float | None) -> None:
-    """ValueError of one line where an optimiser leaves the decay out, adds one, or has another than the objective."""
-    decay, target = getattr(config.objective, "weight_decay", 0), config.optimizer.arguments()["_target_"]
-    if config.model.full_batch and own:
-        raise ValueError(f"_target_={target}: decays by {own} what the gradient of the objective decays already")
-    if how == "none" and any(decay if isinstance(decay, list | tuple) else [decay]):
-        raise ValueError(
-            f"objective.weight_decay={decay}: acts through the optimiser, and {target} has no weight decay; use 0, or "
-            "another optimiser"
-        )
-    if how == "other" and config.references:
-        raise ValueError(
-            f"_target_={target}: its weight decay is no part of the gradient and has other stationary points than the "
-            "objective, so no theory line may be drawn; use references=[] to train without the lines"
-        )
-
-
-def _check_made(made: Any, wanted: str, kind: type) -> None:
-    if not isinstance(made, kind):
-        given = "None" if made is None else f"a {type(made).__name__}"
-        raise ValueError(f"_target_: gives {given}, and not {wanted}")
 
 
 def measured_layers(config: Config, module: pl.LightningModule) -> list[str]:
@@ -201,12 +160,13 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
     of_data = {"input_shape": data.input_shape, "num_classes": data.num_classes, "seed": config.seed}
     of_whole: dict[str, Any] = {}
     samples = trial_samples(data)
-    if isinstance(config.model, Network):
-        network, classifier = _whole(config, config.model, {**of_data, "samples": samples})
-        of_whole = {"whole": True, "classifier": classifier}
-    else:
-        network = instantiate(config.model.arguments(), **of_data)
-        check_inputs(config, network, samples)
+    with drawing(config.seed):  # a class of the user's may draw from NumPy or Python
+        if isinstance(config.model, Network):
+            network, classifier = _whole(config, config.model, {**of_data, "samples": samples})
+            of_whole = {"whole": True, "classifier": classifier}
+        else:
+            network = instantiate(config.model.arguments(), **of_data)
+            check_inputs(config, network, samples)
     check_batch_sizes(config, network.to(dtype), data, samples)
     if isinstance(config.model, Backbone) and config.model.init_feature_variance is not None:
         samples = first_samples(data).to(dtype)

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, enable_grad, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ncbench._draws import drawing
 from ncbench.config.root import Config
+from ncbench.data.draws import drawing
 from ncbench.measure.batches import call, logits
 from ncbench.measure.evaluation_mode import evaluation
 from ncbench.measure.hooks import logits_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncbench._draws import drawing
+from ncbench.data.draws import drawing
 
 __all__ = ["weight_decay_of"]
 

@@ -4,7 +4,7 @@ import hashlib
 
 import torch
 
-from ncbench._draws import seed_generators
+from ncbench.data.draws import seed_generators
 
 __all__ = ["seed_step"]
 

@@ -1,15 +1,13 @@
-"""Networks of anybody's: memory layouts, modes, generators and arguments by place."""
+"""Networks of anybody's: memory layouts, modes and arguments by place."""
 
-import random
 from copy import deepcopy
 from functools import partial
 
-import numpy as np
 import torch
 from torch import nn
 
 from ncbench.models import whole
-from tests.helpers.whole_networks import Functional, Views, Wired
+from tests.helpers.whole_networks import Functional, Views
 from tests.models.test_whole import made
 
 IMAGES = torch.rand(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
@@ -48,17 +46,6 @@ def test_frozen_parts_stay_frozen_and_a_network_in_evaluation_mode_is_trained():
     assert (network.training, network.norm.training, network.drop.training) == (True, False, True)
     network = made(partial(lambda **of_data: Functional(**of_data).eval(), in_channels=1, num_classes=10))
     assert all(module.training for module in network.modules())
-
-
-def test_every_generator_is_seeded_and_left_alone(mutant):
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    one, again, other = made(Wired), made(Wired), made(Wired, seed=4)
-    assert (one.seen, torch.equal(one.first, again.first)) == (again.seen, True)
-    assert one.seen != other.seen
-    assert not torch.equal(one.first, other.first)
-    assert random.getstate() == before[0]
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[2])
 
 
 def test_arguments_by_place_are_not_given_twice():

@@ -118,7 +118,7 @@ def test_refused_in_one_line(tmp_path, capsys, overrides, message):
 def test_a_run_of_such_an_optimiser_is_still_read(tmp_path, monkeypatch):
     """A folder of an earlier version has one; what it trained can be measured."""
     with monkeypatch.context() as patch:
-        patch.setattr("ncbench.run.build._check_decay", lambda *_: None)
+        patch.setattr("ncbench.run.optimizer_trial._check_decay", lambda *_: None)
         small = ["dataset.per_class=12", "objective.weight_decay=0.5", "measure.points=1", "trainer.progress=false"]
         (job,) = compose_jobs([*NETWORK, *other("Rprop"), *small], multirun=False)
         assert run_execute.execute(job.config, tmp_path / "run", command="test") == 0

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ncbench import _draws
-from ncbench._draws import Draws, drawing
+from ncbench.data import draws
+from ncbench.data.draws import Draws, drawing
 
 
 def three():
@@ -41,7 +41,7 @@ def test_draws_are_seeded_and_leave_the_generators_alone():
 
 @pytest.mark.parametrize("generator", ["random.setstate(states[0])", "np.random.set_state(states[1])"])
 def test_a_generator_that_is_not_restored_is_seen(mutant, generator):
-    broken = mutant(_draws, generator, "pass")
+    broken = mutant(draws, generator, "pass")
     random.seed(1)
     np.random.seed(1)
     before = three()[:2]
