@@ -25,5 +25,5 @@ def as_run_data(made: Any) -> Any:
         return made
     if hasattr(made, "train_dataloader"):
         raise ValueError(f"_target_: {type(made).__name__} has no train_dataloader of its own")
-    kind = "None" if made is None else f"a {type(made).__name__}"
+    kind = "None" if made is None else f"a value of type {type(made).__name__}"
     raise ValueError(f"_target_: makes {kind}, which is neither a torch Dataset nor a LightningDataModule")

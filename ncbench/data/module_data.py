@@ -157,8 +157,8 @@ class ModuleData(RunData):
         self._given_order = not has_known_order(loader)
         if has_own_batches(loader):
             self.notices.append(
-                f"{self._name}.train_dataloader() is a {type(loader).__name__}, which makes its batches itself: these "
-                "are trained on, and measured are the samples of its Dataset as they are"
+                f"{self._name}.train_dataloader() is of type {type(loader).__name__}, which makes its batches itself: "
+                "these are trained on, and measured are the samples of its Dataset as they are"
             )
         elif self._given_order:
             sampler = loader.batch_sampler if loader.batch_size is None else loader.sampler

@@ -34,7 +34,9 @@ def split(sample: Any, where: str) -> tuple[Any, Any]:
         return sample[rest[0]], sample[key]
     if isinstance(sample, tuple | list) and len(sample) >= 2:
         return sample[0], sample[1]
-    raise ValueError(f"{where}: must be (input, label) or a mapping with a label, not a {type(sample).__name__}")
+    raise ValueError(
+        f"{where}: must be (input, label) or a mapping with a label, not a value of type {type(sample).__name__}"
+    )
 
 
 def input_of(x: Any, where: str) -> Tensor:
@@ -50,7 +52,7 @@ def input_of(x: Any, where: str) -> Tensor:
     if isinstance(x, np.ndarray) and x.dtype != object:
         x = torch.from_numpy(np.ascontiguousarray(x))
     if not isinstance(x, Tensor):
-        raise ValueError(f"{where}: its input must be a tensor or an array, not a {type(x).__name__}")
+        raise ValueError(f"{where}: its input must be a tensor or an array, not a value of type {type(x).__name__}")
     if x.is_nested or x.layout != torch.strided:
         kind = "a nested tensor" if x.is_nested else f"one of {x.layout}"
         raise ValueError(f"{where}: its input must be a dense tensor, not {kind}; to_dense() or padding makes it one")

@@ -75,8 +75,8 @@ def split(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, (tuple, list)) and len(batch) >= 2:
         return batch[0], batch[1]
     raise ValueError(
-        f"a batch must be (inputs, labels, ...) or a mapping, and this one is a {type(batch).__name__}; give unpack "
-        "for batches of another form"
+        f"a batch must be (inputs, labels, ...) or a mapping, and this one is of type {type(batch).__name__}; give "
+        "unpack for batches of another form"
     )
 
 

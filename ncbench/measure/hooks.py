@@ -123,7 +123,7 @@ class LayerHooks:
             x = first_tensor(output)
             if x is None:
                 raise ValueError(
-                    f"the output of layer {name} ({stage}) is a {type(output).__name__} that holds no tensor"
+                    f"the output of layer {name} ({stage}) is of type {type(output).__name__} that holds no tensor"
                 )
             if stage == "pre":
                 before[:] = [(x, _state(x))]

@@ -197,7 +197,7 @@ def value_or_nan(
 def one_number(value: Any, leading: torch.Size) -> Tensor:
     """A measure's result as (leading), one number per network; ValueError where it is something else."""
     if not isinstance(value, Tensor):
-        raise ValueError(f"its result is a {type(value).__name__} and not a tensor")
+        raise ValueError(f"its result is of type {type(value).__name__} and not a tensor")
     if value.shape == leading:
         return value
     if value.numel() != 1 or leading.numel() != 1:

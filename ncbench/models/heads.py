@@ -107,7 +107,7 @@ class BackboneWithHead(nn.Module):
             first, hidden = (width, width) if isinstance(width, int) else (width[0], layer_widths(width, depth)[1:])
             features: Any = backbone(input_shape=tuple(input_shape), output_width=first)
             if not isinstance(features, nn.Module):
-                given = "None" if features is None else f"a {type(features).__name__}"
+                given = "None" if features is None else f"a value of type {type(features).__name__}"
                 raise ValueError(f"backbone: gives {given}, and not a torch.nn.Module")
             self.features = features
             self.head = mlp_head(first, hidden, num_classes, depth, activation)

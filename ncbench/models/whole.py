@@ -73,7 +73,7 @@ def whole_network(
         made = make()
         network = made(**_arguments(made, from_data, of_data(input_shape, num_classes))) if callable(made) else made
         if not isinstance(network, nn.Module):
-            given = "None" if network is None else f"a {type(network).__name__}"
+            given = "None" if network is None else f"a value of type {type(network).__name__}"
             raise ValueError(f"_target_: gives {given}, and not a torch.nn.Module")
         _check_hookable(network)
         _try_layouts(network, torch.zeros(2, *input_shape) if samples is None else samples, num_classes, watch)

@@ -51,5 +51,5 @@ def _check_decay(config: Config, how: str, own: float | None) -> None:
 
 def _check_made(made: Any, wanted: str, kind: type) -> None:
     if not isinstance(made, kind):
-        given = "None" if made is None else f"a {type(made).__name__}"
+        given = "None" if made is None else f"a value of type {type(made).__name__}"
         raise ValueError(f"_target_: gives {given}, and not {wanted}")

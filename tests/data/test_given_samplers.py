@@ -75,7 +75,7 @@ class Doubled(DataLoader):
 def test_a_loader_that_makes_its_batches_itself():
     data = ready(Module(lambda _: Doubled(DATA, 4)))
     (notice,) = data.notices
-    assert "is a Doubled, which makes its batches itself: these are trained on" in notice
+    assert "is of type Doubled, which makes its batches itself: these are trained on" in notice
     assert passed(data.train_dataloader())[0] == [2.0 * i for i in range(11)]
     assert passed(data.measure_loader())[0] == list(range(11))
 

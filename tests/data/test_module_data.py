@@ -283,7 +283,7 @@ def test_what_a_yaml_makes():
     with pytest.raises(ValueError, match=r"^_target_: Nothing has no train_dataloader of its own"):
         as_run_data(Nothing())
     for made in (3, torch.nn.Identity()):
-        with pytest.raises(ValueError, match=r"^_target_: makes a \w+, which is neither a torch Dataset"):
+        with pytest.raises(ValueError, match=r"^_target_: makes a value of type \w+, which is neither a torch Dataset"):
             as_run_data(made)
     with pytest.raises(ValueError, match=r"^train: Endless must be a map-style Dataset"):
         as_run_data(Endless())

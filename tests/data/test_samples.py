@@ -73,9 +73,9 @@ def test_inputs():
         (torch.tensor(1.0), "is a single number; give it a dimension"),
         (torch.zeros(2, dtype=torch.bool), "must be floats or whole numbers, not torch.bool"),
         (torch.zeros(2, dtype=torch.complex64), "must be floats or whole numbers, not torch.complex64"),
-        ([1.0, 2.0], "must be a tensor or an array, not a list"),
-        (np.array(["a"], dtype=object), "must be a tensor or an array, not a ndarray"),
-        (None, "must be a tensor or an array, not a NoneType"),
+        ([1.0, 2.0], "must be a tensor or an array, not a value of type list"),
+        (np.array(["a"], dtype=object), "must be a tensor or an array, not a value of type ndarray"),
+        (None, "must be a tensor or an array, not a value of type NoneType"),
     ],
 )
 def test_what_is_no_input(x, message):
@@ -91,7 +91,9 @@ def test_forms_of_a_sample():
         split({"a": 1, "b": 2}, "train[0]")
     with pytest.raises(ValueError, match=r"one input beside it, and this one has the keys ids, mask, labels"):
         split({"ids": 1, "mask": 2, "labels": 3}, "train[0]")
-    with pytest.raises(ValueError, match=r"^train\[0\]: must be \(input, label\) or a mapping .*, not a Tensor"):
+    with pytest.raises(
+        ValueError, match=r"^train\[0\]: must be \(input, label\) or a mapping .*, not a value of type Tensor"
+    ):
         split(torch.zeros(2), "train[0]")
 
 

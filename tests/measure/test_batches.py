@@ -163,7 +163,7 @@ def test_unpack_takes_the_place_of_the_rules():
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
-        (X, "a batch must be .inputs, labels, .... or a mapping, and this one is a Tensor; give unpack"),
+        (X, "a batch must be .inputs, labels, .... or a mapping, and this one is of type Tensor; give unpack"),
         (
             {"pixels": X},
             "must have its labels under one of labels, label, targets, target, y, and this one has the keys",

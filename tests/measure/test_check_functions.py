@@ -32,8 +32,8 @@ def refused(**functions):
         (core.rounding_floor, "on random features it needs a value for"),
         (lambda moments: moments.means, "its result has the shape (3, 64) and not ()"),
         (lambda moments: moments.class_variances, "its result has the shape (3,) and not ()"),
-        (lambda moments: (core.cdnv(moments), 1), "its result is a tuple and not a tensor"),
-        (lambda moments: core.cdnv(moments).item(), "its result is a float and not a tensor"),
+        (lambda moments: (core.cdnv(moments), 1), "its result is of type tuple and not a tensor"),
+        (lambda moments: core.cdnv(moments).item(), "its result is of type float and not a tensor"),
     ],
 )
 def test_what_does_not_take_moments_or_gives_no_number_is_refused(function, reason):
@@ -58,7 +58,7 @@ def test_what_does_not_take_moments_or_gives_no_number_is_refused(function, reas
         (core.cdnv, "'means'); cdnv is asked for by name, measures=[cdnv]"),
         (core.scatter_ratio, "'means'); it takes class moments, so give it under moments"),
         (lambda M: M.mean(-1), "its result has the shape (1, 64) and not (1,)"),
-        (lambda M: M.shape, "its result is a Size and not a tensor"),
+        (lambda M: M.shape, "its result is of type Size and not a tensor"),
         (core.singular_values, "its result has the shape (1, 64) and not (1,)"),
     ],
 )

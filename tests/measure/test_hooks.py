@@ -137,7 +137,7 @@ def test_an_output_without_a_tensor_is_refused():
         def forward(self, x):
             return None
 
-    with pytest.raises(ValueError, match="the output of layer 0 .post. is a NoneType that holds no tensor"):
+    with pytest.raises(ValueError, match="the output of layer 0 .post. is of type NoneType that holds no tensor"):
         collected(nn.Sequential(Nothing()), ["0"], torch.randn(2, 3))
 
 

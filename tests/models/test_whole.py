@@ -76,7 +76,7 @@ def scripted():
         (partial(Functional, in_channels=3), {}, r"does not take inputs of shape \(1, 8, 8\): .* to have 3 channels"),
         (partial(Functional), {"width": "classes"}, "from_data: width=classes must be one of num_classes, input_shape"),
         (partial(create_model, "little"), {"in_chans": "in_chans"}, r"gives \(2, 1000\), and not \(2, 10\)"),
-        (dict, {}, "gives a dict, and not a torch.nn.Module"),
+        (dict, {}, "gives a value of type dict, and not a torch.nn.Module"),
         (partial(Gives, {"out": 1}), {}, "^_target_: the network gives a mapping with out; it must give the logits"),
         (partial(Gives, None), {}, r"^_target_: the network gives nothing \(None\); it must give the logits"),
         (lambda: nn.DataParallel(nn.Flatten()), {}, "^_target_: gives a DataParallel; give the network inside it"),

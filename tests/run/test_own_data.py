@@ -192,7 +192,7 @@ def test_precision(place):
         ("tensors", ["dataset.train=null"], r"dataset.train"),
         ("rings", ["dataset._target_=mine.Torn"], r"train\[0\]: cannot be read \(OSError: no such sample\)"),
         ("rings", ["dataset._target_=mine.Half"], r"train\[0\]: a label must be a whole number .* not 0.5"),
-        ("rings", ["dataset._target_=mine.number", "~dataset.samples"], r"dataset._target_: makes a int, which"),
+        ("rings", ["dataset._target_=mine.number", "~dataset.samples"], r"dataset._target_: makes a value of type int"),
         (
             "rings",
             ["+dataset.colour=red"],
