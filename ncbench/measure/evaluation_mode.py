@@ -2,7 +2,7 @@
 
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -18,14 +18,16 @@ __all__ = ["evaluation", "one_network", "reestimated"]
 
 
 @contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
+def evaluation(model: nn.Module, loaders: Iterable[Any] = ()) -> Iterator[None]:
     """Evaluation mode, no gradients, no compiled code; modes and random generators are restored afterwards.
 
     Python's, numpy's and torch's generators (of the CPU and of the model's GPUs) are restored because an ordinary
-    DataLoader draws from them on every pass, and transforms may. What torch.compile made runs uncompiled here: hooks
+    DataLoader draws from them on every pass, and transforms may; so are the generators that `loaders` and their
+    samplers have been given, which the training may draw from too. What torch.compile made runs uncompiled here: hooks
     that are registered after the compilation would silently never be called.
     """
     training_flags = [(module, module.training) for module in model.modules()]
+    generators = [(generator, generator.get_state()) for generator in _generators(loaders)]
     gpus = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
@@ -39,8 +41,9 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             model.eval()
             yield
         finally:
-            for module, training in training_flags:
-                module.training = training
+            _restore_modes(training_flags)
+            for generator, state in generators:
+                generator.set_state(state)
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
 
@@ -103,6 +106,30 @@ def one_network(model: nn.Module, group: ProcessGroup) -> Iterator[None]:
     finally:
         for buffer, value in saved:
             buffer.copy_(value)
+
+
+def _restore_modes(training_flags: Sequence[tuple[nn.Module, bool]]) -> None:
+    """Every module in its mode again, from the outside in, and by its own `train` where it has one.
+
+    What such a method does besides is undone so, as of a low-rank adapter that is merged into a weight for evaluation.
+    """
+    for module, training in training_flags:
+        if type(module).train is not nn.Module.train:
+            module.train(training)
+    for module, training in training_flags:
+        module.training = training
+
+
+def _generators(loaders: Iterable[Any]) -> list[torch.Generator]:
+    """The generators of DataLoaders, of their samplers and of those inside them."""
+    found: dict[int, torch.Generator] = {}
+    for loader in loaders:
+        batch_sampler = getattr(loader, "batch_sampler", None)
+        for owner in (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                found[id(generator)] = generator
+    return list(found.values())
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

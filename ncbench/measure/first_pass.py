@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ncbench import core
+from ncbench.measure.activation_watch import warn_of_activations
 from ncbench.measure.batches import Unpack, call, logits, unpacked
 from ncbench.measure.coverage import check_range, class_counts
 from ncbench.measure.distributed import ProcessGroup, Shard
@@ -88,11 +89,7 @@ class FirstPass:
             nonlocal labels
             for inputs, batch_labels in unpacked(shard.loader, self.hooks.model, unpack, shard.skip):
                 labels = batch_labels
-                if self.count == 0:
-                    with self.hooks.watching_activations(self.notices):
-                        outputs = call(self.hooks.model, inputs)
-                else:
-                    outputs = call(self.hooks.model, inputs)
+                outputs = call(self.hooks.model, inputs)
                 if self.count == 0:
                     looked_at.append((inputs, len(labels)))
                 self._add_outputs(outputs, labels)
@@ -101,8 +98,13 @@ class FirstPass:
             for inputs, samples in looked_at:
                 check_first_axis(self.hooks, inputs, samples)
 
+        def warn() -> None:
+            for inputs, _ in looked_at:
+                warn_of_activations(self.hooks, inputs, self.notices)
+
         with self.hooks.open(sink):
             self.group.together(add_batches)
+        self.group.together(warn)
         if any(self.group.gathered(self.hooks.square)):
             self.group.together(check_first_axes)
         self._merge_processes(labels.device)
@@ -188,7 +190,9 @@ class FirstPass:
         self.class_counts = self.class_counts.to(labels.device) + class_counts(labels, self.num_classes)
         class_scores = logits(outputs, len(labels), self.num_classes)
         if class_scores is not None:
-            correct = (class_scores.argmax(-1) == labels).sum(-1).double()
+            decided = (class_scores.argmax(-1) == labels).double()
+            # Among scores that are NaN argmax takes the first class: no decision, and no accuracy of the network.
+            correct = decided.where(~class_scores.isnan().any(-1), torch.nan).sum(-1)
             self.correct = correct if self.correct is None else self.correct + correct
         compared = first_tensor(outputs) if class_scores is None else class_scores  # an autoencoder has no logits
         if self.objective is not None and compared is not None:

@@ -14,28 +14,23 @@ not a module (F.relu(self.fc1(x))) belongs to no layer: `fc1` has stage pre only
 A layer that is called more than once in one forward pass is `layer` at its first call, then `layer@2`, `layer@3`.
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from ncbench.measure.layers import list_layers, resolve, unwrap, weight_matrix
+from ncbench.measure.layers import is_made_when_called, list_layers, resolve, unwrap, weight_matrix
 from ncbench.measure.measurable import check_measurable
-from ncbench.measure.notices import Notices
 from ncbench.measure.reductions import Reduction, choose, reducer
 
 __all__ = ["LayerHooks", "list_layers"]
 
 Sink = Callable[[str, str, Tensor], None]
-
-ACTIVATION = re.compile("relu6?|gelu|silu|mish|c?elu|selu|leaky_relu|tanh|sigmoid|softplus|hard(swish|tanh|sigmoid)")
 
 
 class LayerHooks:
@@ -73,7 +68,6 @@ class LayerHooks:
         self.called: set[tuple[str, str]] = set()
         self.square = False
         self._calls: Counter[tuple[str, str]] = Counter()
-        self._watched: dict[int, tuple[str, Tensor]] | None = None
         self._handles: list[RemovableHandle] = []
 
     def weights(self) -> dict[str, Tensor]:
@@ -81,33 +75,25 @@ class LayerHooks:
         owners = {layer.name: layer.weighted for layer in self.layers if layer.weighted is not None}
         return {name: weight_matrix(owner, self.has_replica_axis) for name, owner in owners.items()}
 
+    def made_in_the_forward_pass(self) -> set[str]:
+        """The layers whose weight a forward pass computes anew and keeps; see `layers.is_made_when_called`."""
+        return {layer.name for layer in self.layers if layer.weighted and is_made_when_called(layer.weighted)}
+
     def open(self, sink: Sink) -> "LayerHooks":
         """Register the hooks; use as `with hooks.open(sink): ...`."""
         self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._calls.clear()))
+        places = Counter(map(id, (module for _, module in self.model.named_modules(remove_duplicate=False))))
         for layer in self.layers:
             before: list[tuple[Tensor, int | Tensor]] = []
             if layer.weighted is not None:
-                self._hook(layer.weighted, layer.name, "pre", sink, before, bare=layer.output is None)
+                shared = layer.output is not None and places[id(layer.weighted)] > 1
+                within = self._count_calls_under_way(layer.output) if shared and layer.output is not None else None
+                self._hook(layer.weighted, layer.name, "pre", sink, before, within)
             if layer.output is not None:
-                self._hook(layer.output, layer.name, "post", sink, before, bare=False)
+                self._hook(layer.output, layer.name, "post", sink, before)
             if layer.receiver is not None:
                 self._hook_input(layer.receiver, layer.name, sink)
         return self
-
-    @contextmanager
-    def watching_activations(self, notices: Notices) -> Iterator[None]:
-        """Warn of every bare layer that an activation from outside is applied to in this forward pass."""
-        bare = {layer.name for layer in self.layers if layer.output is None and layer.weighted is not None}
-        unwatched = {name for name in bare if notices.first_time("activation", name)}
-        if not unwatched:
-            yield
-            return
-        self._watched = {}
-        try:
-            with _ActivationWatch(self._watched, unwatched, notices):
-                yield
-        finally:
-            self._watched = None
 
     def _hook(
         self,
@@ -116,14 +102,21 @@ class LayerHooks:
         stage: str,
         sink: Sink,
         before: list[tuple[Tensor, int | Tensor]],
-        bare: bool,
+        within: list[None] | None = None,
     ) -> None:
         def hand_over(_: nn.Module, __: Any, output: Any) -> None:
+            if within is not None and not within:  # the call of another layer that shares the module
+                return
             self.called.add((name, stage))
             x = first_tensor(output)
             if x is None:
                 raise ValueError(
                     f"the output of layer {name} ({stage}) is of type {type(output).__name__} that holds no tensor"
+                )
+            if x.is_nested:
+                raise ValueError(
+                    f"the output of layer {name} ({stage}) is a nested tensor, as torch makes of padded sequences in "
+                    "evaluation mode; measure a layer behind the encoder, or make it with enable_nested_tensor=False"
                 )
             if stage == "pre":
                 before[:] = [(x, _state(x))]
@@ -131,11 +124,20 @@ class LayerHooks:
                 y, state = before.pop()
                 if y is x and _is_in(x, state):  # no activation, not even in place: the same output
                     return
-            if bare and self._watched is not None:
-                self._watched[id(x)] = (name, x)  # the tensor is kept alive, so that its id stays its own
             self._hand_over(name, stage, x, sink)
 
         self._handles.append(module.register_forward_hook(hand_over))
+
+    def _count_calls_under_way(self, module: nn.Module) -> list[None]:
+        """A list that has an entry for each call of the module that has begun and not ended."""
+        calls: list[None] = []
+
+        def ended(*_: Any) -> None:
+            calls.pop()
+
+        self._handles.append(module.register_forward_pre_hook(lambda *_: calls.append(None)))
+        self._handles.append(module.register_forward_hook(ended, always_call=True))
+        return calls
 
     def _hook_input(self, module: nn.Module, name: str, sink: Sink) -> None:
         def hand_over(_: nn.Module, args: Any, kwargs: Any) -> None:
@@ -191,27 +193,3 @@ def logits_of(output: Any) -> Tensor | None:
     """What a classifying network gives: `logits` of a mapping that has them, else the first tensor."""
     named = output.get("logits") if isinstance(output, Mapping) else None
     return first_tensor(output if named is None else named)
-
-
-class _ActivationWatch(TorchFunctionMode):
-    """Sees every torch function that is applied to a watched output while it is on."""
-
-    def __init__(self, watched: dict[int, tuple[str, Tensor]], layers: set[str], notices: Notices) -> None:
-        super().__init__()
-        self.watched, self.layers, self.notices = watched, layers, notices
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        name = getattr(func, "__name__", "").rstrip("_")
-        layer, _ = self.watched.get(id(args[0]), ("", None)) if args else ("", None)
-        if layer in self.layers and ACTIVATION.fullmatch(name):
-            self.notices.warn(
-                "outside activation",
-                layer,
-                "layer %s: %s is applied to its output from outside, so only stage pre is measured "
-                "(name a module that contains both to have stage post)",
-                layer,
-                name,
-            )
-        return func(*args, **(kwargs or {}))

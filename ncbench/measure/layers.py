@@ -11,12 +11,15 @@ function. Where the network has a module of that very name, it is the module.
 import fnmatch
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["INPUT", "Layer", "list_layers", "resolve", "unwrap", "weight_matrix"]
+__all__ = ["INPUT", "Layer", "is_made_when_called", "list_layers", "resolve", "unwrap", "weight_matrix"]
 
 INPUT = ".input"  # after a module's name: the tensor that it is called with
 INSERTED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -97,12 +100,21 @@ def weight_matrix(module: nn.Module, has_replica_axis: bool = False) -> Tensor:
     transposed one (in, out / groups, *k) becomes (out / groups, in * prod k). With `has_replica_axis` the leading axis
     is that of the replicas and stays.
     """
-    weight = module.weight
+    weight = _weight_as_it_is(module)
     assert isinstance(weight, Tensor)
     W = weight.detach()
     if has_replica_axis or W.ndim == 2:
         return W
     return (W.transpose(0, 1) if isinstance(module, TRANSPOSED) else W).flatten(1)
+
+
+def is_made_when_called(module: nn.Module) -> bool:
+    """Whether the module's weight is an attribute that a hook before its forward pass sets: it is that of the last one.
+
+    So do `nn.utils.weight_norm`, `nn.utils.spectral_norm` and `nn.utils.prune`. A parametrised weight is computed
+    whenever it is read.
+    """
+    return "weight" not in module._parameters and not is_parametrized(module, "weight")
 
 
 def _matching(modules: Collection[str], pattern: str) -> list[str]:
@@ -155,7 +167,28 @@ def _layer(name: str, module: nn.Module) -> Layer:
 
 def _has_matrix(module: nn.Module) -> bool:
     """Whether it owns a weight with two axes or more; the rows of an embedding are outputs, not a map on inputs."""
-    weight = getattr(module, "weight", None)
+    weight = _weight_as_it_is(module)
     if not isinstance(weight, Tensor) or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return False
     return is_lazy(weight) or weight.ndim >= 2
+
+
+def _weight_as_it_is(module: nn.Module) -> Any:
+    """What the module has as `weight`; reading it leaves everything as it is.
+
+    In training mode a parametrisation may change its own buffers when it is read, as `spectral_norm` does by a step of
+    its power iteration, and one that draws would draw.
+    """
+    if not is_parametrized(module, "weight"):
+        return getattr(module, "weight", None)
+    parametrisations = module.parametrizations
+    assert isinstance(parametrisations, nn.ModuleDict)
+    modes = [(part, part.training) for part in parametrisations["weight"].modules()]
+    try:
+        for part, _ in modes:
+            part.training = False
+        with torch.random.fork_rng(devices=()), torch.no_grad():
+            return module.weight
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -4,9 +4,10 @@ A second pass is made only for measures that declare it (see `second_pass`). Wha
 the list in `measures`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -102,17 +103,15 @@ def measure(
     group, measurement = ProcessGroup(distributed), Measurement()
     first_split: FirstPass | None = None
     with (
-        evaluation(hooks.model),
+        evaluation(hooks.model, loaders.values()),
         one_network(hooks.model, group),
         _statistics(hooks.model, loaders, batch_norm, unpack, group, sharded),
         _side_by_side(threads) as start,
     ):
-        # The weights are measured on other threads while the batches go through the network.
-        weights_pending = [
-            start(of_weight, with_replica_axis(W, 2), layer, num_classes, matrices or {}, names, notices)
-            for layer, W in hooks.weights().items()
-            if layer in asked
-        ]
+        # Measured on other threads while batches go through the network, but for weights that it makes or rows it tells.
+        late = set(asked) if missing_classes == "skip" else hooks.made_in_the_forward_pass()
+        of_weights = partial(start, of_weight, of_matrices=matrices or {}, asked=names, notices=notices)
+        weights_pending = _of_weights(of_weights, hooks, set(asked) - late, num_classes)
         for position, (split, loader) in enumerate(loaders.items()):
             first_pass = FirstPass(hooks, set(asked), num_classes, objective, group, notices, missing_classes)
             first_pass.run(loader, unpack, sharded)
@@ -134,7 +133,9 @@ def measure(
             ]
             for finish in layers_pending:
                 measurement.update(finish())
-            first_split = first_split or first_pass
+            if first_split is None:
+                first_split = first_pass
+                weights_pending += _of_weights(of_weights, hooks, late & set(asked), num_classes, first_pass.classes)
             values = _self_duality(first_pass) if first_pass is first_split and SELF_DUALITY in names else {}
             values |= run_second_pass(first_pass, loader, unpack, sharded, of_second_pass, first_split)
             measurement.values.update({(split, *key): with_replica_axis(x, 0) for key, x in values.items()})
@@ -148,6 +149,18 @@ def _asked(model: nn.Module, layers: Sequence[str], num_classes: int, names: Seq
     asked = LayerHooks(model, layers)
     inputs = inputs_of_classifiers(asked.weights(), num_classes) if SELF_DUALITY in names else []
     return list(dict.fromkeys([*(layer.name for layer in asked.layers), *inputs]))
+
+
+def _of_weights(
+    start: Callable[..., Callable[[], Measurement]],
+    hooks: LayerHooks,
+    layers: Collection[str],
+    num_classes: int,
+    classes: Tensor | None = None,
+) -> list[Callable[[], Measurement]]:
+    """What waits for the measures of the weights of `layers`, begun by `start(weight, layer, num_classes)`."""
+    weights = {layer: with_replica_axis(W, 2) for layer, W in hooks.weights().items() if layer in layers}
+    return [start(W, layer, num_classes, classes=classes) for layer, W in weights.items()]
 
 
 def _self_duality(of: FirstPass) -> dict[tuple[str, str, str], Tensor]:

@@ -158,20 +158,23 @@ def of_weight(
     of_matrices: Mapping[str, MatrixMeasure],
     asked: Sequence[str],
     notices: Notices,
+    classes: Tensor | None = None,
 ) -> None:
     """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name).
 
-    Of those asked for by name, what is defined for the rows of a classifier.
+    Of those asked for by name, what is defined for a classifier's rows; with `classes` of theirs, as is the tail's K.
     """
-    s = of_weight_matrix(W, layer, notices)
+    s, k = of_weight_matrix(W, layer, notices), num_classes if classes is None else len(classes)
     key = ("", layer, "weight")
     measurement.spectra[layer, "weight"] = s
     measurement.values[*key, "norm"] = s.square().sum(-1).sqrt()
     measurement.values[*key, "tail"] = value_or_nan(
-        "tail", lambda s: core.relative_tail(s=s, k=num_classes), s, s.shape[:-1], notices, f"{layer} weight"
+        "tail", lambda s: core.relative_tail(s=s, k=k), s, s.shape[:-1], notices, f"{layer} weight"
     )
-    of_rows = {name: OF_ROWS[name] for name in asked if name in OF_ROWS and has_class_rows(W, num_classes)}
-    _of_matrix(measurement, key, W, s, {**of_rows, **of_matrices}, notices)
+    _of_matrix(measurement, key, W, s, of_matrices, notices)
+    if has_class_rows(W, num_classes):
+        rows = W if classes is None else W.index_select(-2, classes.to(W.device))
+        _add(measurement, key, rows, {name: OF_ROWS[name] for name in asked if name in OF_ROWS}, notices)
 
 
 def with_replica_axis(x: Tensor, axes: int) -> Tensor:
@@ -225,6 +228,17 @@ def _of_matrix(
     for name, of_values in OF_SINGULAR_VALUES.items():
         value = value_or_nan(name, of_values, s, s.shape[:-1], notices, at).double()
         measurement.values[*key, name] = value.masked_fill(s[..., 0].isnan(), torch.nan)
-    for name, measure in of_matrices.items():
-        value = value_or_nan(name, measure, M, M.shape[:-2], notices, at)
+    _add(measurement, key, M, of_matrices, notices)
+
+
+def _add(
+    measurement: Measurement,
+    key: tuple[str, str, str],
+    M: Tensor,
+    measures: Mapping[str, MatrixMeasure],
+    notices: Notices,
+) -> None:
+    """The further measures of a matrix M (R, d, d')."""
+    for name, measure in measures.items():
+        value = value_or_nan(name, measure, M, M.shape[:-2], notices, f"{key[1]} {key[2]}")
         measurement.values[*key, name] = with_replica_axis(value, 0)

@@ -48,7 +48,7 @@ def rehearse(
     `processes` divide a dataset among them and leave out no last batch.
     """
     hooks = LayerHooks(model, layers, reduction=reduction)
-    with evaluation(hooks.model):
+    with evaluation(hooks.model, loaders.values()):
         for split, loader in loaders.items():
             if ends_for_good(loader):
                 raise ValueError(

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from ncbench.measure import evaluation_mode as modes
 from ncbench.measure import measure_network
@@ -122,3 +125,80 @@ def test_a_planted_bug_that_weights_all_batches_alike_is_seen(mutant):
     expected = net[0](X).detach().mean(0)
     assert torch.allclose(means[0], expected, atol=1e-5)
     assert not torch.allclose(means[1], expected, atol=1e-5)
+
+
+class Adapter(nn.Linear):
+    """A low-rank adapter whose `train` merges it into its weight for evaluation, and takes it out for training."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs)
+        self.merged = False
+        self.A, self.B = nn.Parameter(torch.ones(1, inputs)), nn.Parameter(torch.full((outputs, 1), 0.5))
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode == self.merged:
+            self.weight.data += (-1 if mode else 1) * self.B @ self.A
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        z = nn.functional.linear(x, self.weight, self.bias)
+        return z if self.merged else z + x @ self.A.T @ self.B.T
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_a_module_does_in_its_own_train_is_undone(training):
+    torch.manual_seed(0)
+    net = nn.Sequential(Adapter(5, 6), nn.ReLU(), nn.Linear(6, K))
+    net[0].train(training)
+    weight, outputs = net[0].weight.detach().clone(), net(X)
+    tcv(net, [(X, Y)])
+    assert (net.training, net[0].training, net[0].merged) == (True, training, not training)
+    torch.testing.assert_close(net[0].weight, weight)
+    torch.testing.assert_close(net(X), outputs)
+
+
+def test_a_generator_that_loaders_share_is_as_it_was():
+    drawn = torch.Generator().manual_seed(0)
+    data = TensorDataset(X, Y)
+    batches = BatchSampler(RandomSampler(data, generator=drawn), 5, drop_last=False)
+    before = drawn.get_state()
+    for loader in (DataLoader(data, 5, shuffle=True, generator=drawn), DataLoader(data, batch_sampler=batches)):
+        tcv(network(), loader)
+        assert torch.equal(drawn.get_state(), before)
+        list(loader)
+        assert not torch.equal(drawn.get_state(), before)
+        drawn.set_state(before)
+
+
+def test_looking_at_a_parametrised_weight_changes_nothing():
+    """In training mode every reading of a spectrally normalised weight is a step of its power iteration."""
+    net = nn.Sequential(spectral_norm(nn.Linear(5, 6)), nn.ReLU(), spectral_norm(nn.Linear(6, K)))
+    _u = net[0].parametrizations.weight[0]._u
+    first, _ = _u.clone(), net[0].weight
+    assert not torch.equal(_u, first)
+    before = {name: x.clone() for name, x in net.state_dict().items()}
+    tcv(net, [(X, Y)], measures="nc")
+    assert all(torch.equal(x, before[name]) for name, x in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "reparametrised",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, lambda m: prune.l1_unstructured(m, "weight", amount=0.3)],
+    ids=["weight_norm", "spectral_norm", "prune"],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_weight_that_the_forward_pass_makes_is_the_present_one(reparametrised):
+    """Hooks before the forward pass set it: until then it is that of the last one."""
+    net = network()
+    reparametrised(net[3])
+    net(X)
+    with torch.no_grad():
+        for x in net[3].parameters():
+            x.mul_(torch.linspace(1, 2, x.numel()).reshape(x.shape))
+    found = measure_network(net, [(X, Y)], layers=["3"], num_classes=K)
+    net.eval()(X)
+    expected = net[3].weight.detach().double().norm().item()
+    (norm,) = found[(found.stage == "weight") & (found.measure == "norm")].value
+    assert norm == pytest.approx(expected, rel=1e-6)

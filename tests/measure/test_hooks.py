@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from ncbench.measure import LayerHooks, list_layers
+from ncbench.core import ClassMoments, scatter_ratio
+from ncbench.measure import LayerHooks, list_layers, measure_network
 from ncbench.measure import hooks as hooks
+from ncbench.measure.activation_watch import warn_of_activations
 from ncbench.measure.notices import Notices
 from ncbench.models.heads import mlp_head
 
@@ -92,18 +94,64 @@ SAID = "layer fc1: relu is applied to its output from outside, so only stage pre
 
 def test_a_functional_activation_leaves_stage_pre_and_is_said_once(caplog):
     net, x, notices = Functional(), torch.randn(7, 3), Notices()
-    found = {}
-    for _ in range(2):
-        hooked = LayerHooks(net, ["fc1", "fc2"])
-        with (
-            hooked.open(lambda layer, stage, x: found.update({(layer, stage): x})),
-            hooked.watching_activations(notices),
-        ):
-            net(x)
+    found = collected(net, ["fc1", "fc2"], x)
     assert list(found) == [("fc1", "pre"), ("fc2", "pre")]
     assert torch.equal(found["fc1", "pre"], net.fc1(x))
+    for _ in range(2):
+        warn_of_activations(LayerHooks(net, ["fc1", "fc2"]), x, notices)
     assert caplog.text.count(SAID) == 1
     assert "fc2" not in caplog.text
+
+
+class Text(nn.Module):
+    """Padded sequences, of which torch's fast path of evaluation mode makes nested tensors with zeros behind them."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb, self.fc = nn.Embedding(20, 16, padding_idx=0), nn.Linear(16, 3)
+        self.enc = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), 2)
+
+    def features(self, ids):
+        return self.enc(self.emb(ids), src_key_padding_mask=ids == 0).mean(1)
+
+    def forward(self, ids):
+        return self.fc(self.features(ids))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_looking_for_activations_leaves_the_measured_pass_as_it_is():
+    torch.manual_seed(0)
+    net, y, ids = Text().eval(), torch.arange(24) % 3, torch.randint(1, 20, (24, 7))
+    ids[y == 1, 4:] = 0
+    with torch.no_grad():
+        expected = scatter_ratio(ClassMoments.from_batch(net.features(ids), y, 3)).item()
+    for size in (24, 8):
+        batches = list(zip(ids.split(size), y.split(size), strict=True))
+        found = measure_network(net, batches, layers=["fc.input", "fc"], num_classes=3)
+        (value,) = found[(found.layer == "fc.input") & (found.measure == "dnc1")].value
+        assert value == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"the output of layer enc.layers.0 \(post\) is a nested tensor"):
+        measure_network(net, [(ids, y)], layers=["enc.layers.0"], num_classes=3)
+
+
+class Block(nn.Module):
+    def __init__(self, linear):
+        super().__init__()
+        self.linear, self.act = linear, nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.linear(x))
+
+
+def test_a_module_that_two_layers_share_is_measured_in_the_call_of_each():
+    shared, x = nn.Linear(5, 5), torch.randn(7, 5)
+    net = nn.Sequential(Block(shared), Block(shared), nn.Linear(5, 2))
+    found = collected(net, ["0", "1"], x)
+    first = shared(x)
+    second = shared(first.relu())
+    expected = {("0", "pre"): first, ("0", "post"): first.relu(), ("1", "pre"): second, ("1", "post"): second.relu()}
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[key], z) for key, z in expected.items())
 
 
 def test_a_layer_called_twice_has_a_name_for_each_call():

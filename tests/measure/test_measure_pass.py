@@ -63,7 +63,7 @@ def test_values_against_a_naive_computation():
     ("old", "new"),
     [
         ("batch if earlier is None else earlier.merge(batch)", "batch"),
-        ("(class_scores.argmax(-1) == labels).sum(-1)", "(class_scores.argmax(-1) == labels).double().mean(-1)"),
+        ("~class_scores.isnan().any(-1), torch.nan).sum(-1)", "~class_scores.isnan().any(-1), torch.nan).mean(-1)"),
     ],
 )
 def test_planted_bugs_are_seen(mutant, monkeypatch, old, new):
@@ -150,7 +150,7 @@ def test_a_failing_measure_of_matrices_is_one_nan_for_each_network():
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
-        (3.0, "its result is a float and not a tensor"),
+        (3.0, "its result is of type float and not a tensor"),
         (torch.zeros(K), r"its result has the shape (3,) and not ()"),
     ],
 )
@@ -188,3 +188,13 @@ def test_log_spaced(last, points):
     assert steps[-1] == last
     assert steps == sorted(set(steps))
     assert len(steps) <= max(points, 2)
+
+
+def test_scores_that_are_no_numbers_decide_nothing():
+    """argmax takes the first NaN, which would be class 0: its share is no accuracy of a network that diverged."""
+    x, y = torch.eye(3).repeat(2, 1), torch.arange(3).repeat(2)
+    net = nn.Linear(3, 3, bias=False)
+    for value, expected in ((torch.eye(3), 1.0), (torch.full((3, 3), torch.nan), torch.nan)):
+        net.weight.data = value
+        found = measure(nn.Sequential(net), {"train": [(x, y)]}, layers=["0"], num_classes=3)
+        assert found.values["train", "", "", "accuracy"].tolist() == pytest.approx([expected], nan_ok=True)

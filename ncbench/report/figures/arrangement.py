@@ -55,6 +55,14 @@ def note_quartiles(table: pd.DataFrame, of: str = "networks") -> list[str]:
     return [f"median over {of}, band: quartiles"] if (table["replicas"] > 1).any() else []
 
 
+def note_fewer(table: pd.DataFrame) -> list[str]:
+    """That some points of a table of `quartiles` are over fewer networks than others of their setting, if so."""
+    most = table.groupby("setting")["replicas"].transform("max")
+    fewer = table.loc[(table["replicas"] > 0) & (table["replicas"] < most), "replicas"]
+    said = "some points over fewer networks, at least {}: the others have no finite value there"
+    return [said.format(int(fewer.min()))] if len(fewer) else []
+
+
 def note_together(figure: "Plot", names: Sequence[str], above: Legend) -> None:
     """Says at the foot of a figure, and for the page, over which quantities its best and median values are taken."""
     if names:

@@ -1,19 +1,27 @@
 """Figure of neural collapse: NC1 to NC4 of the classifier and its input over epochs, beside the error."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from ncbench.records.layers import input_of, layer_key
 from ncbench.records.load import load_measures
 from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings, with_setting
 from ncbench.report.figures import style
-from ncbench.report.figures.arrangement import legend_columns, note_missing, note_quartiles
-from ncbench.report.figures.epochs import TERMINAL, draw_curve, is_reached, mark_terminal_phase
+from ncbench.report.figures.arrangement import legend_columns, note_fewer, note_missing, note_quartiles
+from ncbench.report.figures.epochs import (
+    OF_WEIGHT,
+    Look,
+    draw_curve,
+    is_reached,
+    legend_handles,
+    looks,
+    mark_terminal_phase,
+)
 from ncbench.report.figures.labels import literal
 from ncbench.report.figures.style import Plot, panels, styled
 from ncbench.report.selectors import require_finite
@@ -57,9 +65,9 @@ def neural_collapse(dir: Dir) -> Plot:
     """NC1 to NC4 of Papyan, Han & Donoho (2020) over epochs, medians and quartiles over networks, and the error.
 
     Of each setting the last layer of which NC3 is recorded is the classifier; M are the centred class means of its
-    input, W is its weight. Rows of W are not centred. Solid on the training data, dashed on the test data; W is
-    dash-dotted. The dotted line is the start of the terminal phase (see `ncbench.report.terminal_phase`). At most six
-    settings are drawn.
+    input, W is its weight. Rows of W are not centred. Solid on the training data, dashed on the test data, other splits
+    by their names; W is dash-dotted. The dotted line is the start of the terminal phase (see
+    `ncbench.report.terminal_phase`). At most six settings are drawn.
     """
     settings = find_settings(dir)
     frame = with_setting(load_measures(dir, measures=MEASURES), settings)
@@ -74,59 +82,46 @@ def neural_collapse(dir: Dir) -> Plot:
     shown = sorted(classifiers)[: style.MAX_PANELS]
     tints = style.tints({code: literal(settings[code].label) for code in shown})
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "split", "epoch"])
+    drawn = looks(map(str, frame["split"].unique()))
+    drawn |= {"train": replace(drawn["train"], label="training data (class means M)")} if "train" in drawn else {}
     figure, axes = panels(2, 3, 3.3, 2.7)
     lifted = False
     for place, (ax, panel) in enumerate(zip(axes.flat, PANELS, strict=True)):
         for code in shown:
             rows = table[table["setting"] == code]
-            lifted |= _draw(ax, panel, rows, classifiers[code], tints[code][0])
+            lifted |= _draw(ax, panel, rows, classifiers[code], tints[code][0], drawn)
         if panel.measure not in (ERROR, "ncc_mismatch"):
             style.log_if_positive(ax)
         ax.set(title=panel.title, ylabel=panel.axis, xlabel="epoch" if place >= 3 else "")
         ax.set_xlim(left=0)
     starts = terminal_starts(frame)
     notes = mark_terminal_phase(list(axes.flat), starts, tints, ZERO_ERROR)
-    notes = [*note_quartiles(table), *notes]
+    notes = [*note_quartiles(table), *note_fewer(table), *notes]
     notes += [f"values below {style.FLOOR:g} drawn at {style.FLOOR:g}"] if lifted else []
-    handles = _legend(frame, tints, is_reached(starts, shown))
+    points = bool(frame["epoch"].nunique() == 1)
+    handles = legend_handles(tints, [*drawn.values(), OF_WEIGHT], points, is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles], 4)
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     note_missing(figure, [settings[code].values for code in sorted(classifiers)[len(shown) :]], notes, above=legend)
     return figure
 
 
-def _draw(ax: Axes, panel: _Panel, rows: pd.DataFrame, classifier: str, tint: Any) -> bool:
+def _draw(ax: Axes, panel: _Panel, rows: pd.DataFrame, classifier: str, tint: Any, drawn: Mapping[str, Look]) -> bool:
     """The curves of one setting in one panel; whether zeros were lifted."""
     if panel.measure == ERROR:
         rows = rows[rows["measure"] == "accuracy"]
         rows = rows.assign(median=1 - rows["median"], q25=1 - rows["q25"], q75=1 - rows["q75"])
         for split, part in rows.groupby("split", observed=True):
-            draw_curve(ax, part, tint, _dashes(str(split)))
+            draw_curve(ax, part, tint, drawn[str(split)])
         return False
+    first = next(iter(drawn.values()), OF_WEIGHT)  # NC3 is that of the first split
     floor, lifted = None if panel.measure == "ncc_mismatch" else style.FLOOR, False
     rows = rows[rows["measure"] == panel.measure]
     if panel.of_input:
         of_input = rows[(rows["layer"] == input_of(classifier)) & (rows["stage"] == "post")]
         for split, part in of_input.groupby("split", observed=True):
-            lifted |= draw_curve(ax, part, tint, _dashes(str(split)), floor)
+            lifted |= draw_curve(ax, part, tint, drawn[str(split)], floor)
     if panel.of_weight:
         of_weight = rows[(rows["layer"] == classifier) & (rows["stage"] == "weight")]
-        lifted |= draw_curve(ax, of_weight, tint, "-." if panel.of_input else "-", floor)
+        lifted |= draw_curve(ax, of_weight, tint, OF_WEIGHT if panel.of_input else first, floor)
     return lifted
-
-
-def _dashes(split: str) -> str:
-    return "--" if split == "test" else "-"
-
-
-def _legend(frame: pd.DataFrame, tints: dict[int, tuple[Any, str]], reached: bool) -> list[Line2D]:
-    handles = [Line2D([], [], color=tint, lw=2, label=name) for tint, name in tints.values() if name]
-    looks = {"-": "training data (class means M)", "--": "test data", "-.": "classifier W"} | (
-        {":": TERMINAL} if reached else {}
-    )
-    if not (frame["split"] == "test").any():
-        del looks["--"]
-    return [
-        *handles,
-        *(Line2D([], [], color="black", ls=dashes, lw=1.4, label=label) for dashes, label in looks.items()),
-    ]

@@ -39,6 +39,8 @@ def rank(dir: Dir, split: str = "train") -> Plot:
     if frame.empty:
         raise NoRecordsError("no rank recorded yet")
     require_finite(frame["value"], "the rank")
+    if not (frame["split"] == split).any():
+        raise NoRecordsError(f"no rank of class means of the split {split} recorded")
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])
     shown = sorted(table["setting"].unique())
     if len(shown) > style.MAX_PANELS:

@@ -50,19 +50,37 @@ def headline(dir: Dir, means: bool = False) -> Table:
         losses = final_loss(of_train)["value"].dropna()
         last_step = str(of_train["step"].max()) if len(of_train) else "none recorded"
         row = [setting.label, str(len(setting.networks)), last_step]
-        row += [entry(losses, 6), f"{losses.min():.6g}" if len(losses) else ""]
+        row += [
+            entry(losses, 6) + of_how_many(final_loss(of_train)["value"]),
+            f"{losses.min():.6g}" if len(losses) else "",
+        ]
         for name in lines:
             value = references[code].get(name)
             known = value is not None and len(losses) > 0
             row += ["" if value is None else f"{value:.7g}"]
             row += [f"{int((losses < value).sum())} of {len(losses)}" if known else ""]
-        for split in ("train", "test"):
-            row.append(entry(of_all[(of_all["measure"] == "accuracy") & (of_all["split"] == split)]["value"]))
-        row += [entry(intermediate_rank(of_train)["value"]), entry(last_dnc1(of_train)["value"])]
+        accuracy = of_all[of_all["measure"] == "accuracy"]
         nc = classifier_values(of_train)
-        row += [entry(nc[name]["value"]) if name in nc else "" for name in NC]
-        rows.append(row)
+        columns = [
+            *(accuracy[accuracy["split"] == split]["value"] for split in ("train", "test")),
+            intermediate_rank(of_train)["value"],
+            last_dnc1(of_train)["value"],
+            *(nc[name]["value"] if name in nc else pd.Series(dtype=float) for name in NC),
+        ]
+        rows.append([*row, *(entry(values) + of_how_many(values) for values in columns)])
     return without_empty_columns(Table(header, rows, said))
+
+
+def of_how_many(values: "pd.Series[float]") -> str:
+    """What is said where some or all of the values are NaN, as those of networks that diverged: else nothing.
+
+    >>> of_how_many(pd.Series([1.0, np.nan, np.nan])), of_how_many(pd.Series([np.nan])), of_how_many(pd.Series([1.0]))
+    (' (1 of 3 finite)', 'not finite', '')
+    """
+    known = int(values.notna().sum())
+    if known == len(values):
+        return ""
+    return f" ({known} of {len(values)} finite)" if known else "not finite"
 
 
 def spread(values: "pd.Series[float]", digits: int = 4) -> str:

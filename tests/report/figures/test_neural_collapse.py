@@ -3,9 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from torch import nn
 
 from ncbench.config.schedules import SCHEDULES
+from ncbench.measure import measure_network
 from ncbench.records.runs import NoRecordsError
 from ncbench.records.schema import CONFIG
 from ncbench.records.writer import RecordWriter
@@ -181,3 +184,60 @@ def test_one_measurement_of_one_network_is_a_point_and_no_median(tmp_path):
     (error,) = drawn.axes[0].lines
     assert (error.get_marker(), list(error.get_ydata())) == ("o", [0.5])
     assert "median" not in drawn.legends[0].get_title().get_text()
+
+
+def measured(folder, splits):
+    """A network of two layers measured at two epochs on these splits, with NC1 to NC4."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    for epoch in (0, 1):
+        measure_network(net, splits, layers=["2"], num_classes=3, measures="nc", folder=folder, epoch=epoch)
+        nn.init.normal_(net[2].weight)
+    return folder
+
+
+def test_a_split_of_another_name_has_a_look_and_a_name_of_its_own(tmp_path):
+    y = torch.arange(3).repeat(8)
+    x = torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
+    both = measured(tmp_path / "both", {"train": [(x, y)], "val": [(x + 1, y)]})
+    alone = measured(tmp_path / "alone", {"val": [(x + 1, y)]})
+    for draw in (figure.neural_collapse, figure.learning_curves):
+        of_both, of_one = draw(both), draw(alone)
+        labels = [text.get_text() for text in of_both.legends[0].get_texts()]
+        assert labels[0].startswith("training data")
+        assert "val data" in labels
+        assert len(curves(of_both.axes[0])) == 2  # two dashes
+        assert "val data" in [text.get_text() for text in of_one.legends[0].get_texts()]
+        assert "no training accuracy is recorded" in of_one.legends[0].get_title().get_text()
+        assert "not reached" not in of_one.legends[0].get_title().get_text()
+    with pytest.raises(NoRecordsError, match="no rank of class means of the split train recorded"):
+        figure.rank(alone)
+
+
+def test_values_that_are_not_finite_leave_a_gap_and_are_counted(tmp_path):
+    nan = np.nan
+    values = {
+        "accuracy": in_epochs([0.1, [nan] * 3, 1.0, [1.0, nan, nan]]),
+        "loss": in_epochs([2.0, [nan] * 3, 1.0, [0.5, nan, nan]]),
+        "fc.input.post.nc1": in_epochs([4.0, [nan] * 3, 1.0, [0.5, nan, nan]]),
+        "fc.weight.self_duality": in_epochs([1.4, 1.0, 0.5, 0.2]),
+    }
+    folder = write_values(tmp_path / "run", values, {})
+    drawn = figure.neural_collapse(folder)
+    np.testing.assert_array_equal(curves(drawn.axes[1])["-"], (EPOCHS, [4.0, nan, 1.0, 0.5]))
+    assert "some points over fewer networks, at least 1" in drawn.legends[0].get_title().get_text().replace("\n", " ")
+    table = headline(folder)
+    row = dict(zip(table.header, table.rows[0], strict=True))
+    assert (row["final loss"], row["accuracy"]) == ("0.5 (1 of 3 finite)", "1 (1 of 3 finite)")
+    assert (row["NC1"], row["replicas"]) == ("0.5 (1 of 3 finite)", "3")
+
+
+def test_points_of_one_measurement_are_told_apart(tmp_path):
+    once = {"accuracy": {0: [0.5]}, "test.accuracy": {0: [0.4]}, "fc.weight.self_duality": {0: [0.3]}}
+    once |= {"fc.input.post.equinorm": {0: [0.2]}, "fc.weight.equinorm": {0: [0.1]}}
+    drawn = figure.neural_collapse(write_values(tmp_path / "run", once, {}))
+    (error, _, norms, *_) = drawn.axes
+    looks = [(line.get_marker(), line.get_markerfacecolor() == "none") for ax in (error, norms) for line in ax.lines]
+    assert looks == [("o", False), ("s", True), ("o", False), ("D", True)]
+    shown = {handle.get_label(): handle.get_marker() for handle in drawn.legends[0].legend_handles}
+    assert shown == {"training data (class means M)": "o", "test data": "s", "classifier W": "D"}
