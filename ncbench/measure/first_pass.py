@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ncbench import core
 from ncbench.measure.activation_watch import warn_of_activations
@@ -113,6 +114,7 @@ class FirstPass:
             raise ValueError("the loader gave no batch, so there is nothing to measure")
         self._check_labels()
         self._warn_of_uncalled_layers()
+        self._warn_of_batch_statistics()
         if self.missing_classes == "skip" and self.moments:
             self.classes = classes_with_samples(next(iter(self.moments.values())))
             self.position = self.classes.new_full((self.num_classes,), -1)
@@ -172,6 +174,17 @@ class FirstPass:
                 continue
             seen = "; a call of .forward() is not seen" if "post" in missing or missing == layer.stages else ""
             self.notices.warn("uncalled", layer.name, message + seen, layer.name)
+
+    def _warn_of_batch_statistics(self) -> None:
+        """Of batch normalisation that keeps no running statistics: every number then is of the batches as they are."""
+        for name, module in self.hooks.model.named_modules():
+            if isinstance(module, _BatchNorm) and module.running_mean is None:
+                message = (
+                    "%s keeps no running statistics, so in evaluation too it normalises by those of each batch, and "
+                    "the measures depend on the batches"
+                )
+                self.notices.warn("batch statistics", "", message, name or type(module).__name__)
+                return
 
     def _add(self, layer: str, stage: str, x: Tensor, labels: Tensor) -> None:
         vectors = x.ndim == 2 or self.hooks.has_replica_axis

@@ -1,5 +1,6 @@
 """`measure_network`: the measures of a network as it is, in plain PyTorch."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -123,13 +124,16 @@ def _place(step: int | None, epoch: float | None, folder: object, empty: bool) -
         if not empty:
             raise ValueError(f"folder={folder}: holds measurements; say where this one belongs by step= or epoch=")
         return 0, 0.0
+    for name, value in (("step", step), ("epoch", epoch)):
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name}={value} must be finite")
     if step is None:
         assert epoch is not None
         if epoch != int(epoch):
             raise ValueError(f"epoch={epoch} is no whole number, so it cannot stand for the step; give step= too")
         step = int(epoch)
-    if step < 0:
-        raise ValueError(f"step={step} must be at least 0")
+    if step < 0 or step != int(step):
+        raise ValueError(f"step={step} must be a whole number of at least 0")
     return int(step), float(step if epoch is None else epoch)
 
 

@@ -202,3 +202,12 @@ def test_a_weight_that_the_forward_pass_makes_is_the_present_one(reparametrised)
     expected = net[3].weight.detach().double().norm().item()
     (norm,) = found[(found.stage == "weight") & (found.measure == "norm")].value
     assert norm == pytest.approx(expected, rel=1e-6)
+
+
+def test_batch_normalisation_without_running_statistics_is_said(caplog):
+    net = network()
+    tcv(net, [(X, Y)])
+    assert "running statistics" not in caplog.text
+    net[1] = nn.BatchNorm1d(6, track_running_stats=False)
+    tcv(net, [(X, Y)])
+    assert "1 keeps no running statistics, so in evaluation too it normalises by those of each batch" in caplog.text

@@ -75,8 +75,11 @@ def test_the_same_step_is_replaced_and_a_place_is_asked_for(tmp_path):
         measure_network(network(), LOADER, **again)
     with pytest.raises(ValueError, match=r"epoch=0.5 is no whole number, so it cannot stand for the step"):
         measure_network(network(), LOADER, **again, epoch=0.5)
-    with pytest.raises(ValueError, match=r"step=-1 must be at least 0"):
-        measure_network(network(), LOADER, **again, step=-1)
+    for step in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"step={step} must be a whole number of at least 0"):
+            measure_network(network(), LOADER, **again, step=step)
+    with pytest.raises(ValueError, match=r"epoch=inf must be finite"):
+        measure_network(network(), LOADER, **again, epoch=float("inf"))
     measure_network(network(), LOADER, **again, step=7, epoch=0.5)
     assert load_measures(tmp_path, steps="last").epoch.unique().tolist() == [0.5]
 
