@@ -1,7 +1,7 @@
 """Activations from outside: functions that a network applies to the output of a layer that is measured before them."""
 
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ def warn_of_activations(hooks: LayerHooks, inputs: Any, notices: Notices) -> Non
     """Warn, the first time, of each bare layer of `hooks` that an activation is applied to in a pass of `inputs`.
 
     It is a pass of its own, and nothing of it is kept: while torch functions are watched, torch leaves its fast paths
-    (`nn.TransformerEncoder` has one), so that the outputs may be others than the network's own.
+    (`nn.TransformerEncoder` has one), so that the outputs may be others than the network's own. A network that does not
+    take the same inputs twice, as one that changes them, is not looked at.
     """
     bare = {layer.name: layer.weighted for layer in hooks.layers if layer.output is None and layer.weighted is not None}
     unwatched = {name: module for name, module in bare.items() if notices.first_time("activation", name)}
@@ -39,7 +40,7 @@ def warn_of_activations(hooks: LayerHooks, inputs: Any, notices: Notices) -> Non
     with ExitStack() as handles:
         for name, module in unwatched.items():
             handles.callback(watch(name, module).remove)
-        with _ActivationWatch(watched, notices):
+        with _ActivationWatch(watched, notices), suppress(Exception):
             call(hooks.model, inputs)
 
 

@@ -1,8 +1,10 @@
 """The state of a network while it is measured, and everything as it was afterwards."""
 
+import inspect
+import logging
 import random
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -10,11 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from ncbench.measure.batches import Batches, call
 from ncbench.measure.distributed import ProcessGroup
 
 __all__ = ["evaluation", "one_network", "reestimated"]
+
+_log = logging.getLogger(__name__)
+
+MOST_ROUNDING = 0.02  # of merging and unmerging weights in bfloat16, relative to the largest entry
 
 
 @contextmanager
@@ -27,6 +34,7 @@ def evaluation(model: nn.Module, loaders: Iterable[Any] = ()) -> Iterator[None]:
     that are registered after the compilation would silently never be called.
     """
     training_flags = [(module, module.training) for module in model.modules()]
+    own = [_OwnTrain(module) for module in model.modules() if _has_own_train(module)]
     generators = [(generator, generator.get_state()) for generator in _generators(loaders)]
     gpus = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
@@ -41,7 +49,10 @@ def evaluation(model: nn.Module, loaders: Iterable[Any] = ()) -> Iterator[None]:
             model.eval()
             yield
         finally:
-            _restore_modes(training_flags)
+            for switched in own:
+                switched.restore()
+            for module, training in training_flags:
+                module.training = training
             for generator, state in generators:
                 generator.set_state(state)
             random.setstate(python)
@@ -108,16 +119,35 @@ def one_network(model: nn.Module, group: ProcessGroup) -> Iterator[None]:
             buffer.copy_(value)
 
 
-def _restore_modes(training_flags: Sequence[tuple[nn.Module, bool]]) -> None:
-    """Every module in its mode again, from the outside in, and by its own `train` where it has one.
+class _OwnTrain:
+    """A module with a `train(mode)` of its own, which may do more than set flags.
 
-    What such a method does besides is undone so, as of a low-rank adapter that is merged into a weight for evaluation.
+    A low-rank adapter is merged into a weight for evaluation, and taken out of it for training.
     """
-    for module, training in training_flags:
-        if type(module).train is not nn.Module.train:
-            module.train(training)
-    for module, training in training_flags:
-        module.training = training
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.training = module, module.training
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        self.before = [(x, x.detach().clone()) for x in tensors if not is_lazy(x)]
+
+    def restore(self) -> None:
+        """Switch it back by its own method; tensors that are then the same but for rounding are the same."""
+        try:
+            self.module.train(self.training)
+        except Exception as error:
+            _log.warning("%s.train(%s) fails after measuring: %s", type(self.module).__name__, self.training, error)
+        for x, value in self.before:
+            other = x.shape == value.shape and x.is_floating_point() and not torch.equal(x, value)
+            if other and (x - value).abs().max() <= MOST_ROUNDING * value.abs().max():
+                x.copy_(value)
+
+
+def _has_own_train(module: nn.Module) -> bool:
+    """Whether it overrides `train` by a method that takes a mode, as `nn.Module.train` does."""
+    if type(module).train is nn.Module.train:
+        return False
+    first = [*inspect.signature(type(module).train).parameters.values()][1:2]
+    return any(parameter.name == "mode" or parameter.default is True for parameter in first)
 
 
 def _generators(loaders: Iterable[Any]) -> list[torch.Generator]:

@@ -82,11 +82,12 @@ class LayerHooks:
     def open(self, sink: Sink) -> "LayerHooks":
         """Register the hooks; use as `with hooks.open(sink): ...`."""
         self._handles.append(self.model.register_forward_pre_hook(lambda *_: self._calls.clear()))
-        places = Counter(map(id, (module for _, module in self.model.named_modules(remove_duplicate=False))))
+        users = {(id(layer.weighted), id(layer.output)) for layer in self.layers if layer.output is not None}
+        sharing = Counter(weighted for weighted, _ in users)  # layers that hold the module, by its id
         for layer in self.layers:
             before: list[tuple[Tensor, int | Tensor]] = []
             if layer.weighted is not None:
-                shared = layer.output is not None and places[id(layer.weighted)] > 1
+                shared = layer.output is not None and sharing[id(layer.weighted)] > 1
                 within = self._count_calls_under_way(layer.output) if shared and layer.output is not None else None
                 self._hook(layer.weighted, layer.name, "pre", sink, before, within)
             if layer.output is not None:
@@ -113,7 +114,7 @@ class LayerHooks:
                 raise ValueError(
                     f"the output of layer {name} ({stage}) is of type {type(output).__name__} that holds no tensor"
                 )
-            if x.is_nested:
+            if x.is_nested and x.layout is torch.strided:
                 raise ValueError(
                     f"the output of layer {name} ({stage}) is a nested tensor, as torch makes of padded sequences in "
                     "evaluation mode; measure a layer behind the encoder, or make it with enable_nested_tensor=False"

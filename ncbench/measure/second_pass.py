@@ -150,15 +150,21 @@ class NearestCentreMismatch:
         """One batch: (..., N, D) and (N,)."""
         self.nearest = core.ncc_labels(features, self.means)
 
-    def decided(self, classes: Tensor | None) -> None:
-        """The network's classes (..., N) for the batch that was added last; None where it has no logits."""
+    def decided(self, classes: Tensor | None, known: Tensor | None) -> None:
+        """The network's classes (..., N) for the batch that was added last, and whether its scores were numbers.
+
+        None where it has no logits.
+        """
         if self.nearest is None:  # the layer was not called for this batch
             return
-        differs = torch.nan if classes is None else (self.nearest != classes.to(self.nearest.device)).sum(-1)
+        differs: Tensor | float = torch.nan
+        if classes is not None and known is not None:
+            other = (self.nearest != classes.to(self.nearest.device)).double()
+            differs = other.where(known.to(other.device), torch.nan).sum(-1)
         self.sums, self.nearest = self.sums + differs, None
 
     def values(self) -> Mapping[str, Tensor]:
-        """NaN where the means are not finite, or the network has no logits."""
+        """NaN where the means are not finite, or the network has no logits or such as are NaN."""
         finite = self.means.isfinite().all(-1).all(-1)
         return {"ncc_mismatch": torch.where(finite, self.sums / self.samples, torch.nan)}
 

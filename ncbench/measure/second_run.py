@@ -61,7 +61,7 @@ def run_second_pass(
             if classes is not None and first_split.position is not None:
                 classes = first_split.position[classes]
             for second_pass in listening:
-                second_pass.decided(classes)
+                second_pass.decided(classes, None if class_scores is None else ~class_scores.isnan().any(-1))
 
     with first_pass.hooks.open(sink):
         first_pass.group.together(add_batches)

@@ -20,7 +20,17 @@ NAME = "pretended"
 IS_SUPPORTED = hasattr(backend_registration, "_setup_privateuseone_for_python_backend")  # since torch 2.9
 
 MOVES = ("aten._to_copy.default", "aten.copy_.default")
-INDEXES = ("aten.index.Tensor", "aten.index_put_.default", "aten._index_put_impl_.default")
+INDEXES = ("aten.index.", "aten.index_put", "aten._index_put_impl_")
+# Of these an operand without dimensions has to be on the device as well.
+NO_SCALARS = (
+    "aten.cat.",
+    "aten.stack.",
+    "aten.index_",
+    "aten.gather.",
+    "aten.scatter",
+    "aten.nll_loss",
+    "aten.embedding",
+)
 _FORWARDED = torch._C._disabled_torch_function_impl
 
 
@@ -80,9 +90,11 @@ def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The operation on the held tensors, with what a CUDA device refuses refused."""
     leaves = tree_leaves((args, kwargs))
     there = any(isinstance(x, DeviceTensor) for x in leaves)
-    here = any(isinstance(x, Tensor) and not isinstance(x, DeviceTensor) and x.dim() > 0 for x in leaves)
-    indexed = str(func) in INDEXES and isinstance(args[0], DeviceTensor)
-    if there and here and str(func) not in MOVES and not indexed:
+    indexed = str(func).startswith(INDEXES) and isinstance(args[0], DeviceTensor)
+    operands = tree_leaves((args[0], args[2:], kwargs)) if indexed else leaves
+    scalars = 1 if str(func).startswith(NO_SCALARS) and not indexed else 0
+    here = any(isinstance(x, Tensor) and not isinstance(x, DeviceTensor) and x.dim() + scalars > 0 for x in operands)
+    if there and here and str(func) not in MOVES:
         raise RuntimeError(f"Expected all tensors to be on the same device, {NAME}:0 and cpu were given to {func}")
     device = kwargs.get("device")
     stays = is_pretended(device) if device is not None else there

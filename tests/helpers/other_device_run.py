@@ -39,6 +39,10 @@ def run(stop: int, arguments: list[str]) -> int:
     """The exit status of the run, that has to have stopped after the epoch `stop` and be continued if that is not 0."""
     device, record = register(), session.RunSession._record
 
+    def records(self: Any, step: int, epoch: float, found: Any, network: Any) -> None:
+        assert all(parameter.device == device for parameter in network.parameters())
+        record(self, step, epoch, found, network)
+
     def stops(self: Any, step: int, epoch: float, found: Any, network: Any) -> None:
         record(self, step, epoch, found, network)
         if epoch == stop:
@@ -52,7 +56,8 @@ def run(stop: int, arguments: list[str]) -> int:
         if stop:
             with patch.object(session.RunSession, "_record", stops):
                 assert main(arguments) == 1
-        return main(arguments)
+        with patch.object(session.RunSession, "_record", records):
+            return main(arguments)
 
 
 if __name__ == "__main__":

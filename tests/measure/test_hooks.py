@@ -103,6 +103,31 @@ def test_a_functional_activation_leaves_stage_pre_and_is_said_once(caplog):
     assert "fc2" not in caplog.text
 
 
+class Graph:
+    """A batch that the forward pass changes, as networks on graphs do."""
+
+    def __init__(self, x):
+        self.x = x
+
+
+class OnGraphs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.emb, self.fc = nn.Embedding(5, 4), nn.Linear(4, 2)
+
+    def forward(self, graph):
+        graph.x = self.emb(graph.x)
+        return self.fc(graph.x)
+
+
+def test_a_network_that_changes_its_inputs_is_measured_and_not_looked_at():
+    ids, y = torch.arange(10) % 5, torch.arange(10) % 2
+    found = measure_network(
+        OnGraphs(), [(ids, y)], layers=["fc"], num_classes=2, unpack=lambda batch: (Graph(batch[0]), batch[1])
+    )
+    assert found[found.stage == "pre"].value.notna().any()
+
+
 class Text(nn.Module):
     """Padded sequences, of which torch's fast path of evaluation mode makes nested tensors with zeros behind them."""
 
@@ -152,6 +177,11 @@ def test_a_module_that_two_layers_share_is_measured_in_the_call_of_each():
     expected = {("0", "pre"): first, ("0", "post"): first.relu(), ("1", "pre"): second, ("1", "post"): second.relu()}
     assert list(found) == list(expected)
     assert all(torch.equal(found[key], z) for key, z in expected.items())
+    # A container that is never called itself: what is inside it is, under another name too.
+    alias = nn.Module()
+    alias.head = nn.ModuleDict({"out": shared})
+    alias.out, alias.forward = shared, lambda x: alias.out(x)
+    assert list(collected(alias, ["head"], x)) == [("head", "pre")]
 
 
 def test_a_layer_called_twice_has_a_name_for_each_call():

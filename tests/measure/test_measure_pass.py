@@ -198,3 +198,8 @@ def test_scores_that_are_no_numbers_decide_nothing():
         net.weight.data = value
         found = measure(nn.Sequential(net), {"train": [(x, y)]}, layers=["0"], num_classes=3)
         assert found.values["train", "", "", "accuracy"].tolist() == pytest.approx([expected], nan_ok=True)
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3, bias=False))  # finite features, and one class without a score
+    net[1].weight.data[2] = torch.nan
+    found = measure(net, {"train": [(x, y)]}, layers=["0"], num_classes=3, measures="nc4")
+    for key in (("train", "", "", "accuracy"), ("train", "0", "pre", "ncc_mismatch")):
+        assert found.values[key].isnan().all()

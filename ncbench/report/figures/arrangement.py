@@ -55,12 +55,15 @@ def note_quartiles(table: pd.DataFrame, of: str = "networks") -> list[str]:
     return [f"median over {of}, band: quartiles"] if (table["replicas"] > 1).any() else []
 
 
-def note_fewer(table: pd.DataFrame) -> list[str]:
-    """That some points of a table of `quartiles` are over fewer networks than others of their setting, if so."""
-    most = table.groupby("setting")["replicas"].transform("max")
-    fewer = table.loc[(table["replicas"] > 0) & (table["replicas"] < most), "replicas"]
-    said = "some points over fewer networks, at least {}: the others have no finite value there"
-    return [said.format(int(fewer.min()))] if len(fewer) else []
+def note_fewer(values: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """That some points, one for each group, are over fewer networks than were measured there, if so.
+
+    The others are NaN there. Where all of a group are, the curve has a gap.
+    """
+    groups = values.groupby(list(by), observed=True)["value"]
+    known, measured = groups.count(), groups.size()
+    fewer = known[(known > 0) & (known < measured)]
+    return [f"some points over fewer networks, at least {fewer.min()}: the others are NaN there"] if len(fewer) else []
 
 
 def note_together(figure: "Plot", names: Sequence[str], above: Legend) -> None:

@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 TERMINAL = "start of the terminal phase"
+CURVE = "_curve"  # the label of a line that is one, which no legend shows
 
 
 @dataclass(frozen=True)
@@ -53,23 +54,27 @@ def looks(splits: Iterable[str]) -> dict[str, Look]:
 
 
 def legend_handles(
-    tints: Mapping[int, tuple[Any, str]], drawn: Iterable[Look], points: bool, reached: bool
+    axes: Iterable[Axes], tints: Mapping[int, tuple[Any, str]], drawn: Iterable[Look], reached: bool
 ) -> list[Line2D]:
-    """A colour for each setting with a name, and each look: as a marker alone where all curves are single `points`."""
+    """A colour for each setting with a name, and each look: its dashes, its marker, or both, as these are drawn."""
+    curves = [
+        line for ax in axes for line in ax.lines if isinstance(line.get_label(), str) and line.get_label() == CURVE
+    ]
+    points = any(line.get_marker() not in ("", "None") for line in curves)
+    lines = any(np.isfinite(np.asarray(line.get_ydata(), dtype=float)).sum() > 1 for line in curves)
     colours = [Line2D([], [], color=tint, lw=2, label=name) for tint, name in tints.values() if name]
     black = [
         Line2D(
             [],
             [],
             color="black",
-            ls="",
-            marker=look.marker,
+            ls=look.dashes if lines or not points else "",
+            lw=1.4,
+            marker=look.marker if points else "",
             ms=4,
             mfc="black" if look.is_filled else "none",
             label=look.label,
         )
-        if points
-        else Line2D([], [], color="black", ls=look.dashes, lw=1.4, label=look.label)
         for look in drawn
     ]
     terminal = [Line2D([], [], color="black", ls=":", lw=1.4, label=TERMINAL)] if reached else []
@@ -80,8 +85,8 @@ def draw_curve(ax: Axes, table: pd.DataFrame, tint: Any, look: Look, floor: floa
     """The median over networks against the epoch with a band between the quartiles; whether values were lifted.
 
     `table` holds median, q25 and q75 at every epoch; where the median is not finite the curve has a gap. With a
-    `floor`, for a logarithmic axis, what is below it is drawn there, exact zeros among it. One measurement alone is a
-    point.
+    `floor`, for a logarithmic axis, what is below it is drawn there, exact zeros among it. A value without one before
+    or behind it is a point.
     """
     table = table.sort_values("epoch")
     epochs, *curves = (table[name].to_numpy(dtype=float) for name in ("epoch", "median", "q25", "q75"))
@@ -91,9 +96,18 @@ def draw_curve(ax: Axes, table: pd.DataFrame, tint: Any, look: Look, floor: floa
     curves = [np.where(finite, curve, np.nan) for curve in curves]
     middle, low, high = curves if floor is None else (np.maximum(curve, floor) for curve in curves)
     ax.fill_between(epochs, low, high, color=tint, alpha=0.18, lw=0)
-    marker = look.marker if finite.sum() == 1 else ""
+    alone = np.flatnonzero(finite & ~np.r_[False, finite[:-1]] & ~np.r_[finite[1:], False])
     ax.plot(
-        epochs, middle, color=tint, ls=look.dashes, lw=1.5, marker=marker, ms=4, mfc=tint if look.is_filled else "none"
+        epochs,
+        middle,
+        color=tint,
+        ls=look.dashes,
+        lw=1.5,
+        marker=look.marker if len(alone) else "",
+        markevery=alone.tolist(),
+        ms=4,
+        mfc=tint if look.is_filled else "none",
+        label=CURVE,
     )
     return floor is not None and bool((curves[0] < floor).any())
 
@@ -127,9 +141,11 @@ def mark_terminal_phase(
         for ax in axes:
             ax.axvline(float(began.median()), color="#6B6B6B" if len(tints) == 1 else tint, ls=":", lw=1.2)
     if unknown:
-        notes.append("no training accuracy is recorded" + ("" if unknown == len(tints) else f" in {unknown} settings"))
-    if reached + unknown < len(tints):
-        notes.append("the terminal phase is not reached" + ("" if len(tints) == 1 else " where no dotted line stands"))
+        of = "" if unknown == len(tints) else f" of {unknown} of {len(tints)} settings"
+        notes.append(f"no training accuracy is recorded{of}")
+    if never := len(tints) - reached - unknown:
+        where = f" in {never} of {len(tints)} settings" if unknown else " where no dotted line stands"
+        notes.append("the terminal phase is not reached" + (where if len(tints) > 1 else ""))
     if reached:
         notes.append(f"terminal phase: training accuracy at least {zero_error:g} from there on")
     return notes

@@ -39,7 +39,8 @@ def learning_curves(dir: Dir) -> Plot:
     present = sorted(map(int, frame["setting"].unique()))
     shown = present[: style.MAX_PANELS]
     tints = style.tints({code: literal(settings[code].label) for code in shown})
-    table = quartiles(frame, ["setting", "measure", "split", "epoch"])
+    by = ["setting", "measure", "split", "epoch"]
+    table = quartiles(frame, by)
     recorded = {measure: label for measure, label in PANELS.items() if (frame["measure"] == measure).any()}
     drawn = looks(map(str, frame["split"].unique()))
     figure, axes = panels(1, len(recorded), 5.2 if len(recorded) == 1 else 4.3, 3.4)
@@ -55,10 +56,9 @@ def learning_curves(dir: Dir) -> Plot:
         ax.set_xlim(left=0)
     starts = terminal_starts(frame)
     notes = mark_terminal_phase(list(axes.flat), starts, tints, ZERO_ERROR)
-    points = bool(frame["epoch"].nunique() == 1)
-    handles = legend_handles(tints, drawn.values(), points, is_reached(starts, shown))
+    handles = legend_handles(axes.flat, tints, drawn.values(), is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles])
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
-    notes = [*note_quartiles(table), *note_fewer(table), *notes]
+    notes = [*note_quartiles(table), *note_fewer(frame[frame["setting"].isin(shown)], by), *notes]
     note_missing(figure, [settings[code].values for code in present[len(shown) :]], notes, above=legend)
     return figure

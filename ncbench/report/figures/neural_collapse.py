@@ -81,7 +81,8 @@ def neural_collapse(dir: Dir) -> Plot:
     }
     shown = sorted(classifiers)[: style.MAX_PANELS]
     tints = style.tints({code: literal(settings[code].label) for code in shown})
-    table = quartiles(frame, ["setting", "measure", "layer", "stage", "split", "epoch"])
+    by = ["setting", "measure", "layer", "stage", "split", "epoch"]
+    table = quartiles(frame, by)
     drawn = looks(map(str, frame["split"].unique()))
     drawn |= {"train": replace(drawn["train"], label="training data (class means M)")} if "train" in drawn else {}
     figure, axes = panels(2, 3, 3.3, 2.7)
@@ -94,12 +95,15 @@ def neural_collapse(dir: Dir) -> Plot:
             style.log_if_positive(ax)
         ax.set(title=panel.title, ylabel=panel.axis, xlabel="epoch" if place >= 3 else "")
         ax.set_xlim(left=0)
+    looked_at = [
+        frame[(frame["setting"] == code) & frame["layer"].isin(["", classifiers[code], input_of(classifiers[code])])]
+        for code in shown
+    ]
     starts = terminal_starts(frame)
     notes = mark_terminal_phase(list(axes.flat), starts, tints, ZERO_ERROR)
-    notes = [*note_quartiles(table), *note_fewer(table), *notes]
+    notes = [*note_quartiles(table), *note_fewer(pd.concat(looked_at), by), *notes]
     notes += [f"values below {style.FLOOR:g} drawn at {style.FLOOR:g}"] if lifted else []
-    points = bool(frame["epoch"].nunique() == 1)
-    handles = legend_handles(tints, [*drawn.values(), OF_WEIGHT], points, is_reached(starts, shown))
+    handles = legend_handles(axes.flat, tints, [*drawn.values(), OF_WEIGHT], is_reached(starts, shown))
     columns = legend_columns(figure, [handle.get_label() for handle in handles], 4)
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     note_missing(figure, [settings[code].values for code in sorted(classifiers)[len(shown) :]], notes, above=legend)
@@ -114,7 +118,6 @@ def _draw(ax: Axes, panel: _Panel, rows: pd.DataFrame, classifier: str, tint: An
         for split, part in rows.groupby("split", observed=True):
             draw_curve(ax, part, tint, drawn[str(split)])
         return False
-    first = next(iter(drawn.values()), OF_WEIGHT)  # NC3 is that of the first split
     floor, lifted = None if panel.measure == "ncc_mismatch" else style.FLOOR, False
     rows = rows[rows["measure"] == panel.measure]
     if panel.of_input:
@@ -123,5 +126,8 @@ def _draw(ax: Axes, panel: _Panel, rows: pd.DataFrame, classifier: str, tint: An
             lifted |= draw_curve(ax, part, tint, drawn[str(split)], floor)
     if panel.of_weight:
         of_weight = rows[(rows["layer"] == classifier) & (rows["stage"] == "weight")]
-        lifted |= draw_curve(ax, of_weight, tint, OF_WEIGHT if panel.of_input else first, floor)
+        first = next(iter(drawn.values()), OF_WEIGHT)
+        for split, part in of_weight.groupby("split", observed=True):
+            of_means = drawn.get(str(split), first)  # NC3 is of the class means of a split
+            lifted |= draw_curve(ax, part, tint, OF_WEIGHT if panel.of_input else of_means, floor)
     return lifted

@@ -39,8 +39,10 @@ def rank(dir: Dir, split: str = "train") -> Plot:
     if frame.empty:
         raise NoRecordsError("no rank recorded yet")
     require_finite(frame["value"], "the rank")
-    if not (frame["split"] == split).any():
+    with_means = frame.loc[frame["split"] == split, "setting"].unique()
+    if not len(with_means):
         raise NoRecordsError(f"no rank of class means of the split {split} recorded")
+    frame = frame[frame["setting"].isin(with_means)]
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])
     shown = sorted(table["setting"].unique())
     if len(shown) > style.MAX_PANELS:

@@ -75,12 +75,12 @@ def of_how_many(values: "pd.Series[float]") -> str:
     """What is said where some or all of the values are NaN, as those of networks that diverged: else nothing.
 
     >>> of_how_many(pd.Series([1.0, np.nan, np.nan])), of_how_many(pd.Series([np.nan])), of_how_many(pd.Series([1.0]))
-    (' (1 of 3 finite)', 'not finite', '')
+    (' (1 of 3, the others NaN)', 'NaN', '')
     """
     known = int(values.notna().sum())
     if known == len(values):
         return ""
-    return f" ({known} of {len(values)} finite)" if known else "not finite"
+    return f" ({known} of {len(values)}, the others NaN)" if known else "NaN"
 
 
 def spread(values: "pd.Series[float]", digits: int = 4) -> str:

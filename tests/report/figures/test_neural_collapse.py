@@ -212,6 +212,11 @@ def test_a_split_of_another_name_has_a_look_and_a_name_of_its_own(tmp_path):
         assert "not reached" not in of_one.legends[0].get_title().get_text()
     with pytest.raises(NoRecordsError, match="no rank of class means of the split train recorded"):
         figure.rank(alone)
+    together = tmp_path / "together"
+    measured(together / "train", {"train": [(x, y)]})
+    measured(together / "val", {"val": [(x, y), (x, y)]})  # another setting, as its records have another split
+    assert figure.rank(together).axes
+    assert figure.neural_collapse(together).axes
 
 
 def test_values_that_are_not_finite_leave_a_gap_and_are_counted(tmp_path):
@@ -225,11 +230,16 @@ def test_values_that_are_not_finite_leave_a_gap_and_are_counted(tmp_path):
     folder = write_values(tmp_path / "run", values, {})
     drawn = figure.neural_collapse(folder)
     np.testing.assert_array_equal(curves(drawn.axes[1])["-"], (EPOCHS, [4.0, nan, 1.0, 0.5]))
-    assert "some points over fewer networks, at least 1" in drawn.legends[0].get_title().get_text().replace("\n", " ")
+    said = "some points over fewer networks, at least 1: the others are NaN there"
+    assert said in drawn.legends[0].get_title().get_text().replace("\n", " ")
+    (line,) = drawn.axes[1].lines[:1]
+    assert (line.get_marker(), line.get_markevery()) == ("o", [0])  # the first value has no neighbour
+    shown = {handle.get_label(): handle for handle in drawn.legends[0].legend_handles}
+    assert (shown["classifier W"].get_marker(), shown["classifier W"].get_linestyle()) == ("D", "-.")
     table = headline(folder)
     row = dict(zip(table.header, table.rows[0], strict=True))
-    assert (row["final loss"], row["accuracy"]) == ("0.5 (1 of 3 finite)", "1 (1 of 3 finite)")
-    assert (row["NC1"], row["replicas"]) == ("0.5 (1 of 3 finite)", "3")
+    assert (row["final loss"], row["accuracy"]) == ("0.5 (1 of 3, the others NaN)", "1 (1 of 3, the others NaN)")
+    assert (row["NC1"], row["replicas"]) == ("0.5 (1 of 3, the others NaN)", "3")
 
 
 def test_points_of_one_measurement_are_told_apart(tmp_path):
