@@ -77,7 +77,8 @@ class LayerHooks:
 
     def made_in_the_forward_pass(self) -> set[str]:
         """The layers whose weight a forward pass computes anew and keeps; see `layers.is_made_when_called`."""
-        return {layer.name for layer in self.layers if layer.weighted and is_made_when_called(layer.weighted)}
+        owners = {layer.name: layer.weighted for layer in self.layers if layer.weighted is not None}
+        return {name for name, owner in owners.items() if is_made_when_called(owner)}
 
     def open(self, sink: Sink) -> "LayerHooks":
         """Register the hooks; use as `with hooks.open(sink): ...`."""
