@@ -108,7 +108,7 @@ def measure(
         _statistics(hooks.model, loaders, batch_norm, unpack, group, sharded),
         _side_by_side(threads) as start,
     ):
-        # On other threads while batches go through the network, but for weights that it makes and rows it has to tell.
+        # Measured beside the batches, but after them where the forward pass sets the weight or has to find the classes.
         late = set(asked) if missing_classes == "skip" else hooks.made_in_the_forward_pass()
         of_weights = partial(start, of_weight, of_matrices=matrices or {}, asked=names, notices=notices)
         weights_pending = _of_weights(of_weights, hooks, set(asked) - late, num_classes)

@@ -162,7 +162,7 @@ def of_weight(
 ) -> None:
     """The measures of one layer's weight (R, d_out, d_in), under ("", layer, "weight", name).
 
-    Of those asked for by name, what is defined for a classifier's rows; with `classes` of theirs, as is the tail's K.
+    Those asked for by name are of a classifier's rows, or of those of `classes`, whose number is then K of the tail.
     """
     s, k = of_weight_matrix(W, layer, notices), num_classes if classes is None else len(classes)
     key = ("", layer, "weight")

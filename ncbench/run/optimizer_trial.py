@@ -29,7 +29,9 @@ def try_optimizer(config: Config) -> None:
             scheduler = instantiate(config.schedule.arguments())(made)
             _check_made(scheduler, "a scheduler of torch", torch.optim.lr_scheduler.LRScheduler)
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                raise ValueError("_target_: ReduceLROnPlateau waits for a value after every epoch, and none is given")
+                raise ValueError(
+                    "_target_: ReduceLROnPlateau waits for a value after every epoch, and none is given; use another"
+                )
 
 
 def _check_decay(config: Config, how: str, own: float | None) -> None:

@@ -141,8 +141,8 @@ def mark_terminal_phase(
         for ax in axes:
             ax.axvline(float(began.median()), color="#6B6B6B" if len(tints) == 1 else tint, ls=":", lw=1.2)
     if unknown:
-        of = "" if unknown == len(tints) else f" of {unknown} of {len(tints)} settings"
-        notes.append(f"no training accuracy is recorded{of}")
+        where = "" if unknown == len(tints) else f" in {unknown} of {len(tints)} settings"
+        notes.append(f"no training accuracy is recorded{where}")
     if never := len(tints) - reached - unknown:
         where = f" in {never} of {len(tints)} settings" if unknown else " where no dotted line stands"
         notes.append("the terminal phase is not reached" + (where if len(tints) > 1 else ""))
