@@ -151,6 +151,8 @@ def check_values(chosen: "Values") -> None:
                 raise broken(key, getattr(chosen, key), "is for chosen layers; add layers")
     if chosen.source_layer is not None and chosen.index is not None:
         raise broken("source_layer", chosen.source_layer, "sigma has no source layers")
+    if chosen.split == "test" and chosen.index is not None:
+        raise broken("split", chosen.split, "singular values are of the training data")
     if chosen.relative_to_first:
         if chosen.step == "first":
             raise broken("relative_to_first", True, "with step: first a value is divided by itself")

@@ -43,8 +43,9 @@ class Measure(Group):
         texts = is_list(names) and all(isinstance(name, str) for name in names)
         rule = f"must be {', '.join(SETS)} or a list of names of measures"
         require(texts and (is_list(self.measures) or names[0] in SETS), "measure.measures", self.measures, rule)
-        known = sorted(self.splits) in (["test"], ["train"], ["test", "train"])
-        require(known, "measure.splits", list(self.splits), "must name train, test or both")
+        known = list(self.splits) in (["train"], ["train", "test"])
+        rule = "must be [train] or [train, test]: the objective and the singular values are of the training data"
+        require(known, "measure.splits", list(self.splits), rule)
         for kind in ("moments", "matrices"):
             for name, spec in getattr(self, kind).items():
                 _check_measure(f"measure.{kind}.{name}", spec)

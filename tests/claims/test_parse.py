@@ -178,6 +178,10 @@ def test_claims_are_a_mapping_of_names(claims, message):
             SHARE | RANK | {"measure": "sigma", "index": 2, "source_layer": "features"},
             "claims.second.source_layer=features: sigma has no source layers",
         ),
+        (
+            SHARE | RANK | {"measure": "sigma", "index": 2, "split": "test"},
+            "claims.second.split=test: singular values are of the training data",
+        ),
         (SHARE | {"relative_to_first": 1}, "claims.second.relative_to_first=1: must be true or false"),
         (
             SHARE | {"relative_to_first": True, "step": "first"},

@@ -52,7 +52,7 @@ def test_experiments_become_dataclasses(digits):
         ("dataset.classes", [3, 3], r"dataset.classes=\[3, 3\]"),
         ("dataset.classes", 100, "dataset.classes=100: this set has the 10 classes 0 ... 9"),
         ("dataset.per_class", 0, "dataset.per_class=0: must be >= 1"),
-        ("measure.splits", ["val"], "must name train, test or both"),
+        ("measure.splits", ["val"], "must be .train. or .train, test."),
         ("measure.points", 0, "measure.points=0: must be >= 1"),
         ("measure.moments", {"mine": {"label": "x"}}, "a function is needed, as in {_target_: package.function}"),
         (

@@ -1,5 +1,6 @@
 """Checks of claims on one value per replica: shares, counts, a statistic near a number, one selection below another."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 
 from ncbench.claims.selection import Selection
 from ncbench.claims.types import Count, EqualRanks, Ordering, ShareAbove, ShareBelow, ShareBetween, Value
-from ncbench.report.statistics import FEWEST, percentiles, resampled
+from ncbench.report.statistics import FEWEST, percentiles, resampled, wilson
 from ncbench.report.verdicts.decide import (
     Decision,
     Interval,
@@ -20,6 +21,7 @@ from ncbench.report.verdicts.decide import (
     shown,
 )
 from ncbench.report.verdicts.layers import within
+from ncbench.report.verdicts.needed import across_share
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
 
 __all__ = ["count", "equal_ranks", "ordering", "share_between", "share_beyond", "value"]
@@ -63,20 +65,29 @@ def equal_ranks(claim: EqualRanks, sample: Sample) -> Decision:
 
 @judges(Count)
 def count(claim: Count, sample: Sample) -> Decision:
-    """Number of replicas whose value lies below, above or between; one that is not finite does neither."""
+    """Number of replicas whose value lies below, above or between.
+
+    One that is not finite does neither; `at_most` holds only if it would with all of these counted.
+    """
     table = sample.values(claim.selection)
     hits = int(within(table["value"], claim.below, claim.above, claim.between).sum())
     text = f"{hits} of {replicas(len(table))}{lost(table)}"
+    most = hits + not_finite(table)["not_finite"]
     evidence = {"at_least": claim.at_least, "at_most": claim.at_most, **not_finite(table)}
-    return decide("estimate", text, len(table), hits, None, (claim.at_least, claim.at_most), evidence)
+    decision = decide("estimate", text, len(table), hits, None, (claim.at_least, claim.at_most), evidence)
+    if decision.holds and claim.at_most is not None and hits <= claim.at_most < most:
+        reason = f"with those that are not finite there could be more than {claim.at_most}"
+        return replace(decision, holds=None, reason=reason)
+    return decision
 
 
 @judges(Value)
 def value(claim: Value, sample: Sample) -> Decision:
     """A statistic over replicas near a number or a theory line, or on one side of a bound.
 
-    Median and best replica (lowest final loss) are taken over the finite values, the others need all to be finite.
-    The interval of median and mean is bootstrapped.
+    The median is taken over the finite values, mean and extremes need all to be finite, the best replica (lowest final
+    loss of those that `where` keeps) its own. The interval of median and mean is bootstrapped, that of a share (the
+    mean of `inside`) is Wilson's: resampling replicas that all lie inside gives an interval without a width.
     """
     table = sample.values(claim.selection)
     finite = table[np.isfinite(table["value"])]
@@ -86,20 +97,27 @@ def value(claim: Value, sample: Sample) -> Decision:
     target, allowed = _target(claim, sample, table)
     evidence: dict[str, Any] = {"target": target, "allowed": allowed, **not_finite(table)}
     interval: Interval = None
+    share = claim.statistic == "mean" and claim.inside is not None
     if claim.statistic == "best":
-        best = _best(sample, finite)
+        best = _best(claim, sample, table)
         estimate = float(best["value"])
         evidence |= {"run": best["run"], "replica": int(best["replica"])}
     else:
         statistic = getattr(np, claim.statistic)
         estimate = float(statistic(values))
-        if claim.statistic not in EXACT and len(values) >= FEWEST:
+        if share:
+            interval = wilson(int(values.sum()), len(values))
+        elif claim.statistic not in EXACT and len(values) >= FEWEST:
             interval = percentiles(resampled(lambda draws: statistic(values[draws], axis=1), len(values)))
     text = f"{estimate:.6g}{shown(interval)}"
     text += f", {100 * abs(estimate / target - 1):.2f} % from {target:.6g}" if target else ""
     text += f"; {replicas(len(table))}{lost(table)}"
     by = "estimate" if claim.statistic in EXACT else claim.by
-    return decide(by, text, len(table), estimate, interval, allowed, evidence)
+    decision = decide(by, text, len(finite), estimate, interval, allowed, evidence)
+    bounds = [bound for bound in allowed if bound is not None]
+    if share and decision.holds is None and len(bounds) == 1:
+        return replace(decision, reason=across_share(int(values.sum()), len(values), bounds[0]))
+    return decision
 
 
 @judges(Ordering)
@@ -124,7 +142,7 @@ def ordering(claim: Ordering, sample: Sample) -> Decision:
     text += f"; {len(small)} and {len(large)} replicas"
     evidence = {"medians": medians, "replicas": [len(small), len(large)], **not_finite(pd.concat([small, large]))}
     below_zero = float(np.nextafter(0, -1))  # equal is not smaller
-    return decide(claim.by, text, len(small) + len(large), difference, interval, (None, below_zero), evidence)
+    return decide(claim.by, text, len(a) + len(b), difference, interval, (None, below_zero), evidence)
 
 
 def _medians(values: "np.ndarray[Any, np.dtype[np.float64]]", seed: int) -> "np.ndarray[Any, np.dtype[np.float64]]":
@@ -150,9 +168,15 @@ def _target(
     return target, (target - width, target + width)
 
 
-def _best(sample: Sample, table: pd.DataFrame) -> "pd.Series[Any]":
-    losses = sample.values(Selection())
+def _best(claim: Value, sample: Sample, table: pd.DataFrame) -> "pd.Series[Any]":
+    """The row of the replica of lowest final loss, of those that `where` keeps and that are in the table."""
+    losses = sample.values(Selection().model_copy(update={"where": claim.where}))
     ranked = table.merge(losses, on=["run", "replica"], suffixes=("", "_loss")).dropna(subset="value_loss")
     if ranked.empty:
         raise NotEnoughDataError("no replica has a finite loss")
-    return ranked.iloc[int(ranked["value_loss"].to_numpy().argmin())]
+    best = ranked.iloc[int(ranked["value_loss"].to_numpy().argmin())]
+    if not np.isfinite(best["value"]):
+        raise NotEnoughDataError(
+            f"replica {best['replica']} of run {best['run']} has the lowest loss and no finite value"
+        )
+    return best

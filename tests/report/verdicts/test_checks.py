@@ -117,10 +117,25 @@ SEVEN = [1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 0.98]  # median 1, mean 1
         ([*SEVEN, INF], {"statistic": "mean", "value": 1, "tolerance": 0.1}, "undecided"),
         ([NAN] * 7, {"value": 1, "tolerance": 0.1}, "undecided"),
         (SEVEN, {"value": 1, "tolerance": 0.1, "min_replicas": 8}, "undecided"),
+        ([*SEVEN, NAN], {"value": 1, "tolerance": 0.1, "min_replicas": 8}, "undecided"),  # seven decide it
+        (SEVEN, {"statistic": "mean", "inside": [0, 2], "at_least": 0.6}, "holds"),  # 7 of 7: Wilson's low end is 0.646
+        (SEVEN, {"statistic": "mean", "inside": [0, 2], "at_least": 0.7}, "undecided"),
+        (SEVEN, {"statistic": "mean", "inside": [2, 3], "at_most": 0.3}, "undecided"),  # 0 of 7: up to 0.354
+        (SEVEN, {"statistic": "mean", "inside": [2, 3], "at_most": 0.4}, "holds"),
+        (SEVEN, {"statistic": "mean", "inside": [0, 2], "at_least": 0.7, "by": "estimate"}, "holds"),
     ],
 )
 def test_value(tmp_path, values, keys, expected):
     assert verdict(tmp_path, claim("value", **keys), {"loss": values}).verdict == expected
+
+
+def test_a_share_says_how_many_replicas_would_decide_it_as_the_checks_of_shares_do(tmp_path):
+    keys = {"inside": [0, 2], "at_least": 0.9}
+    mean = verdict(tmp_path, claim("value", statistic="mean", **keys), {"loss": SEVEN})
+    share = verdict(tmp_path, claim("share_between", between=[0, 2], at_least=0.9), {"loss": SEVEN})
+    ends = [[found.evidence[name] for name in ("estimate", "low", "high", "reason")] for found in (mean, share)]
+    assert ends[0] == ends[1]
+    assert ends[0][3].endswith("about 35 replicas decide if the share stays")
 
 
 def test_value_of_the_best_replica(tmp_path):
@@ -134,6 +149,9 @@ def test_value_of_the_best_replica(tmp_path):
     third = claim("value", measure="sigma", index=3, value=0.5, tolerance=0.01, **best)
     found = verdict(tmp_path, third, values, spectra=spectra)
     assert (found.verdict, found.evidence["estimate"]) == ("fails", 0.25)
+    values["head.1.pre.dnc1"][1] = NAN  # another replica's is not that of the lowest loss
+    found = verdict(tmp_path, claim("value", measure="dnc1", value=1, tolerance=0.01, **best), values)
+    assert found.evidence["reason"] == "replica 1 of run run has the lowest loss and no finite value"
     fifth = claim("value", measure="sigma", index=5, value=0.5, tolerance=0.01, **best)
     assert verdict(tmp_path, fifth, values, spectra=spectra).verdict == "undecided"
 
@@ -284,9 +302,10 @@ def test_ordering_of_medians_of_different_replicas(tmp_path):
     [
         ({"below": 0.2, "at_least": 2}, "holds"),
         ({"below": 0.2, "at_least": 3}, "fails"),
-        ({"between": [0.1, 0.3], "at_most": 3}, "holds"),
+        ({"between": [0.1, 0.3], "at_most": 4}, "holds"),
+        ({"between": [0.1, 0.3], "at_most": 3}, "undecided"),  # the fourth is not known
         ({"between": [0.1, 0.3], "at_most": 2}, "fails"),
-        ({"above": 0.25, "at_least": 1, "at_most": 1}, "holds"),
+        ({"above": 0.25, "at_least": 1, "at_most": 2}, "holds"),
         ({"above": 0.25, "at_least": 1, "min_replicas": 5}, "undecided"),
     ],
 )

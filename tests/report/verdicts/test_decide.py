@@ -30,3 +30,12 @@ def test_a_replica_of_which_one_layer_is_not_finite_meets_nothing(tmp_path, how)
     places = {"measure": "rank", "layers": ["head.1", "head.2"], "stage": "pre", "reduce_layers": how}
     found = verdict(tmp_path, claim("count", below=2.0, at_least=1, **places), values)
     assert (found.outcome, found.evidence["estimate"], found.evidence["not_finite"]) == ("holds", 1, 2)
+
+
+@pytest.mark.parametrize(("losses", "outcome"), [([0.1, math.inf], "undecided"), ([0.1, 0.2], "holds")])
+def test_none_beyond_a_bound_is_not_said_of_values_that_are_unknown(tmp_path, losses, outcome):
+    found = verdict(tmp_path, claim("count", above=0.5, at_most=0), {"loss": losses})
+    assert found.outcome == outcome
+    reason = "with those that are not finite there could be more than 0" if outcome == "undecided" else None
+    assert found.evidence.get("reason") == reason
+    assert verdict(tmp_path, claim("count", above=0.5, at_most=1), {"loss": losses}).outcome == "holds"

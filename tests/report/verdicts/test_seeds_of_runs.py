@@ -47,3 +47,11 @@ def test_a_network_that_two_runs_hold_is_one_replica(tmp_path, mutant):
     runs = sorted(path for path in base.iterdir() if path.name != "lost")
     assert len(twice.Sample(runs).replicas) == 4
     assert len(selection.Sample(runs).replicas) == 3
+
+
+def test_the_best_replica_is_looked_for_where_the_claim_looks(tmp_path):
+    best = claim("value", statistic="best", where={"seed": [0, 1]}, value=1.0, absolute=0.1)
+    for seed, loss in enumerate(LOSSES):
+        write_seed(tmp_path / f"run{seed}", seed, loss, claims=named(best), status="failed" if seed == 2 else "done")
+    (found,) = verdicts(tmp_path)
+    assert (found.outcome, found.evidence["run"]) == ("holds", "run0")
