@@ -100,7 +100,7 @@ def _single(job: "Job", command: str) -> int:
     from ncbench.config.identity import differences
     from ncbench.records.folder import RunFolder, RunState
     from ncbench.records.run_hash import PLANNED_HASH, config_hash
-    from ncbench.run.recorded import already_done, bring_up_to_date, state_of
+    from ncbench.run.recorded import already_done, bring_up_to_date, not_kept, state_of
 
     planned = os.environ.get(PLANNED_HASH)
     if planned and planned != config_hash(differences(job.config)):
@@ -109,7 +109,8 @@ def _single(job: "Job", command: str) -> int:
     # The folder decides first: a finished run is said to be so before torch is imported, another one's is refused.
     run = RunFolder(job.folder)
     if state_of(run, job.config) is RunState.DONE:
-        said = already_done(bring_up_to_date(run, job.config, job.overrides))
+        changed = bring_up_to_date(run, job.config, job.overrides)
+        said = already_done(changed, not_kept(run, job.config))
         print(f"{said}: {job.folder}\ndraw it: python -m ncbench.report {job.folder}")
         return 0
 

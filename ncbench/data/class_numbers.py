@@ -93,9 +93,14 @@ def class_indices(own: Tensor, values: Tensor, name: str) -> Tensor:
 
 def check_class_names(train: Any, other: Any, name: str) -> None:
     """ValueError where both Datasets name their classes, as ImageFolder does, and not alike: a number would be two."""
-    ours, theirs = (getattr(dataset, "classes", None) for dataset in (train, other))
+    ours, theirs = (_class_names(dataset) for dataset in (train, other))
     if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple) and list(ours) != list(theirs):
         raise ValueError(f"{name}: has the classes {_first(theirs)}, and train has {_first(ours)}")
+
+
+def _class_names(dataset: Any) -> Any:
+    """The names of the classes, of a Subset those of what it is of; None where there are none."""
+    return _class_names(dataset.dataset) if isinstance(dataset, Subset) else getattr(dataset, "classes", None)
 
 
 def _first(names: Any) -> str:

@@ -14,7 +14,7 @@ from ncbench.data.order import hash64
 __all__ = ["made_uneven", "noisy_labels", "step_sizes", "thinned"]
 
 # Beside those of `ncbench.data.order`: one word per purpose keeps the streams of the same seed apart.
-THIN, FLIPPED, FLIPPED_TO = 4, 5, 6
+THIN, FLIPPED, FLIPPED_TO, MIXED = 4, 5, 6, 9
 SHARE = 0.005  # of a class: how far a share as it is written, 0.333 of three classes, may be from a whole number
 
 
@@ -86,12 +86,17 @@ def made_uneven(
 ) -> tuple[Tensor, Tensor]:
     """Positions (n,) of the samples that stay, sorted by the label that the network is told, and these labels (n,).
 
-    `labels` (N,) are sorted by class. Noise comes after imbalance. Raises ValueError as the functions above.
+    `labels` (N,) are sorted by class. Noise comes after imbalance. Samples of one such label are in an order drawn from
+    `seed`: sorted by their own class, the first of them would be those whose labels are wrong. Raises ValueError as the
+    functions above.
     """
     kept = torch.arange(len(labels))
     if imbalance not in (None, 1):
         sizes = step_sizes(torch.bincount(labels, minlength=num_classes).tolist(), imbalance, minority)
         kept = thinned(labels, sizes, seed)
+    if not label_noise:
+        return kept, labels[kept]
     told = noisy_labels(labels[kept], num_classes, label_noise, seed)
-    by_class = torch.argsort(told, stable=True)
+    mixed = torch.argsort(hash64(seed, MIXED, 0, torch.arange(len(told))))
+    by_class = mixed[torch.argsort(told[mixed], stable=True)]
     return kept[by_class], told[by_class]

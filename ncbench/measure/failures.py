@@ -5,7 +5,7 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-__all__ = ["is_own_bug", "place_of", "raised_by_us", "unexpected_argument", "why_it_fails"]
+__all__ = ["is_own_bug", "message_of", "place_of", "raised_by_us", "unexpected_argument", "why_it_fails"]
 
 # Code of these folders is not the user's own: this package, the standard library, and what is installed.
 _NOT_OWN = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")))
@@ -20,13 +20,26 @@ _OF_ARGUMENTS = (
 )
 
 
+def message_of(error: BaseException) -> str:
+    """What an exception says, in one line; of one in a DataLoader's worker, which says its traceback, the last line.
+
+    >>> message_of(ValueError("Caught ValueError in DataLoader worker process 0.\\n...\\nValueError: no image"))
+    'no image'
+    """
+    text = str(error)
+    if re.match(r"Caught \w+ in DataLoader worker process", text):
+        last = text.rstrip().rpartition("\n")[2]
+        return last.partition(": ")[2] or last
+    return " ".join(text.split())
+
+
 def why_it_fails(error: BaseException) -> str:
     """What is wrong with the call that raised: "needs a value for width", "fails in line 3 of mine.py (no colour)".
 
     Where the arguments do not fit, which they are; else the last line of the user's own code that was reached, if any,
     and what the exception says.
     """
-    text = " ".join(str(error).split())
+    text = message_of(error)
     if isinstance(error, SyntaxError) and error.filename:
         return f"cannot be read (line {error.lineno} of {_shown(error.filename)} is not written in Python's grammar)"
     place = place_of(error)

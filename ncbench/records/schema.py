@@ -19,6 +19,7 @@ __all__ = [
     "FINAL_TABLE",
     "HOLDER",
     "HYDRA",
+    "KEPT_CHECKPOINT",
     "LAST_CHECKPOINT",
     "LOCK",
     "LOG",
@@ -62,6 +63,7 @@ STOPPED = "stopped by a signal"  # the error in run.json of a run that a signal 
 HYDRA = ".hydra"
 OVERRIDES = f"{HYDRA}/overrides.yaml"
 CHECKPOINTS = "checkpoints"
+KEPT_CHECKPOINT = "epoch_{}.ckpt"  # of trainer.keep_checkpoints
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, CHECKSUMS = "last.ckpt", "previous.ckpt", "checksums.json"
 WANDB, TENSORBOARD, METRICS = "wandb", "tensorboard", "metrics.csv"  # of its loggers
 SWEEP = "sweep.json"  # in the folder of a sweep, above those of its runs

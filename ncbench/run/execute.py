@@ -17,6 +17,7 @@ from ncbench._cli import of_file_system
 from ncbench.config.cores import threads_of
 from ncbench.config.identity import differences
 from ncbench.config.root import Config
+from ncbench.measure.failures import message_of
 from ncbench.records.checksums import CheckpointError
 from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder, RunState
@@ -147,7 +148,7 @@ def _told(failure: Exception) -> str:
         return f"the training {lacking}"
     if isinstance(failure, RuntimeError) and "without overflow" in str(failure):  # what torch says of an lr of 1e300
         return "a rate or a decay of the configuration is larger than any number of trainer.precision"
-    return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {failure}"
+    return str(failure) if isinstance(failure, _OURS) else f"{type(failure).__name__}: {message_of(failure)}"
 
 
 def _log_failure(log: logging.FileHandler | None, failure: Exception) -> None:

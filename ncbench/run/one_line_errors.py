@@ -10,7 +10,14 @@ from omegaconf import OmegaConf
 
 from ncbench.config.models import Network
 from ncbench.config.root import VARIANTS, Config
-from ncbench.measure.failures import is_own_bug, place_of, raised_by_us, unexpected_argument, why_it_fails
+from ncbench.measure.failures import (
+    is_own_bug,
+    message_of,
+    place_of,
+    raised_by_us,
+    unexpected_argument,
+    why_it_fails,
+)
 from ncbench.run.current_folder import missing_module
 
 __all__ = ["lacks_memory", "no_such_target", "one_line_errors"]
@@ -205,7 +212,7 @@ def lacks_memory(error: BaseException) -> str:
 
 
 def _with_key(error: BaseException, config: Config, groups: tuple[str, ...]) -> str:
-    text = " ".join(str(error).split())
+    text = message_of(error)
     argument = re.match(r"([a-z_]+)(?=(\[\d+\])?[=:]| must )", text)
     if argument is None:
         has_key = raised_by_us(error) or re.match(r"[\w.\[\]]+([=:]| must )", text)

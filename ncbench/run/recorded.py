@@ -10,10 +10,10 @@ from ncbench.config.validate import validate_recorded
 from ncbench.records.finished import check_finished
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.run_hash import config_hash
-from ncbench.records.schema import SCHEMA_VERSION
+from ncbench.records.schema import CHECKPOINTS, KEPT_CHECKPOINT, SCHEMA_VERSION
 from ncbench.records.sync_claims import claims_differ, update_claims
 
-__all__ = ["already_done", "bring_up_to_date", "state_of"]
+__all__ = ["already_done", "bring_up_to_date", "not_kept", "state_of"]
 
 
 def state_of(run: RunFolder, config: Config) -> RunState:
@@ -57,13 +57,24 @@ def _write_what_is_missing(run: RunFolder, config: Config) -> None:
         run.update(standstill=standstill(run.path))
 
 
-def already_done(changed: Sequence[str]) -> str:
-    """What a command says of a finished run, of which it changed these claims.
+def already_done(changed: Sequence[str], not_kept: Sequence[int] = ()) -> str:
+    """What a command says of a finished run, of which it changed these claims and has no checkpoint of these epochs.
 
-    >>> already_done(["mine"])
-    'already done; claims changed: mine'
+    >>> already_done(["mine"], [10])
+    'already done; claims changed: mine; trainer.keep_checkpoints: no checkpoint of epoch 10 was kept'
     """
-    return f"already done; claims changed: {', '.join(changed)}" if changed else "already done"
+    said = ["already done"]
+    if changed:
+        said.append(f"claims changed: {', '.join(changed)}")
+    if not_kept:
+        said.append(f"trainer.keep_checkpoints: no checkpoint of epoch {', '.join(map(str, not_kept))} was kept")
+    return "; ".join(said)
+
+
+def not_kept(run: RunFolder, config: Config) -> list[int]:
+    """Epochs of `trainer.keep_checkpoints` of which a finished run has no checkpoint."""
+    kept = run.path / CHECKPOINTS
+    return [epoch for epoch in config.trainer.keep_checkpoints if not (kept / KEPT_CHECKPOINT.format(epoch)).exists()]
 
 
 def _present_hash(values: Mapping[str, Any]) -> str:

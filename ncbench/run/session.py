@@ -119,7 +119,8 @@ class RunSession:
             prepare_module(module, config)
         check_processes(config, data)
         if config.trainer.progress:
-            console.print(decay_table(module.objective, getattr(module, "free", ())))
+            output = module.classifier if isinstance(config.model, Network) else None
+            console.print(decay_table(module.objective, getattr(module, "free", ()), output))
 
     def _on_disk(self) -> None:
         """What is measured is recorded and on the disk: no checkpoint is ahead of its records."""

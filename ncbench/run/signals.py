@@ -65,7 +65,9 @@ class StopSignals:
             signal.signal(number, self._heard)
 
     def asked(self) -> bool:
-        """Whether training shall stop at its next safe point."""
+        """Whether training, which is at a safe point, shall stop; if so it has all the time it needs to save."""
+        if self._asked and self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         return self._asked
 
     def has_raised(self) -> bool:

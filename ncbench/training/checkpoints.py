@@ -17,10 +17,12 @@ import logging
 import mmap
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
@@ -51,15 +53,22 @@ Fits = Callable[[dict[str, torch.Tensor]], object]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically; of DIR/last.ckpt the one before is kept as DIR/previous.ckpt."""
+    """Writes checkpoints atomically; of DIR/last.ckpt the one before is kept as DIR/previous.ckpt.
+
+    NumPy's numbers, as a schedule that calls NumPy leaves them in the optimiser's rates, are written as Python's. What
+    else torch would refuse to read (`weights_only`) is a CheckpointError at the first checkpoint.
+    """
+
+    _readable = False
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
         make_folder(target.parent)
         with replacing(target, lasting=True) as handle:
-            _save(checkpoint, handle)
+            _save(_with_plain_numbers(checkpoint), handle)
             handle.flush()
+            self._read_again(handle)
             os.fsync(handle.fileno())  # no list is ahead of its files
             # The checksums first: whichever of the two files a kill leaves as last.ckpt, its digest is listed.
             newest, kept = checksums_or_present(target.parent)
@@ -80,6 +89,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if target.exists() and target.name == LAST_CHECKPOINT:
                 # For a moment there is the previous one alone: never are both names those of one file.
                 os.replace(target, previous)
+
+    def _read_again(self, handle: BinaryIO) -> None:
+        """CheckpointError where the first checkpoint holds what torch does not read again, before more is trained."""
+        if self._readable:
+            return
+        try:
+            handle.seek(0)
+            torch.load(handle, map_location="meta", weights_only=True)  # without the numbers themselves
+            handle.seek(0, os.SEEK_END)
+        except pickle.UnpicklingError as error:
+            kind = re.search(r"GLOBAL (\S+)", str(error))
+            what = f"the type {kind[1]}" if kind else "a type that is not known"
+            raise CheckpointError(
+                f"no checkpoint can be kept: the state of network, optimiser or scheduler has a value of {what}, which "
+                "torch does not read again; use tensors and plain numbers"
+            ) from None
+        self._readable = True
 
 
 def current_step(trainer: pl.Trainer) -> int:
@@ -138,6 +164,16 @@ def check_whole(path: Path) -> None:
         _log.warning("%s: is unchecked, it may be damaged (%s does not name it)", path, path.parent / CHECKSUMS)
     elif file_digest(path) not in listed:
         raise CheckpointError(f"{path}: is damaged (its checksum is another)")
+
+
+def _with_plain_numbers(value: Any) -> Any:
+    """The same nested value with NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (dict, list, tuple):
+        entries = [_with_plain_numbers(entry) for entry in (value.values() if isinstance(value, dict) else value)]
+        return dict(zip(value, entries, strict=True)) if isinstance(value, dict) else type(value)(entries)
+    return value
 
 
 def _save(checkpoint: dict[str, Any], handle: BinaryIO) -> None:

@@ -74,9 +74,9 @@ class ClassifierModule(pl.LightningModule):
         for entry in self.objective.decayed:
             assert not isinstance(entry.decay, Tensor)
             by_decay.setdefault(entry.decay, []).append(entry.parameter)
-        groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
         if self.free:
-            groups.append({"params": [parameter for _, parameter in self.free], "weight_decay": 0.0})
+            by_decay.setdefault(0.0, []).extend(parameter for _, parameter in self.free)
+        groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
         optimizer = self.make_optimizer(groups)
         if self.make_scheduler is None:
             return optimizer

@@ -139,24 +139,26 @@ def decayed_parameters(
     """The decayed and the free parameters of a network with submodules `features` and `head`, or of a whole network.
 
     dufm_like: the matrices of the head, one decay for all or one per matrix, or that of the `classifier`; standard:
-    every parameter. Raises ValueError for another regulariser, for decays that do not fit it, and with dufm_like for a
-    whole network whose classifier is not known or has a bias.
+    every parameter. What needs no gradient is not trained, and is in neither list. Raises ValueError for another
+    regulariser, for decays that do not fit it, and with dufm_like for a whole network whose classifier is not known or
+    has a bias.
     """
     named = list(network.named_parameters())
+    trained = [(name, parameter) for name, parameter in named if parameter.requires_grad]
     if regulariser == "standard":
         if isinstance(weight_decay, Sequence):
             raise ValueError(
                 f"weight_decay={list(weight_decay)} must be one number, as the standard regulariser decays every "
                 "parameter alike"
             )
-        return [Decayed(name, parameter, float(weight_decay)) for name, parameter in named], []
+        return [Decayed(name, parameter, float(weight_decay)) for name, parameter in trained], []
     if regulariser != "dufm_like":
         raise ValueError(f"regulariser={regulariser} must be dufm_like or standard")
     prefix = f"{_without_bias(network, classifier)}." if whole else "head."
     head = [(name, parameter) for name, parameter in named if name.startswith(prefix)]
-    free = [(name, parameter) for name, parameter in named if not name.startswith(prefix)]
-    decays = per_matrix(weight_decay, len(head))
-    return [Decayed(name, parameter, decay) for (name, parameter), decay in zip(head, decays, strict=True)], free
+    free = [(name, parameter) for name, parameter in trained if not name.startswith(prefix)]
+    decays = zip(head, per_matrix(weight_decay, len(head)), strict=True)
+    return [Decayed(name, matrix, decay) for (name, matrix), decay in decays if matrix.requires_grad], free
 
 
 def _without_bias(network: nn.Module, classifier: str | None) -> str:

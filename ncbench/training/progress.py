@@ -19,32 +19,39 @@ __all__ = ["ProgressLine", "decay_table", "progress_text"]
 SHORTEST_BAR, LONGEST_BAR = 4, 20
 
 
-def decay_table(objective: PaperObjective | SquaredObjective, free: Sequence[tuple[str, Tensor]]) -> Table:
-    """Which parameters are decayed by how much: lam of lam/2 ||.||^2 (squared: of lam ||.||^2)."""
+def decay_table(
+    objective: PaperObjective | SquaredObjective, free: Sequence[tuple[str, Tensor]], classifier: str | None = None
+) -> Table:
+    """Which parameters are decayed by how much: lam of lam/2 ||.||^2 (squared: of lam ||.||^2).
+
+    `free` are those that are not; `classifier` is the name of the last layer of a network without a head.
+    """
     half = "" if objective.loss == "squared" else "/2"
     table = Table(title=f"{objective.loss} + lam{half} ||.||^2, N = {objective.num_samples}", title_justify="left")
     for column in ("what", "values", "lam"):
         table.add_column(column, justify="left" if column == "what" else "right")
     if objective.feature_decay is not None:
         table.add_row("features (sum over all samples)", "N x width", _decay(objective.feature_decay))
-    for name, count, decay in _merged(objective.decayed):
+    head = "head." if classifier is None else f"{classifier}."
+    others = "other parameters (backbone)" if classifier is None else "other parameters"
+    for name, count, decay in _merged(objective.decayed, head, others):
         table.add_row(name, f"{count:,}".replace(",", " "), decay)
     if free:
         count = sum(parameter.numel() for _, parameter in free)
-        table.add_row(f"{len(free)} other parameters (backbone)", f"{count:,}".replace(",", " "), "0")
+        table.add_row(f"{len(free)} {others}", f"{count:,}".replace(",", " "), "0")
     return table
 
 
-def _merged(decayed: Sequence[Decayed]) -> list[tuple[str, int, str]]:
-    """One row per matrix of the head; everything else with the same decay together."""
+def _merged(decayed: Sequence[Decayed], head: str, others: str) -> list[tuple[str, int, str]]:
+    """One row per parameter of the head; everything else with the same decay together."""
     rows: list[tuple[str, int, str]] = []
-    backbone: dict[str, list[int]] = {}
+    sizes_of: dict[str, list[int]] = {}
     for entry in decayed:
-        if entry.name.startswith("head."):
+        if entry.name.startswith(head):
             rows.append((entry.name, entry.parameter.numel(), _decay(entry.decay)))
         else:
-            backbone.setdefault(_decay(entry.decay), []).append(entry.parameter.numel())
-    grouped = [(f"{len(sizes)} other parameters (backbone)", sum(sizes), decay) for decay, sizes in backbone.items()]
+            sizes_of.setdefault(_decay(entry.decay), []).append(entry.parameter.numel())
+    grouped = [(f"{len(sizes)} {others}", sum(sizes), decay) for decay, sizes in sizes_of.items()]
     return [*grouped, *rows]
 
 

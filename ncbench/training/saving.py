@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from typing_extensions import override
 
-from ncbench.records.schema import LAST_CHECKPOINT
+from ncbench.records.schema import KEPT_CHECKPOINT, LAST_CHECKPOINT
 from ncbench.training.checkpoints import current_step
 
 __all__ = ["KeepEpochs", "SaveLast"]
@@ -112,7 +112,7 @@ class KeepEpochs(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._save(trainer, finished=_finished(trainer), first=True)
         for epoch in self.epochs:
-            if epoch < _finished(trainer) and not self._path(epoch).exists():
+            if epoch <= _finished(trainer) and not self._path(epoch).exists():
                 _log.warning("trainer.keep_checkpoints: epoch %d has passed, so no checkpoint of it is kept", epoch)
 
     @override
@@ -126,7 +126,7 @@ class KeepEpochs(Checkpoint):
             trainer.save_checkpoint(self._path(finished))
 
     def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch_{epoch}.ckpt"
+        return self.folder / KEPT_CHECKPOINT.format(epoch)
 
 
 def _is_finite(module: pl.LightningModule) -> bool:

@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import Subset, TensorDataset
 
 from ncbench.data import class_numbers
-from ncbench.data.class_numbers import class_indices, label_values, labels_of
+from ncbench.data.class_numbers import check_class_names, class_indices, label_values, labels_of
 
 
 class Listed:
@@ -103,3 +103,14 @@ def test_targets_that_are_a_method_are_no_labels():
     dataset.targets = lambda: dataset.known  # as a method of the class would be
     dataset.__class__ = type("Bound", (OfMethod,), {"__len__": lambda of: len(of.known)})
     assert labels_of(dataset, "train").tolist() == dataset.known
+
+
+def test_names_of_classes_are_compared_through_subsets():
+    train, test = Listed([0, 1, 2], [0, 1, 2]), Listed([0, 1], [0, 1])
+    train.classes, test.classes = ["ants", "bees", "wasps"], ["ants", "wasps"]
+    part = Subset(Subset(train, [0, 1]), [0])
+    check_class_names(part, train, "test")
+    check_class_names(part, Listed([0], [0]), "test")  # names of one alone
+    for one in (train, part):
+        with pytest.raises(ValueError, match="^test: has the classes ants, wasps, and train has ants, bees, wasps$"):
+            check_class_names(one, Subset(test, [0]), "test")

@@ -104,6 +104,26 @@ def test_image_sets_are_sorted_by_the_labels_that_are_told():
     assert torch.equal(balanced.clean_labels, balanced.train.labels)
 
 
+def test_the_first_of_a_noisy_class_are_as_wrong_as_all_of_it(mutant):
+    """What `measure.per_class` takes: of 100 of each class 10 leave and about 10 come, so about 1 of the first 10."""
+    labels = torch.arange(10).repeat_interleave(100)
+    wrong = first_wrong(uneven, labels)
+    assert 1 <= wrong <= 22  # 10 of 100 expected, with a standard deviation of 3
+    by_own_class = mutant(
+        uneven, "mixed = torch.argsort(hash64(seed, MIXED, 0, torch.arange(len(told))))", "mixed = kept"
+    )
+    assert first_wrong(by_own_class, labels) > 35
+
+
+def first_wrong(module, labels):
+    """How many of the first 10 of every told class are told a wrong label."""
+    kept, told = module.made_uneven(labels, 10, imbalance=None, minority=0.5, label_noise=0.1, seed=0)
+    assert (told.diff() >= 0).all()
+    assert torch.equal(kept.sort().values, torch.arange(1000))
+    first = torch.cat([torch.nonzero(told == c).flatten()[:10] for c in range(10)])
+    return int((labels[kept[first]] != told[first]).sum())
+
+
 def test_points_of_a_noisy_set():
     points = ready(per_class=20, label_noise=0.3).points()
     assert (points.labels.diff() >= 0).all()

@@ -4,9 +4,10 @@ import abc
 import inspect
 
 import pytest
+from torch._utils import ExceptionWrapper
 
 from ncbench import core
-from ncbench.measure.failures import place_of, raised_by_us, unexpected_argument, why_it_fails
+from ncbench.measure.failures import message_of, place_of, raised_by_us, unexpected_argument, why_it_fails
 
 
 class Unfinished(abc.ABC):
@@ -78,3 +79,15 @@ def test_what_fails_inside_names_the_last_line_of_ones_own(function, said):
     assert why.startswith(f"fails in line {place_of(error).split()[1]} of ")
     assert said is None or why == f"fails in {place_of(error)} {said}".rstrip()
     assert raised_by_us(error) == (said is None)
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, RuntimeError])
+def test_what_a_worker_of_a_loader_raised_is_said_without_its_traceback(kind):
+    try:
+        raise kind("train[5]: cannot be read")
+    except kind:
+        raised = ExceptionWrapper(where="in DataLoader worker process 1")
+    with pytest.raises(kind) as found:
+        raised.reraise()
+    assert message_of(found.value).strip("'") == "train[5]: cannot be read"
+    assert "Traceback" in str(found.value)

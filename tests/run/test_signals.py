@@ -88,6 +88,17 @@ def test_a_block_without_an_end_is_left_after_a_while(tmp_path, monkeypatch, cap
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_at_a_safe_point_the_while_is_over():
+    """Saving may take longer than training is given to come to one."""
+    with StopSignals() as stop, stop.training():
+        assert not stop.asked()
+        send(signal.SIGTERM)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        assert stop.asked()
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+        assert stop.asked()
+
+
 def test_a_second_signal_while_a_checkpoint_is_written_is_no_failure(tmp_path, at_record, monkeypatch, capsys):
     def broken_off(*_):
         try:

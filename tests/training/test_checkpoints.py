@@ -1,7 +1,9 @@
 """Checkpoints on disk: one that loads is always there, and it is the newest whole one."""
 
 import json
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +22,25 @@ def test_last_and_previous(tmp_path):
     assert usable_checkpoint(tmp_path) == (tmp_path / "last.ckpt", 3)
     assert torch.load(tmp_path / "previous.ckpt", weights_only=True)["ncbench_step"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checksums.json", "last.ckpt", "previous.ckpt"]
+
+
+def test_numbers_of_numpy_are_written_as_pythons(tmp_path):
+    groups = [{"lr": np.float64(0.25), "betas": (np.float32(0.5), 0.9), "n": np.int64(3), "on": np.bool_(True)}]
+    AtomicCheckpointIO().save_checkpoint({"ncbench_step": 1, "optimizer_states": groups}, tmp_path / "last.ckpt")
+    assert usable_checkpoint(tmp_path) == (tmp_path / "last.ckpt", 1)
+    (read,) = torch.load(tmp_path / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert read == {"lr": 0.25, "betas": (0.5, 0.9), "n": 3, "on": True}
+    assert {type(value) for value in read.values()} == {float, tuple, int, bool}
+    assert type(groups[0]["lr"]) is np.float64  # the optimiser's own is left alone
+
+
+def test_what_torch_would_not_read_again_is_refused_at_the_first_checkpoint(tmp_path):
+    writes = AtomicCheckpointIO()
+    with pytest.raises(CheckpointError, match="has a value of the type fractions.Fraction, which torch does not read"):
+        writes.save_checkpoint({"ncbench_step": 1, "rate": Fraction(1, 3)}, tmp_path / "last.ckpt")
+    assert list(tmp_path.iterdir()) == []
+    writes.save_checkpoint({"ncbench_step": 2, "rate": 1 / 3}, tmp_path / "last.ckpt")
+    assert usable_checkpoint(tmp_path) == (tmp_path / "last.ckpt", 2)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-7], lambda b: b[:100] + b"\0" + b[101:], lambda b: b""])

@@ -105,6 +105,30 @@ def test_a_resumed_run_keeps_the_same(run, tmp_path, monkeypatch):
     assert digests_of(folder)[1]["epoch_4.ckpt"] == digests_of(run)[1]["epoch_4.ckpt"]
 
 
+@pytest.mark.parametrize("stopped_after", [1, 2])
+def test_an_epoch_that_is_asked_for_too_late_is_said(tmp_path, monkeypatch, capsys, stopped_after):
+    """Stopped at the very end of the epoch or later, resumed with the key; and asked for again when all is done."""
+    folder, save = tmp_path / "late", saving.SaveLast.on_train_epoch_end
+
+    def stops(self, trainer, pl_module):
+        save(self, trainer, pl_module)
+        if trainer.current_epoch + 1 == stopped_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saving.SaveLast, "on_train_epoch_end", stops)
+        assert train.main([*TINY, f"hydra.run.dir={folder}"]) == 1
+    assert train.main([*TINY, KEPT, f"hydra.run.dir={folder}"]) == 0
+    said = (folder / "ncbench.log").read_text()
+    for epoch in (0, 1):
+        assert f"trainer.keep_checkpoints: epoch {epoch} has passed, so no checkpoint of it is kept" in said
+    assert (folder / "checkpoints" / "epoch_4.ckpt").exists()
+    capsys.readouterr()
+    assert train.main([*TINY, KEPT, f"hydra.run.dir={folder}"]) == 0
+    first = "already done; trainer.keep_checkpoints: no checkpoint of epoch 0, 1 was kept: "
+    assert capsys.readouterr().out.startswith(first)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

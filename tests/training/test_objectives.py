@@ -73,6 +73,31 @@ def test_decayed_parameters():
     assert {d.decay for d in everything} == {5e-4}
 
 
+def test_what_is_frozen_is_neither_decayed_nor_trained():
+    """A pretrained backbone, and a last matrix that stays as it is: the decays are those of the matrices by place."""
+    net = small(depth=3)
+    net.features.requires_grad_(False)
+    net.head.get_parameter("2.linear.weight").requires_grad_(False)
+    assert [d.name for d in decayed_parameters(net, "standard", 1e-3)[0]] == [f"head.{l}.linear.weight" for l in (1, 3)]
+    decayed, free = decayed_parameters(net, "dufm_like", [1e-3, 2e-3, 3e-3])
+    assert [(d.name, d.decay, free) for d in decayed] == [
+        ("head.1.linear.weight", 1e-3, []),
+        ("head.3.linear.weight", 3e-3, []),
+    ]
+
+
+def test_parameters_of_one_decay_are_one_group_of_the_optimiser():
+    """L-BFGS takes no second one."""
+    options = {"loss": "mse", "regulariser": "dufm_like", "feature_decay": 0.0, "num_samples": 9}
+    made = lambda parameters: torch.optim.LBFGS(parameters)  # noqa: E731
+    module = ClassifierModule(network=small(), weight_decay=0.0, optimizer=made, **options)
+    (group,) = module.configure_optimizers().param_groups
+    assert len(group["params"]) == len(list(module.network.parameters()))
+    module = ClassifierModule(network=small(), weight_decay=1e-3, optimizer=made, **options)
+    with pytest.raises(ValueError, match="per-parameter options"):
+        module.configure_optimizers()
+
+
 def test_weight_decay_of_the_optimiser_is_the_gradient_of_the_penalty():
     net = small()
     module = ClassifierModule(

@@ -8,7 +8,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from ncbench.training.progress import ProgressLine, progress_text
+from ncbench.training.objectives import Decayed, PaperObjective
+from ncbench.training.progress import ProgressLine, decay_table, progress_text
 
 VALUES = ["loss 0.000123", "acc 0.912", "head.11 dnc1 1.23e-05"]
 
@@ -47,3 +48,19 @@ def test_a_terminal_of_80_columns_shows_times_and_values():
     line.on_train_end(trainer, module)
     assert re.search(r"300000/300000 steps  \d+:\d\d  loss 0.5  head.3 dnc1 0.001  ━+\n", said.getvalue())
     assert "…" not in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("names", "classifier", "rows"),
+    [
+        (("head.1.weight", "features.a"), None, ["head.1.weight", "1 other parameters (backbone)"]),
+        (("body.fc.weight", "body.a"), "body.fc", ["body.fc.weight", "1 other parameters"]),
+    ],
+)
+def test_the_table_of_decays_names_the_last_layer_and_calls_a_backbone_what_is_one(names, classifier, rows):
+    (last, other), free = (Decayed(name, torch.zeros(2, 3), 1e-3) for name in names), [("x", torch.zeros(4))]
+    table = decay_table(PaperObjective("mse", [last], None, 9), free, classifier)
+    assert list(table.columns[0].cells) == [rows[0], rows[1]]
+    assert list(table.columns[1].cells) == ["6", "4"]
+    table = decay_table(PaperObjective("mse", [last, other], None, 9), [], classifier)
+    assert list(table.columns[0].cells) == [rows[1], rows[0]]
