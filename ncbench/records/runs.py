@@ -105,7 +105,13 @@ def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
 
 def frozen(info: dict[str, Any], state: str) -> list[int]:
     """The replicas that run.json lists under a state: converged, diverged, dead or stalled."""
-    return [int(entry["replica"]) for entry in (info.get("replica_states") or {}).get(state, [])]
+    return list(frozen_from(info, state))
+
+
+def frozen_from(info: dict[str, Any], state: str) -> dict[int, int]:
+    """The same replicas, and the step since which each of them has been so."""
+    entries = (info.get("replica_states") or {}).get(state, [])
+    return {int(entry["replica"]): int(entry.get("step") or 0) for entry in entries}
 
 
 def load_replicas(dir: Dir) -> pd.DataFrame:

@@ -6,7 +6,7 @@ Every median, quartile and share of the report is taken over a setting.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ncbench.records.cache import cached
 from ncbench.records.computed import computed
 from ncbench.records.load import load_replicas, load_run_info
 from ncbench.records.naming import distinguish, labels_of, sort_key
-from ncbench.records.runs import Dir
+from ncbench.records.runs import Dir, frozen_from
 from ncbench.records.same_network import Network, Repeated, alike
 from ncbench.records.small_files import BadRecordsError
 
@@ -29,12 +29,16 @@ _where: ContextVar[Mapping[str, Any]] = ContextVar("_where", default={})  # noqa
 class Setting:
     """Networks that differ in nothing but the seed; `values` are theirs of every quantity that varies in the directory.
 
-    A network has a number in its setting, its place in `networks`: the column `network` of `with_setting`.
+    A network has a number in its setting, its place in `networks`: the column `network` of `with_setting`. `depth` is
+    L where the configuration has `model.depth`; `diverged` has the numbers of the networks that were frozen as such,
+    and the step from which on what is recorded of each is where it stood before.
     """
 
     networks: tuple[Network, ...]
     values: dict[str, Any]
     label: str
+    depth: int | None = None
+    diverged: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -99,7 +103,16 @@ def _grouped(dir: Dir) -> tuple[list[Setting], list[Repeated]]:
     order = sorted(range(len(groups)), key=lambda place: [sort_key(value) for value in rows[place].values()])
     first = [groups[place][0][0].run for place in order]
     labels = labels_of([rows[place] for place in order], first, infos)
-    settings = [Setting(groups[place][0], rows[place], label) for place, label in zip(order, labels, strict=True)]
+    lost = {run: frozen_from(info, "diverged") for run, info in infos.items()}
+    settings = []
+    for place, label in zip(order, labels, strict=True):
+        networks = groups[place][0]
+        config = configs[networks[0].run] or {}
+        depth = config.get("model.depth")
+        at = {number: lost[network.run].get(network.replica) for number, network in enumerate(networks)}
+        diverged = {number: step for number, step in at.items() if step is not None}
+        known = depth if isinstance(depth, int) else None
+        settings.append(Setting(networks, rows[place], label, known, diverged))
     return settings, repeated
 
 
@@ -111,13 +124,15 @@ def load_networks(dir: Dir) -> pd.DataFrame:
         column = [settings[code].values.get(name) for code in rows["setting"]]
         if name != "run":  # the folder has its column
             rows[name] = pd.Series(column, rows.index).infer_objects()
-    return rows.drop(columns=["setting", "network"])
+    return rows.drop(columns=["setting", "network", "head_depth"])
 
 
 def with_setting(frame: pd.DataFrame, settings: list[Setting]) -> pd.DataFrame:
-    """The rows that belong to `settings`, with two more columns: `setting`, its place in that list, and `network`.
+    """The rows that belong to `settings`, with `setting`, its place in that list, `network` and `head_depth` beside.
 
-    The network is its place in `Setting.networks`: (setting, network) says what (run, replica) says.
+    The network is its place in `Setting.networks`: (setting, network) says what (run, replica) says. The depth is that
+    of the setting, NaN where it is not known. Values and singular values of a network that diverged are NaN from there
+    on: it was frozen at its last finite ones, which are no result of training.
     """
     runs = {run: place for place, run in enumerate(frame["run"].cat.categories)}
     of_networks = [
@@ -132,5 +147,13 @@ def with_setting(frame: pd.DataFrame, settings: list[Setting]) -> pd.DataFrame:
         places, replicas, codes, numbers = np.array(of_networks).T
         table[:, places, replicas] = codes, numbers
     setting, network = table[:, frame["run"].cat.codes.to_numpy(), frame["replica"].to_numpy()]
-    belonging: pd.DataFrame = frame.assign(setting=setting, network=network)[setting >= 0]
+    depths = np.array([np.nan if one.depth is None else one.depth for one in settings] + [np.nan])  # [-1]: no setting
+    belonging: pd.DataFrame = frame.assign(setting=setting, network=network, head_depth=depths[setting])[setting >= 0]
+    lost = {(code, number): step for code, one in enumerate(settings) for number, step in one.diverged.items()}
+    columns = [name for name in ("value", "singular_value") if name in belonging]
+    if lost and columns and "step" in belonging:
+        networks = zip(belonging["setting"], belonging["network"], strict=True)
+        from_step = np.array([lost.get(key, np.inf) for key in networks], dtype=float)
+        for name in columns:
+            belonging[name] = belonging[name].mask(belonging["step"].to_numpy() >= from_step)
     return belonging

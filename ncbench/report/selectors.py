@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from ncbench.records.layers import WHOLE_NETWORK, head_number, input_of, layer_key, layers_between
+from ncbench.records.layers import WHOLE_NETWORK, head_number, input_of, last_hidden_layer, layer_key, layers_between
 from ncbench.records.load import load_spectra
 from ncbench.records.proven_files import proven_yaml
 from ncbench.records.runs import Dir, UndefinedError, named_runs
@@ -56,11 +56,14 @@ def classifier_values(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def head_depths(frame: pd.DataFrame) -> "pd.Series[float]":
-    """L of every row's setting: the last layer of the head that anything is recorded of; NaN where there is none."""
+    """L of every row's setting: of the configuration, or the last layer of the head that anything is recorded of.
+
+    NaN where there is no head.
+    """
     numbers = [head_number(str(layer)) for layer in frame["layer"].cat.categories]
     of_codes = np.array([np.nan if number is None else number for number in numbers])
     of_rows = pd.Series(of_codes[frame["layer"].cat.codes.to_numpy()], frame.index)
-    return of_rows.groupby(frame["setting"]).transform("max")
+    return frame["head_depth"].fillna(of_rows.groupby(frame["setting"]).transform("max"))
 
 
 def output_rows(frame: pd.DataFrame, measure: str, stage: str = "pre") -> pd.DataFrame:
@@ -95,10 +98,13 @@ def intermediate_rank(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def last_dnc1(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of DNC1 after the last activation: head.L-1, or `features` where L = 1."""
+    """Rows of DNC1 after the last activation: head.L-1, or `features` where L = 1; without a head of the last layer."""
     rows = frame[(frame["measure"] == "dnc1") & (frame["stage"] == "post")]
     rows = rows.assign(order=rows["layer"].cat.codes)
-    return rows[rows["order"] == rows.groupby("setting")["order"].transform("max")]
+    last = rows["order"] == rows.groupby("setting")["order"].transform("max")
+    depths = head_depths(frame)[rows.index]
+    hidden = depths.map({L: last_hidden_layer(int(L)) for L in depths.dropna().unique()})
+    return rows[last.where(depths.isna(), rows["layer"].astype(str) == hidden)]
 
 
 def num_classes(dir: Dir) -> dict[str, int]:

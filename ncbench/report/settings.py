@@ -61,15 +61,18 @@ def final_table(dir: Dir) -> pd.DataFrame:
 
     Columns: run, every swept value, split, layer, stage, measure, step, median, q25, q75, min, max, replicas, mean,
     mean_low, mean_high. Behind the measure stands the source layer, where some layer has a value for each of several.
-    `run` names the folders, `replicas` counts the networks; q25 and q75 are the quartiles, mean_low and mean_high the
+    `run` names the folders, `step` is the last one that is recorded, of networks that ended at several the largest;
+    `replicas` counts the networks with a value; q25 and q75 are the quartiles, mean_low and mean_high the
     95 % interval of the mean after Student, empty for one network.
     """
     settings = find_settings(dir)
     frame = with_setting(load_final(dir), settings)
-    series = ["setting", "split", "layer", "stage", "measure", "step"]
-    if (frame.groupby(series[:-1], observed=True)["source_layer"].nunique() > 1).any():
-        series.insert(-1, "source_layer")
+    series = ["setting", "split", "layer", "stage", "measure"]
+    if (frame.groupby(series, observed=True)["source_layer"].nunique() > 1).any():
+        series.append("source_layer")
+    steps = frame.groupby(series, observed=True)["step"].max().reset_index()
     table = with_means(quartiles(frame, series), frame, series).sort_values(series, kind="stable")
+    table.insert(len(series), "step", table[series].merge(steps, how="left")["step"].to_numpy())
     return with_values(table, settings).reset_index(drop=True)
 
 

@@ -33,7 +33,9 @@ def evaluate_references(
 
     `references` are {"name": ..., "_target_": "package.module.function", "measure": what the line is compared with
     ("loss" by default), "layers" and "stage" where it is measured, further arguments}. `reference_arguments` says of
-    every replica what it is, under names of KNOWN_ARGUMENTS; a function is called with those that it takes. Replicas
+    every replica what it is, under names of KNOWN_ARGUMENTS; a function is called with those that it takes. `narrowest`
+    beside them is the least width of a layer, which no function takes: a module says in `NARROWEST` how many neurons
+    every layer needs where the solution is to exist. Of a network of one matrix the activation does not count. Replicas
     for which they are the same share an entry (`replicas` None: all). A function that returns a mapping of stages to
     singular values gives `values` and no `value`; a loss whose module names such a companion in `SPECTRA` brings it
     along. A line that does not exist for these arguments has value None and says why.
@@ -47,7 +49,9 @@ def evaluate_references(
         groups = _groups(reference, taken, reference_arguments)
         for arguments, replicas in groups:
             result: Any = None
-            why = _mismatch(module, loss, activation, arguments, taken)
+            known = reference_arguments[replicas[0]]
+            acts = activation if known.get("depth") != 1 else ""
+            why = _mismatch(module, loss, acts, arguments, taken) or _too_narrow(module, function, known)
             if why is None:
                 try:
                     result = _callable(f"{module.__name__}.{function}")(**arguments)
@@ -147,8 +151,16 @@ def _mismatch(module: Any, loss: str, activation: str, arguments: Mapping[str, A
     """Why the module's closed forms are not lines for this objective, or None where they are."""
     applies: Mapping[str, str] = getattr(module, "APPLIES", {})
     for key, value in (("loss", loss), ("activation", activation)):
-        if value and applies.get(key, value) != value:  # a network of one matrix has no activation
+        if value and applies.get(key, value) != value:
             return f"holds for {key}={applies[key]}, the run has {key}={value}"
     if "feature_decay" in taken and arguments.get("feature_decay") is None:
         return "the objective has no feature decay"
     return None
+
+
+def _too_narrow(module: Any, function: str, known: Mapping[str, Any]) -> str | None:
+    """Why the solution does not exist in layers as narrow as the run's, or None where it does."""
+    needed, narrowest = getattr(module, "NARROWEST", {}).get(function), known.get("narrowest")
+    if needed is None or narrowest is None or narrowest >= needed(known["num_classes"]):
+        return None
+    return f"needs at least {needed(known['num_classes'])} neurons in every layer, and one has {narrowest}"

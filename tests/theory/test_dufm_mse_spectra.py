@@ -128,3 +128,20 @@ def test_a_loss_brings_its_spectra_into_the_references():
     entries = evaluate_references(losses, loss="mse", activation="linear", **run)
     assert {e["why"] for e in entries} == {"holds for activation=relu, the run has activation=linear"}
     assert all(e["value"] is None and e["values"] is None for e in entries)
+    one_matrix = {**of_one, "depth": 1, "weight_decays": [2e-3]}  # between which there is no activation
+    (dnc, _) = evaluate_references(losses[:1], loss="mse", activation="linear", reference_arguments=[one_matrix])
+    assert dnc["why"] is None
+
+
+def test_no_line_of_neural_collapse_where_a_layer_is_too_narrow_for_it():
+    """K orthogonal means need K neurons, a simplex ETF K - 1; of the graph's solution 5 may do."""
+    of_one = {"num_classes": 10, "depth": 3, "per_class": 5.0, "weight_decays": [2e-3] * 3, "feature_decay": 2e-3}
+    losses = [{"name": n, "_target_": f"ncbench.theory.dufm_mse.{n}_loss"} for n in ("dnc", "srg")]
+    for narrowest, exists in ((10, True), (9, False)):
+        facts = [{**of_one, "narrowest": narrowest}]
+        entries = evaluate_references(losses, loss="mse", activation="relu", reference_arguments=facts)
+        why = None if exists else "needs at least 10 neurons in every layer, and one has 9"
+        assert [(e["name"], e["why"]) for e in entries] == [("dnc", why), ("srg", None)] * 2
+        line = [{"name": "dnc", "_target_": "ncbench.theory.dufm_ce.dnc_line"}]
+        (entry,) = evaluate_references(line, loss="ce", activation="linear", reference_arguments=facts)
+        assert entry["why"] is None

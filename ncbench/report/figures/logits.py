@@ -21,7 +21,7 @@ from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.labels import literal, wrapped
 from ncbench.report.figures.style import Plot, Values, panels, styled
-from ncbench.report.selectors import output_rows
+from ncbench.report.selectors import head_depths, output_rows
 from ncbench.report.settings import end_points, load_setting_references
 
 MOST_SETTINGS = 3
@@ -101,8 +101,7 @@ def class_order(M: Values) -> list[int]:
 def _square_outputs(means: pd.DataFrame) -> pd.DataFrame:
     """The rows of the output of each setting, head.L, where it has as many values as there are classes."""
     numbers = means["layer"].map({layer: head_number(str(layer)) for layer in means["layer"].cat.categories})
-    numbers = numbers.astype(float)
-    last = numbers == numbers.groupby(means["setting"]).transform("max")
+    last = numbers.astype(float) == head_depths(means)
     square = np.array([M.shape[0] == M.shape[1] for M in means["mean"]], dtype=bool)
     return means[last & square & (means["stage"] == "pre")]
 

@@ -116,8 +116,8 @@ def _curve(part: pd.DataFrame) -> dict[str, style.Values]:
 
 
 def _extremes(frame: pd.DataFrame) -> list[tuple[str, dict[str, style.Values], Any]]:
-    """The replicas with the lowest and the highest final loss; one that diverged (NaN) counts as highest."""
-    last = frame[frame["step"] == frame["step"].max()].set_index("network")["value"].fillna(np.inf)
+    """The replicas with the lowest and the highest last loss; one that diverged (NaN) counts as highest."""
+    last = frame.sort_values("step").groupby("network").tail(1).set_index("network")["value"].fillna(np.inf)
     curves: list[tuple[str, dict[str, style.Values], Any]] = []
     for name, network, dashes in (("best replica", last.idxmin(), "-"), ("worst replica", last.idxmax(), "--")):
         rows = frame[frame["network"] == network].sort_values("step")

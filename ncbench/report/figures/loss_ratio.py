@@ -1,10 +1,14 @@
 """Figure of what training reached, as a multiple of the loss of deep neural collapse: Figure 3 of arXiv 2405.14468."""
 
+import itertools
 import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ncbench.records.load import load_references
+from ncbench.records.naming import plain
 from ncbench.records.runs import Dir, NoRecordsError
 from ncbench.records.settings import find_settings
 from ncbench.report.figures import style
@@ -15,6 +19,7 @@ from ncbench.report.selectors import require_finite
 from ncbench.report.settings import loss_over_dnc
 
 HIGHEST = 1.3  # of the axis: runs that lost directions end at several times the DNC loss and would flatten the rest
+DASHES = ("-", "--", ":", "-.")  # of several curves of one depth
 NEAR = 0.01  # a replica whose loss is within this part of the DNC loss has found a DNC solution
 
 
@@ -22,16 +27,17 @@ NEAR = 0.01  # a replica whose loss is within this part of the DNC loss has foun
 def loss_ratio(dir: Dir) -> Plot:
     """Loss over DNC loss against the vertices r of the graph, K = r(r-1)/2 classes: closed form and training.
 
-    Lines: the ratio of the closed forms, recorded as a theory line with `measure: curve`, one per depth. Dots: the best
-    replica at each number of classes; bars: the median and the quartiles. Where settings differ in more than the two, a
-    line below says over what they are taken. Raises NoRecordsError where no such curve is recorded.
+    Lines: the ratio of the closed forms, recorded as a theory line with `measure: curve`, one per depth, or several of
+    other decays. Dots: the best replica at each number of classes; bars: the median and the quartiles. Where settings
+    differ in more than the two, a line below says over what they are taken. Raises NoRecordsError where no such curve
+    is recorded.
     """
     references = load_references(dir)
     curves = references[(references["measure"] == "curve") & references["values"].notna()]
     if curves.empty:
         raise NoRecordsError("no curve of closed forms recorded")
     arguments = {str(run): given for run, given in zip(curves["run"], curves["arguments"], strict=True)}
-    lines = {int(given["depth"]): values for given, values in zip(curves["arguments"], curves["values"], strict=True)}
+    lines = _curves(curves)
     settings, points = find_settings(dir), loss_over_dnc(dir)
     if points.empty:
         raise NoRecordsError("no run with a DNC line")
@@ -42,8 +48,10 @@ def loss_ratio(dir: Dir) -> Plot:
     tints = dict(zip(sorted(lines), style.colours(len(lines)), strict=True))
     figure, axes = panels(1, 1, 5.6, 3.8)
     ax = axes[0, 0]
-    for place, (depth, curve) in enumerate(sorted(lines.items())):
-        ax.plot(curve["r"], curve["ratio"], color=tints[depth], label=f"SRG / DNC, L = {depth} (closed form)")
+    for place, depth in enumerate(sorted(lines)):
+        for (of_curve, curve), dashes in zip(lines[depth], itertools.cycle(DASHES)):
+            label = f"SRG / DNC, L = {depth} (closed form{of_curve})"
+            ax.plot(curve["r"], curve["ratio"], color=tints[depth], ls=dashes, label=label)
         of_depth = points[points["depth"] == depth]
         for classes, part in of_depth.groupby("classes"):
             x = vertices(int(str(classes))) + 0.07 * (place - (len(lines) - 1) / 2)
@@ -64,10 +72,26 @@ def loss_ratio(dir: Dir) -> Plot:
     ax.axhline(1.0, color=style.VERMILLION, ls="--", lw=1)
     ax.set(xlabel="vertices r;  K = r(r-1)/2 classes", ylabel="loss / DNC loss")
     ax.set_ylim(top=min(ax.get_ylim()[1], HIGHEST))
-    ax.set_ylim(bottom=min(0.5, *(min(curve["ratio"]) for curve in lines.values())) - 0.05)
+    lowest = min(min(curve["ratio"]) for of_depth in lines.values() for _, curve in of_depth)
+    ax.set_ylim(bottom=min(0.5, lowest) - 0.05)
     legend = figure.legend(loc="outside lower center", ncols=2)
     note_together(figure, taken_together(settings, points.groupby(["depth", "classes"])["setting"].unique()), legend)
     return figure
+
+
+def _curves(references: pd.DataFrame) -> dict[int, list[tuple[str, Any]]]:
+    """By depth its curves, and what tells them apart, ", weight_decays=0.002", where there are several."""
+    found: dict[int, dict[str, tuple[dict[str, Any], Any]]] = {}
+    for given, values in zip(references["arguments"], references["values"], strict=True):
+        others = {name: value for name, value in given.items() if name not in ("depth", "num_classes")}
+        found.setdefault(int(given["depth"]), {}).setdefault(str(values), (others, values))
+    curves = {}
+    for depth, of_depth in found.items():
+        arguments = [of_one for of_one, _ in of_depth.values()]
+        names = [name for name in arguments[0] if len({str(of_one.get(name)) for of_one in arguments}) > 1]
+        told = ["".join(f", {name}={plain(of_one.get(name))}" for name in names) for of_one in arguments]
+        curves[depth] = list(zip(told, (values for _, values in of_depth.values()), strict=True))
+    return curves
 
 
 def vertices(classes: int) -> float:

@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
-from ncbench.records.load import load_final, load_references, load_run_info
+from ncbench.records.load import load_final, load_references
 from ncbench.records.naming import descriptions, known_values, varying_names
-from ncbench.records.runs import Dir, NoRecordsError, frozen
-from ncbench.records.settings import load_networks
+from ncbench.records.runs import Dir, NoRecordsError
+from ncbench.records.settings import find_settings, load_networks, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import note_missing
 from ncbench.report.figures.axis import edges
@@ -90,12 +90,10 @@ def _tails(dir: Dir) -> pd.DataFrame:
         replicas["noise_ratio"] = np.nan
     if not {"weight_decay", "noise"} <= set(replicas.columns):
         raise NoRecordsError("weight decay and noise do not both vary")
-    frame = load_final(dir)
+    frame = with_setting(load_final(dir), find_settings(dir))
     frame = frame[(frame["measure"] == "tail") & (frame["stage"] == "weight")].astype({"run": str})
     # NaN in one layer is NaN for the replica: it has no largest tail.
     worst = frame.groupby(["run", "replica"])["value"].agg(lambda tails: tails.max(skipna=False)).reset_index()
-    diverged = {(run, i) for run, info in load_run_info(dir).items() for i in frozen(info, "diverged")}
-    worst.loc[[key in diverged for key in zip(worst["run"], worst["replica"], strict=True)], "value"] = np.nan
     others = [name for name in varying_names(replicas) if name not in SHEARED]
     table = worst.merge(replicas.astype({"run": str}), on=["run", "replica"])
     numbers = {name: pd.to_numeric(table[name], errors="coerce") for name in (*AXES, "noise_ratio")}

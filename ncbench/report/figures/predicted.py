@@ -13,7 +13,7 @@ from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_final, load_references
 from ncbench.records.naming import descriptions, known_values, sort_key, varying_names
 from ncbench.records.runs import Dir, NoRecordsError
-from ncbench.records.settings import load_networks
+from ncbench.records.settings import find_settings, load_networks, with_setting
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import note_unnamed
 from ncbench.report.figures.labels import formulas_of, line_label, literal
@@ -92,7 +92,7 @@ def _axis(replicas: pd.DataFrame) -> tuple[str, list[str]]:
 
 def _compared(dir: Dir, references: pd.DataFrame) -> pd.DataFrame:
     """One row per theory line and replica: run, replica, line, measure, formula, theory, value (what was recorded)."""
-    frame = load_final(dir)
+    frame = with_setting(load_final(dir), find_settings(dir))
     frame = frame[frame["split"].isin(rows_of_split()) & frame["measure"].isin(references["measure"])]
     frame = frame.astype({"run": str, "layer": str, "stage": str, "measure": str})
     rows = []

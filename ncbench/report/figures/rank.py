@@ -44,9 +44,13 @@ def rank(dir: Dir, split: str = "train") -> Plot:
         raise NoRecordsError(f"no rank of class means of the split {split} recorded")
     frame = frame[frame["setting"].isin(with_means)]
     table = quartiles(frame, ["setting", "measure", "layer", "stage", "step"])
+    # Of networks that ended at different steps each at its own.
+    of_one = ["setting", "network", "measure", "layer", "stage"]
+    final = frame[frame["step"] == frame.groupby(of_one, observed=True)["step"].transform("max")]
+    ends = quartiles(final[final["measure"] == "rank"], ["setting", "layer", "stage"])
     shown = sorted(table["setting"].unique())
     if len(shown) > style.MAX_PANELS:
-        return _ranks_at_end(table, settings, shown, rank_scale(dir, style.MAX_PANELS, table["median"]))
+        return _ranks_at_end(ends, settings, shown, rank_scale(dir, style.MAX_PANELS, table["median"]))
     series = _series(table[table["stage"] != "weight"])
     scale = rank_scale(dir, style.MAX_PANELS, table[table["stage"] != "weight"]["median"])
     height = 1.3 + 0.22 * len(series)
@@ -58,8 +62,7 @@ def rank(dir: Dir, split: str = "train") -> Plot:
             image = _over_time(ax, means, series, scale)
             ax.set_title(f"{MEASURES[measure].axis_label} over time" if row == 0 else "")
         axes[row, 1].set_yticklabels([])
-        last = of_setting[(of_setting["measure"] == "rank") & (of_setting["step"] == of_setting["step"].max())]
-        _at_end(axes[row, 2], last, list(dict.fromkeys(layer for layer, _ in series)))
+        _at_end(axes[row, 2], ends[ends["setting"] == code], list(dict.fromkeys(layer for layer, _ in series)))
         axes[row, 2].set_title("numerical rank at the end" if row == 0 else "")
         if row < len(shown) - 1:
             for ax in axes[row]:
@@ -128,8 +131,6 @@ def _at_end(ax: Axes, table: pd.DataFrame, layers: list[str]) -> None:
 
 
 def _ranks_at_end(table: pd.DataFrame, settings: list[Setting], shown: list[int], scale: Normalize) -> Plot:
-    table = table[table["measure"] == "rank"]
-    table = table[table["step"] == table.groupby("setting")["step"].transform("max")]
     series = sorted(_series(table), key=lambda pair: pair[1] == "weight")
     grid = np.full((len(shown), len(series)), np.nan)
     columns = (table[name] for name in ("setting", "layer", "stage", "median"))

@@ -39,6 +39,7 @@ __all__ = [
     "APPLIES",
     "CHECKED",
     "FORMULAS",
+    "NARROWEST",
     "DncThresholds",
     "EndState",
     "balanced_factors",
@@ -83,6 +84,9 @@ CHECKED = {"structure": check_structure}
 
 # What an objective must have for these losses to be lines on its axis.
 APPLIES = {"loss": "ce", "activation": "linear"}
+
+# How many neurons every layer needs where the solution is to exist: a simplex ETF has rank K - 1.
+NARROWEST = {"dnc_line": lambda num_classes: num_classes - 1}
 
 FORMULAS = {
     "dnc_line": "log(1 + (K-1) e^-α) + ((L+1)/2) Λ (K-1) α^(2/(L+1)),  Λ = (n λ_H λ_1…λ_L)^(1/(L+1))",

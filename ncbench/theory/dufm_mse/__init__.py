@@ -32,6 +32,7 @@ from ncbench.theory.dufm_mse.stationarity import (
 __all__ = [
     "APPLIES",
     "FORMULAS",
+    "NARROWEST",
     "SPECTRA",
     "SrgEscape",
     "decay_product",
@@ -74,6 +75,9 @@ FORMULAS = {
         "last ReLU (Lemma 16),  r(r-1)/2 = K;  other K: Def. 11, variant 1"
     ),
 }
+
+# How many neurons every layer needs where the solution is to exist: K orthogonal means.
+NARROWEST = dict.fromkeys(("dnc_loss", "dnc_spectra"), lambda num_classes: num_classes)
 
 # Where a loss is a line of an experiment, the same solution's singular values are predicted too.
 SPECTRA = {"dnc_loss": "dnc_spectra", "srg_loss": "srg_spectra"}

@@ -43,6 +43,22 @@ def test_loss_ratio_draws_the_curve_and_the_best_replica_of_each_run(sweep):
     assert {(4.0, 0.9), (5.0, 0.8)} <= {(round(x, 9), round(y, 9)) for x, y in points}
 
 
+def test_loss_ratio_draws_a_curve_for_each_decay(sweep):
+    """One depth, two decays: each has its curve, and the legend says which is whose."""
+    for run, decay, scale in (("a", 0.001, 1.0), ("b", 0.002, 1.1)):
+        lines = json.loads((sweep / run / "references.json").read_text())
+        for line in lines:
+            line["arguments"] |= {"feature_decay": decay, "per_class": 5}
+        lines[-1]["values"] = {**CURVE, "ratio": [scale * ratio for ratio in CURVE["ratio"]]}
+        (sweep / run / "references.json").write_text(json.dumps(lines))
+    (ax,) = figure.loss_ratio(sweep).axes
+    curves = {str(line.get_label()): list(line.get_ydata()) for line in ax.lines if "closed" in str(line.get_label())}
+    assert curves == {
+        "SRG / DNC, L = 4 (closed form, feature_decay=0.001)": CURVE["ratio"],
+        "SRG / DNC, L = 4 (closed form, feature_decay=0.002)": [1.1 * ratio for ratio in CURVE["ratio"]],
+    }
+
+
 def test_loss_ratio_needs_a_curve(tmp_path):
     write_values(tmp_path / "a", {"loss": [0.1]}, [], lines={"dnc": 0.1})
     with pytest.raises(figure.NoRecordsError, match="no curve of closed forms recorded"):

@@ -25,7 +25,8 @@ def write(run, losses, matrices, layer="head.2", lines=None, swept=None, gradien
     ranks = [float(np.linalg.matrix_rank(np.nan_to_num(M))) for M in matrices]
     values = {"loss": losses, f"{layer}.pre.rank": ranks}
     values |= {} if gradients is None else {"grad_max": gradients}
-    write_values(run, values, [], lines=lines or {}, depth=2, swept=[swept or {}] * len(losses))
+    depth = int(layer.removeprefix("head."))
+    write_values(run, values, [], lines=lines or {}, depth=depth, swept=[swept or {}] * len(losses))
     rows = torch.from_numpy(np.stack([M.T for M in matrices]))
     whole = Measurement(
         values={("train", "", "", "loss"): torch.tensor(losses, dtype=torch.float64)},
