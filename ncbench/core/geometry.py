@@ -111,7 +111,7 @@ def equiangularity(
 ) -> Tensor:
     """Deviation of the angles from a common one: mean (or max) over c != k of |cos(mu_c, mu_k) - target|.
 
-    Papyan, Han & Donoho (2020), Figure 3, with absolute values: signed means, as in felixsh/nc-toolbox,
+    Papyan, Han & Donoho (2020), Figure 4, with absolute values: signed means, as in felixsh/nc-toolbox,
     cancel.
 
     Args:

@@ -17,6 +17,7 @@ from site_docstrings import readable
 
 from ncbench.core import frames
 from ncbench.report.__main__ import main as report
+from ncbench.report.measures import MEASURES
 from ncbench.train import main as train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,3 +129,8 @@ def test_the_quick_start_works_as_written(tmp_path, monkeypatch, capsys):
     (snippet,) = re.findall(r"```python\n(.*?)```", page, re.S)
     exec(compile(snippet, "docs/index.md", "exec"), {})
     assert "nc1" in capsys.readouterr().out
+
+
+def test_every_measure_that_the_report_knows_has_its_formula_on_the_page():
+    page = (DOCS / "measures.md").read_text()
+    assert [name for name in MEASURES if f"`{name}`" not in page] == []

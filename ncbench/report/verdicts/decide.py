@@ -102,6 +102,8 @@ def failing_share(
     interval = wilson(hits, size)
     low, high = (f"{100 * end:.1f}".removesuffix(".0") for end in interval)
     text = f"{hits} of {replicas(size)} ({100 * hits / size:.3g} %; 95 % interval {low} to {high} %){lost(table)}"
+    if size == 1 and "threshold" in evidence:  # the number itself says more than its share
+        text = f"{float(table['value'].iloc[0]):.6g} against {evidence['threshold']:.6g}; {text}"
     failing = [
         {"run": row["run"], "replica": int(row["replica"]), "value": row["value"]}
         for row in table[~met].head(MOST_FAILING).to_dict("records")

@@ -28,7 +28,7 @@ from ncbench.report.verdicts import SCHEMA_VERSION, boundary, checks, levels, tr
 from ncbench.report.verdicts.bounds import asked
 from ncbench.report.verdicts.decide import Decision, checks_of, too_few
 from ncbench.report.verdicts.selection import NotEnoughDataError, Sample
-from ncbench.report.verdicts.settle import FAILS, HOLDS, UNDECIDED, Finding, Settled, settle
+from ncbench.report.verdicts.settle import FAILS, HOLDS, UNDECIDED, Finding, Settled, settle, together
 
 __all__ = ["CHECKS", "Judgement", "Verdict", "judge", "write_claims"]
 
@@ -99,11 +99,15 @@ def judge(dir: Dir) -> list[Judgement]:
                 reproduces,
                 sorted({str(infos[run]["config_hash"]) for run in members if infos[run].get("config_hash")}),
                 sorted({change for run in members for change in _overrides(runs[run], config.get("grid") or {})}),
-                [
-                    _judged(name, claim, config["claims"][name], sample, experiment, reproduces)
-                    for name, claim in claims.items()
-                    if sample is not None
-                ],
+                _in_all_places(
+                    [
+                        _judged(name, claim, config["claims"][name], sample, experiment, reproduces)
+                        for name, claim in claims.items()
+                        if sample is not None
+                    ],
+                    experiment,
+                    reproduces,
+                ),
             )
         )
     return judgements
@@ -149,17 +153,35 @@ def _judged(
         evidence["reason"] = decision.reason
         measured = f"{measured}; {decision.reason}" if measured else decision.reason
     measured = f"asked {asked(claim)}: {measured}"
-    settled = Settled(outcome, "")
-    if claim.paper_claim is not None:
-        paper = paper_of(reproduces)
-        assert paper is not None  # checked when the claims were read
-        finding = Finding(experiment, outcome, departures(reproduces), reason=decision.reason)
-        # What would decide a claim changes with the records of other runs; only the index says it.
-        settled = settle(paper.claims[claim.paper_claim].model_copy(update={"decided_by": None}), [finding])
+    settled = _settled(claim, outcome, decision.reason, experiment, reproduces)
     numbers = {key: number for key, number in evidence.items() if number is not None}
     return Verdict(
         name, claim, written, outcome, settled.verdict, settled.why, measured, decision.size, _plain(numbers)
     )
+
+
+def _settled(claim: Claim, outcome: str, reason: str, experiment: str, reproduces: Any) -> Settled:
+    """What the outcome says of the paper, from this experiment alone; of a claim of another source the outcome."""
+    if claim.paper_claim is None:
+        return Settled(outcome, "")
+    paper = paper_of(reproduces)
+    assert paper is not None  # checked when the claims were read
+    finding = Finding(experiment, outcome, departures(reproduces), reason=reason)
+    # What would decide a claim changes with the records of other runs; only the index says it.
+    return settle(paper.claims[claim.paper_claim].model_copy(update={"decided_by": None}), [finding])
+
+
+def _in_all_places(verdicts: list[Verdict], experiment: str, reproduces: Any) -> list[Verdict]:
+    """The same with one verdict for a sentence that is tested in several places: it has to hold in all of them."""
+    for place, verdict in enumerate(verdicts):
+        sentence = verdict.claim.paper_claim
+        outcomes = {other.name: other.outcome for other in verdicts if other.claim.paper_claim == sentence}
+        joint = together(outcomes.values())
+        if sentence is not None and joint != verdict.outcome:
+            reason = f"undecided in {', '.join(name for name in outcomes if outcomes[name] == UNDECIDED)}"
+            settled = _settled(verdict.claim, joint, reason, experiment, reproduces)
+            verdicts[place] = replace(verdict, verdict=settled.verdict, why=settled.why)
+    return verdicts
 
 
 def _checked(claim: Claim, sample: Sample) -> Decision:

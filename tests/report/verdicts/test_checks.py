@@ -46,6 +46,12 @@ def test_a_share_is_said_in_one_line_with_those_that_fail(tmp_path):
     assert by_estimate.agrees
 
 
+def test_of_one_network_the_number_is_said(tmp_path):
+    found = verdict(tmp_path, BELOW | {"expect": "undecided"}, {"loss": [0.1765]}, lines={"dnc": 0.16998})
+    text = "0.1765 against 0.16998; 0 of 1 replica (0 %; 95 % interval 0 to 79.3 %)"
+    assert found.measured == f"asked loss < dnc in at least 90 %: {text}"
+
+
 def test_each_replica_is_compared_with_its_own_line(tmp_path):
     lines = {"dnc": [0.1] * 20 + [0.4] * 20}
     values = {"loss": [0.2] * 20 + [0.3] * 20}

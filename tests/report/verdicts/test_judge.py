@@ -47,6 +47,25 @@ def of_paper(tmp_path, losses, stated=OF_PAPER, **reproduces):
     return found
 
 
+def test_a_sentence_that_is_tested_in_two_places_has_to_hold_in_both(tmp_path):
+    """Of four networks two are below the line, those of one width; what fails at the other is said in both rows."""
+    places = [OF_PAPER | {"by": "estimate", "where": {"width": width}} for width in (10, 20)]
+    swept = [{"width": width} for width in (10, 10, 20, 20)]
+    run = write_values(
+        tmp_path / "run", {"loss": [0.1, 0.1, 0.3, 0.3]}, named(*places), lines={"dnc": 0.2}, swept=swept
+    )
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["reproduces"] = {"paper": PAPER, "figure": "1", "forms": ["quick"]}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    ((one, other),) = (judgement.verdicts for judgement in judge(tmp_path))
+    assert [(found.outcome, found.verdict) for found in (one, other)] == [
+        ("holds", "undecided"),
+        ("fails", "undecided"),
+    ]
+    assert one.why == other.why
+    assert one.why.startswith("fails in fig1 at our choice of what was not varied")
+
+
 @pytest.mark.parametrize(
     ("losses", "reproduces", "outcome", "verdict", "why"),
     [
