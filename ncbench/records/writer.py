@@ -6,7 +6,7 @@ past the checkpoint's step are removed and written again, so no row is there twi
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +138,18 @@ class RecordWriter:
         self._last[table] = max(step, self._last[table])
 
 
-def summarise(folder: str | os.PathLike[str], step: int | None = None) -> dict[str, dict[str, float | None]]:
+def summarise(
+    folder: str | os.PathLike[str], step: int | None = None, *, without: Collection[int] = ()
+) -> dict[str, dict[str, float | None]]:
     """Median and quartiles over replicas of every value recorded at a step (None: the last), under flat names.
 
+    The replicas `without` are left out, such as those that diverged, unless no other is there.
     Names are `loss`, `<layer>.<stage>.<measure>`, with `@<source layer>` behind where there is one; values of another
     split than the training split have its name in front (`test.accuracy`). NaN becomes None.
     """
-    rows = rows_at(Path(folder), "measures", step).select([*SERIES, "value"]).to_pandas()
+    rows = rows_at(Path(folder), "measures", step).select([*SERIES, "replica", "value"]).to_pandas()
+    lost = rows["replica"].isin(list(without))
+    rows = rows if lost.all() else rows[~lost]
     summary: dict[str, dict[str, float | None]] = {}
     for series, group in rows.groupby(list(SERIES), sort=False, observed=True):
         with np.errstate(invalid="ignore"):  # between infinite values

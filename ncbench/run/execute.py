@@ -23,6 +23,7 @@ from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
+from ncbench.records.runs import frozen_from
 from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
 from ncbench.records.whole_files import refuse_links_in
@@ -191,7 +192,9 @@ def _close(
         ("the log could not be closed", log.close if log is not None else lambda: None),
         (
             "the final values could not be read",
-            lambda: values.update(final=summarise(run.path), standstill=standstill(run.path)),
+            lambda: values.update(
+                final=summarise(run.path, without=frozen_from(values, "diverged")), standstill=standstill(run.path)
+            ),
         ),
         (
             f"{RUN_INFO} could not be written",

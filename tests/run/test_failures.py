@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 
 from ncbench.measure.__main__ import main as measure_command
 from ncbench.records.folder import RunFolder
+from ncbench.records.load import load_final
 from ncbench.report import load_measures
+from ncbench.report.settings import end_points
 from ncbench.run import execute as run_execute
 from ncbench.run import session
 from ncbench.run.compose import compose_jobs
@@ -85,6 +88,20 @@ def test_an_ensemble_that_diverged_as_a_whole_fails(tmp_path):
     assert info["status"] == "failed"
     assert info["error"].startswith("diverged: every replica (2 of 2), the last one in the block up to step ")
     assert [entry["replica"] for entry in info["replica_states"]["diverged"]] == [0, 1]
+
+
+def test_a_replica_that_diverged_is_in_no_final_value(tmp_path):
+    """Its recorded losses are finite, those of the block's start; median and report are of the one that is left."""
+    overrides = [word for word in DUFM if not word.startswith("replicate.")]
+    folder = tmp_path / "run"
+    assert execute([*overrides, "replicate.seed=1", "+replicate.lr=[0.5,500]"], folder) == 0
+    info = RunFolder(folder).info()
+    assert [entry["replica"] for entry in info["replica_states"]["diverged"]] == [1]
+    ends = load_final(folder, measures="loss").sort_values("replica")["value"].tolist()
+    assert all(map(math.isfinite, ends))
+    assert ends[0] < 0.9 * ends[1]
+    assert list(info["final"]["loss"].values()) == pytest.approx([ends[0]] * 3)
+    assert end_points(folder).sort_values("replica")["loss"].dropna().tolist() == ends[:1]
 
 
 def interrupted(folder):
