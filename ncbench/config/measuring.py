@@ -43,7 +43,7 @@ class Measure(Group):
         texts = is_list(names) and all(isinstance(name, str) for name in names)
         rule = f"must be {', '.join(SETS)} or a list of names of measures"
         require(texts and (is_list(self.measures) or names[0] in SETS), "measure.measures", self.measures, rule)
-        known = list(self.splits) in (["train"], ["train", "test"])
+        known = sorted(self.splits) in (["train"], ["test", "train"])
         rule = "must be [train] or [train, test]: the objective and the singular values are of the training data"
         require(known, "measure.splits", list(self.splits), rule)
         for kind in ("moments", "matrices"):

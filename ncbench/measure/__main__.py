@@ -88,9 +88,10 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
 
     module: Any
     module, data, config = load_run(path, dataset_root=arguments.dataset_root, trust=arguments.trust)
-    # NC4 looks at the samples of any split in the light of the training set's class means.
+    # NC3 is of the training set's class means, and NC4 looks at the samples of any split in their light.
     measures = names_on_request(arguments.measures or config.measure.measures)
-    splits = dict.fromkeys(["train", arguments.split] if "ncc_mismatch" in measures else [arguments.split])
+    of_train = not {"self_duality", "ncc_mismatch"}.isdisjoint(measures)
+    splits = dict.fromkeys(["train", arguments.split] if of_train else [arguments.split])
     measurement = measure(
         module.network,
         {split: data.measure_loader(split, arguments.batch_size, arguments.per_class) for split in splits},
@@ -100,7 +101,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         measures=measures,
     )
     values = table(measurement, first_split=next(iter(splits)))
-    return values[values["split"].isin(["", arguments.split])]
+    return values[values["split"].isin(["", arguments.split]) | (values["measure"] == "self_duality")]
 
 
 def _write(path: Path, text: str) -> None:

@@ -136,13 +136,18 @@ def _place(model: nn.Module) -> tuple[torch.device | None, torch.dtype | None]:
 
 
 def _placed(value: Any, device: torch.device | None, dtype: torch.dtype | None) -> Any:
-    """The value on the device as Lightning moves a batch; floating tensors that can be reached also in this dtype."""
+    """A copy of the value on the device, as Lightning moves a batch; floating tensors also in this dtype.
+
+    An object with a method `to` of its own knows what it holds, and may be the very same.
+    """
 
     def placed(inner: Any) -> Any:
         return _placed(inner, device, dtype)
 
     if isinstance(value, Tensor):
-        return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        moved = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        # A network may change its inputs in place (`x.sub_(mean)`, a first ReLU), and they may be the user's data.
+        return moved.clone() if moved is value else moved
     if isinstance(value, Mapping):
         return {name: placed(inner) for name, inner in value.items()}
     if callable(getattr(value, "to", None)):  # a graph, a packed sequence: it knows what it holds

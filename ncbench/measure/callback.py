@@ -23,7 +23,14 @@ from ncbench.measure.notices import Notices
 from ncbench.measure.plan import Plan
 from ncbench.measure.recording import Recording
 from ncbench.measure.rehearsal import rehearse
-from ncbench.measure.trainer_state import averaged, averages, finished_epochs, is_untrained, last_epoch
+from ncbench.measure.trainer_state import (
+    averaged,
+    averages,
+    finished_epochs,
+    is_untrained,
+    last_epoch,
+    steps_taken,
+)
 
 __all__ = ["MeasureCollapse"]
 
@@ -135,8 +142,8 @@ class MeasureCollapse(Recording):
             with averaged(trainer, pl_module):
                 measurement = self._measure(trainer, network)
         if record is not None and trainer.is_global_zero:
-            record.begin(trainer.global_step)
-            self.history.record = record
+            self.history.record = record  # first: what fails in it is closed by `on_exception`
+            record.begin(steps_taken(trainer))
         if measurement is not None:
             self._hand_over(trainer, measurement, 0)
 
@@ -228,4 +235,4 @@ class MeasureCollapse(Recording):
 
 
 def _clock(trainer: pl.Trainer) -> tuple[int, float]:
-    return trainer.global_step, float(finished_epochs(trainer))
+    return steps_taken(trainer), float(finished_epochs(trainer))

@@ -10,6 +10,7 @@ __all__ = ["is_own_bug", "message_of", "place_of", "raised_by_us", "unexpected_a
 # Code of these folders is not the user's own: this package, the standard library, and what is installed.
 _NOT_OWN = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")))
 _UNEXPECTED = r"unexpected keyword argument '(\w+)'"
+_RAISED = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b:? ?", re.MULTILINE)  # behind a traceback
 # What Python says of a call whose arguments do not fit, and the same about the class or function.
 _OF_ARGUMENTS = (
     (r"missing (?:\d+ required .*?|a required )arguments?: (.+)", "needs a value for {}"),
@@ -21,15 +22,14 @@ _OF_ARGUMENTS = (
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says, in one line; of one in a DataLoader's worker, which says its traceback, the last line.
+    """What an exception says, in one line; of one in a DataLoader's worker, which says a traceback, what is behind it.
 
     >>> message_of(ValueError("Caught ValueError in DataLoader worker process 0.\\n...\\nValueError: no image"))
     'no image'
     """
     text = str(error)
     if re.match(r"Caught \w+ in DataLoader worker process", text):
-        last = text.rstrip().rpartition("\n")[2]
-        return last.partition(": ")[2] or last
+        *_, text = _RAISED.split(text)
     return " ".join(text.split())
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from ncbench.core.classify import classify_geometry
 from ncbench.measure.measures import Measurement
-from ncbench.measure.spectra import MOST_CLASSES
 
 __all__ = ["named_geometries"]
 
@@ -31,7 +30,7 @@ def named_geometries(measurement: Measurement) -> dict[str, Any] | None:
     for (layer, stage), means in measurement.means.items():
         # What does not depend on the replica (the inputs) is kept once for all.
         chosen = means[min(best, len(means) - 1)]
-        if len(chosen) <= MOST_CLASSES and chosen.isfinite().all():
+        if chosen.isfinite().all():
             geometry = classify_geometry(chosen.detach().double().cpu())
             of[f"{layer}.{stage}"] = None if geometry is None else geometry._asdict()
     return {"replica": best, "of": of}

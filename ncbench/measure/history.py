@@ -73,7 +73,7 @@ class History:
 
         Where a folder is open it has the matrices.
         """
-        if not matrices or not self._kept:
+        if not matrices or not self._kept or self.record is not None:
             return [_plain(*entry) for entry in self._values]
         waiting = [] if self._waiting is None else [self._waiting]
         return [_plain(*entry) for entry in [*self._kept, *waiting]]
@@ -92,9 +92,11 @@ class History:
         return history
 
     def write_run(self, folder: str | os.PathLike[str], values: Mapping[str, Any], recorded_by: str) -> None:
-        """What is kept as a run folder. Raises ValueError where nothing has been measured."""
+        """What is kept as a run folder. ValueError where nothing has been measured, or a folder has it already."""
         from ncbench.measure.run_record import RunRecord
 
+        if self.record is not None:
+            raise ValueError(f"{recorded_by} records in a folder already, {self.record.run.path}; copy that")
         if not self._kept:
             raise ValueError(f"{recorded_by} has measured nothing yet; it measures while trainer.fit runs")
         record = RunRecord(folder, values, recorded_by=recorded_by)

@@ -42,7 +42,7 @@ from ncbench import core
 from ncbench.measure.classifier import OF_ROWS, has_class_rows
 from ncbench.measure.failures import why_it_fails
 from ncbench.measure.notices import Notices
-from ncbench.measure.spectra import gram_is_kept, of_class_means, of_weight_matrix
+from ncbench.measure.spectra import are_kept, of_class_means, of_weight_matrix
 
 __all__ = [
     "OF_MOMENTS",
@@ -144,9 +144,9 @@ def of_features(
     if first_split:
         if s.shape[-1] == min(M.shape[-2:]):
             measurement.spectra[layer, stage] = s
-        if grams and gram_is_kept(K, notices):
+        if grams and are_kept(K, notices):
             measurement.grams[layer, stage] = M @ M.mT
-        if means and M.shape[-1] <= MOST_WIDE:
+        if means and M.shape[-1] <= MOST_WIDE and are_kept(K, notices):
             measurement.means[layer, stage] = M
 
 

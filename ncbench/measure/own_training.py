@@ -4,6 +4,7 @@ They stand in the config.yaml of the folder that `MeasureCollapse(..., folder=..
 `ncbench.train`, so that runs which differ in them are told apart by a report.
 """
 
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch import nn
 
 __all__ = ["device_of", "network_values", "training_values"]
+
+_NOT_PLAIN = object()
 
 
 def network_values(network: nn.Module, layers: Sequence[str], num_classes: int, measures: Any) -> dict[str, Any]:
@@ -69,14 +72,24 @@ def device_of(network: nn.Module) -> dict[str, Any]:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """Those that are numbers, texts, None or lists of them: the rest has no text that is the same in every process."""
-    plain = (int, float, str, type(None))
     kept: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, (tuple, list)) and all(isinstance(part, plain) for part in value):
-            kept[str(key)] = list(value)
-        elif isinstance(value, plain):
-            kept[str(key)] = value
+        several = isinstance(value, (tuple, list))
+        found = [_scalar(part) for part in (value if several else [value])]
+        if not any(part is _NOT_PLAIN for part in found):
+            kept[str(key)] = found if several else found[0]
     return kept
+
+
+def _scalar(value: Any) -> Any:
+    """The value as one of Python's own types, as yaml knows them: a number of NumPy's is one, too."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else _NOT_PLAIN
 
 
 def _length(dataset: Any) -> int | None:

@@ -12,6 +12,7 @@ from typing_extensions import override
 from ncbench.measure.handover import Handover
 from ncbench.measure.history import History, Sink
 from ncbench.measure.own_training import device_of, training_values
+from ncbench.measure.trainer_state import steps_taken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,12 +80,12 @@ class Recording(pl.Callback):
         if self.sink is not None:
             return None
         self._values = training_values(trainer, pl_module, network, **measured)
-        if self.folder is None:
+        if self.folder is None or getattr(trainer, "fast_dev_run", False):  # a trial, which leaves nothing behind
             return None
         from ncbench.measure.run_record import RunRecord  # with pyarrow, which only a folder needs
 
         record = RunRecord(self.folder, self._values, recorded_by=type(self).__name__, device=device_of(network))
-        record.check(trainer.global_step, alone=trainer.is_global_zero)
+        record.check(steps_taken(trainer), alone=trainer.is_global_zero)
         return record
 
     def end_history(self, trainer: pl.Trainer, status: str, error: str | None = None) -> None:

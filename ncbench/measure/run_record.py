@@ -5,6 +5,7 @@ folder says what was measured and not how to build it again. Rules of the folder
 a time, nothing is lost that was finished, a resumed training drops what was recorded after its checkpoint's step.
 """
 
+import logging
 import os
 import platform
 import shlex
@@ -13,6 +14,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import ncbench
@@ -25,6 +27,9 @@ from ncbench.records.whole_files import json_text, refuse_links_in
 from ncbench.records.writer import RecordWriter, summarise
 
 __all__ = ["RunRecord"]
+
+_log = logging.getLogger(__name__)
+_said: set[Path] = set()  # folders of which this process has said that an earlier step is added to them
 
 UNKNOWN_SEED = -1
 PACKAGES = {  # by the module that says whether it is in use
@@ -116,7 +121,14 @@ class RunRecord:
 
     def add(self, step: int, epoch: float, measurement: Measurement) -> None:
         """One measurement of a network that is trained elsewhere: the folder is whole, and `done`, before and after."""
-        started = self.run.info().get("started", _now())
+        started, last = self.run.info().get("started", _now()), self.run.info().get("steps") or 0
+        if step < last and self.run.path not in _said:
+            _said.add(self.run.path)
+            _log.warning(
+                "folder=%s: has measurements up to step %d, and one of step %d is added; those that are later stay. If "
+                "they are of another training, delete the folder and measure anew",
+                *(self.run.path, last, step),
+            )
         self._lock()
         try:
             self._say(status="done", started=started, finished=None, error=None)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ncbench import core
 from ncbench.measure.notices import Notices
 
-__all__ = ["MOST_CLASSES", "gram_is_kept", "of_class_means", "of_weight_matrix"]
+__all__ = ["MOST_CLASSES", "are_kept", "of_class_means", "of_weight_matrix"]
 
 MOST_CLASSES = 2048
 
@@ -47,10 +47,9 @@ def of_weight_matrix(W: Tensor, layer: str, notices: Notices) -> Tensor:
     return core.singular_values(W)
 
 
-def gram_is_kept(num_classes: int, notices: Notices) -> bool:
-    """Whether K x K Gram matrices are kept; the log says where they are not."""
+def are_kept(num_classes: int, notices: Notices) -> bool:
+    """Whether class means, K x d, and their K x K Gram matrices are kept; the log says where they are not."""
     if num_classes > MOST_CLASSES:
-        notices.warn(
-            "grams", "", "Gram matrices of %d classes are not kept, only of up to %d", num_classes, MOST_CLASSES
-        )
+        message = "Gram matrices and class means of %d classes are not kept, only of up to %d"
+        notices.warn("grams", "", message, num_classes, MOST_CLASSES)
     return num_classes <= MOST_CLASSES

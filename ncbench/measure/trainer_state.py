@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-__all__ = ["averaged", "averages", "finished_epochs", "is_untrained", "last_epoch"]
+__all__ = ["averaged", "averages", "finished_epochs", "is_untrained", "last_epoch", "steps_taken"]
 
 
 def finished_epochs(trainer: pl.Trainer) -> int:
@@ -31,6 +31,14 @@ def last_epoch(trainer: pl.Trainer) -> int | None:
             return None if callback.swa_end == float("inf") else int(callback.swa_end) + 1
     known = trainer.max_epochs is not None and trainer.max_epochs >= 0
     return trainer.max_epochs if known else None
+
+
+def steps_taken(trainer: pl.Trainer) -> int:
+    """Lightning's count of optimiser steps; of a module that steps optimisers Lightning does not see, batches instead.
+
+    That is manual optimisation with `self.optimizers(use_pl_optimizer=False)`, or with optimisers of its own.
+    """
+    return int(trainer.global_step or trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def is_untrained(trainer: pl.Trainer) -> bool:

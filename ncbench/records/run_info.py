@@ -40,8 +40,9 @@ def _check_states(path: Path, info: Mapping[str, Any]) -> None:
     for state, entries in (info.get("replica_states") or {}).items():
         for entry in entries if isinstance(entries, list) else [None]:
             replica: Any = entry.get("replica") if isinstance(entry, dict) else None
-            if not is_whole(replica) or not 0 <= replica < replicas:
-                rule = 'must be a list of {"replica": number of a replica, ...}'
+            step: Any = entry.get("step", 0) if isinstance(entry, dict) else None
+            if not is_whole(replica) or not 0 <= replica < replicas or not is_whole(step):
+                rule = 'must be a list of {"replica": number of a replica, "step": a whole number}'
                 raise BadRecordsError(f"{path}: replica_states.{state}={_shown(entries)} {rule}")
 
 

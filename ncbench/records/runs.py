@@ -111,7 +111,7 @@ def frozen(info: dict[str, Any], state: str) -> list[int]:
 def frozen_from(info: dict[str, Any], state: str) -> dict[int, int]:
     """The same replicas, and the step since which each of them has been so."""
     entries = (info.get("replica_states") or {}).get(state, [])
-    return {int(entry["replica"]): int(entry.get("step") or 0) for entry in entries}
+    return {int(entry["replica"]): int(entry.get("step", 0)) for entry in entries}
 
 
 def load_replicas(dir: Dir) -> pd.DataFrame:

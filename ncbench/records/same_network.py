@@ -8,6 +8,7 @@ import pandas as pd
 
 from ncbench.records.computed import NOT_COMPUTED, OF_KIND, Values, explains, identity, value_of
 from ncbench.records.naming import known_values
+from ncbench.records.schema import RECORDED_BY
 
 __all__ = ["Network", "Repeated", "alike"]
 
@@ -58,10 +59,14 @@ def alike(
         common = ("run", run) if config is None or id(config) in open_ones else identities[id(config)]
         networks, values = listed.get(run) or _unlisted(run, infos[run], names)
         own = _own_names(networks, values, names, config)
+        # Of a training that is not ours the configuration does not tell the data, and five may have one seed: only a
+        # copy of the folder holds the same network.
+        times = tuple(infos[run].get(key) for key in ("started", "finished", "wall_seconds"))
+        training = times if infos[run].get(RECORDED_BY) else None
         for network, of_one in zip(networks, values, strict=True):
             alone = network.seed is None and config is not None  # nothing says that it is another network
             key = (common, run if alone else "", tuple((name, of_one[name]) for name in own))
-            same = counted.setdefault((key, network.seed), network)
+            same = counted.setdefault((key, network.seed, training), network)
             if same.run != run:
                 repeated.append(Repeated(network, same))
             else:

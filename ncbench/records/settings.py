@@ -108,7 +108,9 @@ def _grouped(dir: Dir) -> tuple[list[Setting], list[Repeated]]:
     for place, label in zip(order, labels, strict=True):
         networks = groups[place][0]
         config = configs[networks[0].run] or {}
-        depth = config.get("model.depth")
+        depth = (
+            config.get("model.depth") if config.get("model.kind") != "network" else None
+        )  # may be an argument of its own
         at = {number: lost[network.run].get(network.replica) for number, network in enumerate(networks)}
         diverged = {number: step for number, step in at.items() if step is not None}
         known = depth if isinstance(depth, int) else None

@@ -186,6 +186,7 @@ def reference_arguments(built: RunObjects, config: Config) -> list[dict[str, Any
     common: dict[str, Any] = {"num_classes": data.num_classes, "depth": depth, "per_class": data.per_class}
     if isinstance(width, int):
         common["width"] = width
+    common["frozen"] = next(iter(getattr(built.module, "frozen", ())), None)
     if widths := [width] if isinstance(width, int) else width:
         common["narrowest"] = min(widths)
     decays = [replica_decays(config, row) for row in built.replicas]

@@ -31,7 +31,7 @@ from ncbench.records.writer import summarise
 from ncbench.run.environment import Asked, as_written, asked_of_environment, written_overrides
 from ncbench.run.one_line_errors import lacks_memory
 from ncbench.run.provenance import provenance
-from ncbench.run.recorded import already_done, bring_up_to_date, state_of
+from ncbench.run.recorded import already_done, bring_up_to_date, not_kept, state_of
 from ncbench.run.session import RunSession
 from ncbench.run.signals import StopSignals
 from ncbench.training.checkpoints import current_step
@@ -69,7 +69,8 @@ def execute(
             trained = None if state_of(run, config) is RunState.DONE else _prepared(config, run, signals, threads)
             with run:
                 if trained is None or state_of(run, config) is RunState.DONE:
-                    _say_where(run, already_done(bring_up_to_date(run, config, written_overrides(overrides))))
+                    changed = bring_up_to_date(run, config, written_overrides(overrides))
+                    _say_where(run, already_done(changed, not_kept(run, config)))
                     return 0
                 refuse_links_in(run.path)  # which may have come meanwhile
                 with contextlib.chdir(run.path) if chdir else contextlib.nullcontext():

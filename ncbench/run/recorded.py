@@ -61,13 +61,13 @@ def already_done(changed: Sequence[str], not_kept: Sequence[int] = ()) -> str:
     """What a command says of a finished run, of which it changed these claims and has no checkpoint of these epochs.
 
     >>> already_done(["mine"], [10])
-    'already done; claims changed: mine; trainer.keep_checkpoints: no checkpoint of epoch 10 was kept'
+    'already done; claims changed: mine; trainer.keep_checkpoints: there is no checkpoint of epoch 10'
     """
     said = ["already done"]
     if changed:
         said.append(f"claims changed: {', '.join(changed)}")
     if not_kept:
-        said.append(f"trainer.keep_checkpoints: no checkpoint of epoch {', '.join(map(str, not_kept))} was kept")
+        said.append(f"trainer.keep_checkpoints: there is no checkpoint of epoch {', '.join(map(str, not_kept))}")
     return "; ".join(said)
 
 

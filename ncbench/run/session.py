@@ -85,7 +85,7 @@ class RunSession:
             layers = measured_layers(config, module)
             loaders = {
                 split: data.measure_loader(split, config.measure.batch_size, config.measure.per_class)
-                for split in config.measure.splits
+                for split in sorted(config.measure.splits, reverse=True)  # train first: it has the singular values
             }
             self.records = RecordWriter(run.path, [row["seed"] for row in self.built.replicas])
             self.collapse = MeasureBeside(

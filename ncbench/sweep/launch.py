@@ -49,23 +49,24 @@ def carry_out_command(command: "Command", text: str, config_dirs: Sequence[str])
 
     A done job of which a file is damaged is named at the end, and the exit status is not 0.
     """
-    from ncbench.run.recorded import already_done, bring_up_to_date, state_of
+    from ncbench.run.recorded import already_done, bring_up_to_date, not_kept, state_of
     from ncbench.sweep.planning import make_plan, trained_twice
 
     plan = make_plan(command, text, config_dirs, SweepOptions.of(command.launcher))
     if twice := trained_twice(command.jobs):
         print(f"ncbench: {twice}", file=sys.stderr)
-    changed, damaged = dict[str, None](), list[str]()
+    changed, lacking, damaged = dict[str, None](), set[int](), list[str]()
     for planned, job, state in zip(plan.jobs, command.jobs, states_of(plan), strict=True):
         try:
             if state.status == "done" and state_of(run := RunFolder(job.folder), job.config) is RunState.DONE:
                 changed |= dict.fromkeys(bring_up_to_date(run, job.config, job.overrides, quick=True))
+                lacking |= set(not_kept(run, job.config))
         except BadRecordsError as error:
             damaged.append(f"ncbench: job {planned.number} ({planned.label}): {error}")
         except (ValueError, OSError):  # what is of another run is named when the jobs are carried out
             continue
-    if changed:
-        print(already_done(list(changed)))
+    if changed or lacking:
+        print(already_done(list(changed), sorted(lacking)))
     status = carry_out(plan)
     for line in damaged:
         print(line, file=sys.stderr)

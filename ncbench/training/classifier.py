@@ -56,6 +56,8 @@ class ClassifierModule(pl.LightningModule):
         decayed, self.free = decayed_parameters(network, regulariser, weight_decay, classifier=classifier, whole=whole)
         self.objective = PaperObjective(loss, decayed, feature_decay, num_samples, classifier=classifier)
         self.whole, self.classifier = whole, classifier
+        head = "head." if not whole else f"{classifier}."
+        self.frozen = [name for name, x in network.named_parameters() if name.startswith(head) and not x.requires_grad]
         self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
     micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all

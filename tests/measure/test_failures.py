@@ -84,10 +84,10 @@ def test_what_fails_inside_names_the_last_line_of_ones_own(function, said):
 @pytest.mark.parametrize("kind", [ValueError, KeyError, RuntimeError])
 def test_what_a_worker_of_a_loader_raised_is_said_without_its_traceback(kind):
     try:
-        raise kind("train[5]: cannot be read")
+        raise kind("train[5]: cannot be read" + (" " if kind is KeyError else "\n  ") + "(no image)")
     except kind:
         raised = ExceptionWrapper(where="in DataLoader worker process 1")
     with pytest.raises(kind) as found:
         raised.reraise()
-    assert message_of(found.value).strip("'") == "train[5]: cannot be read"
+    assert message_of(found.value).strip("'") == "train[5]: cannot be read (no image)"
     assert "Traceback" in str(found.value)

@@ -60,6 +60,17 @@ def test_a_checkpoint_file_and_further_measures(runs, capsys):
     assert capsys.readouterr().out == first
 
 
+def test_of_the_test_split_nc3_is_that_of_the_training_means(runs, tmp_path, capsys):
+    found = {}
+    for split in ("train", "test"):
+        out = tmp_path / f"{split}.csv"
+        assert main([str(runs / "mlp"), "--split", split, "--measures", "nc3", "--csv", str(out)]) == 0
+        table = pd.read_csv(out, keep_default_na=False)
+        found[split] = table[table.measure == "self_duality"][["split", "layer", "value"]].to_numpy().tolist()
+    capsys.readouterr()
+    assert found["test"] == found["train"] != []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

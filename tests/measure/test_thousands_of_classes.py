@@ -24,22 +24,19 @@ def found(monkeypatch, caplog):
 def test_spectra_of_logits_and_gram_matrices_are_left_out_and_said_once(found):
     measurement, log = found
     assert set(measurement.spectra) == {("1", "post"), ("2", "weight")}
-    assert measurement.grams == {}
+    assert measurement.grams == measurement.means == {}
     for name in ("dnc2", "rank", "stable_rank", "effective_rank"):
         assert measurement.values["train", "2", "pre", name].isnan().all()
         assert name == "dnc2" or measurement.values["train", "1", "post", name].isfinite().all()
     for name in ("tcv", "dnc1", "norm_of"):  # the second is the user's own
         assert measurement.values["train", "2", "pre", name].isfinite().all()
     assert log.count("layer 2 (pre): its 8 x 8 class means have more than 6 singular values, which are left out") == 1
-    assert log.count("Gram matrices of 8 classes are not kept, only of up to 6") == 1
+    assert log.count("Gram matrices and class means of 8 classes are not kept, only of up to 6") == 1
     assert "layer 1" not in log
 
 
-def test_no_geometry_is_looked_for_among_so_many(found, monkeypatch):
-    from ncbench.measure import geometries
-
-    monkeypatch.setattr(geometries, "MOST_CLASSES", 6)
-    assert named_geometries(found[0]) == {"replica": 0, "of": {}}
+def test_no_geometry_is_looked_for_among_so_many(found):
+    assert named_geometries(found[0]) is None
 
 
 def test_singular_values_of_a_wide_weight_are_measured_and_said(monkeypatch, caplog):

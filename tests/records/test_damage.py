@@ -170,6 +170,7 @@ STRANGE = {
     "git": '{"git": "abc"}',
     "states": '{"replica_states": {"dead": [{"step": 3}]}}',
     "states of a number": '{"replica_states": {"dead": 3}}',
+    "step of a state": '{"replica_states": {"dead": [{"replica": 0, "step": "soon"}]}}',
     "states beyond": '{"replicas": 2, "replica_states": {"dead": [{"replica": 2}]}}',
 }
 

@@ -83,3 +83,15 @@ def test_the_output_is_the_last_layer_and_not_the_last_that_is_recorded(tmp_path
     assert output_rows(frame, "rank")["value"].tolist() == ([4.0] if depth == 2 else [])
     assert intermediate_rank(frame)["value"].tolist() == [intermediate]
     assert last_dnc1(frame)["value"].tolist() == {4: [], 3: [0.2], 2: [0.1]}[depth]
+
+
+def test_an_argument_depth_of_a_whole_network_is_not_that_of_a_head(tmp_path):
+    values = {"fc.input.post.dnc1": [0.1], "fc.pre.dnc1": [0.2]}
+    run = write_values(tmp_path / "run", values, {}, depth=28)
+    config = yaml.safe_load((run / CONFIG).read_text())
+    config["model"] |= {"kind": "network"}
+    (run / CONFIG).write_text(yaml.safe_dump(config))
+    flush(run)
+    frame = with_setting(load_final(run), find_settings(run))
+    assert head_depths(frame).isna().all()
+    assert last_dnc1(frame)["layer"].tolist() == ["fc.input"]

@@ -128,7 +128,7 @@ def test_a_signal_right_after_the_first_record_of_the_state(tmp_path, monkeypatc
 
 
 def test_signals_at_the_end_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_execute, "summarise", lambda path: send(*STOPPING) or {})
+    monkeypatch.setattr(run_execute, "summarise", lambda *_, **__: send(*STOPPING) or {})
     assert execute(tmp_path / "run") == 0
     assert RunFolder(tmp_path / "run").info()["status"] == "done"
 

@@ -145,3 +145,13 @@ def test_no_line_of_neural_collapse_where_a_layer_is_too_narrow_for_it():
         line = [{"name": "dnc", "_target_": "ncbench.theory.dufm_ce.dnc_line"}]
         (entry,) = evaluate_references(line, loss="ce", activation="linear", reference_arguments=facts)
         assert entry["why"] is None
+
+
+def test_no_line_where_a_matrix_of_the_head_is_not_trained():
+    """It is not decayed either, so that the objective lacks a term that the line has."""
+    of_one = {"num_classes": 10, "depth": 3, "per_class": 5.0, "weight_decays": [2e-3] * 3, "feature_decay": 2e-3}
+    losses = [{"name": "srg", "_target_": "ncbench.theory.dufm_mse.srg_loss"}]
+    facts = [{**of_one, "frozen": "head.3.linear.weight"}]
+    (loss, spectra) = evaluate_references(losses, loss="mse", activation="relu", reference_arguments=facts)
+    why = "decays every matrix, and head.3.linear.weight needs no gradient, so that it is neither trained nor decayed"
+    assert (loss["value"], loss["why"], spectra["why"]) == (None, why, why)

@@ -125,7 +125,7 @@ def test_an_epoch_that_is_asked_for_too_late_is_said(tmp_path, monkeypatch, caps
     assert (folder / "checkpoints" / "epoch_4.ckpt").exists()
     capsys.readouterr()
     assert train.main([*TINY, KEPT, f"hydra.run.dir={folder}"]) == 0
-    first = "already done; trainer.keep_checkpoints: no checkpoint of epoch 0, 1 was kept: "
+    first = "already done; trainer.keep_checkpoints: there is no checkpoint of epoch 0, 1: "
     assert capsys.readouterr().out.startswith(first)
 
 

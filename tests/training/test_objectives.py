@@ -79,6 +79,9 @@ def test_what_is_frozen_is_neither_decayed_nor_trained():
     net.features.requires_grad_(False)
     net.head.get_parameter("2.linear.weight").requires_grad_(False)
     assert [d.name for d in decayed_parameters(net, "standard", 1e-3)[0]] == [f"head.{l}.linear.weight" for l in (1, 3)]
+    options = {"loss": "mse", "regulariser": "standard", "feature_decay": None, "num_samples": 9}
+    module = ClassifierModule(network=net, weight_decay=1e-3, optimizer=torch.optim.SGD, **options)
+    assert module.frozen == ["head.2.linear.weight"]
     decayed, free = decayed_parameters(net, "dufm_like", [1e-3, 2e-3, 3e-3])
     assert [(d.name, d.decay, free) for d in decayed] == [
         ("head.1.linear.weight", 1e-3, []),

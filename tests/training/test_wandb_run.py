@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ncbench.run import execute as run_execute
@@ -103,6 +104,18 @@ def test_a_resumed_run_is_one_segment_with_its_pictures(tmp_path):
 def execute(folder, *more):
     (composed,) = compose_jobs([*OVERRIDES, *more], multirun=False)
     return run_execute.execute(composed.config, folder, command="test")
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 1 + 2e-16, 1 - 1e-16], [3.0] * 4, [0.0, 0.0], [1e-300, 2e-300], [2.0, math.nan]]
+)
+def test_a_histogram_of_values_that_are_equal_but_for_rounding(values):
+    """NumPy refuses 64 bins in a range of a few units in the last place, and with it the training would have failed."""
+    from ncbench.training.loggers.wandb_run import _histogram
+
+    histogram = _histogram(np.array(values))
+    assert sum(histogram.histogram) == sum(map(math.isfinite, values))
+    assert np.all(np.diff(histogram.bins) > 0)
 
 
 def test_a_run_that_is_killed_and_resumed(tmp_path, monkeypatch):

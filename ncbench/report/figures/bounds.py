@@ -27,7 +27,7 @@ def bounds(dir: Dir) -> Plot:
     A row for each setting, at most three. Left: all networks and pairs of a layer l and a source layer j < l, coloured
     by l - j; on the diagonal the bound is an equality. Right: the median of the ratio (tightness) over networks, with
     the quantiles of 5 % and 95 %. Dead layers, which have no ratio, are left out. Raises NoRecordsError where no bound
-    is recorded, UndefinedError where every layer is dead.
+    is recorded, UndefinedError where every layer is dead or of a network that diverged.
     """
     settings = find_settings(dir)
     table = _pairs(dir, settings)
@@ -35,7 +35,7 @@ def bounds(dir: Dir) -> Plot:
         raise NoRecordsError("no bound of the distance to rank K recorded")
     alive = table.loc[np.isfinite(table[[*OF_PAIR, *OF_LAYER]].to_numpy(dtype=float)).all(axis=1)]
     if alive.empty:
-        raise UndefinedError("every layer with a bound is dead")
+        raise UndefinedError("every layer with a bound is dead, or of a network that diverged")
     layers = sorted(alive["layer"].unique(), key=layer_key)
     sources = sorted(alive["source_layer"].unique(), key=layer_key)
     present = sorted(alive["setting"].unique())
@@ -53,7 +53,7 @@ def bounds(dir: Dir) -> Plot:
             row[0].set_ylabel(f"{wrapped(settings[code].label)}\n{row[0].get_ylabel()}")
     drawn = table[table["setting"].isin(shown)]
     dead = len(drawn) - int(alive["setting"].isin(shown).sum())
-    notes = [f"{dead} of {len(drawn)} pairs left out: the layer is dead"] if dead else []
+    notes = [f"{dead} of {len(drawn)} pairs left out: the layer is dead, or the network diverged"] if dead else []
     note_missing(figure, [settings[code].values for code in present[MOST_SETTINGS:]], notes)
     return figure
 

@@ -88,7 +88,11 @@ def _curves(references: pd.DataFrame) -> dict[int, list[tuple[str, Any]]]:
     curves = {}
     for depth, of_depth in found.items():
         arguments = [of_one for of_one, _ in of_depth.values()]
-        names = [name for name in arguments[0] if len({str(of_one.get(name)) for of_one in arguments}) > 1]
+        names = [
+            name
+            for name in dict.fromkeys(itertools.chain(*arguments))
+            if len({str(of_one.get(name)) for of_one in arguments}) > 1
+        ]
         told = ["".join(f", {name}={plain(of_one.get(name))}" for name in names) for of_one in arguments]
         curves[depth] = list(zip(told, (values for _, values in of_depth.values()), strict=True))
     return curves

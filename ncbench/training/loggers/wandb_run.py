@@ -23,6 +23,7 @@ from ncbench.training.loggers.pictures import picture
 __all__ = ["WandbRun"]
 
 _BINS = 64
+_NARROWEST = 1e-6  # of the largest value: a histogram of a narrower range is drawn this wide
 _STAGED = "artifact"  # in the folder `wandb`: copies of what the artifact holds, until it is sent
 
 
@@ -94,4 +95,10 @@ class WandbRun(RunLogger):
 
 
 def _histogram(values: Any) -> wandb.Histogram:
-    return wandb.Histogram(np_histogram=np.histogram(values[np.isfinite(values)], bins=_BINS))
+    finite = values[np.isfinite(values)]
+    within = None
+    if len(finite):
+        middle, reach = float(np.mean(finite)), _NARROWEST * (float(np.abs(finite).max()) or 1.0)
+        if np.ptp(finite) < reach:  # equal but for rounding: bins between such values cannot be told apart
+            within = (middle - reach, middle + reach)
+    return wandb.Histogram(np_histogram=np.histogram(finite, bins=_BINS, range=within))

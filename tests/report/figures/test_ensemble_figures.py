@@ -48,7 +48,7 @@ def test_bounds_draws_every_pair_and_writes_the_quantiles(tmp_path, mutant):
         "0.05\n[0.05, 0.05]",
         "0.3\n[0.2, 0.4]",
     ]
-    assert fig.get_supxlabel() == "1 of 15 pairs left out: the layer is dead"
+    assert fig.get_supxlabel() == "1 of 15 pairs left out: the layer is dead, or the network diverged"
     values["head.1.weight.tightness@features"] = [2.0] * 5
     over = figure.bounds(write_ensemble(tmp_path / "over", grid(5), values)).axes[0]
     assert over.get_title() == "5 of 14 pairs above the bound"
