@@ -30,7 +30,7 @@ class Setting:
     """Networks that differ in nothing but the seed; `values` are theirs of every quantity that varies in the directory.
 
     A network has a number in its setting, its place in `networks`: the column `network` of `with_setting`. `depth` is
-    L where the configuration has `model.depth`; `diverged` has the numbers of the networks that were frozen as such,
+    L, where the configuration has that of a head; `diverged` has the numbers of the networks that were frozen as such,
     and the step from which on what is recorded of each is where it stood before.
     """
 
@@ -108,9 +108,8 @@ def _grouped(dir: Dir) -> tuple[list[Setting], list[Repeated]]:
     for place, label in zip(order, labels, strict=True):
         networks = groups[place][0]
         config = configs[networks[0].run] or {}
-        depth = (
-            config.get("model.depth") if config.get("model.kind") != "network" else None
-        )  # may be an argument of its own
+        # Of a whole network `depth` may be an argument of its own.
+        depth = None if config.get("model.kind") == "network" else config.get("model.depth")
         at = {number: lost[network.run].get(network.replica) for number, network in enumerate(networks)}
         diverged = {number: step for number, step in at.items() if step is not None}
         known = depth if isinstance(depth, int) else None
