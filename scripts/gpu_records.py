@@ -186,7 +186,7 @@ class Session:
 def experiments(pattern: str) -> list[str]:
     """The experiments of a pattern that exist, without short forms."""
     found = sorted(path.relative_to(EXPERIMENTS).with_suffix("") for path in EXPERIMENTS.glob(f"{pattern}.yaml"))
-    return [str(name) for name in found if not name.name.endswith(("_quick", "_small", "_between"))]
+    return [str(name) for name in found if not name.name.endswith(("_quick", "_small"))]
 
 
 def ended(child: "subprocess.Popen[bytes]") -> int:
