@@ -12,7 +12,7 @@ from ncbench.data.samples import input_of, label_of, split
 
 __all__ = ["check_class_names", "class_indices", "label_values", "labels_of", "tensors_of"]
 
-_LOOKED_AT = 8  # samples that are read, beside one of each class, to see whether `targets` are what the Dataset gives
+_LOOKED_AT = 32  # samples that are read, beside one of each class, to see whether `targets` are what the Dataset gives
 
 
 def tensors_of(dataset: Any, name: str) -> tuple[Tensor, Tensor] | None:

@@ -94,7 +94,7 @@ class MapSet:
         if label != before:
             raise ValueError(
                 f"{self.name}[{position}]: has the label {label}, and had {before} when the labels were read; a sample "
-                "must keep its label"
+                "must keep its label, and `targets`, where the Dataset has them, must say it too"
             )
 
 

@@ -84,7 +84,7 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
         from ncbench.measure.measure_pass import measure
         from ncbench.measure.names import names_on_request
         from ncbench.measure.network import table
-        from ncbench.run.build import load_run, measured_layers
+        from ncbench.run.build import load_run, measured_layers, own_measures
 
     module: Any
     module, data, config = load_run(path, dataset_root=arguments.dataset_root, trust=arguments.trust)
@@ -92,15 +92,21 @@ def _measured(arguments: argparse.Namespace) -> "pd.DataFrame":
     measures = names_on_request(arguments.measures or config.measure.measures)
     of_train = not {"self_duality", "ncc_mismatch"}.isdisjoint(measures)
     splits = dict.fromkeys(["train", arguments.split] if of_train else [arguments.split])
+    own = own_measures(config)
     measurement = measure(
         module.network,
         {split: data.measure_loader(split, arguments.batch_size, arguments.per_class) for split in splits},
         layers=arguments.layers or measured_layers(config, module),
         num_classes=data.num_classes,
-        objective=module.objective if arguments.split == "train" else None,
+        # An ensemble's is of the training set.
+        objective=None if arguments.split == "test" and config.model.full_batch else module.objective,
         measures=measures,
+        moments=own["moments"],
+        matrices=own["matrices"],
     )
     values = table(measurement, first_split=next(iter(splits)))
+    if arguments.split == "test":  # what is minimised is of the training set; of the test set a run records the fit
+        values = values[~values["measure"].isin(["loss", "regulariser"])]
     return values[values["split"].isin(["", arguments.split]) | (values["measure"] == "self_duality")]
 
 

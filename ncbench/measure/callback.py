@@ -177,7 +177,7 @@ class MeasureCollapse(Recording):
     def _network(self, pl_module: pl.LightningModule) -> nn.Module:
         """What is measured; ValueError of one line where its name is none of the LightningModule's."""
         if not isinstance(self.module, str):
-            return self.module or pl_module
+            return pl_module if self.module is None else self.module
         try:
             return pl_module.get_submodule(self.module)
         except AttributeError:

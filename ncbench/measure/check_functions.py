@@ -12,9 +12,10 @@ import torch
 
 from ncbench import core
 from ncbench.measure.failures import why_it_fails
-from ncbench.measure.measures import MatrixMeasure, MomentMeasure, one_number
+from ncbench.measure.measures import MatrixMeasure, MomentMeasure
 from ncbench.measure.names import ALWAYS, KNOWN
 from ncbench.measure.second_pass import SECOND_PASSES
+from ncbench.measure.value_or_nan import one_number
 
 __all__ = ["check_functions"]
 

@@ -30,6 +30,7 @@ from ncbench.measure.reductions import Reduction, choose, reducer
 
 __all__ = ["LayerHooks", "list_layers"]
 
+COMPLEX = "is complex, and the measures are of real numbers; measure other layers"
 Sink = Callable[[str, str, Tensor], None]
 
 
@@ -73,7 +74,10 @@ class LayerHooks:
     def weights(self) -> dict[str, Tensor]:
         """The weight of every layer that has one, as matrices (..., d_out, d_in); see `layers.weight_matrix`."""
         owners = {layer.name: layer.weighted for layer in self.layers if layer.weighted is not None}
-        return {name: weight_matrix(owner, self.has_replica_axis) for name, owner in owners.items()}
+        weights = {name: weight_matrix(owner, self.has_replica_axis) for name, owner in owners.items()}
+        if found := next((name for name, W in weights.items() if W.is_complex()), None):
+            raise ValueError(f"the weight of layer {found} {COMPLEX}")
+        return weights
 
     def made_in_the_forward_pass(self) -> set[str]:
         """The layers whose weight a forward pass computes anew and keeps; see `layers.is_made_when_called`."""
@@ -160,7 +164,12 @@ class LayerHooks:
                 contexts.enter_context(torch.inference_mode(False))
                 contexts.enter_context(torch.no_grad())
                 x = x.clone()
-            sink(name if call == 1 else f"{name}@{call}", stage, x if self.has_replica_axis else self._reduce[name](x))
+            x = x if self.has_replica_axis else self._reduce[name](x)
+            if x.is_complex():
+                raise ValueError(
+                    f"the output of layer {name} ({stage}) {COMPLEX}, or give a reduction that makes it real"
+                )
+            sink(name if call == 1 else f"{name}@{call}", stage, x)
 
     def __enter__(self) -> "LayerHooks":
         return self

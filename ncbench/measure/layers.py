@@ -47,9 +47,8 @@ class Layer:
     @property
     def module(self) -> nn.Module:
         """The module that has the layer's name, or gets what has it."""
-        module = self.output or self.weighted or self.receiver
-        assert module is not None
-        return module
+        # A container without modules is false in Python.
+        return next(module for module in (self.output, self.weighted, self.receiver) if module is not None)
 
 
 def list_layers(model: nn.Module) -> list[str]:

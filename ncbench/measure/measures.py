@@ -32,17 +32,17 @@ The moments have scatter="trace": a function that needs the D x D scatter fails;
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ncbench import core
 from ncbench.measure.classifier import OF_ROWS, has_class_rows
-from ncbench.measure.failures import why_it_fails
 from ncbench.measure.notices import Notices
 from ncbench.measure.spectra import are_kept, of_class_means, of_weight_matrix
+from ncbench.measure.value_or_nan import value_or_nan
 
 __all__ = [
     "OF_MOMENTS",
@@ -54,9 +54,6 @@ __all__ = [
     "of_dtype",
     "of_features",
     "of_weight",
-    "one_number",
-    "value_or_nan",
-    "warn_of_nan",
     "with_replica_axis",
 ]
 
@@ -132,7 +129,8 @@ def of_features(
         notices.warn("moments", f"{layer}.{stage}", "some measures of layer %s (%s) are NaN: %s", layer, stage, error)
     leading = moments.means.shape[:-2]
     for name, measure in {**OF_MOMENTS, **of_moments}.items():
-        value = value_or_nan(name, measure, moments, leading, notices, f"{layer} {stage}")
+        given = moments if name in OF_MOMENTS else deepcopy(moments)  # what works in place changes its own copy alone
+        value = value_or_nan(name, measure, given, leading, notices, f"{layer} {stage}")
         measurement.values[*key, name] = with_replica_axis(value, 0)
     M = with_replica_axis(moments.means, 2)
     K = M.shape[-2]
@@ -183,38 +181,6 @@ def with_replica_axis(x: Tensor, axes: int) -> Tensor:
     return x.unsqueeze(0) if x.ndim == axes else x
 
 
-def value_or_nan(
-    name: str, measure: Callable[[Any], Any], argument: Any, leading: torch.Size, notices: Notices, at: str
-) -> Tensor:
-    """The measure's value (leading), or NaN with the reason in the log: a run never ends because of a measure.
-
-    `at` is the layer and its stage, "head.1 post".
-    """
-    try:
-        return one_number(measure(argument), leading)
-    except Exception as error:
-        warn_of_nan(name, error, notices, at)
-        return torch.full(leading, torch.nan, dtype=torch.float64)
-
-
-def one_number(value: Any, leading: torch.Size) -> Tensor:
-    """A measure's result as (leading), one number per network; ValueError where it is something else."""
-    if not isinstance(value, Tensor):
-        raise ValueError(f"its result is of type {type(value).__name__} and not a tensor")
-    if value.shape == leading:
-        return value
-    if value.numel() != 1 or leading.numel() != 1:
-        raise ValueError(f"its result has the shape {tuple(value.shape)} and not {tuple(leading)}")
-    return value.reshape(leading)
-
-
-def warn_of_nan(name: str, error: Exception, notices: Notices, at: str) -> None:
-    """Say in the log why a measure is NaN and at which layer and stage, the first time at each."""
-    in_words = isinstance(error, ValueError | RuntimeError) and str(error)
-    why = error if in_words else f"it {why_it_fails(error)}"
-    notices.warn("measure", f"{name} {at}", "the measure %s failed and is NaN: %s (layer %s)", name, why, at)
-
-
 def _of_matrix(
     measurement: Measurement,
     key: tuple[str, str, str],
@@ -238,7 +204,7 @@ def _add(
     measures: Mapping[str, MatrixMeasure],
     notices: Notices,
 ) -> None:
-    """The further measures of a matrix M (R, d, d')."""
+    """The further measures of a matrix M (R, d, d'), each of a copy: one that works in place changes no weight."""
     for name, measure in measures.items():
-        value = value_or_nan(name, measure, M, M.shape[:-2], notices, f"{key[1]} {key[2]}")
+        value = value_or_nan(name, measure, M.clone(), M.shape[:-2], notices, f"{key[1]} {key[2]}")
         measurement.values[*key, name] = with_replica_axis(value, 0)

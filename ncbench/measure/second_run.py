@@ -10,8 +10,8 @@ from ncbench.measure.batches import Unpack, call, logits, unpacked
 from ncbench.measure.coverage import check_same_classes, class_counts
 from ncbench.measure.distributed import Shard
 from ncbench.measure.first_pass import FirstPass, Key
-from ncbench.measure.measures import warn_of_nan
 from ncbench.measure.second_pass import SECOND_PASSES, SecondPass
+from ncbench.measure.value_or_nan import warn_of_nan
 
 __all__ = ["run_second_pass"]
 

@@ -128,7 +128,7 @@ def load_run(
         _load(built.module, path, run)
     elif usable_checkpoint(run / CHECKPOINTS, built.module.load_state_dict) is None:
         raise ValueError(f"{path}: holds no usable checkpoint")
-    if getattr(built.network, "replicas", None) == 1:
+    if config.model.full_batch and built.network.replicas == 1:
         built.module.network = built.network.as_linear()  # type: ignore[operator]
     return built.module, built.data, config
 
@@ -167,7 +167,8 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
         else:
             network = instantiate(config.model.arguments(), **of_data)
             check_inputs(config, network, samples)
-    check_batch_sizes(config, network.to(dtype), data, samples)
+    _in_precision(network, dtype)
+    check_batch_sizes(config, network, data, samples)
     if isinstance(config.model, Backbone) and config.model.init_feature_variance is not None:
         samples = first_samples(data).to(dtype)
         center_features(network.get_submodule("features"), samples, config.model.init_feature_variance)
@@ -181,6 +182,17 @@ def _classifier(config: Config, data: Any, replicas: list[dict[str, Any]], dtype
         _convert_="all",
     )
     return RunObjects(module, data, network, replicas, log_spaced(epochs, config.measure.points), epochs)
+
+
+def _in_precision(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cast what is floating-point; what is complex stays so: `network.to(dtype)` would drop its imaginary part."""
+    if dtype == torch.float64:
+        network.double()
+    else:
+        network.float()
+    for x in (*network.parameters(), *network.buffers()):
+        if x.is_complex():
+            x.data = x.data.to(dtype.to_complex())
 
 
 def _whole(config: Config, model: Network, of_data: Mapping[str, Any]) -> tuple[torch.nn.Module, str | None]:

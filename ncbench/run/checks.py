@@ -48,9 +48,16 @@ def check_inputs(config: Config, network: Any, samples: Tensor) -> None:
         ) from error
 
 
-def _call_once(config: Config, network: nn.Module, samples: Tensor) -> None:
-    with drawing(config.seed), evaluation(network):
-        call(network, samples.clone())
+def _call_once(config: Config, network: Any, samples: Tensor) -> None:
+    shapes: list[tuple[int, ...]] = []
+    hook = network.features.register_forward_hook(lambda _, __, features: shapes.append(tuple(features.shape)))
+    try:
+        with drawing(config.seed), evaluation(network):
+            call(network, samples.clone())
+    finally:
+        hook.remove()
+    if len(shapes[-1]) != 2:  # a head takes more axes, too, and the loss would pair every sample with every other
+        raise ValueError(f"for {len(samples)} samples its output is {shapes[-1]}")
 
 
 def check_training_outputs(network: nn.Module, samples: Tensor, num_classes: int) -> None:

@@ -1,6 +1,7 @@
 """Optimiser and scheduler tried on one parameter before anything is built: their arguments, and what the decay does."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,10 +9,13 @@ from hydra.utils import instantiate
 
 from ncbench.config.root import Config
 from ncbench.config.variants import Target
+from ncbench.measure.failures import message_of
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.decay_trial import weight_decay_of
 
 __all__ = ["try_optimizer"]
+
+MOST_EPOCHS = 100_000  # after which a scheduler is tried: a second
 
 
 def try_optimizer(config: Config) -> None:
@@ -20,7 +24,7 @@ def try_optimizer(config: Config) -> None:
         return
     with one_line_errors(config, "optimizer"):
         make = instantiate(config.optimizer.arguments())
-        made = make([torch.nn.Parameter(torch.zeros(1))])
+        made = _of_one_parameter(make)
         _check_made(made, "an optimizer of torch", torch.optim.Optimizer)
         how = weight_decay_of(make) if not config.model.full_batch else ""
         _check_decay(config, how, made.defaults.get("weight_decay"))
@@ -32,6 +36,30 @@ def try_optimizer(config: Config) -> None:
                 raise ValueError(
                     "_target_: ReduceLROnPlateau waits for a value after every epoch, and none is given; use another"
                 )
+            _step_to_the_end(scheduler, min(config.trainer.max_epochs or 0, MOST_EPOCHS))
+
+
+def _of_one_parameter(make: Callable[[Any], Any]) -> Any:
+    """The optimiser of one number, or, where it takes matrices alone (as `torch.optim.Muon`), of one matrix."""
+    try:
+        return make([torch.nn.Parameter(torch.zeros(1))])
+    except ValueError:
+        try:
+            return make([torch.nn.Parameter(torch.zeros(1, 1))])
+        except Exception:
+            pass
+        raise
+
+
+def _step_to_the_end(scheduler: Any, epochs: int) -> None:
+    """ValueError of one line where a scheduler does not take a step after each epoch, as one of too few steps."""
+    for epoch in range(1, epochs + 1):
+        try:
+            scheduler.step()
+        except Exception as error:
+            raise ValueError(
+                f"_target_: its step after epoch {epoch} of trainer.max_epochs={epochs} fails ({message_of(error)})"
+            ) from error
 
 
 def _check_decay(config: Config, how: str, own: float | None) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from ncbench.measure.hooks import logits_of
 from ncbench.training.classifier_input import ClassifierInput, single_at_least
-from ncbench.training.objectives import PaperObjective, decayed_parameters
+from ncbench.training.objectives import PaperObjective, decayed_parameters, matrices_of
 from ncbench.training.speed import StepGraph, in_micro_batches
 from ncbench.training.step_draws import seed_step
 
@@ -56,8 +56,9 @@ class ClassifierModule(pl.LightningModule):
         decayed, self.free = decayed_parameters(network, regulariser, weight_decay, classifier=classifier, whole=whole)
         self.objective = PaperObjective(loss, decayed, feature_decay, num_samples, classifier=classifier)
         self.whole, self.classifier = whole, classifier
-        head = "head." if not whole else f"{classifier}."
-        self.frozen = [name for name, x in network.named_parameters() if name.startswith(head) and not x.requires_grad]
+        head = classifier if whole else "head"
+        of_head = set() if head is None else matrices_of(network, head)
+        self.frozen = [name for name, x in network.named_parameters() if x in of_head and not x.requires_grad]
         self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
     micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all
@@ -93,6 +94,16 @@ class ClassifierModule(pl.LightningModule):
         """
         if self.draws_from is not None:
             seed_step(self.draws_from, self.trainer.global_step, self.trainer.global_rank, self.device)
+
+    @override
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give a decayed parameter that the batch did not use a gradient of zero.
+
+        Optimisers pass over one without a gradient, and it would not be decayed, although the objective has it.
+        """
+        for entry in self.objective.decayed:
+            if entry.parameter.grad is None:
+                entry.parameter.grad = torch.zeros_like(entry.parameter)
 
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:

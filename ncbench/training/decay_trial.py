@@ -22,23 +22,26 @@ def weight_decay_of(make: Callable[[Any], torch.optim.Optimizer]) -> str:
     nobody, as a group may have any entry. Other is, say, the decoupled decay of `torch.optim.AdamW`.
 
     The steps are those of a number p from 1, on c/4 (p - 2)^2 with c = 0.1, with a decay of c: the gradient is -c/2,
-    and +c/2 with the decay, so that steps which depend on its sign alone tell the two apart, too. Where such steps fail
-    (some optimisers take no single number), an optimiser whose defaults have no `weight_decay` has none, and every
-    other counts as coupled.
+    and +c/2 with the decay, so that steps which depend on its sign alone tell the two apart, too. An optimiser that
+    takes no single number (`torch.optim.Muon`) gets it as a matrix. Where such steps fail, too, an optimiser whose
+    defaults have no `weight_decay` has none, and every other counts as coupled.
     """
-    try:
-        by_group, by_gradient, without = (_path(make, *decays) for decays in ((_DECAY, 0.0), (0.0, _DECAY), (0.0, 0.0)))
-    except Exception:
-        made = make([{"params": [nn.Parameter(torch.ones(1))], "weight_decay": 0.0}])
-        return "coupled" if "weight_decay" in made.defaults else "none"
-    if _alike(by_group, by_gradient):
-        return "coupled"
-    return "none" if _alike(by_group, without) else "other"
+    decays = ((_DECAY, 0.0), (0.0, _DECAY), (0.0, 0.0))
+    for axes in (1, 2):
+        try:
+            by_group, by_gradient, without = (_path(make, *pair, axes) for pair in decays)
+        except Exception:
+            continue
+        if _alike(by_group, by_gradient):
+            return "coupled"
+        return "none" if _alike(by_group, without) else "other"
+    made = make([{"params": [nn.Parameter(torch.ones(1, 1))], "weight_decay": 0.0}])
+    return "coupled" if "weight_decay" in made.defaults else "none"
 
 
-def _path(make: Callable[[Any], torch.optim.Optimizer], of_group: float, of_gradient: float) -> Tensor:
-    """How far p is from its start after each step, (steps,)."""
-    p = nn.Parameter(torch.ones(1, dtype=torch.float64))
+def _path(make: Callable[[Any], torch.optim.Optimizer], of_group: float, of_gradient: float, axes: int) -> Tensor:
+    """How far p, of so many axes, is from its start after each step, (steps,)."""
+    p = nn.Parameter(torch.ones((1,) * axes, dtype=torch.float64))
     moved = []
 
     def closure() -> Tensor:
@@ -50,7 +53,7 @@ def _path(make: Callable[[Any], torch.optim.Optimizer], of_group: float, of_grad
         optimizer = make([{"params": [p], "weight_decay": of_group}])
         for _ in range(_STEPS):
             optimizer.step(closure)  # type: ignore[arg-type]
-            moved.append(p.detach() - 1)
+            moved.append(p.detach().flatten() - 1)
     return torch.cat(moved)
 
 

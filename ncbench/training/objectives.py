@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ncbench.measure.layers import INPUT
 
-__all__ = ["Decayed", "PaperObjective", "SquaredObjective", "decayed_parameters"]
+__all__ = ["Decayed", "PaperObjective", "SquaredObjective", "decayed_parameters", "matrices_of"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PaperObjective:
         """sum_p lam_p/2 ||p||^2 in float64, () or (R,)."""
         total = torch.zeros((), dtype=torch.float64)
         for entry in self.decayed:
-            squares = entry.parameter.detach().double().square()
+            squares = _squares(entry.parameter)
             if isinstance(entry.decay, Tensor):
                 total = total + (entry.decay.double().to(squares.device) / 2 * squares.flatten(1).sum(1)).cpu()
             else:
@@ -117,8 +117,7 @@ class SquaredObjective:
     def parameter_penalty(self) -> Tensor:
         """sum_p lam_p ||p||^2 in float64, (R,)."""
         parts = [
-            torch.as_tensor(entry.decay, dtype=torch.float64).cpu()
-            * entry.parameter.detach().double().square().flatten(1).sum(1).cpu()
+            torch.as_tensor(entry.decay, dtype=torch.float64).cpu() * _squares(entry.parameter).flatten(1).sum(1).cpu()
             for entry in self.decayed
         ]
         return torch.stack(parts).sum(0)
@@ -154,11 +153,22 @@ def decayed_parameters(
         return [Decayed(name, parameter, float(weight_decay)) for name, parameter in trained], []
     if regulariser != "dufm_like":
         raise ValueError(f"regulariser={regulariser} must be dufm_like or standard")
-    prefix = f"{_without_bias(network, classifier)}." if whole else "head."
-    head = [(name, parameter) for name, parameter in named if name.startswith(prefix)]
-    free = [(name, parameter) for name, parameter in trained if not name.startswith(prefix)]
+    held = matrices_of(network, _without_bias(network, classifier) if whole else "head")
+    head = [(name, parameter) for name, parameter in named if parameter in held]
+    free = [(name, parameter) for name, parameter in trained if parameter not in held]
     decays = zip(head, per_matrix(weight_decay, len(head)), strict=True)
     return [Decayed(name, matrix, decay) for (name, matrix), decay in decays if matrix.requires_grad], free
+
+
+def _squares(parameter: nn.Parameter) -> Tensor:
+    """Of every entry in float64, of a complex one those of its two parts, on an axis of their own."""
+    x = parameter.detach()
+    return (torch.view_as_real(x) if x.is_complex() else x).double().square()
+
+
+def matrices_of(network: nn.Module, name: str) -> set[nn.Parameter]:
+    """The parameters of the module of that name: they themselves, as one that is shared has another name, too."""
+    return set(network.get_submodule(name).parameters())
 
 
 def _without_bias(network: nn.Module, classifier: str | None) -> str:

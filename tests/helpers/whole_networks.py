@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -167,3 +167,63 @@ class Narrow(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc(x.flatten(1))
+
+
+class Held(nn.Module):
+    """`fc` under two names (how=shared), or its matrix (tied); `unused` gets no gradient; `add` is empty."""
+
+    def __init__(self, num_classes: int, how: str = "shared", unused: bool = False) -> None:
+        super().__init__()
+        self.add = nn.Sequential()
+        first = nn.Linear(64, 12)
+        classifier = nn.Linear(12, num_classes, bias=False)
+        if how == "shared":
+            self.net = nn.Sequential(first, nn.ReLU(), classifier)
+        else:
+            self.net = nn.Sequential(first, nn.ReLU())
+            self.proj = nn.Linear(12, num_classes, bias=False)
+            classifier.weight = self.proj.weight
+        self.fc = classifier
+        if unused:
+            self.unused = nn.Linear(30, 30)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.net[:2](self.add(x).flatten(1))
+        return self.fc(x)
+
+
+class Turned(nn.Module):
+    """With a complex parameter and a complex buffer, between a real input and a real classifier."""
+
+    phase: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.turn = nn.Parameter(torch.randn(64, 12, dtype=torch.cfloat) / 8)
+        self.register_buffer("phase", torch.exp(1j * torch.arange(12.0)))
+        self.fc = nn.Linear(12, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc((torch.fft.fft(x.flatten(1)) @ self.turn * self.phase).abs())
+
+
+def compiled(num_classes: int) -> nn.Module:
+    """A network that torch.compile has wrapped; its code runs as it is."""
+    return torch.compile(Held(num_classes), backend="eager")  # type: ignore[return-value]
+
+
+class Uneven(nn.Module):
+    """A backbone that forgets to flatten: its output is (B, 1, width)."""
+
+    def __init__(self, input_shape: tuple[int, ...], output_width: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(input_shape[-1] * input_shape[-2], output_width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.map(x.flatten(2))
+
+
+def largest(matrix: Tensor) -> Tensor:
+    """The largest entry, found in place: the matrix is centred."""
+    matrix -= matrix.mean(-2, keepdim=True)
+    return matrix.amax((-2, -1))

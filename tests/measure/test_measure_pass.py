@@ -203,3 +203,67 @@ def test_scores_that_are_no_numbers_decide_nothing():
     found = measure(net, {"train": [(x, y)]}, layers=["0"], num_classes=3, measures="nc4")
     for key in (("train", "", "", "accuracy"), ("train", "0", "pre", "ncc_mismatch")):
         assert found.values[key].isnan().all()
+
+
+def centred_norm(M):
+    """A measure that works in place."""
+    M -= M.mean(-2, keepdim=True)
+    return M.square().sum((-2, -1)).sqrt()
+
+
+def moved(moments):
+    """Another."""
+    moments.offset.sub_(1.0)
+    return moments.offset.sum((-2, -1))
+
+
+@pytest.mark.parametrize("kind", ["matrices", "moments"])
+def test_a_measure_that_works_in_place_changes_neither_network_nor_other_measures(kind):
+    net = network().double()
+    before = [p.detach().clone() for p in net.parameters()]
+    batches = [(x.double(), y) for x, y in BATCHES]
+    options = {"layers": ["2", "4"], "num_classes": K, "measures": ["cdnv", "ncc_accuracy"]}
+    own = {"own": centred_norm if kind == "matrices" else moved}
+    with_it = measure_network(net, batches, **options, **{kind: own})
+    assert all(torch.equal(p, q) for p, q in zip(net.parameters(), before, strict=True))
+    plain = measure_network(net, batches, **options)
+    rest = with_it[with_it["measure"] != "own"].reset_index(drop=True)
+    assert len(rest) == len(plain) < len(with_it)
+    assert rest.equals(plain)
+    W = net[4].weight.detach().numpy()
+    if kind == "matrices":
+        of_weight = with_it[(with_it["measure"] == "own") & (with_it["layer"] == "4") & (with_it["stage"] == "weight")]
+        assert of_weight["value"].item() == pytest.approx(np.linalg.norm(W - W.mean(0)))
+
+
+def test_complex_weights_and_features_are_refused():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.turn = nn.Linear(5, 4, dtype=torch.cfloat)
+            self.fc = nn.Linear(4, K)
+
+        def forward(self, x):
+            return self.fc(self.turn(x.to(torch.cfloat)).abs())
+
+    net = Turned()
+    with pytest.raises(ValueError, match="^the weight of layer turn is complex, and the measures are of real numbers"):
+        measure_network(net, BATCHES, layers=["turn"], num_classes=K)
+    phase = nn.Sequential(nn.Linear(5, 4), nn.Identity())
+    phase[1].forward = lambda x: x.to(torch.cfloat)
+    with pytest.raises(
+        ValueError, match=r"^the output of layer 0.1 \(post\) is complex, .* give a reduction that makes"
+    ):
+        measure_network(nn.Sequential(phase, Modulus(), nn.Linear(4, K)), BATCHES, layers=["0.1"], num_classes=K)
+    assert "fc.input" in set(measure_network(net, BATCHES, layers=["fc", "fc.input"], num_classes=K)["layer"])
+
+
+class Modulus(nn.Module):
+    def forward(self, x):
+        return x.abs()
+
+
+def test_empty_containers_are_layers_that_are_named_and_not_called():
+    net = nn.Sequential(nn.Sequential(), nn.Linear(5, K))
+    found = measure_network(net, BATCHES, layers=["*"], num_classes=K)
+    assert {"0", "1"} == set(found["layer"]) - {""}

@@ -156,3 +156,12 @@ def test_a_command_with_a_network_that_trains_on_its_own_loss_is_refused():
     target = ["model=network", "model._target_=tests.helpers.whole_networks.OwnLoss"]
     with pytest.raises(ValueError, match=r"^model._target_: for 2 samples .* in training mode, and not the logits"):
         build(config_of(*DIGITS, *target))
+
+
+def test_a_backbone_that_does_not_flatten_is_refused():
+    backbone = ["model=mlp", "~model.backbone.hidden", "model.backbone._target_=tests.helpers.whole_networks.Uneven"]
+    message = (
+        r"backbone: does not take inputs of .* or gives no \(B, width\): for 2 samples its output is \(2, 1, \d+\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        build(config_of(*DIGITS, *backbone))

@@ -242,3 +242,42 @@ def test_a_backbone_is_tried_before_the_first_epoch(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "model.backbone: does not take inputs of shape (1, 8, 8), or gives no (B, width): " in error
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_with_empty_containers_is_trained_and_one_that_is_compiled_refused(tmp_path, capsys):
+    target = "model._target_=tests.helpers.whole_networks"
+    assert trained(tmp_path / "run", f"{target}.Held", *DUFM_LIKE)[0] == 0
+    rows = load_measures(tmp_path / "run")
+    assert {"fc.input", "fc"} == set(rows[rows["layer"] != ""]["layer"])
+    capsys.readouterr()
+    assert trained(tmp_path / "compiled", f"{target}.compiled", *DUFM_LIKE)[0] == 2
+    error = capsys.readouterr().err
+    assert "model._target_: the network is made by torch.compile" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "compiled").exists()
+
+
+def test_complex_parameters_and_buffers_stay_complex(tmp_path):
+    target = "model._target_=tests.helpers.whole_networks.Turned"
+    assert trained(tmp_path / "run", target)[0] == 0
+    module, _, _ = load_run(tmp_path / "run", trust=("tests.helpers",))
+    assert (module.network.turn.dtype, module.network.phase.dtype) == (torch.cfloat, torch.cfloat)
+    assert trained(tmp_path / "double", target, "trainer.precision=64")[0] == 0
+
+
+def test_the_command_measures_with_functions_of_the_runs_own(tmp_path, capsys):
+    own = ["mine._target_=tests.helpers.whole_networks.largest", "soft._target_=ncbench.core.soft_rank"]
+    assert trained(tmp_path / "run", HELPER, *(f"+measure.matrices.{entry}" for entry in own))[0] == 0
+    rows = load_measures(tmp_path / "run", steps="last")
+    expected = rows[(rows["measure"] == "mine") & (rows["layer"] == "fc") & (rows["stage"] == "weight")]["value"].item()
+    out = tmp_path / "values.csv"
+    command = [str(tmp_path / "run"), "--trust", "tests.helpers", "--csv", str(out)]
+    assert measure_command(command) == 0
+    assert f"fc,weight,mine,{expected:.6g}"[:18] in out.read_text()
+    fit = rows[(rows["split"] == "test") & (rows["measure"] == "fit")]["value"].item()
+    assert "soft" in capsys.readouterr().out
+    assert measure_command([*command, "--split", "test"]) == 0
+    captured = capsys.readouterr()
+    assert f"fit {fit:.6g}" in captured.out
+    assert "loss" not in captured.out
+    assert captured.err == ""

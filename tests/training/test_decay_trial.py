@@ -51,6 +51,7 @@ class Decaying(optim.AdamW):
         (optim.LBFGS, "none"),
         (Plain, "none"),
         (partial(Plain, weight_decay=0.0), "none"),  # an entry of that name is not yet a decay
+        *([(optim.Muon, "other")] if hasattr(optim, "Muon") else []),  # takes matrices alone
         (optim.SparseAdam, "none"),  # its steps fail here
         (partial(Plain, error="needs .train()"), "none"),
         (partial(Plain, error="needs .train()", weight_decay=0.0), "coupled"),  # as nothing else is known
@@ -77,6 +78,8 @@ NETWORK = [
 ]
 PLATEAU = ["schedule.kind=other", "schedule._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"]
 PLATEAU += ["~schedule.T_max", "~schedule.eta_min"]
+SHORT = ["schedule.kind=other", "schedule._target_=torch.optim.lr_scheduler.OneCycleLR", "+schedule.max_lr=0.1"]
+SHORT += ["~schedule.T_max", "~schedule.eta_min", "+schedule.total_steps=3"]
 FREE = ["+experiment=dufm_k10", "optimizer.kind=other", "~optimizer.momentum", "references=[]", "claims={}"]
 
 
@@ -103,6 +106,10 @@ def other(target):
         (
             [*NETWORK, *PLATEAU],
             "schedule._target_: ReduceLROnPlateau waits for a value after every epoch, and none is given",
+        ),
+        (
+            [*NETWORK, "trainer.max_epochs=6", *SHORT],
+            "schedule._target_: its step after epoch 4 of trainer.max_epochs=6 fails (Tried to step 4 times.",
         ),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ncbench.training import ClassifierModule
-from tests.helpers.whole_networks import Called, Functional, Lazy, Tokens
+from tests.helpers.whole_networks import Called, Functional, Held, Lazy, Tokens, Turned, compiled
 
 X, Y = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
 
@@ -130,3 +130,39 @@ def test_logits_of_a_mapping_and_no_classifier():
     network(X)
     module = module_of(network, None)
     torch.testing.assert_close(module.training_step((X, Y), 0), nn.functional.cross_entropy(network(X)["logits"], Y))
+
+
+@pytest.mark.parametrize("make", [lambda: Held(3), lambda: Held(3, "tied"), lambda: compiled(3)])
+def test_dufm_like_decays_a_classifier_of_several_names(make):
+    torch.manual_seed(5)
+    network = make()
+    module = module_of(network, regulariser="dufm_like", loss="mse", feature_decay=1e-3)
+    assert [entry.parameter is network.fc.weight for entry in module.objective.decayed] == [True]
+    assert all(parameter is not network.fc.weight for _, parameter in module.free)
+    network.fc.weight.requires_grad_(False)
+    fixed = module_of(network, regulariser="dufm_like", loss="mse", feature_decay=1e-3)
+    assert len(fixed.frozen) == 1
+    assert fixed.objective.decayed == []
+
+
+@pytest.mark.parametrize("how", [None, 3])
+def test_a_parameter_that_no_batch_uses_is_decayed_as_the_objective_says(how):
+    torch.manual_seed(6)
+    network = Held(3, unused=True)
+    module = module_of(network, weight_decay=0.1)
+    module.micro_batch = how
+    before = network.unused.weight.detach().clone()
+    optimizer = module.configure_optimizers()
+    module.training_step((X, Y), 0).backward()
+    module.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    torch.testing.assert_close(network.unused.weight.detach(), before * (1 - 0.1 * 0.1))
+
+
+def test_the_penalty_of_a_complex_parameter_is_that_of_its_modulus():
+    network = Turned(3)
+    with torch.no_grad():
+        network.turn.zero_()[0, 0] = 3 + 4j
+        network.fc.weight.zero_()
+        network.fc.bias.zero_()
+    assert float(module_of(network).objective.parameter_penalty()) == pytest.approx(25 * 1e-2 / 2)
