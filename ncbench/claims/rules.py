@@ -30,6 +30,7 @@ __all__ = [
     "Text",
     "Where",
     "broken",
+    "check_bounds",
     "check_layers",
     "check_one_of",
     "check_share",
@@ -133,6 +134,12 @@ def check_one_of(what: str, values: Any, keys: tuple[str, ...]) -> None:
     """Refuses all but exactly one of these keys."""
     if sum(getattr(values, key) is not None for key in keys) != 1:
         raise broken("", None, f"{what} needs exactly one of {', '.join(keys)}")
+
+
+def check_bounds(at_least: float | None, at_most: float | None) -> None:
+    """Refuses bounds that no number keeps."""
+    if at_least is not None and at_most is not None and at_least > at_most:
+        raise broken("at_most", f"{at_most:g}", f"must not be less than at_least={at_least:g}")
 
 
 def check_share(at_least: float, by: str) -> None:

@@ -24,6 +24,7 @@ from ncbench.claims.rules import (
     Share,
     Text,
     broken,
+    check_bounds,
     check_one_of,
     check_share,
     not_empty,
@@ -130,6 +131,7 @@ class Value(OnSelection, Decided):
             raise broken("tolerance", self.tolerance, "is relative, and value is 0; use absolute")
         if "by" in self.model_fields_set and self.by == "interval" and self.statistic in ("min", "max", "best"):
             raise broken("by", self.by, f"{self.statistic} has no interval; leave it out")
+        check_bounds(self.at_least, self.at_most)
         return self
 
 
@@ -167,6 +169,7 @@ class Count(OnSelection):
         check_one_of(self.check, self, ("below", "above", "between"))
         if self.at_least is None and self.at_most is None:
             raise broken("", None, "count needs at_least or at_most")
+        check_bounds(self.at_least, self.at_most)
         return self
 
 

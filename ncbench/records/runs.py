@@ -5,11 +5,13 @@ path relative to the directory asked for, or by the folder's own name when that 
 """
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ncbench.records.errors import BadRecordsError as BadRecordsError
@@ -112,6 +114,15 @@ def frozen_from(info: dict[str, Any], state: str) -> dict[int, int]:
     """The same replicas, and the step since which each of them has been so."""
     entries = (info.get("replica_states") or {}).get(state, [])
     return {int(entry["replica"]): int(entry.get("step", 0)) for entry in entries}
+
+
+def without_diverged(frame: pd.DataFrame, infos: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """Recorded values that are NaN from the step on at which a replica diverged: it was frozen at its last ones."""
+    lost = {(run, i): step for run, info in infos.items() for i, step in frozen_from(info, "diverged").items()}
+    if not lost:
+        return frame
+    from_step = [lost.get(key, math.inf) for key in zip(frame["run"].astype(str), frame["replica"], strict=True)]
+    return frame.assign(value=frame["value"].mask(frame["step"].to_numpy() >= np.array(from_step)))
 
 
 def load_replicas(dir: Dir) -> pd.DataFrame:

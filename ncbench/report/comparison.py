@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ncbench.records.load import load_measures
-from ncbench.records.runs import named_runs
+from ncbench.records.runs import load_run_info, named_runs, without_diverged
 from ncbench.records.schema import RUN_INFO, SWEEP
 from ncbench.records.small_files import BadRecordsError
 from ncbench.report.differences import Differing, of_configuration, of_making, of_weights
@@ -108,7 +108,7 @@ def compare_runs(first: str | Path, second: str | Path) -> RunComparison:
     """
     dir = two_runs([first, second])
     one, other = named_runs(dir)
-    frame = load_measures(dir)
+    frame = without_diverged(load_measures(dir), load_run_info(dir))
     _same_layers(frame, (one, other))
     steps = [set(frame[frame["run"] == name]["step"]) for name in (one, other)]
     step = max(map(int, steps[0] & steps[1]), default=None)

@@ -109,7 +109,21 @@ def _slip(config: Config, keys: tuple[str, ...], places: Places) -> Slip | None:
             return Slip((*keys, "measure"), measure, rule)
         if places.split not in splits and stages != WEIGHT and places.stage != "weight":
             return Slip((*keys, "split"), places.split, f"this run measures {', '.join(splits)} (measure.splits)")
-    return _of_layers(config, keys, places, stages) if places.layers and stages else None
+    slip = _of_layers(config, keys, places, stages) if places.layers and stages else None
+    return slip or _of_lines(config, keys, places)
+
+
+def _of_lines(config: Config, keys: tuple[str, ...], places: Places) -> Slip | None:
+    """A theory line that a selection, or a claim on it, names and that the run does not draw."""
+    drawn = [line["name"] for line in config.references]
+    asked = {key: getattr(places, key, None) or () for key in ("reference", "relative_to", "levels")}
+    asked["measure"] = places.measure.removeprefix(_LINE) if places.measure.startswith(_LINE) else ()
+    for key, names in asked.items():
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in drawn:
+                there = f"references has {', '.join(drawn)}" if drawn else "references is empty"
+                return Slip((*keys, key), getattr(places, key), f"there is no theory line {name}; {there}")
+    return None
 
 
 def _of_measure(name: str, config: Config, recorded: Sequence[str]) -> str:
@@ -139,9 +153,11 @@ def _of_layers(config: Config, keys: tuple[str, ...], places: Places, stages: Se
     if places.stage is not None and places.stage not in stages:
         return Slip((*keys, "stage"), places.stage, f"{places.measure} is measured at {', '.join(stages)}")
     measured = measured_layers(config)
-    if measured is None or places.layers[0] in LAYER_WORDS:
+    if measured is None:
         return None
     for asked in places.layers:
+        if asked in LAYER_WORDS:
+            continue
         pattern = asked.partition("@")[0]  # NAME@2 is a module's second call
         if "self_duality" in asked_measures(config) and asked.endswith(input_of("")):
             continue  # it measures the input of a classifier too

@@ -34,12 +34,12 @@ def evaluate_references(
     `references` are {"name": ..., "_target_": "package.module.function", "measure": what the line is compared with
     ("loss" by default), "layers" and "stage" where it is measured, further arguments}. `reference_arguments` says of
     every replica what it is, under names of KNOWN_ARGUMENTS; a function is called with those that it takes. Beside them
-    are `narrowest`, the least width of a layer (a module says in `NARROWEST` how many neurons every layer needs where
-    the solution is to exist), and `frozen`, a matrix of the head that is not trained. Of a network of one matrix the
-    activation does not count. Replicas for which the arguments are the same share an entry (`replicas` None: all). A
-    function that returns a mapping of stages to singular values gives `values` and no `value`; a loss whose module
-    names such a companion in `SPECTRA` brings it along. A line that does not exist for these arguments has value None
-    and says why.
+    are `narrowest`, the least width of a layer (a module's `NARROWEST` says as functions of a line's arguments how many
+    neurons every layer needs where the solution is to exist), and `frozen`, a matrix of the head that is not trained.
+    Of a network of one matrix the activation does not count. Replicas for which the arguments are the same share an
+    entry (`replicas` None: all). A function that returns a mapping of stages to singular values gives `values` and no
+    `value`; a loss whose module names such a companion in `SPECTRA` brings it along. A line that does not exist for
+    these arguments has value None and says why.
 
     ValueError where a function returns neither a number, None nor a mapping.
     """
@@ -52,7 +52,9 @@ def evaluate_references(
             result: Any = None
             known = reference_arguments[replicas[0]]
             acts = activation if known.get("depth") != 1 else ""
-            why = _mismatch(module, loss, acts, arguments, taken) or _no_such_solution(module, function, known)
+            why = _mismatch(module, loss, acts, arguments, taken) or _no_such_solution(
+                module, function, known, arguments
+            )
             if why is None:
                 try:
                     result = _callable(f"{module.__name__}.{function}")(**arguments)
@@ -159,13 +161,19 @@ def _mismatch(module: Any, loss: str, activation: str, arguments: Mapping[str, A
     return None
 
 
-def _no_such_solution(module: Any, function: str, known: Mapping[str, Any]) -> str | None:
+def _no_such_solution(module: Any, function: str, known: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
     """Why the run cannot have the solution: a matrix is not trained, or a layer too narrow; None where it can."""
     if known.get("frozen"):
         return (
             f"decays every matrix, and {known['frozen']} needs no gradient, so that it is neither trained nor decayed"
         )
-    needed, narrowest = getattr(module, "NARROWEST", {}).get(function), known.get("narrowest")
-    if needed is None or narrowest is None or narrowest >= needed(known["num_classes"]):
+    least, narrowest = getattr(module, "NARROWEST", {}).get(function), known.get("narrowest")
+    if least is None or narrowest is None:
         return None
-    return f"needs at least {needed(known['num_classes'])} neurons in every layer, and one has {narrowest}"
+    try:
+        needed = least(arguments)
+    except Exception:  # the line itself says what is wrong with them
+        return None
+    if narrowest >= needed:
+        return None
+    return f"needs at least {needed} neurons in every layer, and one has {narrowest}"

@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 FORMULAS = {
-    "ridge_gap": "√(d-K) σ²/(σ²+λ)",
-    "noise_exists": "σ²(1+√(d/N))² = λ / ((1-w)w^(1-2/L)),  w = (L-2)/(2(L-1))",
-    "noise_global": "σ²(1+√(d/N))² = λ (L-1) w^(2/L-1),  w = (L-2)/(L-1)",
+    "ridge_gap": "√(d-K) σ²/(σ²+λδ)",
+    "noise_exists": "σ²(1+√(d/N))² = λ δ^(1/L) / ((1-w)w^(1-2/L)),  w = (L-2)/(2(L-1))",
+    "noise_global": "σ²(1+√(d/N))² = λ δ^(1/L) (L-1) w^(2/L-1),  w = (L-2)/(L-1)",
     "mixture_tcv": "E TCV = σ² d (1-K/N), by labels, of the inputs alone",
     "mixture_tcv_upper": "σ² (f + 2√(ft) + 2t)/N,  f = d(N-K),  t = log(1/p)",
     "feedforward_singular_value": "s = (√(K/(n₁N)) √n / tanh u)^(1/m),  m = L-1,  u = argmin m K s² + δ N n₁ u²",
@@ -44,33 +44,39 @@ FORMULAS = {
 }
 
 
-def ridge_gap(num_classes: int, dimension: int, noise: float, weight_decay: float, depth: int) -> float:
+def ridge_gap(
+    num_classes: int, dimension: int, noise: float, weight_decay: float, depth: int, delta: float = 1.0
+) -> float:
     """||W* - Wc||_F of plain ridge on the product, L = 1: `autoencoder_gap_law`, to leading order.
 
     With the decay on L >= 2 factors the distance has another law (`factor_decay_mode`): for modes below threshold it is
-    quadratic in sigma as well, but nearly independent of the decay. So ValueError unless depth = 1.
+    quadratic in sigma as well, but nearly independent of the decay. So ValueError unless depth = 1. The one matrix has
+    the decay lam delta.
     """
     if depth != 1:
         raise ValueError(f"depth must be 1 for ridge on the product (one matrix), got {depth}")
-    return float(autoencoder_gap_law(num_classes, dimension, noise, weight_decay))
+    return float(autoencoder_gap_law(num_classes, dimension, noise, _decay(weight_decay, depth, delta)))
 
 
-def noise_exists(num_samples: int, dimension: int, weight_decay: float, depth: int) -> float:
+def noise_exists(num_samples: int, dimension: int, weight_decay: float, depth: int, delta: float = 1.0) -> float:
     """The sigma above which the first noise mode of a deep linear autoencoder can be kept: a minimum exists.
 
     There the largest eigenvalue of the noise, sigma^2 (1 + sqrt(d/N))^2 for large N (the edge of Marchenko and Pastur),
     reaches `factor_decay_thresholds(depth).exists` times lam: sigma = 1.61 sqrt(lam) / (1 + sqrt(d/N)) for L = 4. Below
-    it the product has rank <= K. 0 for L = 1, where ridge keeps every mode.
+    it the product has rank <= K. 0 for L = 1, where ridge keeps every mode. A first layer of decay lam delta makes lam
+    delta^(1/L) of lam: the product alone of the L decays counts, as scale moves between the layers.
     """
-    return _noise(num_samples, dimension, weight_decay, factor_decay_thresholds(depth).exists)
+    lam = _decay(weight_decay, depth, delta)
+    return _noise(num_samples, dimension, lam, factor_decay_thresholds(depth).exists)
 
 
-def noise_global(num_samples: int, dimension: int, weight_decay: float, depth: int) -> float:
+def noise_global(num_samples: int, dimension: int, weight_decay: float, depth: int, delta: float = 1.0) -> float:
     """As `noise_exists` for `is_global`, above which keeping that mode is best: 1.92 in place of 1.61 for L = 4.
 
     Between the two, and above, the start decides whether training keeps it.
     """
-    return _noise(num_samples, dimension, weight_decay, factor_decay_thresholds(depth).is_global)
+    lam = _decay(weight_decay, depth, delta)
+    return _noise(num_samples, dimension, lam, factor_decay_thresholds(depth).is_global)
 
 
 def mixture_tcv(num_samples: int, num_classes: int, dimension: int, noise: float) -> float:
@@ -134,6 +140,12 @@ def residual_norm_intermediate(num_classes: int, per_class: float, depth: int, d
 def residual_norm_last(num_classes: int, per_class: float, depth: int, delta: float) -> float:
     """||W_L||_F, as `residual_norm_first`."""
     return float(_residual(num_classes, per_class, depth, delta).last.norm())
+
+
+def _decay(weight_decay: float, depth: int, delta: float) -> float:
+    """lam delta^(1/L): the decay that all L layers would have for the same cost of a product."""
+    at_least("depth", depth, 1)
+    return float(positive("weight_decay", weight_decay) * positive("delta", delta) ** (1 / depth))
 
 
 def _noise(num_samples: int, dimension: int, weight_decay: float, threshold: float) -> float:

@@ -171,6 +171,11 @@ def test_claims_are_a_mapping_of_names(claims, message):
         ),
         (COUNT | {"at_least": 1.5}, "claims.second.at_least=1.5: must be a whole number >= 0"),
         (without(COUNT, "at_least"), "claims.second: count needs at_least or at_most"),
+        (COUNT | {"at_most": 2}, "claims.second.at_most=2: must not be less than at_least=3"),
+        (
+            BASE | {"check": "value", "at_least": 3, "at_most": 2.5},
+            "claims.second.at_most=2.5: must not be less than at_least=3",
+        ),
         (EQUAL | {"reduce_layers": "max"}, "claims.second.reduce_layers=max: equal_ranks takes no such key"),
         (SHARE | {"source_layer": "features"}, "claims.second.source_layer=features: is for chosen layers; add layers"),
         (SHARE | RANK | {"source_layer": 3}, "claims.second.source_layer=3: must be a text"),

@@ -26,7 +26,7 @@ def test_labels_come_from_targets_where_they_are_right():
     labels = [i % 3 for i in range(100)]
     right = Listed(labels, labels)
     assert labels_of(right, "train").tolist() == labels
-    assert right.read == 10  # eight places, and the first ones of classes 1 and 2
+    assert right.read == 34  # 32 places, and the first ones of classes 1 and 2
     assert labels_of(Subset(right, [5, 1, 99]), "train").tolist() == [2, 1, 0]
     for targets in ([0] * 100, labels[:-1], ["a"] * 100, None):  # wrong, of other samples, no numbers, none
         assert labels_of(Listed(labels, targets), "train").tolist() == labels

@@ -148,3 +148,14 @@ def test_planted_bugs_are_found(two, mutant):
         wrong.of_weights(list(two))
     wrong = mutant(comparison, "steps[0] & steps[1]", "steps[0] | steps[1]")
     assert wrong.compare_runs(*two).step == 20 != compare_runs(*two).step
+
+
+def test_a_network_that_diverged_is_in_no_median(tmp_path):
+    """It stands at 100 from step 10 on: the median of 1, 2 and 100 is 1.5 there, and 5 of 4, 6, 5 before."""
+    losses = {"loss": {0: [4.0, 6.0, 5.0], 10: [1.0, 2.0, 100.0]}}
+    one = write_values(tmp_path / "one", losses, {}, replica_states={"diverged": [{"replica": 2, "step": 10}]})
+    other = write_values(tmp_path / "other", losses, {})
+    found = compare_runs(one, other).values
+    assert (found["first"].item(), found["second"].item()) == (1.5, 2.0)
+    lines = figure.comparison([one, other]).axes[0].lines
+    assert [line.get_ydata()[-1] for line in lines] == [1.5, 2.0]

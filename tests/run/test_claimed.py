@@ -85,6 +85,22 @@ def test_names_are_those_of_the_measures():
             ["claims.srg_ratio_first_matrix.layers=[layer3]"],
             "claims.srg_ratio_first_matrix.layers=[layer3]: layer3 is not measured (did you mean head.3?); " + HEAD,
         ),
+        (
+            [MINE % "measure: rank, layers: [intermediate, layer3], stage: pre, reduce_layers: max"],
+            "claims.mine.layers=[intermediate, layer3]: layer3 is not measured (did you mean head.3?); " + HEAD,
+        ),
+        (
+            [MINE % "relative_to: srgg"],
+            "claims.mine.relative_to=srgg: there is no theory line srgg; references has dnc, srg",
+        ),
+        (
+            [MINE % "measure: 'line:pairs'", "references=[]"],
+            "claims.mine.measure=line:pairs: there is no theory line pairs; references is empty",
+        ),
+        (
+            ["+claims.mine={check: share_below, source: ours, statement: x, at_least: 0.5, reference: ntz}"],
+            "claims.mine.reference=ntz: there is no theory line ntz; references has dnc, srg",
+        ),
     ],
 )
 def test_what_is_not_recorded_is_refused(overrides, line):

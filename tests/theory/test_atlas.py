@@ -140,6 +140,25 @@ def test_between_decays_the_neighbours_are_relaxed():
     assert other.loss == pytest.approx(dufm_mse.dnc_loss(3, 2, 1, 1e-3, 1e-3), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        ((8, 2, 0.08), lambda: dufm_ce.end_state(8, 2, 0.08, "antiprism").loss),
+        ((10, 3, 1e-6), lambda: dufm_ce.end_state(10, 3, 1e-6, "triangular").loss),
+        ((5, 2, 0.08), lambda: dufm_ce.end_state(5, 2, 0.08, "[3, 2]").loss),
+        ((10, 3, 0.02), lambda: dufm_mse.srg_loss(10, 3, 1, 0.02, [0.02] * 3)),
+        ((10, 4, 7e-3), lambda: dufm_mse.srg_loss(10, 4, 1, 7e-3, [7e-3] * 4)),
+    ],
+)
+def test_between_decays_no_known_solution_is_lower(arguments, known):
+    loss = "mse" if arguments in ((10, 3, 0.02), (10, 4, 7e-3)) else "ce"
+    entry = theory.atlas(loss, *arguments)
+    assert entry.loss <= float(known()) * (1 + 1e-9)
+    factors = [F.double() for F in entry.matrices]
+    if loss == "mse":
+        assert float(dufm_mse.loss(factors[0], factors[1:], 1, arguments[2], arguments[2])) == pytest.approx(entry.loss)
+
+
 def test_lines_take_the_decays_of_a_run():
     """n lam_H = 0.01 and all other decays 0.01 are the table's Lam = 0.01."""
     assert ce.atlas_line(6, 2, 5, 0.002, 0.01) == theory.atlas("ce", 6, 2, 0.01).loss

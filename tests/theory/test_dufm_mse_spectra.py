@@ -145,6 +145,35 @@ def test_no_line_of_neural_collapse_where_a_layer_is_too_narrow_for_it():
         line = [{"name": "dnc", "_target_": "ncbench.theory.dufm_ce.dnc_line"}]
         (entry,) = evaluate_references(line, loss="ce", activation="linear", reference_arguments=facts)
         assert entry["why"] is None
+    (loss, spectra) = evaluate_references(
+        losses[1:], loss="mse", activation="relu", reference_arguments=[{**of_one, "narrowest": 4}]
+    )
+    assert loss["why"] == spectra["why"] == "needs at least 5 neurons in every layer, and one has 4"
+
+
+@pytest.mark.parametrize(
+    ("line", "activation", "needed"),
+    [
+        ({"_target_": "ncbench.theory.dufm_ce.pair_line"}, "linear", 5),
+        ({"_target_": "ncbench.theory.dufm_ce.polygon_line"}, "linear", 2),
+        ({"_target_": "ncbench.theory.dufm_ce.end_state_line", "structure": "triangular"}, "linear", 4),
+        ({"_target_": "ncbench.theory.dufm_ce.end_state_line", "structure": "[8, 2]"}, "linear", 8),
+        ({"_target_": "ncbench.theory.dufm_ce.relu.relu_low_rank_line"}, "relu", 10),
+        ({"_target_": "ncbench.theory.atlas_table.ce.atlas_line"}, "linear", 3),
+        ({"_target_": "ncbench.theory.atlas_table.mse.atlas_line"}, "relu", 5),
+    ],
+)
+def test_no_line_of_a_low_rank_solution_where_a_layer_is_narrower_than_its_rank(line, activation, needed):
+    of_one = {"num_classes": 10, "depth": 3, "per_class": 1.0, "weight_decays": [2e-3] * 3, "feature_decay": 2e-3}
+    loss = "mse" if ".mse." in line["_target_"] else "ce"
+    for narrowest in (needed - 1, needed):
+        facts = [{**of_one, "narrowest": narrowest}]
+        (entry,) = evaluate_references(
+            [{"name": "x", **line}], loss=loss, activation=activation, reference_arguments=facts
+        )[:1]
+        few = f"needs at least {needed} neurons in every layer, and one has {narrowest}"
+        assert entry["why"] == (few if narrowest < needed else None)
+        assert (entry["value"] is None) == (narrowest < needed)
 
 
 def test_no_line_where_a_matrix_of_the_head_is_not_trained():

@@ -93,13 +93,9 @@ def test_every_line_has_a_formula_and_takes_facts_of_a_run_by_name():
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("ridge_gap", "dimension, noise, weight_decay)", "dimension, noise**2, weight_decay)"),
-        (
-            "noise_exists",
-            "weight_decay, factor_decay_thresholds(depth).exists",
-            "weight_decay, factor_decay_thresholds(depth).is_global",
-        ),
-        ("noise_global", "factor_decay_thresholds(depth).is_global", "factor_decay_thresholds(depth).exists"),
+        ("ridge_gap", "dimension, noise, _decay(", "dimension, noise**2, _decay("),
+        ("noise_exists", "lam, factor_decay_thresholds(depth).exists", "lam, factor_decay_thresholds(depth).is_global"),
+        ("noise_global", "lam, factor_decay_thresholds(depth).is_global", "lam, factor_decay_thresholds(depth).exists"),
         ("noise_exists", "math.sqrt(threshold * lam)", "threshold * lam"),
         ("noise_exists", "math.sqrt(dimension / num_samples)", "math.sqrt(num_samples / dimension)"),
         ("mixture_tcv", "(1 - num_classes / num_samples)", "(1 - 1 / num_samples)"),
@@ -232,3 +228,32 @@ def test_lines_are_the_least_cost(delta):
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("delta", "factor"), [(1 / 16, 1 / 2), (1.0, 1.0), (16.0, 2.0)])
+def test_the_first_layers_decay_counts_with_its_root(delta, factor):
+    """delta^(1/4) is 1/2, 1 and 2, and sigma goes with the root of the decay."""
+    facts = dict(num_samples=80, dimension=20, weight_decay=1e-2, depth=4)
+    for line, of_one in ((noise_exists, 0.10745699318235416), (noise_global, 0.1277886208492545)):
+        assert line(**facts, delta=delta) == pytest.approx(of_one * math.sqrt(factor), rel=1e-12)
+    one = dict(num_classes=2, dimension=6, noise=0.5, depth=1)
+    assert ridge_gap(**one, weight_decay=0.1, delta=delta) == ridge_gap(**one, weight_decay=0.1 * delta)
+
+
+@pytest.mark.parametrize("delta", [1e-2, 5.0])
+def test_a_noise_mode_is_best_from_the_line_on(delta):
+    """Naive: one mode of variance s^2 through L scalar factors, s^2 (1 - w_1 ... w_L)^2 + lam (delta w_1^2 + ...)."""
+    lam, L, N, d = 1e-2, 4, 80, 20
+
+    def least(variance):
+        weights = np.array([lam * delta] + [lam] * (L - 1))
+        cost = lambda w: variance * (1 - w.prod()) ** 2 + (weights * w**2).sum()  # noqa: E731
+        balanced = (weights.prod() ** (1 / L) / weights) ** 0.5
+        ends = [
+            scipy.optimize.minimize(cost, scale * balanced, method="BFGS", tol=1e-12).fun for scale in (0.7, 1.0, 1.3)
+        ]
+        return min(ends) - variance  # the mode given up
+
+    edge = (noise_global(N, d, lam, L, delta) * (1 + math.sqrt(d / N))) ** 2
+    assert least(1.02 * edge) < -1e-6
+    assert least(0.98 * edge) > -1e-9

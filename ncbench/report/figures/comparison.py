@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from ncbench.records.layers import rows_of_split
 from ncbench.records.load import load_measures
-from ncbench.records.runs import Dir, NoRecordsError, named_runs
+from ncbench.records.runs import Dir, NoRecordsError, load_run_info, named_runs, without_diverged
 from ncbench.records.small_files import BadRecordsError
 from ncbench.report.figures import style
 from ncbench.report.figures.arrangement import legend_columns, note_missing
@@ -37,7 +37,7 @@ def comparison(dir: Dir) -> Plot:
     names = list(named_runs(dir))
     if len(names) != len(DASHES):
         raise BadRecordsError(f"dir has to be two runs, and is {len(names)}: {', '.join(names)}")
-    frame = load_measures(dir, measures=SHOWN)
+    frame = without_diverged(load_measures(dir, measures=SHOWN), load_run_info(dir))
     frame = frame[frame["split"].isin(rows_of_split())]
     if frame.empty:
         raise NoRecordsError(f"no {', '.join(SHOWN)} recorded")

@@ -33,9 +33,9 @@ def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, P
     for run, layers in staged.groupby("run")["layer"]:
         recorded = sorted(map(str, layers.unique()), key=layer_key)
         patterns = _patterns(selection, str(run), folders[str(run)])
-        for pattern in patterns:
+        for pattern, counted in patterns.items():
             # Of the intermediate layers those behind a source have a value from it.
-            behind = selection.source_layer is not None and selection.layers[0] in COUNTED_WORDS
+            behind = selection.source_layer is not None and counted
             if not behind and not fnmatch.filter(recorded, pattern):
                 raise NotEnoughDataError(f"{name} is not recorded in {pattern} of run {run}")
         names = [name for name in recorded if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
@@ -44,15 +44,19 @@ def in_layers(frame: pd.DataFrame, selection: Selection, folders: Mapping[str, P
     return staged.assign(place=place)[np.array(place, dtype=int) > 0]
 
 
-def _patterns(selection: Selection, run: str, folder: Path) -> list[str]:
-    first = selection.layers[0]
-    if first not in COUNTED_WORDS:
-        return patterns(first) or list(selection.layers)
-    depth = _depth(run, folder)
-    layers = layers_between(first, depth)
-    if not layers:
-        raise NotEnoughDataError(f"run {run} has no {first} layer (model.depth={depth})")
-    return layers
+def _patterns(selection: Selection, run: str, folder: Path) -> dict[str, bool]:
+    """The names and globs that every entry of `layers` stands for, and whether a word that counts layers gave it."""
+    found: dict[str, bool] = {}
+    for asked in selection.layers:
+        if asked in COUNTED_WORDS:
+            depth = _depth(run, folder)
+            between = layers_between(asked, depth)
+            if not between:
+                raise NotEnoughDataError(f"run {run} has no {asked} layer (model.depth={depth})")
+            found = {**dict.fromkeys(between, True), **found}
+        else:
+            found |= dict.fromkeys(patterns(asked) or [asked], False)
+    return found
 
 
 def _depth(run: str, folder: Path) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.claims.selection import Condition, Selection
+from ncbench.records.computed import computed, value_of
 from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_final, load_measures, load_references, load_spectra
 from ncbench.records.runs import frozen, load_replicas, load_run_info
@@ -154,10 +155,19 @@ class Sample:
         ]
         if unlisted:
             frame = pd.DataFrame([*frame.to_dict("records"), *unlisted], columns=frame.columns)
-        frame = frame.astype({"replica": int}).drop_duplicates(REPLICA)
+        frame = self._filled(frame.astype({"replica": int}).drop_duplicates(REPLICA))
         # A network that two runs hold is one replica.
         twice = [(each.network.run, each.network.replica) for each in repeated_networks(self.runs)]
         return frame[~_index(frame).isin(twice)]
+
+    def _filled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The replicas of all runs with what was swept in some of them: in the others it is what they computed with."""
+        names = [name for name in frame.columns if name not in (*REPLICA, "seed") and frame[name].isna().any()]
+        configs = computed(self.runs) if names else {}
+        for name in names:
+            known = [value_of(configs.get(run), name) for run in frame["run"]]
+            frame[name] = frame[name].where(frame[name].notna(), pd.Series(known, frame.index, dtype=object))
+        return frame.infer_objects()
 
     def _chosen(self, selection: Selection) -> pd.DataFrame:
         """The replicas that `where`, `given` and `only` keep, of runs that are all done."""

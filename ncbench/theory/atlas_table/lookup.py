@@ -14,10 +14,12 @@ from ncbench.core import frames
 from ncbench.theory import dufm_ce, dufm_mse
 from ncbench.theory.arguments import Array, positive
 from ncbench.theory.atlas_table.entries import AtlasEntry, Loss, entries
+from ncbench.theory.dufm_ce.named import structures
 
 __all__ = ["atlas"]
 
 SAME = 1e-9  # relative difference within which two decays are one
+TRIED = 4  # structures of cross-entropy that are relaxed, those which are lowest before
 CELLS = {"ce": "K <= 12, L <= 6", "mse": "K <= 21, 2 <= L <= 7"}
 
 
@@ -33,8 +35,9 @@ def atlas(loss: Loss, num_classes: int, depth: int, decay: float) -> AtlasEntry:
 
     Returns:
         The table's entry at a decay of the table. At another decay the table's entries of the same K and L, the nearest
-        on either side, and the closed forms are relaxed at that decay, and the lowest end is returned: `method` is then
-        "relaxed" and `source` says from where. No value is proven to be a global minimum.
+        on either side, the closed forms and the lowest known structures are relaxed at that decay, the SRG solutions
+        taken as they are, and the lowest end is returned: `method` is then "relaxed" and `source` says from where. No
+        value is proven to be a global minimum.
 
     Raises:
         ValueError: a cell that the table does not have, a decay that is not positive.
@@ -72,7 +75,7 @@ def _relaxed_logits(near: list[AtlasEntry], lam: float) -> AtlasEntry:
     K, L = near[0].num_classes, near[0].depth
     zero = torch.zeros(K, K, dtype=torch.float64)
     ends = [("zero", "zero", math.log(K), zero)]
-    for label, geometry, M in [*_starts(near), *_closed_forms(K)]:
+    for label, geometry, M in [*_starts(near), *_closed_forms(K), *_best_structures(K, L, lam)]:
         scale, _ = dufm_ce.ray_optimum(M, L, lam) if bool(M.any()) else (0.0, 0.0)
         if scale > 0:
             H, Ws = dufm_ce.balanced_factors(scale * M, L, int(torch.linalg.matrix_rank(M, rtol=1e-9)))
@@ -87,11 +90,17 @@ def _relaxed_logits(near: list[AtlasEntry], lam: float) -> AtlasEntry:
 
 
 def _relaxed_factors(near: list[AtlasEntry], lam: float) -> AtlasEntry:
-    """The lower of what mean squared error's entries, their factors scaled, relax to, DNC, or the zero solution."""
+    """The lowest of what mean squared error's entries, their factors scaled, relax to, DNC, SRG or the zero one."""
     K, L = near[0].num_classes, near[0].depth
     H, Ws = dufm_mse.dnc_solution(K, L, 1, lam, lam)
     dnc = float(dufm_mse.dnc_loss(K, L, 1, lam, lam))
     ends = [("DNC", "dnc" if dnc < 0.5 else "zero", dnc, [H, *Ws])]
+    for variant in (1, 2):  # not descended: they lie on the kink of the last ReLU, where a gradient leads nowhere
+        try:
+            H, Ws = dufm_mse.srg_solution(K, L, 1, lam, [lam] * L, variant)
+        except ValueError:  # too few classes or layers
+            continue
+        ends.append((f"SRG, variant {variant}", "srg", float(dufm_mse.loss(H, Ws, 1, lam, lam)), [H, *Ws]))
     for label, geometry, entry in [(_label(entry), entry.geometry, entry) for entry in near]:
         value, factors = _descended(list(entry.matrices), "mse", lam)
         ends.append((label, geometry, value, factors))
@@ -119,6 +128,13 @@ def _closed_forms(K: int) -> Iterator[tuple[str, str, Tensor]]:
     yield "pair blocks", "pairs" if K % 2 == 0 else "pairs, relaxed", frames.pair_blocks(K)
     if K >= 3:
         yield "the polygon", "polygon", frames.polygon(K)
+
+
+def _best_structures(K: int, L: int, lam: float) -> list[tuple[str, str, Tensor]]:
+    """The known structures that are lowest at their best scale, beside those of `_closed_forms`."""
+    known = ((float(dufm_ce.ray_optimum(M, L, lam)[1]), name, M) for name, M in structures(K))
+    lowest = sorted(known, key=lambda one: one[0])[:TRIED]
+    return [(f"the structure {name}", name, M) for _, name, M in lowest]
 
 
 def _descended(factors: list[Tensor], loss: Loss, lam: float) -> tuple[float, list[Tensor]]:

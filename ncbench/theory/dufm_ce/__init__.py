@@ -3,6 +3,8 @@
 Source: arXiv 2410.23169 (formulas derived; docs/theory.md says what the paper states and what is added).
 """
 
+import torch
+
 from ncbench.core.frames import pair_blocks, simplex_blocks
 from ncbench.theory.dufm_ce.depth import low_rank_depth
 from ncbench.theory.dufm_ce.dnc import DncThresholds, dnc_loss, dnc_scale, dnc_thresholds
@@ -85,8 +87,13 @@ CHECKED = {"structure": check_structure}
 # What an objective must have for these losses to be lines on its axis.
 APPLIES = {"loss": "ce", "activation": "linear"}
 
-# How many neurons every layer needs where the solution is to exist: a simplex ETF has rank K - 1.
-NARROWEST = {"dnc_line": lambda num_classes: num_classes - 1}
+# How many neurons every layer needs where the solution is to exist: the rank of its logits, K - 1 of a simplex ETF.
+NARROWEST = {
+    "dnc_line": lambda of: of["num_classes"] - 1,
+    "pair_line": lambda of: of["num_classes"] // 2,
+    "polygon_line": lambda of: 2,
+    "end_state_line": lambda of: int(torch.linalg.matrix_rank(named_structure(of["structure"], of["num_classes"]))),
+}
 
 FORMULAS = {
     "dnc_line": "log(1 + (K-1) e^-α) + ((L+1)/2) Λ (K-1) α^(2/(L+1)),  Λ = (n λ_H λ_1…λ_L)^(1/(L+1))",

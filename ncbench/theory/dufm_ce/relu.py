@@ -13,6 +13,8 @@ __all__ = ["dnc_bound_line", "relu_low_rank_line"]
 
 APPLIES = {"loss": "ce"}  # with any activation
 
+NARROWEST = {"relu_low_rank_line": lambda of: of["num_classes"]}  # `relu_low_rank` has K neurons in every layer
+
 FORMULAS = {
     "dnc_bound_line": "log(1 + (K-1) e^-α) + ((L+1)/2) Λ (K-1) α^(2/(L+1)), the DNC loss of the linear network",
     "relu_low_rank_line": "the least loss over its scale of the low-rank network of the proof of Theorem 7  (even K)",

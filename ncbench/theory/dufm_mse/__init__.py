@@ -16,6 +16,7 @@ from ncbench.theory.dufm_mse.losses import (
     ratio_curve,
     srg_beats_dnc,
     srg_loss,
+    srg_vertices,
     triviality_threshold,
 )
 from ncbench.theory.dufm_mse.objective import last_layer_ridge, loss, nuclear_factorisation, simplified_objective
@@ -76,8 +77,13 @@ FORMULAS = {
     ),
 }
 
-# How many neurons every layer needs where the solution is to exist: K orthogonal means.
-NARROWEST = dict.fromkeys(("dnc_loss", "dnc_spectra"), lambda num_classes: num_classes)
+# How many neurons every layer needs where the solution is to exist: K orthogonal means, or the graph's rank r.
+NARROWEST = {
+    **dict.fromkeys(("dnc_loss", "dnc_spectra"), lambda of: of["num_classes"]),
+    **dict.fromkeys(
+        ("srg_loss", "srg_spectra"), lambda of: srg_vertices(of["num_classes"], of["depth"], of.get("variant", 1))
+    ),
+}
 
 # Where a loss is a line of an experiment, the same solution's singular values are predicted too.
 SPECTRA = {"dnc_loss": "dnc_spectra", "srg_loss": "srg_spectra"}

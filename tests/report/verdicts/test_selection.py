@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import yaml
 
 from ncbench.report.__main__ import main
 from ncbench.report.verdicts import judge as claims
@@ -213,3 +214,37 @@ def test_planted_bugs_in_judging_are_seen(tmp_path, mutant):
     reckless = mutant(claims, 'return Decision(None, "", 0, reason=str(reason))', 'return Decision(True, "", 0)')
     verdict(tmp_path, ORDERING, values)
     assert reckless.judge(tmp_path)[0].verdicts[0].verdict == "holds"  # what has to be "undecided"
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (["intermediate", "features"], 9.0),
+        (["features", "intermediate"], 9.0),
+        (["inner", "head.1"], 3.0),
+        (["intermediate"], 3.0),
+        (["head", "features"], 9.0),
+        (["head", "conv.*"], 5.0),
+    ],
+)
+def test_every_entry_of_layers_counts(tmp_path, layers, expected):
+    values = {"features.post.dnc1": [9.0], "conv.1.post.dnc1": [5.0]}
+    values |= {f"head.{number}.post.dnc1": [float(number + 1)] for number in (1, 2)}
+    chosen = {"measure": "dnc1", "layers": layers, "stage": "post", "reduce_layers": "max"}
+    assert estimate(tmp_path, values, **chosen) == expected
+    found = verdict(tmp_path, claim("value", at_most=1, by="estimate", **chosen | {"layers": ["head", "x"]}), values)
+    assert found.evidence["reason"] == "max dnc1 (head, x, post) is not recorded in x of run run"
+
+
+def test_a_run_in_which_nothing_was_swept_has_the_values_of_its_configuration(tmp_path):
+    """Width 8 is said by the configuration of the first run and by replicas.json of the second: five networks."""
+    at_width = claim("count", below=1, at_least=5, where={"width": 8})
+    for run, swept, losses in (
+        ("a", None, [0.1, 0.2]),
+        ("b", [{"width": w} for w in (4, 8, 8, 8)], [2.0, 0.3, 0.4, 5.0]),
+    ):
+        folder = write_values(tmp_path / run, {"loss": losses}, named(at_width), swept=swept)
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "model": {**config["model"], "width": 8}}))
+    ((decided,),) = (judgement.verdicts for judgement in judge(tmp_path))
+    assert (decided.verdict, decided.evidence["estimate"], decided.sample_size) == ("fails", 4, 5)
