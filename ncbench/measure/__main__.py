@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"ncbench measure: {of_file_system(error)}", file=sys.stderr)
         return 1 if error.errno in DISK_FULL else 2
-    print(_wide(values))
+    print(_wide(values, _diverged(arguments.path)))
     return 0
 
 
@@ -119,9 +119,19 @@ def _write(path: Path, text: str) -> None:
         write_text(named, text)
 
 
-def _wide(rows: "pd.DataFrame") -> str:
-    """One line per (layer, stage), one column per measure; the whole network's values above."""
+def _diverged(path: Path) -> list[int]:
+    """The replicas of a run folder that have diverged; a checkpoint that is named itself may be of an earlier step."""
+    from ncbench.records.run_info import frozen, read_run_info
+    from ncbench.records.schema import RUN_INFO
+
+    return frozen(read_run_info(path), "diverged") if (path / RUN_INFO).is_file() else []
+
+
+def _wide(rows: "pd.DataFrame", diverged: Sequence[int]) -> str:
+    """One line per (layer, stage), one column per measure, without what diverged; the whole network's values above."""
     values = rows[rows["measure"] != "singular_value"]
+    if not set(values["replica"]) <= set(diverged):
+        values = values[~values["replica"].isin(diverged)]
     order = list(dict.fromkeys(zip(values["layer"], values["stage"], strict=True)))
     columns = list(dict.fromkeys(values.loc[values["layer"] != "", "measure"]))
     medians = values.groupby(["layer", "stage", "measure"])["value"].median()

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.records.errors import BadRecordsError
-from ncbench.records.schema import RUN_INFO
+from ncbench.records.schema import RUN_INFO, SCHEMA_VERSION
 from ncbench.records.small_files import read_json
 
-__all__ = ["MOST_REPLICAS", "is_number", "is_whole", "read_run_info"]
+__all__ = ["MOST_REPLICAS", "frozen", "frozen_from", "is_number", "is_whole", "read_run_info"]
 
 MOST_REPLICAS = 1_000_000  # of one run: a larger number is damage, and tables that are filled by it end the memory
 
@@ -30,8 +30,24 @@ def read_run_info(folder: Path) -> dict[str, Any]:
         value = info.get(key)
         if value is not None and not holds(value):
             raise BadRecordsError(f"{path}: {key}={_shown(value)} must be {rule}")
+    if (version := info.get("schema_version") or 0) > SCHEMA_VERSION:
+        raise BadRecordsError(
+            f"{path}: schema_version={version} is that of a later ncbench, which may mean other things by the same "
+            f"names; this one reads up to {SCHEMA_VERSION}"
+        )
     _check_states(path, info)
     return info
+
+
+def frozen(info: dict[str, Any], state: str) -> list[int]:
+    """The replicas that run.json lists under a state: converged, diverged, dead or stalled."""
+    return list(frozen_from(info, state))
+
+
+def frozen_from(info: dict[str, Any], state: str) -> dict[int, int]:
+    """The same replicas, and the step since which each of them has been so."""
+    entries = (info.get("replica_states") or {}).get(state, [])
+    return {int(entry["replica"]): int(entry.get("step", 0)) for entry in entries}
 
 
 def _check_states(path: Path, info: Mapping[str, Any]) -> None:

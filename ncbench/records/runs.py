@@ -21,7 +21,7 @@ from ncbench.records.errors import UndefinedError as UndefinedError
 from ncbench.records.layers import natural_key
 from ncbench.records.lock import is_locked
 from ncbench.records.proven_files import check_small_file
-from ncbench.records.run_info import MOST_REPLICAS, is_number, is_whole, read_run_info
+from ncbench.records.run_info import MOST_REPLICAS, frozen_from, is_number, is_whole, read_run_info
 from ncbench.records.schema import REFERENCES, REPLICAS, RUN, RUN_INFO
 from ncbench.records.small_files import read_json
 
@@ -103,17 +103,6 @@ def load_run_info(dir: Dir) -> dict[str, dict[str, Any]]:
         if info[name].get("status") == "running" and not is_locked(run):
             info[name] = {**info[name], "status": "interrupted"}
     return info
-
-
-def frozen(info: dict[str, Any], state: str) -> list[int]:
-    """The replicas that run.json lists under a state: converged, diverged, dead or stalled."""
-    return list(frozen_from(info, state))
-
-
-def frozen_from(info: dict[str, Any], state: str) -> dict[int, int]:
-    """The same replicas, and the step since which each of them has been so."""
-    entries = (info.get("replica_states") or {}).get(state, [])
-    return {int(entry["replica"]): int(entry.get("step", 0)) for entry in entries}
 
 
 def without_diverged(frame: pd.DataFrame, infos: Mapping[str, dict[str, Any]]) -> pd.DataFrame:

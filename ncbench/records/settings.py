@@ -16,7 +16,8 @@ from ncbench.records.cache import cached
 from ncbench.records.computed import computed
 from ncbench.records.load import load_replicas, load_run_info
 from ncbench.records.naming import distinguish, labels_of, sort_key
-from ncbench.records.runs import Dir, frozen_from
+from ncbench.records.run_info import frozen_from
+from ncbench.records.runs import Dir
 from ncbench.records.same_network import Network, Repeated, alike
 from ncbench.records.small_files import BadRecordsError
 

@@ -24,10 +24,23 @@ def quartiles(frame: pd.DataFrame, by: Iterable[str], column: str = "value") -> 
     if frame.empty:
         return pd.DataFrame(columns=[*by, *SUMMARY])
     groups = frame.groupby(by, observed=True)[column]
-    table = groups.quantile(np.array([0.5, 0.25, 0.75])).unstack()
+    table = _quantiles(groups, infinite=bool(np.isinf(frame[column]).any()))
     table.columns = pd.Index(["median", "q25", "q75"])
     table = table.assign(min=groups.min(), max=groups.max(), replicas=groups.count())
     return table.reset_index()
+
+
+def _quantiles(groups: Any, infinite: bool) -> pd.DataFrame:
+    """Median and quartiles; between two values of which one is infinite, or both alike, that one, and no NaN."""
+    at = np.array([0.5, 0.25, 0.75])
+    table: pd.DataFrame = groups.quantile(at).unstack()
+    if infinite:
+        low, high = (groups.quantile(at, interpolation=side).unstack() for side in ("lower", "higher"))
+        table = table.where(table.notna() | (low != high), low)
+        table = table.where(table.notna() | ~np.isposinf(high), math.inf).where(
+            table.notna() | ~np.isneginf(low), -math.inf
+        )
+    return table
 
 
 def interval_reach(deviations: Values, sizes: Values) -> Values:

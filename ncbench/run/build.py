@@ -63,6 +63,9 @@ def build(config: Config, to_train: bool = True) -> RunObjects:
         built = make(config, data, replica_table(config), dtype)
     with one_line_errors(config, "measure"):
         LayerHooks(built.network, measured_layers(config, built.module))
+    if to_train and not config.model.full_batch:
+        with one_line_errors(config, "optimizer", "schedule"), warnings.catch_warnings(action="ignore"), drawing(0):
+            built.module.configure_optimizers()  # it may not take the parameters of this network
     return built
 
 

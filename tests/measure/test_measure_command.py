@@ -1,5 +1,8 @@
 """`python -m ncbench.measure`: the table of a run, and one line for wrong input."""
 
+import json
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -101,3 +104,18 @@ def test_help(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "RUN_OR_CHECKPOINT" in capsys.readouterr().out
+
+
+def test_replicas_that_diverged_are_in_no_median(runs, tmp_path, capsys):
+    copied = tmp_path / "run"
+    shutil.copytree(runs / "ensemble", copied)
+    out = tmp_path / "values.csv"
+    assert main([str(copied), "--csv", str(out)]) == 0
+    table = pd.read_csv(out, keep_default_na=False)
+    losses = table[table.measure == "loss"].set_index("replica").value.astype(float)
+    assert f"loss {losses.median():.6g}" in capsys.readouterr().out
+    info = json.loads((copied / "run.json").read_text())
+    states = {"diverged": [{"replica": int(losses.idxmax()), "step": 10}]}
+    (copied / "run.json").write_text(json.dumps({**info, "replica_states": states}))
+    assert main([str(copied)]) == 0
+    assert f"loss {losses.drop(losses.idxmax()).mean():.6g}" in capsys.readouterr().out

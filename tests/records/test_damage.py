@@ -171,6 +171,7 @@ STRANGE = {
     "states": '{"replica_states": {"dead": [{"step": 3}]}}',
     "states of a number": '{"replica_states": {"dead": 3}}',
     "step of a state": '{"replica_states": {"dead": [{"replica": 0, "step": "soon"}]}}',
+    "a later version": '{"schema_version": 3}',
     "states beyond": '{"replicas": 2, "replica_states": {"dead": [{"replica": 2}]}}',
 }
 

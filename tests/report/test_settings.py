@@ -1,8 +1,10 @@
 """Runs that differ in nothing but the seed are one setting: its numbers by hand, what must never be merged, labels."""
 
 import json
+import math
 from dataclasses import fields
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -18,7 +20,7 @@ from ncbench.records.load import load_replicas, load_run_info
 from ncbench.records.schema import CONFIG, MANIFEST, REPLICAS
 from ncbench.records.settings import find_settings, load_networks, only_where, repeated_networks
 from ncbench.report import figure
-from ncbench.report.settings import best_networks, final_table
+from ncbench.report.settings import best_networks, final_table, quartiles
 from tests.helpers.seed_sweeps import configuration, write_seed, write_sweep
 
 
@@ -240,3 +242,19 @@ def test_a_sweep_over_seeds_is_read_once_per_configuration(tmp_path, monkeypatch
     assert [setting.label for setting in settings] == [f"model.width={width}" for width in range(4)]
     assert len(calls) == 4
     assert grouping.repeated_networks(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "median", "high"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], 1.75, 2.5, 3.25),
+        ([1.0, 2.0, math.inf, math.inf], 1.75, math.inf, math.inf),
+        ([1.0, math.inf, math.inf, math.inf], math.inf, math.inf, math.inf),
+        ([-math.inf, 0.0, 1.0, 2.0], -math.inf, 0.5, 1.25),
+        ([1.0, 2.0, math.inf], 1.5, 2.0, math.inf),
+        ([math.nan, 2.0, math.inf], math.inf, math.inf, math.inf),
+    ],
+)
+def test_quartiles_of_infinite_values_are_numbers(values, low, median, high):
+    table = quartiles(pd.DataFrame({"setting": 0, "value": values}), ["setting"])
+    assert table[["q25", "median", "q75"]].to_numpy().tolist() == [[low, median, high]]

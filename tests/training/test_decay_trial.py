@@ -36,6 +36,15 @@ class Decaying(optim.AdamW):
     """With a decay of its own, 0.01."""
 
 
+class OfMatrices(optim.SGD):
+    """For weights alone, as torch.optim.Muon."""
+
+    def __init__(self, params, **options):
+        super().__init__(params, **options)
+        if any(p.ndim != 2 for group in self.param_groups for p in group["params"]):
+            raise ValueError("takes matrices alone")
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -51,6 +60,7 @@ class Decaying(optim.AdamW):
         (optim.LBFGS, "none"),
         (Plain, "none"),
         (partial(Plain, weight_decay=0.0), "none"),  # an entry of that name is not yet a decay
+        (partial(OfMatrices, lr=0.1), "coupled"),
         *([(optim.Muon, "other")] if hasattr(optim, "Muon") else []),  # takes matrices alone
         (optim.SparseAdam, "none"),  # its steps fail here
         (partial(Plain, error="needs .train()"), "none"),
@@ -85,7 +95,7 @@ FREE = ["+experiment=dufm_k10", "optimizer.kind=other", "~optimizer.momentum", "
 
 def other(target):
     bare = ["optimizer.kind=other", "~optimizer.momentum", "~optimizer.nesterov", "optimizer.lr=0.01"]
-    return [*bare, f"optimizer._target_=torch.optim.{target}"]
+    return [*bare, f"optimizer._target_={target if '.' in target else f'torch.optim.{target}'}"]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,10 @@ def other(target):
         (
             [*NETWORK, *PLATEAU],
             "schedule._target_: ReduceLROnPlateau waits for a value after every epoch, and none is given",
+        ),
+        (
+            [*NETWORK, *other("tests.training.test_decay_trial.OfMatrices")],
+            "optimizer: takes matrices alone",  # and the network has biases
         ),
         (
             [*NETWORK, "trainer.max_epochs=6", *SHORT],

@@ -10,7 +10,8 @@ import pandas as pd
 from ncbench.records.cache import one_report
 from ncbench.records.csv_text import csv_text
 from ncbench.records.load import load_references, load_run_info
-from ncbench.records.runs import Dir, common_root, frozen
+from ncbench.records.run_info import frozen
+from ncbench.records.runs import Dir, common_root
 from ncbench.records.schema import FINAL_TABLE, REPORT
 from ncbench.records.settings import Setting, find_settings
 from ncbench.records.whole_files import write_text

@@ -11,7 +11,8 @@ from ncbench.claims.selection import Condition, Selection
 from ncbench.records.computed import computed, value_of
 from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_final, load_measures, load_references, load_spectra
-from ncbench.records.runs import frozen, load_replicas, load_run_info
+from ncbench.records.run_info import frozen
+from ncbench.records.runs import load_replicas, load_run_info
 from ncbench.records.settings import repeated_networks
 from ncbench.report.verdicts.describe import describe, describe_condition, describe_where
 from ncbench.report.verdicts.layers import NotEnoughDataError, in_layers, joined, within
