@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from ncbench.measure.hooks import logits_of
 from ncbench.training.classifier_input import ClassifierInput, single_at_least
-from ncbench.training.objectives import PaperObjective, decayed_parameters, matrices_of
+from ncbench.training.objectives import PaperObjective, decayed_parameters, named_parameters_of
 from ncbench.training.speed import StepGraph, in_micro_batches
 from ncbench.training.step_draws import seed_step
 
@@ -57,8 +57,8 @@ class ClassifierModule(pl.LightningModule):
         self.objective = PaperObjective(loss, decayed, feature_decay, num_samples, classifier=classifier)
         self.whole, self.classifier = whole, classifier
         head = classifier if whole else "head"
-        of_head = set() if head is None else matrices_of(network, head)
-        self.frozen = [name for name, x in network.named_parameters() if x in of_head and not x.requires_grad]
+        of_head = [] if head is None else named_parameters_of(network, head)
+        self.frozen = [name for name, x in of_head if not x.requires_grad]
         self.classifier_input = None if classifier is None else ClassifierInput(network.get_submodule(classifier))
 
     micro_batch: int | None = None  # samples of a batch whose gradients are made at once; None: all

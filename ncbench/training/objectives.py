@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ncbench.measure.layers import INPUT
 
-__all__ = ["Decayed", "PaperObjective", "SquaredObjective", "decayed_parameters", "matrices_of"]
+__all__ = ["Decayed", "PaperObjective", "SquaredObjective", "decayed_parameters", "named_parameters_of"]
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,7 @@ def decayed_parameters(
     regulariser, for decays that do not fit it, and with dufm_like for a whole network whose classifier is not known or
     has a bias.
     """
-    named = list(network.named_parameters())
-    trained = [(name, parameter) for name, parameter in named if parameter.requires_grad]
+    trained = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     if regulariser == "standard":
         if isinstance(weight_decay, Sequence):
             raise ValueError(
@@ -153,8 +152,8 @@ def decayed_parameters(
         return [Decayed(name, parameter, float(weight_decay)) for name, parameter in trained], []
     if regulariser != "dufm_like":
         raise ValueError(f"regulariser={regulariser} must be dufm_like or standard")
-    held = matrices_of(network, _without_bias(network, classifier) if whole else "head")
-    head = [(name, parameter) for name, parameter in named if parameter in held]
+    head = named_parameters_of(network, _without_bias(network, classifier) if whole else "head")
+    held = {parameter for _, parameter in head}
     free = [(name, parameter) for name, parameter in trained if parameter not in held]
     decays = zip(head, per_matrix(weight_decay, len(head)), strict=True)
     return [Decayed(name, matrix, decay) for (name, matrix), decay in decays if matrix.requires_grad], free
@@ -166,9 +165,10 @@ def _squares(parameter: nn.Parameter) -> Tensor:
     return (torch.view_as_real(x) if x.is_complex() else x).double().square()
 
 
-def matrices_of(network: nn.Module, name: str) -> set[nn.Parameter]:
-    """The parameters of the module of that name: they themselves, as one that is shared has another name, too."""
-    return set(network.get_submodule(name).parameters())
+def named_parameters_of(network: nn.Module, name: str) -> list[tuple[str, nn.Parameter]]:
+    """The parameters of the module of that name, under it: one that is shared may have another name in the network."""
+    inside = network.get_submodule(name).named_parameters()
+    return [(f"{name}.{inner}", parameter) for inner, parameter in inside]
 
 
 def _without_bias(network: nn.Module, classifier: str | None) -> str:

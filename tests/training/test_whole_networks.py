@@ -138,6 +138,7 @@ def test_dufm_like_decays_a_classifier_of_several_names(make):
     network = make()
     module = module_of(network, regulariser="dufm_like", loss="mse", feature_decay=1e-3)
     assert [entry.parameter is network.fc.weight for entry in module.objective.decayed] == [True]
+    assert module.objective.decayed[0].name == "fc.weight"
     assert all(parameter is not network.fc.weight for _, parameter in module.free)
     network.fc.weight.requires_grad_(False)
     fixed = module_of(network, regulariser="dufm_like", loss="mse", feature_decay=1e-3)
