@@ -106,11 +106,11 @@ def _check_hookable(network: nn.Module) -> None:
                 f"_target_: {name or 'the network'} is made by torch.jit, which takes no forward hooks, so that "
                 "nothing could be measured; give the module that it was made of"
             )
-    if isinstance(getattr(network, "_orig_mod", None), nn.Module):
-        raise ValueError(
-            "_target_: the network is made by torch.compile, whose code does not run the forward hooks by which it is "
-            "trained and measured; give the module that it was made of"
-        )
+        if isinstance(getattr(module, "_orig_mod", None), nn.Module) or getattr(module, "_compiled_call_impl", None):
+            raise ValueError(
+                f"_target_: {name or 'the network'} is made by torch.compile, whose code does not run the forward "
+                "hooks by which a network is trained and measured; give the module that it was made of"
+            )
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise ValueError(
             f"_target_: gives a {type(network).__name__}; give the network inside it, as trainer.devices decides on "

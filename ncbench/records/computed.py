@@ -136,6 +136,16 @@ def value_of(values: Values | None, name: str) -> Any:
     return values[keys[0]] if len(keys) == 1 else None
 
 
+def value_of_replica(values: Values | None, name: str, row: Mapping[str, Any]) -> Any:
+    """The same of one replica: `row` is what its run says of it, where `decay` stands for both decays.
+
+    >>> value_of_replica({"objective.weight_decay": 0.1, "width": 8}, "weight_decay", {"decay": 0.01, "width": None})
+    0.01
+    """
+    own = row.get("decay") if name.rsplit(".", 1)[-1] in ("weight_decay", "feature_decay") else None
+    return value_of(values, name) if own is None or own != own else own
+
+
 def explains(values: Values, name: str, value: Any) -> bool:
     """Whether the configuration says that a quantity has this value: its key does, or it is the name of a group.
 

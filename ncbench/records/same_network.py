@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncbench.records.computed import NOT_COMPUTED, OF_KIND, Values, explains, identity, value_of
+from ncbench.records.computed import NOT_COMPUTED, OF_KIND, Values, explains, identity, value_of_replica
 from ncbench.records.naming import known_values
 from ncbench.records.schema import RECORDED_BY
 
@@ -70,8 +70,10 @@ def alike(
             if same.run != run:
                 repeated.append(Repeated(network, same))
             else:
-                filled = {name: value_of(config, name) if v is None else v for name, v in of_one.items()}
-                groups.setdefault(key, {})[network] = filled
+                groups.setdefault(key, {})[network] = {
+                    name: value_of_replica(config, name, of_one) if value is None else value
+                    for name, value in of_one.items()
+                }
     order = {run: place for place, run in enumerate(infos)}
     return [
         _ordered(members, names, order) for members in sorted(groups.values(), key=lambda g: _first(g, order))

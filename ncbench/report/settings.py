@@ -24,7 +24,7 @@ def quartiles(frame: pd.DataFrame, by: Iterable[str], column: str = "value") -> 
     if frame.empty:
         return pd.DataFrame(columns=[*by, *SUMMARY])
     groups = frame.groupby(by, observed=True)[column]
-    table = _quantiles(groups, infinite=bool(np.isinf(frame[column]).any()))
+    table = _quantiles(groups, infinite=bool(frame[column].isin([math.inf, -math.inf]).any()))
     table.columns = pd.Index(["median", "q25", "q75"])
     table = table.assign(min=groups.min(), max=groups.max(), replicas=groups.count())
     return table.reset_index()
@@ -36,10 +36,8 @@ def _quantiles(groups: Any, infinite: bool) -> pd.DataFrame:
     table: pd.DataFrame = groups.quantile(at).unstack()
     if infinite:
         low, high = (groups.quantile(at, interpolation=side).unstack() for side in ("lower", "higher"))
-        table = table.where(table.notna() | (low != high), low)
-        table = table.where(table.notna() | ~np.isposinf(high), math.inf).where(
-            table.notna() | ~np.isneginf(low), -math.inf
-        )
+        nearest = low.where((low == high) | np.isneginf(low), high)
+        table = table.where(table.notna(), nearest)
     return table
 
 

@@ -29,7 +29,7 @@ from ncbench.run.current_folder import importable_here, installed_modules_only
 from ncbench.run.ensembles import RunObjects, free_features, perceptrons, replica_table
 from ncbench.run.feature_start import center_features, first_samples
 from ncbench.run.one_line_errors import one_line_errors
-from ncbench.run.optimizer_trial import try_optimizer
+from ncbench.run.optimizer_trial import try_optimizer, try_parameters
 from ncbench.training.checkpoints import check_whole, usable_checkpoint
 
 __all__ = ["build", "load_run", "measured_layers", "own_measures"]
@@ -62,10 +62,9 @@ def build(config: Config, to_train: bool = True) -> RunObjects:
         make = ensemble if config.model.full_batch else _classifier
         built = make(config, data, replica_table(config), dtype)
     with one_line_errors(config, "measure"):
-        LayerHooks(built.network, measured_layers(config, built.module))
+        LayerHooks(built.network, measured_layers(config, built.module)).weights()
     if to_train and not config.model.full_batch:
-        with one_line_errors(config, "optimizer", "schedule"), warnings.catch_warnings(action="ignore"), drawing(0):
-            built.module.configure_optimizers()  # it may not take the parameters of this network
+        try_parameters(config, built.module)
     return built
 
 

@@ -188,7 +188,7 @@ def reference_arguments(built: RunObjects, config: Config) -> list[dict[str, Any
         common["width"] = width
     common["frozen"] = next(iter(getattr(built.module, "frozen", ())), None)
     if widths := [width] if isinstance(width, int) else width:
-        common["narrowest"] = min(widths)
+        common |= {"narrowest": min(widths), "last_hidden": widths[-1]}
     decays = [replica_decays(config, row) for row in built.replicas]
     if not config.model.on_inputs:
         return [{**common, "feature_decay": decay.features, "weight_decays": decay.weights} for decay in decays]

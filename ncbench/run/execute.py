@@ -23,7 +23,7 @@ from ncbench.records.errors import BadRecordsError
 from ncbench.records.folder import RunFolder, RunState
 from ncbench.records.lock import LostFolderError
 from ncbench.records.run_hash import config_hash
-from ncbench.records.run_info import frozen_from
+from ncbench.records.run_info import frozen
 from ncbench.records.schema import LOG, RUN_INFO, SCHEMA_VERSION, STOPPED
 from ncbench.records.standstill import standstill
 from ncbench.records.whole_files import refuse_links_in
@@ -194,7 +194,8 @@ def _close(
         (
             "the final values could not be read",
             lambda: values.update(
-                final=summarise(run.path, without=frozen_from(values, "diverged")), standstill=standstill(run.path)
+                final=summarise(run.path, without=frozen(values, "diverged")),
+                standstill=standstill(run.path, without=frozen(values, "diverged")),
             ),
         ),
         (

@@ -9,11 +9,12 @@ from hydra.utils import instantiate
 
 from ncbench.config.root import Config
 from ncbench.config.variants import Target
+from ncbench.data.draws import drawing
 from ncbench.measure.failures import message_of
 from ncbench.run.one_line_errors import one_line_errors
 from ncbench.training.decay_trial import weight_decay_of
 
-__all__ = ["try_optimizer"]
+__all__ = ["try_optimizer", "try_parameters"]
 
 MOST_EPOCHS = 100_000  # after which a scheduler is tried: a second
 
@@ -37,6 +38,16 @@ def try_optimizer(config: Config) -> None:
                     "_target_: ReduceLROnPlateau waits for a value after every epoch, and none is given; use another"
                 )
             _step_to_the_end(scheduler, min(config.trainer.max_epochs or 0, MOST_EPOCHS))
+
+
+def try_parameters(config: Config, module: Any) -> None:
+    """ValueError of one line where the optimiser does not take parameters of the network's shapes; it gets others."""
+    with one_line_errors(config, "optimizer"), warnings.catch_warnings(action="ignore"), drawing(0):
+        groups = [
+            {**group, "params": [torch.nn.Parameter(torch.zeros_like(x)) for x in group["params"]]}
+            for group in module.parameter_groups()
+        ]
+        module.make_optimizer(groups)
 
 
 def _of_one_parameter(make: Callable[[Any], Any]) -> Any:

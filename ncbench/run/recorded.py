@@ -10,6 +10,7 @@ from ncbench.config.validate import validate_recorded
 from ncbench.records.finished import check_finished
 from ncbench.records.folder import RunFolder, RunState, read_config, write_config
 from ncbench.records.run_hash import config_hash
+from ncbench.records.run_info import frozen
 from ncbench.records.schema import CHECKPOINTS, KEPT_CHECKPOINT, SCHEMA_VERSION
 from ncbench.records.sync_claims import claims_differ, update_claims
 
@@ -54,7 +55,7 @@ def _write_what_is_missing(run: RunFolder, config: Config) -> None:
     if "standstill" not in run.info():
         from ncbench.records.standstill import standstill  # here: a folder that says it all is answered without pyarrow
 
-        run.update(standstill=standstill(run.path))
+        run.update(standstill=standstill(run.path, without=frozen(run.info(), "diverged")))
 
 
 def already_done(changed: Sequence[str], not_kept: Sequence[int] = ()) -> str:

@@ -35,7 +35,8 @@ def evaluate_references(
     ("loss" by default), "layers" and "stage" where it is measured, further arguments}. `reference_arguments` says of
     every replica what it is, under names of KNOWN_ARGUMENTS; a function is called with those that it takes. Beside them
     are `narrowest`, the least width of a layer (a module's `NARROWEST` says as functions of a line's arguments how many
-    neurons every layer needs where the solution is to exist), and `frozen`, a matrix of the head that is not trained.
+    neurons every layer needs where the solution is to exist, or also how many the last hidden one), `last_hidden`, the
+    width of that one, and `frozen`, a matrix of the head that is not trained.
     Of a network of one matrix the activation does not count. Replicas for which the arguments are the same share an
     entry (`replicas` None: all). A function that returns a mapping of stages to singular values gives `values` and no
     `value`; a loss whose module names such a companion in `SPECTRA` brings it along. A line that does not exist for
@@ -174,6 +175,9 @@ def _no_such_solution(module: Any, function: str, known: Mapping[str, Any], argu
         needed = least(arguments)
     except Exception:  # the line itself says what is wrong with them
         return None
-    if narrowest >= needed:
-        return None
-    return f"needs at least {needed} neurons in every layer, and one has {narrowest}"
+    everywhere, last = needed if isinstance(needed, tuple) else (needed, needed)
+    if narrowest < everywhere:
+        return f"needs at least {everywhere} neurons in every layer, and one has {narrowest}"
+    if (last_hidden := known.get("last_hidden", last)) < last:
+        return f"needs at least {last} neurons in the last hidden layer, which has {last_hidden}"
+    return None

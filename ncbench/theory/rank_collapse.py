@@ -31,6 +31,12 @@ __all__ = [
     "ridge_gap",
 ]
 
+# How many neurons every layer needs where the solution is to exist: K equal singular values in each.
+NARROWEST = dict.fromkeys(
+    ("feedforward_singular_value", "residual_norm_first", "residual_norm_intermediate", "residual_norm_last"),
+    lambda of: of["num_classes"],
+)
+
 FORMULAS = {
     "ridge_gap": "√(d-K) σ²/(σ²+λδ)",
     "noise_exists": "σ²(1+√(d/N))² = λ δ^(1/L) / ((1-w)w^(1-2/L)),  w = (L-2)/(2(L-1))",

@@ -70,17 +70,19 @@ class ClassifierModule(pl.LightningModule):
         outputs: Tensor = self.network(inputs)
         return outputs
 
-    @override
-    def configure_optimizers(self) -> Any:
-        # One group of the optimiser for each decay that occurs, as its weight decay is a setting of the group.
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group of the optimiser for each decay that occurs, as its weight decay is a setting of the group."""
         by_decay: dict[float, list[nn.Parameter]] = {}
         for entry in self.objective.decayed:
             assert not isinstance(entry.decay, Tensor)
             by_decay.setdefault(entry.decay, []).append(entry.parameter)
         if self.free:
             by_decay.setdefault(0.0, []).extend(parameter for _, parameter in self.free)
-        groups = [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
-        optimizer = self.make_optimizer(groups)
+        return [{"params": parameters, "weight_decay": decay} for decay, parameters in by_decay.items()]
+
+    @override
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.parameter_groups())
         if self.make_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}

@@ -207,9 +207,16 @@ class Turned(nn.Module):
         return self.fc((torch.fft.fft(x.flatten(1)) @ self.turn * self.phase).abs())
 
 
-def compiled(num_classes: int) -> nn.Module:
-    """A network that torch.compile has wrapped; its code runs as it is."""
-    return torch.compile(Held(num_classes), backend="eager")  # type: ignore[return-value]
+def compiled(num_classes: int, how: str = "whole") -> nn.Module:
+    """A network that torch.compile has wrapped, or a part of it, or that is compiled in place."""
+    network = Held(num_classes)
+    if how == "whole":
+        return torch.compile(network, backend="eager")  # type: ignore[return-value]
+    if how == "part":
+        network.net = torch.compile(network.net, backend="eager")
+    else:
+        network.fc.compile(backend="eager")
+    return network
 
 
 class Uneven(nn.Module):

@@ -33,6 +33,15 @@ def test_the_last_two_steps_are_compared(tmp_path):
     assert found["effective_rank"] == pytest.approx(0.25)  # neither the weights' nor the test split's
 
 
+def test_replicas_that_diverged_move_no_median(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    writer = RecordWriter(tmp_path, [0, 1, 2])
+    for step, losses in ((0, [4.0, 9.0, 9.0]), (10, [2.0, 9.0, 9.0])):  # two are frozen
+        writer.write(step, step, Measurement(values={("train", "", "", "loss"): torch.tensor(losses)}))
+    assert standstill(tmp_path)["loss"] == 0.0
+    assert standstill(tmp_path, without=[1, 2])["loss"] == 1.0
+
+
 def test_what_is_not_recorded_is_none(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     writer = RecordWriter(tmp_path, [0])

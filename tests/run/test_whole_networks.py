@@ -249,12 +249,13 @@ def test_a_network_with_empty_containers_is_trained_and_one_that_is_compiled_ref
     assert trained(tmp_path / "run", f"{target}.Held", *DUFM_LIKE)[0] == 0
     rows = load_measures(tmp_path / "run")
     assert {"fc.input", "fc"} == set(rows[rows["layer"] != ""]["layer"])
-    capsys.readouterr()
-    assert trained(tmp_path / "compiled", f"{target}.compiled", *DUFM_LIKE)[0] == 2
-    error = capsys.readouterr().err
-    assert "model._target_: the network is made by torch.compile" in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "compiled").exists()
+    for how, which in (("whole", "the network"), ("part", "net"), ("in_place", "net.2")):
+        capsys.readouterr()
+        assert trained(tmp_path / "compiled", f"{target}.compiled", f"+model.how={how}", *DUFM_LIKE)[0] == 2
+        error = capsys.readouterr().err
+        assert f"model._target_: {which} is made by torch.compile" in error
+        assert error.count("\n") == 1
+        assert not (tmp_path / "compiled").exists()
 
 
 def test_complex_parameters_and_buffers_stay_complex(tmp_path):

@@ -149,6 +149,11 @@ def test_no_line_of_neural_collapse_where_a_layer_is_too_narrow_for_it():
         losses[1:], loss="mse", activation="relu", reference_arguments=[{**of_one, "narrowest": 4}]
     )
     assert loss["why"] == spectra["why"] == "needs at least 5 neurons in every layer, and one has 4"
+    lines = [losses[1], {"name": "atlas", "_target_": "ncbench.theory.atlas_table.mse.atlas_line"}]
+    for last_hidden, why in ((9, "needs at least 10 neurons in the last hidden layer, which has 9"), (10, None)):
+        facts = [{**of_one, "narrowest": 6, "last_hidden": last_hidden}]
+        entries = evaluate_references(lines, loss="mse", activation="relu", reference_arguments=facts)
+        assert [entry["why"] for entry in entries] == [why, why, why]
 
 
 @pytest.mark.parametrize(
@@ -160,12 +165,11 @@ def test_no_line_of_neural_collapse_where_a_layer_is_too_narrow_for_it():
         ({"_target_": "ncbench.theory.dufm_ce.end_state_line", "structure": "[8, 2]"}, "linear", 8),
         ({"_target_": "ncbench.theory.dufm_ce.relu.relu_low_rank_line"}, "relu", 10),
         ({"_target_": "ncbench.theory.atlas_table.ce.atlas_line"}, "linear", 3),
-        ({"_target_": "ncbench.theory.atlas_table.mse.atlas_line"}, "relu", 5),
     ],
 )
 def test_no_line_of_a_low_rank_solution_where_a_layer_is_narrower_than_its_rank(line, activation, needed):
     of_one = {"num_classes": 10, "depth": 3, "per_class": 1.0, "weight_decays": [2e-3] * 3, "feature_decay": 2e-3}
-    loss = "mse" if ".mse." in line["_target_"] else "ce"
+    loss = "ce"
     for narrowest in (needed - 1, needed):
         facts = [{**of_one, "narrowest": narrowest}]
         (entry,) = evaluate_references(

@@ -88,11 +88,14 @@ def spread(values: "pd.Series[float]", digits: int = 4) -> str:
 
     >>> spread(pd.Series([1.0, 2.0, 3.0]))
     '2 [1.5, 2.5]'
+    >>> spread(pd.Series([1.0, 2.0, float("inf")]))
+    '2 [1.5, inf]'
     """
     values = values.dropna()
     if values.empty:
         return ""
-    low, median, high = (f"{values.quantile(q):.{digits}g}" for q in (0.25, 0.5, 0.75))
+    table = quartiles(pd.DataFrame({"all": 0, "value": values}), ["all"])
+    low, median, high = (f"{table[name].item():.{digits}g}" for name in ("q25", "median", "q75"))
     return median if low == high else f"{median} [{low}, {high}]"
 
 

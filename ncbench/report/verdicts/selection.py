@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncbench.claims.selection import Condition, Selection
-from ncbench.records.computed import computed, value_of
+from ncbench.records.computed import computed, value_of_replica
 from ncbench.records.layers import layer_key, rows_of_split
 from ncbench.records.load import load_final, load_measures, load_references, load_spectra
 from ncbench.records.run_info import frozen
@@ -165,8 +165,9 @@ class Sample:
         """The replicas of all runs with what was swept in some of them: in the others it is what they computed with."""
         names = [name for name in frame.columns if name not in (*REPLICA, "seed") and frame[name].isna().any()]
         configs = computed(self.runs) if names else {}
+        rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
         for name in names:
-            known = [value_of(configs.get(run), name) for run in frame["run"]]
+            known = [value_of_replica(configs.get(row["run"]), name, row) for row in rows]
             frame[name] = frame[name].where(frame[name].notna(), pd.Series(known, frame.index, dtype=object))
         return frame.infer_objects()
 

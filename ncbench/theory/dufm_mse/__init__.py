@@ -77,11 +77,13 @@ FORMULAS = {
     ),
 }
 
-# How many neurons every layer needs where the solution is to exist: K orthogonal means, or the graph's rank r.
+# How many neurons every layer needs where the solution is to exist: K orthogonal means. The graph's has r in the first
+# layers, and K in the last hidden one, whose ReLU makes its rank K.
 NARROWEST = {
     **dict.fromkeys(("dnc_loss", "dnc_spectra"), lambda of: of["num_classes"]),
     **dict.fromkeys(
-        ("srg_loss", "srg_spectra"), lambda of: srg_vertices(of["num_classes"], of["depth"], of.get("variant", 1))
+        ("srg_loss", "srg_spectra"),
+        lambda of: (srg_vertices(of["num_classes"], of["depth"], of.get("variant", 1)), of["num_classes"]),
     ),
 }
 

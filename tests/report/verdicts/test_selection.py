@@ -248,3 +248,17 @@ def test_a_run_in_which_nothing_was_swept_has_the_values_of_its_configuration(tm
         (folder / "config.yaml").write_text(yaml.safe_dump({**config, "model": {**config["model"], "width": 8}}))
     ((decided,),) = (judgement.verdicts for judgement in judge(tmp_path))
     assert (decided.verdict, decided.evidence["estimate"], decided.sample_size) == ("fails", 4, 5)
+
+
+def test_replicas_with_a_decay_of_their_own_do_not_have_that_of_the_configuration(tmp_path):
+    """replicate.decay replaces both decays; the other run sweeps one of them."""
+    losses = {"a": [1.0, 2.0], "b": [3.0]}
+    swept = {"a": [{"decay": 1e-3}, {"decay": 1e-2}], "b": [{"weight_decay": 1e-3}]}
+    for run, values in losses.items():
+        folder = write_values(tmp_path / run, {"loss": values}, {}, swept=swept[run])
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        (folder / "config.yaml").write_text(yaml.safe_dump({**config, "objective": {"weight_decay": 5e-4}}))
+    sample = selection.Sample([tmp_path / "a", tmp_path / "b"])
+    assert sample.column("weight_decay", sample.replicas).tolist() == [1e-3, 1e-2, 1e-3]
+    chosen = selection.Selection(measure="loss", where={"weight_decay": 1e-3})
+    assert sample.values(chosen)["value"].tolist() == [1.0, 3.0]
