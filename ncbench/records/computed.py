@@ -137,7 +137,9 @@ def value_of(values: Values | None, name: str) -> Any:
 
 
 def value_of_replica(values: Values | None, name: str, row: Mapping[str, Any]) -> Any:
-    """The same of one replica: `row` is what its run says of it, where `decay` stands for both decays.
+    """The value of a swept quantity for one replica, as `value_of` finds it in the configuration of its run.
+
+    `row` is what replicas.json says of the replica. A `decay` in it replaces both decays of the configuration.
 
     >>> value_of_replica({"objective.weight_decay": 0.1, "width": 8}, "weight_decay", {"decay": 0.01, "width": None})
     0.01

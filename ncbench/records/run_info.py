@@ -33,7 +33,7 @@ def read_run_info(folder: Path) -> dict[str, Any]:
     if (version := info.get("schema_version") or 0) > SCHEMA_VERSION:
         raise BadRecordsError(
             f"{path}: schema_version={version} is that of a later ncbench, which may mean other things by the same "
-            f"names; this one reads up to {SCHEMA_VERSION}"
+            f"names; this one reads up to {SCHEMA_VERSION}, so read it with that version"
         )
     _check_states(path, info)
     return info
